@@ -1,0 +1,64 @@
+"""How long a prediction takes, and on what."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.benchmark import Timer
+
+
+@torch.inference_mode()
+def microseconds_per_image(model: nn.Module, batch: torch.Tensor, min_run_time: float = 0.5) -> dict[str, float]:
+    """Time a model on one batch that is already on its device, without any loading: the paper's section 5.1.
+
+    Warm-up, synchronisation and the choice of the number of runs are `torch.utils.benchmark`'s.
+
+    Parameters
+    ----------
+    model : nn.Module
+    batch : tensor (N, ...)
+    min_run_time : float
+        Seconds to spend.
+
+    Returns
+    -------
+    dict
+        ``median`` and ``iqr`` (the spread: the middle half of the measurements), in microseconds per image.
+    """
+    timer = Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
+    measured = timer.blocked_autorange(min_run_time=min_run_time)
+    scale = 1e6 / len(batch)
+    return {"median": measured.median * scale, "iqr": measured.iqr * scale}
+
+
+def describe_hardware(device: torch.device) -> dict[str, Any]:
+    """Return what a timing was measured on: processor, cores, threads, and the accelerator if one was used."""
+    hardware: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": str(device),
+    }
+    if device.type == "cuda":
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    return hardware
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that compute."""
+    packages = ("linalg_cnn", "numpy", "scipy", "sympy", "torch", "torchvision")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,58 @@
+"""A convolutional network without nonlinearities is one matrix W and one vector B.
+
+The conventions, once and for all:
+
+- A value has the shape (channels, *spatial), with any number of spatial axes; as a vector it is its C-order ravel.
+- "Convolution" is cross-correlation, as in torch and in the paper: the kernel is not flipped.
+- A batch has its axis first: (N, channels, *spatial).
+- A kernel is (C_out, C_in / groups, *k), what torch calls the weight. W and B are the composed map.
+- Per-axis arguments (padding, size, kernel_size, ...) name the spatial axes in their order, first axis first.
+- Matrices have no entries where a tap falls on zero padding.
+- float32 and float64 are kept, integers become float64, sympy expressions stay exact. Nothing is narrowed.
+
+The data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `compose` -> `AffineMap`.
+"""
+
+from linalg_cnn import symbolic
+from linalg_cnn.affine import AffineMap
+from linalg_cnn.compose import compose
+from linalg_cnn.graph import AffineGraph, Node
+from linalg_cnn.ops import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Operation,
+    Pad,
+    Resample,
+    ResampleTo,
+    WeightedSum,
+    avg_pool_matrix,
+    conv_matrix,
+    pad_matrix,
+    resample_matrix,
+)
+from linalg_cnn.skip_network import SkipNetwork, shared_skip_weights
+
+__all__ = [
+    "AffineGraph",
+    "AffineMap",
+    "AvgPool",
+    "BatchNorm",
+    "Conv",
+    "Dense",
+    "Node",
+    "Operation",
+    "Pad",
+    "Resample",
+    "ResampleTo",
+    "SkipNetwork",
+    "WeightedSum",
+    "avg_pool_matrix",
+    "compose",
+    "conv_matrix",
+    "pad_matrix",
+    "resample_matrix",
+    "shared_skip_weights",
+    "symbolic",
+]

@@ -1,0 +1,299 @@
+"""The affine map x -> W x + B, with dense, sparse or exact entries."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+import scipy.sparse
+import sympy
+
+from linalg_cnn.checks import Array, Shape, as_numbers, check_array, check_memory, check_shape, size_of
+from linalg_cnn.exact import from_domain, to_domain, to_exact, to_sympy
+from linalg_cnn.files import write_atomically
+
+FORMAT = "linalg_cnn.AffineMap"
+FORMAT_VERSION = "1"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AffineMap:
+    """The affine map x -> W x + B on vectors.
+
+    Parameters
+    ----------
+    W : array_like, scipy sparse matrix or sympy matrix, shape (out_size, in_size)
+        Kept as a dense array, a ``csr_array``, or an immutable sympy matrix.
+    B : array_like (out_size,), or a sympy column
+        Kept as a 1-D array, or as a sympy column where W is a sympy matrix.
+    in_shape, out_shape : tuple of int, optional
+        The shapes (channels, *spatial) whose C-order ravels the vectors are. They change no number; pictures of W
+        and the reading of image files need them.
+
+    Raises
+    ------
+    TypeError
+        If W or B has a dtype the library does not compute with.
+    ValueError
+        If the shapes do not fit each other, or an entry is not finite.
+
+    Notes
+    -----
+    Source: the paper's theorem 3.1. ``outer @ inner`` is one step of its equation (5).
+
+    Examples
+    --------
+    >>> inner = AffineMap([[1.0, 2.0]], [3.0])
+    >>> outer = AffineMap([[10.0], [20.0]], [0.0, 1.0])
+    >>> both = outer @ inner
+    >>> both.W, both.B
+    (array([[10., 20.],
+           [20., 40.]]), array([30., 61.]))
+    >>> both([1.0, 1.0])
+    array([ 60., 121.])
+    """
+
+    W: Any
+    B: Any
+    in_shape: Shape | None = None
+    out_shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        """Bring W and B to one kind and check that they fit."""
+        W, B = self.W, self.B
+        if scipy.sparse.issparse(W):
+            W = scipy.sparse.csr_array(W)
+            data = check_array("W", W.data, copy=False) if W.nnz else W.data.astype(np.float64)
+            W = scipy.sparse.csr_array((data, W.indices, W.indptr), shape=W.shape)
+        else:
+            W = check_array("W", W, ndim=2, copy=False)
+        if isinstance(B, sympy.MatrixBase):
+            B = B.vec()
+            B = np.array(B.tolist(), dtype=object).ravel()
+        B = check_array("B", B, ndim=1, copy=False)
+        if len(B) != W.shape[0]:
+            raise ValueError(f"B: expected {W.shape[0]} entries for W of shape {W.shape}, got {len(B)}")
+        if W.dtype == object or B.dtype == object:
+            W, B = to_sympy(W), to_sympy(B.reshape(-1, 1))
+        object.__setattr__(self, "W", W)
+        object.__setattr__(self, "B", B)
+        for name, size in (("in_shape", W.shape[1]), ("out_shape", W.shape[0])):
+            shape = getattr(self, name)
+            if shape is None:
+                continue
+            shape = check_shape(name, shape)
+            if size_of(shape) != size:
+                raise ValueError(f"{name}: expected {size} entries in all as W has, got {shape}")
+            object.__setattr__(self, name, shape)
+
+    def __repr__(self) -> str:
+        """Show sizes and kind, not the entries."""
+        kind = "sympy" if self.symbolic else f"{'sparse' if self.sparse else 'dense'} {self.W.dtype}"
+        return f"AffineMap({self.in_size} -> {self.out_size}, {kind})"
+
+    @property
+    def in_size(self) -> int:
+        """Length of the vectors that go in."""
+        return int(self.W.shape[1])
+
+    @property
+    def out_size(self) -> int:
+        """Length of the vectors that come out."""
+        return int(self.W.shape[0])
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the entries are sympy expressions."""
+        return isinstance(self.W, sympy.MatrixBase)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether W is a ``csr_array``."""
+        return bool(scipy.sparse.issparse(self.W))
+
+    def __call__(self, x: Any) -> Any:
+        """Return W x + B.
+
+        Parameters
+        ----------
+        x : array_like (..., in_size), or a sympy column for a symbolic map
+
+        Returns
+        -------
+        ndarray (..., out_size), or a sympy column
+
+        Raises
+        ------
+        ValueError
+            If the last axis does not have ``in_size`` entries.
+        """
+        if self.symbolic and isinstance(x, sympy.MatrixBase):
+            if x.shape != (self.in_size, 1):
+                raise ValueError(f"x: expected a column of {self.in_size} entries, got shape {x.shape}")
+            return from_domain(to_domain(self.W) * to_domain(x) + to_domain(self.B))
+        x = as_numbers(x)
+        if x.ndim == 0 or x.shape[-1] != self.in_size:
+            raise ValueError(f"x: expected shape (..., {self.in_size}), got {x.shape}")
+        rows = x.reshape(-1, self.in_size)
+        if self.symbolic:
+            y = from_domain(to_domain(rows) * to_domain(self.W).transpose())
+            y = np.array(y.tolist(), dtype=object).reshape(len(rows), self.out_size)
+            y = y + np.array(self.B.tolist(), dtype=object).ravel()
+        elif self.sparse:
+            y = (self.W @ rows.T).T + self.B
+        else:
+            y = rows @ self.W.T + self.B
+        return y.reshape(*x.shape[:-1], self.out_size)
+
+    def __matmul__(self, inner: "AffineMap") -> "AffineMap":
+        """Return the map that applies ``inner`` first: W_outer W_inner and W_outer B_inner + B_outer.
+
+        Raises
+        ------
+        ValueError
+            If what comes out of ``inner`` does not fit.
+        """
+        if not isinstance(inner, AffineMap):
+            return NotImplemented
+        if inner.out_size != self.in_size:
+            raise ValueError(
+                f"outer @ inner: expected the inner map to give {self.in_size} entries, got {inner.out_size}"
+            )
+        if self.symbolic or inner.symbolic:
+            outer, inner_exact = self.exact(), inner.exact()
+            W = to_domain(outer.W) * to_domain(inner_exact.W)
+            B = to_domain(outer.W) * to_domain(inner_exact.B) + to_domain(outer.B)
+            return AffineMap(from_domain(W), from_domain(B), inner.in_shape, self.out_shape)
+        return AffineMap(self.W @ inner.W, self.W @ inner.B + self.B, inner.in_shape, self.out_shape)
+
+    def __add__(self, other: "AffineMap") -> "AffineMap":
+        """Return the map x -> self(x) + other(x).
+
+        Raises
+        ------
+        ValueError
+            If the sizes differ.
+        """
+        if not isinstance(other, AffineMap):
+            return NotImplemented
+        if self.W.shape != other.W.shape:
+            raise ValueError(f"a + b: expected maps of one size, got {self.W.shape} and {other.W.shape}")
+        in_shape = self.in_shape if self.in_shape == other.in_shape else None
+        out_shape = self.out_shape if self.out_shape == other.out_shape else None
+        if self.symbolic or other.symbolic:
+            a, b = self.exact(), other.exact()
+            W, B = to_domain(a.W) + to_domain(b.W), to_domain(a.B) + to_domain(b.B)
+            return AffineMap(from_domain(W), from_domain(B), in_shape, out_shape)
+        return AffineMap(self.W + other.W, self.B + other.B, in_shape, out_shape)
+
+    def __rmul__(self, factor: Any) -> "AffineMap":
+        """Return the map x -> factor * self(x) for a number or a sympy expression."""
+        scalar = check_array("factor", factor, ndim=0).item()
+        if self.symbolic or isinstance(scalar, sympy.Expr):
+            a = self.exact()
+            exact = to_exact(np.asarray(scalar)).item()
+            return AffineMap(
+                (exact * a.W).applyfunc(sympy.expand),
+                (exact * a.B).applyfunc(sympy.expand),
+                a.in_shape,
+                a.out_shape,
+            )
+        return AffineMap(scalar * self.W, scalar * self.B, self.in_shape, self.out_shape)
+
+    def exact(self) -> "AffineMap":
+        """Return the same map with sympy entries; floats are taken for the binary fractions they are."""
+        if self.symbolic:
+            return self
+        return AffineMap(to_sympy(self.W), to_sympy(self.B.reshape(-1, 1)), self.in_shape, self.out_shape)
+
+    def toarray(self) -> "AffineMap":
+        """Return the same map with a dense W.
+
+        Raises
+        ------
+        TypeError
+            If the entries are sympy expressions.
+        MemoryError
+            If the dense W would take more than half of the machine's memory.
+        """
+        if self.symbolic:
+            raise TypeError("toarray: expected numbers, got sympy expressions; use W.subs(...) and numpy first")
+        if not self.sparse:
+            return self
+        check_memory("the dense W", self.in_size * self.out_size * self.W.dtype.itemsize)
+        return AffineMap(self.W.toarray(), self.B, self.in_shape, self.out_shape)
+
+    def astype(self, dtype: npt.DTypeLike) -> "AffineMap":
+        """Return the same map with W and B rounded to float32, or widened to float64."""
+        return AffineMap(self.W.astype(dtype), self.B.astype(dtype), self.in_shape, self.out_shape)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map to a safetensors file: tensors ``W`` (dense) and ``B``, with a SHA-256 of all of it.
+
+        Raises
+        ------
+        TypeError
+            If the entries are sympy expressions.
+        OSError
+            If the file cannot be written; what stood there before is then untouched.
+        """
+        dense = self.toarray()
+        tensors = {"W": np.ascontiguousarray(dense.W), "B": np.ascontiguousarray(dense.B)}
+        metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        for name in ("in_shape", "out_shape"):
+            if getattr(self, name) is not None:
+                metadata[name] = json.dumps(getattr(self, name))
+        metadata["sha256"] = _digest(tensors, metadata)
+        write_atomically(path, safetensors.numpy.save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a map that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is truncated, altered, or something else; the message names the path.
+        """
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                metadata = dict(file.metadata() or {})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except FileNotFoundError:
+            raise
+        except (safetensors.SafetensorError, OSError, UnicodeDecodeError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)}: expected a whole safetensors file, got: {error}") from error
+        if metadata.get("format") != FORMAT or set(tensors) != {"W", "B"}:
+            raise ValueError(
+                f"{os.fspath(path)}: expected a saved AffineMap with tensors W and B, "
+                f"got format {metadata.get('format')!r} with tensors {sorted(tensors)}"
+            )
+        if metadata.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{os.fspath(path)}: expected format version {FORMAT_VERSION}, got {metadata.get('format_version')!r}"
+            )
+        stored = metadata.pop("sha256", None)
+        found = _digest(tensors, metadata)
+        if stored != found:
+            raise ValueError(f"{os.fspath(path)}: the content was altered: expected SHA-256 {stored}, got {found}")
+        shapes = {
+            name: tuple(json.loads(metadata[name])) for name in ("in_shape", "out_shape") if name in metadata
+        }
+        return cls(tensors["W"], tensors["B"], **shapes)
+
+
+def _digest(tensors: dict[str, Array], metadata: dict[str, str]) -> str:
+    """Return the SHA-256 over the configuration and over every tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), tensor.shape]).encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""Theorem 3.1: a network of affine operations is one matrix W and one vector B.
+
+W is what comes out when the identity is pushed forward through the network without its biases: in_size columns.
+It is also what comes back when the identity is pulled through the adjoints: out_size rows, which for a classifier
+are far fewer. B is the network's answer to the zero input.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse
+from sympy.polys.domains import ZZ
+from sympy.polys.matrices import DomainMatrix
+
+from linalg_cnn.affine import AffineMap
+from linalg_cnn.checks import check_choice, check_memory, size_of
+from linalg_cnn.exact import from_domain, to_domain
+from linalg_cnn.graph import AffineGraph, Node
+
+DIRECTIONS = ("auto", "forward", "adjoint")
+FORMS = ("dense", "sparse", "sympy")
+
+
+class HasGraph(Protocol):
+    """A network that can be wired as a graph: `SkipNetwork`."""
+
+    graph: AffineGraph
+
+
+def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str | None = None) -> AffineMap:
+    """Return a network as one affine map: theorem 3.1.
+
+    Parameters
+    ----------
+    network : AffineGraph or SkipNetwork
+    direction : {"auto", "forward", "adjoint"}
+        ``forward`` pushes in_size columns of the identity through the network, ``adjoint`` pulls out_size rows back.
+        Both give the same map; ``auto`` takes the one with fewer vectors to carry.
+    form : {"dense", "sparse", "sympy"}, optional
+        ``dense`` works without building any operation's matrix. ``sparse`` and ``sympy`` multiply the matrices, as
+        csr_array or exactly. Dense if not given, sympy for a network that holds sympy expressions.
+
+    Returns
+    -------
+    AffineMap
+        W of shape (out_size, in_size) and B of shape (out_size,). float64, whatever the parameters' dtype is;
+        sympy entries are exact and expanded.
+
+    Raises
+    ------
+    ValueError
+        If ``direction`` or ``form`` is unknown, or numbers are asked for from a network of symbols.
+    MemoryError
+        If the vectors to carry would take more than half of the machine's memory.
+
+    Examples
+    --------
+    >>> import sympy
+    >>> from linalg_cnn import Conv, SkipNetwork, compose
+    >>> a, b, t = sympy.symbols("a b t")
+    >>> layer = Conv([[[a, b]]], padding="same")
+    >>> net = SkipNetwork((1, 2), [layer, layer], skip_weights={(0, 1): t, (1, 1): 1 - t})
+    >>> compose(net).W
+    Matrix([
+    [-a**2*t + a**2 + a*t, -2*a*b*t + 2*a*b + b*t],
+    [                   0,   -a**2*t + a**2 + a*t]])
+    """
+    graph = network if isinstance(network, AffineGraph) else network.graph
+    check_choice("direction", direction, DIRECTIONS)
+    if form is None:
+        form = "sympy" if graph.symbolic else "dense"
+    check_choice("form", form, FORMS)
+    if graph.symbolic and form != "sympy":
+        raise ValueError(f'form: expected "sympy" for a network that holds sympy expressions, got {form!r}')
+    if direction == "auto":
+        direction = "forward" if size_of(graph.in_shape) < size_of(graph.out_shape) else "adjoint"
+    if form == "dense":
+        W, B = _dense_forward(graph) if direction == "forward" else _dense_adjoint(graph), _answer_to_zero(graph)
+    else:
+        W, B = _by_matrices(graph, direction, exact=form == "sympy")
+    return AffineMap(W, B, graph.in_shape, graph.out_shape)
+
+
+def _answer_to_zero(graph: AffineGraph) -> Any:
+    return graph(np.zeros(graph.in_shape)).ravel()
+
+
+def _check_states(graph: AffineGraph, vectors: int, direction: str) -> None:
+    widest = max(size_of(shape) for shape in graph.shapes)
+    check_memory(f"composing by {direction}, which carries {vectors} vectors,", 2 * 8 * vectors * widest)
+
+
+def _dense_forward(graph: AffineGraph) -> Any:
+    """Return W: column by column, what the network without its biases makes of the unit vectors."""
+    in_size = size_of(graph.in_shape)
+    _check_states(graph, in_size, "forward")
+    units = np.eye(in_size).reshape(in_size, *graph.in_shape)
+    columns = graph.push(units, lambda node, xs: node.operation.forward(*xs))
+    return columns.reshape(in_size, -1).T
+
+
+def _dense_adjoint(graph: AffineGraph) -> Any:
+    """Return W: row by row, what the adjoints make of the unit vectors of the output."""
+    out_size = size_of(graph.out_shape)
+    _check_states(graph, out_size, "adjoint")
+    units = np.eye(out_size).reshape(out_size, *graph.out_shape)
+
+    def step(node: Node, state: Any) -> Any:
+        back = node.operation.adjoint(state, *graph.input_shapes(node))
+        return back if isinstance(back, tuple) else (back,)
+
+    rows = graph.pull(units, step)
+    return rows.reshape(out_size, -1)
+
+
+def _by_matrices(graph: AffineGraph, direction: str, exact: bool) -> tuple[Any, Any]:
+    """Return W and B by multiplying the operations' matrices, sparse or exact: equation (10) as it is printed."""
+
+    def matrices(node: Node) -> list[Any]:
+        entries = node.operation.all_entries(*graph.input_shapes(node), exact=exact)
+        return [to_domain(e.to_sympy()) if exact else e.to_csr() for e in entries]
+
+    def identity(size: int) -> Any:
+        return DomainMatrix.eye(size, ZZ) if exact else scipy.sparse.eye_array(size, format="csr")
+
+    def linear(node: Node, states: list[Any]) -> Any:
+        total, *others = (_times(matrix, state) for matrix, state in zip(matrices(node), states, strict=True))
+        for term in others:
+            total = total + term
+        return total
+
+    def affine(node: Node, states: list[Any]) -> Any:
+        bias = node.operation.bias_vector(*graph.input_shapes(node))
+        image = linear(node, states)
+        if bias is None:
+            return image
+        return image + (to_domain(bias.reshape(-1, 1)) if exact else bias)
+
+    def adjoint(node: Node, state: Any) -> list[Any]:
+        return [_times(state, matrix) for matrix in matrices(node)]
+
+    in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
+    if direction == "forward":
+        W = graph.push(identity(in_size), linear)
+    else:
+        W = graph.pull(identity(out_size), adjoint)
+    zero = DomainMatrix.zeros((in_size, 1), ZZ) if exact else np.zeros(in_size)
+    B = graph.push(zero, affine)
+    return (from_domain(W), from_domain(B)) if exact else (W, B)
+
+
+def _times(left: Any, right: Any) -> Any:
+    # DomainMatrix multiplies matrices by *, unifying the two domains; numpy and scipy by @.
+    return left * right if isinstance(left, DomainMatrix) else left @ right

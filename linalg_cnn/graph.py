@@ -1,0 +1,164 @@
+"""Operations wired in order: the form in which every network is evaluated and composed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from linalg_cnn.checks import Array, Shape, as_numbers, check_shape
+from linalg_cnn.exact import to_exact
+from linalg_cnn.ops.base import Operation
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation and the values it reads.
+
+    Attributes
+    ----------
+    operation : Operation
+    inputs : tuple of int
+        Numbers of values: 0 is the graph's input, node i makes value i + 1.
+    name : str
+        What it is in the network, for messages.
+    """
+
+    operation: Operation
+    inputs: tuple[int, ...]
+    name: str
+
+
+class AffineGraph:
+    """Affine operations wired in order, each reading values made before it; the last value is the output.
+
+    Value 0 is the input, and every `add` makes the next one. A graph without operations is the identity.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        (channels, *spatial).
+
+    Attributes
+    ----------
+    nodes : list of Node
+    shapes : list of tuple of int
+        The shape of every value, the input's first.
+
+    Raises
+    ------
+    ValueError
+        If ``in_shape`` is not a shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linalg_cnn import Conv, WeightedSum
+    >>> graph = AffineGraph((1, 3))
+    >>> blurred = graph.add(Conv([[[1.0, 2.0, 1.0]]], padding=1), 0)
+    >>> mixed = graph.add(WeightedSum([0.5, 0.5]), 0, blurred)
+    >>> graph(np.array([[1.0, 0.0, 0.0]]))
+    array([[1.5, 0.5, 0. ]])
+    """
+
+    def __init__(self, in_shape: Shape) -> None:
+        self.nodes: list[Node] = []
+        self.shapes: list[Shape] = [check_shape("in_shape", in_shape)]
+
+    def add(self, operation: Operation, *inputs: int, name: str = "") -> int:
+        """Append an operation that reads the values ``inputs``; return the number of the value it makes.
+
+        Raises
+        ------
+        ValueError
+            If a value is not there yet, or the shapes do not fit; the message names the operation.
+        """
+        where = name or f"node {len(self.nodes)} ({type(operation).__name__})"
+        if not inputs or not all(0 <= value < len(self.shapes) for value in inputs):
+            raise ValueError(f"{where}: expected to read values 0 to {len(self.shapes) - 1}, got {inputs}")
+        try:
+            shape = operation.out_shape(*(self.shapes[value] for value in inputs))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        self.nodes.append(Node(operation, inputs, where))
+        self.shapes.append(shape)
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        """Show the shapes and the number of operations."""
+        return f"AffineGraph({self.in_shape} -> {self.out_shape}, {len(self.nodes)} operations)"
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of what goes in."""
+        return self.shapes[0]
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of what comes out."""
+        return self.shapes[-1]
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether an operation holds sympy expressions."""
+        return any(node.operation.symbolic for node in self.nodes)
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the shapes of the values that a node reads."""
+        return tuple(self.shapes[value] for value in node.inputs)
+
+    def __call__(self, x: Any) -> Array:
+        """Evaluate operation by operation: the definition of what the graph means.
+
+        Parameters
+        ----------
+        x : array_like (..., *in_shape)
+            Integers become float64; a graph with symbols takes numbers exactly.
+
+        Returns
+        -------
+        ndarray (..., *out_shape)
+
+        Raises
+        ------
+        ValueError
+            If the last axes of ``x`` are not ``in_shape``.
+        """
+        x = as_numbers(x)
+        split = x.ndim - len(self.in_shape)
+        if split < 0 or x.shape[split:] != self.in_shape:
+            raise ValueError(
+                f"x: expected shape (..., {', '.join(map(str, self.in_shape))}), got {x.shape}"
+            )
+        if self.symbolic:
+            x = to_exact(x)
+        y = self.push(x.reshape(-1, *self.in_shape), lambda node, xs: node.operation(*xs))
+        return y.reshape(*x.shape[:split], *self.out_shape)
+
+    def push(self, start: State, step: Callable[[Node, list[State]], State]) -> State:
+        """Carry a state from the input to the output: ``step(node, states of its inputs)`` gives the node's.
+
+        A state is dropped after its last reader.
+        """
+        last_reader = {value: number for number, node in enumerate(self.nodes) for value in node.inputs}
+        states = {0: start}
+        for number, node in enumerate(self.nodes):
+            states[number + 1] = step(node, [states[value] for value in node.inputs])
+            for value in set(node.inputs):
+                if last_reader[value] == number:
+                    del states[value]
+        return states[len(self.nodes)]
+
+    def pull(self, start: State, step: Callable[[Node, State], Sequence[State]]) -> State:
+        """Carry a state from the output back to the input: ``step(node, its state)`` gives one per input.
+
+        What comes back to a value from several readers adds up.
+        """
+        states: dict[int, Any] = {len(self.nodes): start}
+        for number in reversed(range(len(self.nodes))):
+            node = self.nodes[number]
+            if number + 1 not in states:  # nothing that reaches the output reads it
+                continue
+            for value, state in zip(node.inputs, step(node, states.pop(number + 1)), strict=True):
+                states[value] = states[value] + state if value in states else state
+        return cast(State, states[0])

@@ -1,0 +1,93 @@
+"""What every operation offers: y = A x + b, with A as a matrix, as ``forward`` and as ``adjoint``."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import sympy
+
+from linalg_cnn.checks import Array, Shape, as_numbers
+from linalg_cnn.entries import AxisRule, Entries, apply_rule, apply_rule_adjoint, join_rules, rule_entries
+
+
+class Operation(ABC):
+    """An affine map between shapes. Batches have one leading axis: (N, *in_shape) to (N, *out_shape).
+
+    ``forward`` is the linear part A x and ``adjoint`` its transpose A' y, both without building A;
+    calling the operation adds the bias: ``op(x) == op.forward(x) + b``.
+    Operations that merge several values (a weighted sum) take one array and one shape for each of them.
+    """
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether a parameter holds sympy expressions."""
+        return False
+
+    @abstractmethod
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return the shape that comes out, or raise a ValueError that says why these shapes do not fit."""
+
+    @abstractmethod
+    def forward(self, *xs: Array) -> Array:
+        """Return A x for a batch, without the bias."""
+
+    @abstractmethod
+    def adjoint(self, y: Array, *in_shapes: Shape) -> Any:
+        """Return A' y for a batch; a tuple of one array per input where the operation merges several."""
+
+    @abstractmethod
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return the entries of one matrix per input, exact ones (sympy) if asked."""
+
+    def offset(self, *in_shapes: Shape) -> Array | None:
+        """Return the bias, of a shape that broadcasts to ``out_shape``, or None."""
+        return None
+
+    def __call__(self, *xs: Array) -> Array:
+        """Return A x + b for a batch."""
+        y = self.forward(*xs)
+        offset = self.offset(*(x.shape[1:] for x in xs))
+        return y if offset is None else y + offset
+
+    def matrix(self, in_shape: Shape) -> Any:
+        """Return A as ``csr_array``, or as a sympy matrix if a parameter is symbolic."""
+        return self.all_entries(in_shape, exact=self.symbolic)[0].to_matrix()
+
+    def exact_matrix(self, in_shape: Shape) -> sympy.Matrix:
+        """Return A as a sympy matrix with exact entries."""
+        return self.all_entries(in_shape, exact=True)[0].to_sympy()
+
+    def bias_vector(self, *in_shapes: Shape) -> Array | None:
+        """Return the bias of every output entry, shape (out_size,), or None."""
+        offset = self.offset(*in_shapes)
+        return None if offset is None else np.broadcast_to(offset, self.out_shape(*in_shapes)).ravel()
+
+
+class Separable(Operation):
+    """An operation that acts on each axis by itself: its matrix is the Kronecker product of one rule per axis."""
+
+    @abstractmethod
+    def rules(self, in_shape: Shape) -> list[AxisRule]:
+        """Return one rule per axis of ``in_shape``, channels first."""
+
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return the shape that comes out."""
+        return tuple(rule.out_size for rule in self.rules(*in_shapes))
+
+    def forward(self, *xs: Array) -> Array:
+        """Apply each axis' rule in turn."""
+        x = as_numbers(*xs)
+        for axis, rule in enumerate(self.rules(x.shape[1:]), start=1):
+            x = apply_rule(x, axis, rule)
+        return x
+
+    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+        """Apply the transpose of each axis' rule in turn."""
+        y = as_numbers(y)
+        for axis, rule in enumerate(self.rules(*in_shapes), start=1):
+            y = apply_rule_adjoint(y, axis, rule)
+        return y
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return the entries of the Kronecker product."""
+        return (rule_entries(join_rules(self.rules(*in_shapes), object if exact else np.float64)),)

@@ -1,0 +1,351 @@
+"""Convolution: the paper's matrix W^(i) of a convolutional layer, with its padding P^(i) built in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from linalg_cnn.checks import (
+    Array,
+    Shape,
+    as_numbers,
+    check_array,
+    check_choice,
+    check_int,
+    check_memory,
+    check_per_axis,
+    check_shape,
+    size_of,
+)
+from linalg_cnn.entries import NOTHING, AxisRule, Entries, index_dtype, join_rules, tap_slices
+from linalg_cnn.exact import to_exact
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
+
+
+def conv_rule(
+    size: int, taps: int, stride: int, before: int, after: int, dilation: int, mode: str = "zeros"
+) -> AxisRule:
+    """Return which input each output position reads with each tap: windows over the padded axis.
+
+    Output p reads the padded position p stride + t dilation with tap t, and there what the padding shows
+    (`linalg_cnn.ops.pad.pad_rule`): position p stride - before + t dilation of the input, or a zero, hence nothing.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is larger than the padded input, or the padding does not fit its mode.
+    """
+    shown = pad_rule(size, before, after, mode).sources[:, 0]
+    reach = dilation * (taps - 1) + 1
+    if reach > len(shown):
+        raise ValueError(
+            f"kernel: expected at most {len(shown)} positions on an axis of {size} padded by {(before, after)}, "
+            f"got {reach} ({taps} taps, dilation {dilation})"
+        )
+    p = np.arange((len(shown) - reach) // stride + 1)[:, np.newaxis]
+    return AxisRule(size, shown[p * stride + np.arange(taps) * dilation])
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Operation):
+    """A convolutional layer (cross-correlation, as everywhere in this library). See `conv_matrix` for A.
+
+    Parameters
+    ----------
+    kernel : array_like (C_out, C_in / groups, *k)
+    bias : array_like (C_out,), optional
+    stride, dilation : int or one int per spatial axis
+    padding : int, one int per spatial axis, "same" or "valid"
+    groups : int
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+
+    Raises
+    ------
+    TypeError
+        If a parameter has a dtype the library does not compute with.
+    ValueError
+        If an argument is malformed or the arguments do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv(np.array([[[1.0, -1.0]]]), bias=[10.0])
+    >>> layer(np.array([[[1.0, 4.0, 9.0]]]))
+    array([[[7., 5.]]])
+    """
+
+    kernel: Any
+    bias: Any = None
+    stride: Any = field(default=1, kw_only=True)
+    padding: Any = field(default=0, kw_only=True)
+    dilation: Any = field(default=1, kw_only=True)
+    groups: int = field(default=1, kw_only=True)
+    padding_mode: str = field(default="zeros", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Validate what does not depend on the input's shape."""
+        kernel = check_array("kernel", self.kernel)
+        if kernel.ndim < 3:
+            raise ValueError(
+                f"kernel: expected (C_out, C_in / groups, *k) with one spatial axis or more, got {kernel.shape}"
+            )
+        axes = kernel.ndim - 2
+        groups = check_int("groups", self.groups, 1)
+        if kernel.shape[0] % groups:
+            raise ValueError(
+                f"groups: expected a divisor of the {kernel.shape[0]} output channels, got {groups}"
+            )
+        bias = self.bias
+        if bias is not None:
+            bias = check_array("bias", bias, ndim=1)
+            if bias.shape != kernel.shape[:1]:
+                raise ValueError(
+                    f"bias: expected one entry per output channel ({kernel.shape[0]}), got shape {bias.shape}"
+                )
+        stride = check_per_axis("stride", self.stride, axes, 1)
+        if isinstance(self.padding, str):
+            padding: Any = check_choice("padding", self.padding, ("same", "valid"))
+            if padding == "same" and stride != (1,) * axes:
+                raise ValueError(f'stride: expected 1 with padding="same", got {stride}')
+        else:
+            padding = check_per_axis("padding", self.padding, axes, 0)
+        for name, value in (
+            ("kernel", kernel),
+            ("bias", bias),
+            ("stride", stride),
+            ("padding", padding),
+            ("dilation", check_per_axis("dilation", self.dilation, axes, 1)),
+            ("groups", groups),
+            ("padding_mode", check_choice("padding_mode", self.padding_mode, PADDING_MODES)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Show shapes and options, not the weights."""
+        return (
+            f"Conv(kernel {self.kernel.shape} {self.kernel.dtype}, bias={self.bias is not None}, "
+            f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
+            f"padding_mode={self.padding_mode!r})"
+        )
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the kernel or the bias holds sympy expressions."""
+        return self.kernel.dtype == object or (self.bias is not None and self.bias.dtype == object)
+
+    @property
+    def padding_pairs(self) -> Pairs:
+        """The padding as one (before, after) pair per spatial axis; of "same", the odd zero goes after."""
+        taps = self.kernel.shape[2:]
+        if self.padding == "valid":
+            return ((0, 0),) * len(taps)
+        if self.padding == "same":
+            totals = [step * (k - 1) for k, step in zip(taps, self.dilation, strict=True)]
+            return tuple((total // 2, total - total // 2) for total in totals)
+        return tuple((width, width) for width in self.padding)
+
+    def rules(self, in_shape: Shape) -> list[AxisRule]:
+        """Return the rule of each spatial axis.
+
+        Raises
+        ------
+        ValueError
+            If the input's shape does not fit the kernel.
+        """
+        channels, *sizes = check_shape("in_shape", in_shape, axes=self.kernel.ndim - 2)
+        expected = self.kernel.shape[1] * self.groups
+        if channels != expected:
+            raise ValueError(
+                f"in_shape: expected {expected} channels for a kernel of shape {self.kernel.shape} "
+                f"with groups={self.groups}, got {tuple(in_shape)}"
+            )
+        return [
+            conv_rule(size, taps, stride, *pair, dilation, self.padding_mode)
+            for size, taps, stride, pair, dilation in zip(
+                sizes, self.kernel.shape[2:], self.stride, self.padding_pairs, self.dilation, strict=True
+            )
+        ]
+
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return (C_out, *out)."""
+        return (self.kernel.shape[0], *(rule.out_size for rule in self.rules(*in_shapes)))
+
+    def offset(self, *in_shapes: Shape) -> Array | None:
+        """Return the bias of each channel."""
+        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.kernel.ndim - 2))
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return the entries described at `conv_matrix`."""
+        (in_shape,) = in_shapes
+        sources = join_rules(self.rules(in_shape)).sources
+        c_out, per_group, *taps = self.kernel.shape
+        pixels = size_of(in_shape[1:])
+        reads = sources != NOTHING
+        count = c_out * per_group * int(np.count_nonzero(reads))
+        check_memory("the convolution matrix", count * (self.kernel.itemsize + 8))
+        dtype = index_dtype(count, size_of(in_shape))
+
+        # The rows of one output channel, up to the group: position by position, channel by channel, tap by tap.
+        block = (len(sources), per_group, size_of(tuple(taps)))
+        kept = np.broadcast_to(reads[:, np.newaxis, :], block)
+        channel_starts = np.arange(per_group, dtype=dtype)[:, np.newaxis] * dtype(pixels)
+        columns = (channel_starts + sources.astype(dtype)[:, np.newaxis, :])[kept]
+        weights = np.broadcast_to(np.arange(block[1] * block[2]).reshape(block[1:]), block)[kept]
+
+        group_of = np.arange(c_out, dtype=dtype) // dtype(c_out // self.groups)
+        starts = np.zeros(c_out * len(sources) + 1, dtype=dtype)
+        np.cumsum(np.tile(per_group * np.count_nonzero(reads, axis=1), c_out), out=starts[1:])
+        kernel = to_exact(self.kernel) if exact else self.kernel
+        return (
+            Entries(
+                shape=(c_out * len(sources), size_of(in_shape)),
+                starts=starts,
+                columns=(group_of[:, np.newaxis] * dtype(per_group * pixels) + columns).ravel(),
+                values=kernel.reshape(c_out, -1)[:, weights].ravel(),
+            ),
+        )
+
+    def forward(self, *xs: Array) -> Array:
+        """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
+        x = as_numbers(*xs)
+        if self.padding_mode != "zeros":
+            pad, conv = self._pad_then_conv()
+            return conv.forward(pad.forward(x))
+        rules = self.rules(x.shape[1:])
+        y_shape = (len(x), self.kernel.shape[0], *(rule.out_size for rule in rules))
+        y = np.zeros(y_shape, dtype=np.result_type(x, self.kernel))
+        from_groups, to_groups = self._by_group(x), self._by_group(y)
+        for weights, outputs, inputs in self._meetings(rules):
+            to_groups[:, :, :, *outputs] += _mix_channels(weights, from_groups[:, :, :, *inputs])
+        return y
+
+    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+        """Return A' y: the same products with each tap's weights transposed."""
+        (in_shape,) = in_shapes
+        y = as_numbers(y)
+        if self.padding_mode != "zeros":
+            pad, conv = self._pad_then_conv()
+            return pad.adjoint(conv.adjoint(y, pad.out_shape(in_shape)), in_shape)
+        x = np.zeros((len(y), *in_shape), dtype=np.result_type(y, self.kernel))
+        from_groups, to_groups = self._by_group(y), self._by_group(x)
+        for weights, outputs, inputs in self._meetings(self.rules(in_shape)):
+            transposed = weights.swapaxes(1, 2)
+            to_groups[:, :, :, *inputs] += _mix_channels(transposed, from_groups[:, :, :, *outputs])
+        return x
+
+    def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
+        """Return the border as an operation of its own, and the convolution that is left."""
+        return (
+            Pad(self.padding_pairs, self.padding_mode),
+            replace(self, bias=None, padding=0, padding_mode="zeros"),
+        )
+
+    def _by_group(self, x: Array) -> Array:
+        """Return a view (groups, channels, N, *spatial) of a batch (N, groups * channels, *spatial)."""
+        split = x.reshape(len(x), self.groups, -1, *x.shape[2:])
+        return split.swapaxes(0, 1).swapaxes(1, 2)
+
+    def _meetings(
+        self, rules: list[AxisRule]
+    ) -> Iterator[tuple[Array, tuple[slice, ...], tuple[slice, ...]]]:
+        """Yield (weights (groups, C_out/groups, C_in/groups), output slices, input slices) of each tap."""
+        kernel = self.kernel.reshape(self.groups, -1, *self.kernel.shape[1:])
+        runs = [
+            [(tap, run) for tap in range(rule.sources.shape[1]) if (run := tap_slices(rule, tap, stride))]
+            for rule, stride in zip(rules, self.stride, strict=True)
+        ]
+        for meeting in product(*runs):
+            taps, slices = zip(*meeting, strict=True)
+            outputs, inputs = zip(*slices, strict=True)
+            yield kernel[:, :, :, *taps], outputs, inputs
+
+
+def _mix_channels(weights: Array, x: Array) -> Array:
+    """Return (groups, out, N, *spatial) of weights (groups, out, in) and x (groups, in, N, *spatial)."""
+    mixed = weights @ x.reshape(*x.shape[:2], -1)
+    return mixed.reshape(*mixed.shape[:2], *x.shape[2:])
+
+
+def conv_matrix(
+    kernel: Any,
+    in_shape: Shape,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> Any:
+    r"""Return the matrix of a convolution (cross-correlation, as in torch and in the paper).
+
+    The entry in the row of (c_out, p) and the column of (c_in, q) is kernel[c_out, c_in, t] where tap t of output p
+    meets pixel q, q = p stride - padding + t dilation per axis; there is no entry where a tap falls on a padded
+    zero. For a 1-D image (x, y, z), the kernel (a, b) and stride 1, with no padding and with one zero on each side::
+
+        [a b 0]  [x]     [ax + by]          [b 0 0]           [bx]
+        [0 a b]  [y]  =  [ay + bz]          [a b 0]  [x]      [ax + by]
+                 [z]                        [0 a b]  [y]  =   [ay + bz]
+                                            [0 0 a]  [z]      [az]
+
+    One pair of channels at stride 1 gives a (doubly block) Toeplitz matrix; a stride drops rows of it, and several
+    channels make a block matrix of such blocks.
+
+    Parameters
+    ----------
+    kernel : array_like or sympy array, shape (C_out, C_in / groups, *k)
+        What torch calls the weight. Zeros that stand in it are stored in the matrix.
+    in_shape : tuple of int
+        (C_in, *spatial).
+    stride, dilation : int or one int per spatial axis
+    padding : int, one int per spatial axis, "same" or "valid"
+        Of "same", the odd zero goes last.
+    groups : int
+        The channels are split into so many groups that do not see each other.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+
+    Returns
+    -------
+    csr_array of shape (out_size, in_size), or sympy.Matrix for a sympy kernel
+        Acts on C-order ravels of (channels, *spatial). float32 and float64 are kept, integers become float64.
+
+    Raises
+    ------
+    TypeError
+        If the kernel has another dtype.
+    ValueError
+        If an argument is malformed, the kernel is larger than the padded input, or an entry is not finite.
+    MemoryError
+        If the matrix would take more than half of the machine's memory.
+
+    Notes
+    -----
+    Source: the paper's section 2; ``torch.nn.functional.conv1d``, ``conv2d``, ``conv3d``.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> rng = np.random.default_rng(0)
+    >>> kernel, x = rng.standard_normal((4, 3, 2, 2)), rng.standard_normal((3, 6, 5))
+    >>> A = conv_matrix(kernel, (3, 6, 5), stride=(2, 1), padding=1)
+    >>> theirs = torch.nn.functional.conv2d(
+    ...     torch.from_numpy(x), torch.from_numpy(kernel), stride=(2, 1), padding=1
+    ... )
+    >>> np.allclose(A @ x.ravel(), theirs.numpy().ravel())
+    True
+
+    With letters for entries:
+
+    >>> import sympy
+    >>> a, b = sympy.symbols("a b")
+    >>> conv_matrix([[[a, b]]], (1, 3))
+    Matrix([
+    [a, b, 0],
+    [0, a, b]])
+    """
+    layer = Conv(
+        kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode
+    )
+    return layer.matrix(in_shape)

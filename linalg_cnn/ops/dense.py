@@ -1,0 +1,113 @@
+"""The fully connected layer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linalg_cnn.checks import Array, Shape, as_numbers, check_array, check_shape, size_of
+from linalg_cnn.entries import Entries, index_dtype
+from linalg_cnn.exact import to_exact
+from linalg_cnn.ops.base import Operation
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Operation):
+    """A fully connected layer on the C-order ravel of its input: A is ``weight`` itself.
+
+    Parameters
+    ----------
+    weight : array_like (out_features, in_features)
+    bias : array_like (out_features,), optional
+
+    Raises
+    ------
+    TypeError
+        If a parameter has a dtype the library does not compute with.
+    ValueError
+        If a parameter is malformed or not finite.
+
+    Notes
+    -----
+    Source: the paper's alpha^(L); ``torch.nn.Flatten`` followed by ``torch.nn.Linear``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Dense([[1.0, 2.0, 3.0, 4.0]], bias=[0.5])
+    >>> layer(np.ones((1, 1, 2, 2)))
+    array([[10.5]])
+    """
+
+    weight: Any
+    bias: Any = None
+
+    def __post_init__(self) -> None:
+        """Validate the parameters."""
+        weight = check_array("weight", self.weight, ndim=2)
+        object.__setattr__(self, "weight", weight)
+        if self.bias is not None:
+            bias = check_array("bias", self.bias, ndim=1)
+            if bias.shape != weight.shape[:1]:
+                raise ValueError(
+                    f"bias: expected one entry per output feature ({weight.shape[0]}), got shape {bias.shape}"
+                )
+            object.__setattr__(self, "bias", bias)
+
+    def __repr__(self) -> str:
+        """Show shapes, not the weights."""
+        return f"Dense(weight {self.weight.shape} {self.weight.dtype}, bias={self.bias is not None})"
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the weight or the bias holds sympy expressions."""
+        return self.weight.dtype == object or (self.bias is not None and self.bias.dtype == object)
+
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return (out_features,).
+
+        Raises
+        ------
+        ValueError
+            If the input does not have ``in_features`` entries.
+        """
+        (in_shape,) = in_shapes
+        size = size_of(check_shape("in_shape", in_shape))
+        if size != self.weight.shape[1]:
+            raise ValueError(
+                f"in_shape: expected {self.weight.shape[1]} entries in all for a weight of shape "
+                f"{self.weight.shape}, got {size} from {tuple(in_shape)}"
+            )
+        return (self.weight.shape[0],)
+
+    def offset(self, *in_shapes: Shape) -> Array | None:
+        """Return the bias."""
+        bias: Array | None = self.bias
+        return bias
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return every entry of the weight, zeros too."""
+        self.out_shape(*in_shapes)
+        rows, columns = self.weight.shape
+        dtype = index_dtype(self.weight.size)
+        weight = to_exact(self.weight) if exact else self.weight
+        return (
+            Entries(
+                self.weight.shape,
+                np.arange(0, self.weight.size + 1, columns, dtype=dtype),
+                np.tile(np.arange(columns, dtype=dtype), rows),
+                weight.ravel(),
+            ),
+        )
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the product with the weight."""
+        x = as_numbers(*xs)
+        self.out_shape(x.shape[1:])
+        return np.asarray(x.reshape(len(x), -1) @ self.weight.T)
+
+    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+        """Return the product with the weight's transpose, in the input's shape."""
+        (in_shape,) = in_shapes
+        y = as_numbers(y)
+        return np.asarray((y @ self.weight).reshape(len(y), *in_shape))

@@ -1,0 +1,178 @@
+"""Padding: the paper's matrix P, equations (8) and (9)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linalg_cnn.checks import Shape, check_choice, check_shape
+from linalg_cnn.entries import NOTHING, AxisRule, identity_rule
+from linalg_cnn.ops.base import Separable
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRule:
+    """Return which input each of the ``before + size + after`` padded positions reads.
+
+    At position q, counted from the first input: ``zeros`` reads nothing outside; ``reflect`` reads -q or
+    2 (size - 1) - q; ``replicate`` the nearest border; ``circular`` q mod size.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left, or a side is too wide for ``reflect`` (at most size - 1) or ``circular`` (at most size).
+    """
+    if before + size + after < 1:
+        raise ValueError(
+            f"padding: expected to leave at least one position, got {(before, after)} on an axis of {size}"
+        )
+    widest = {"reflect": size - 1, "circular": size}.get(mode)
+    if widest is not None and max(before, after) > widest:
+        raise ValueError(
+            f"padding: expected at most {widest} on a side in mode {mode!r} on an axis of {size}, "
+            f"got {(before, after)}"
+        )
+    q = np.arange(-before, size + after)
+    if mode == "reflect":
+        sources = np.abs(q)
+        sources = np.where(sources > size - 1, 2 * (size - 1) - sources, sources)
+    elif mode == "replicate":
+        sources = np.clip(q, 0, size - 1)
+    elif mode == "circular":
+        sources = q % size
+    else:
+        sources = np.where((q >= 0) & (q < size), q, NOTHING)
+    return AxisRule(size, sources[:, np.newaxis])
+
+
+@dataclass(frozen=True)
+class Pad(Separable):
+    """Padding of the spatial axes. See `pad_matrix`.
+
+    Parameters
+    ----------
+    padding : int, or one (before, after) pair of ints per spatial axis, first axis first
+        Negative entries crop.
+    mode : {"zeros", "reflect", "replicate", "circular"}
+
+    Raises
+    ------
+    ValueError
+        If ``padding`` has another form (a flat tuple is refused: torch's lists the last axis first), or the mode
+        is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Pad(1)(np.ones((1, 1, 2, 2))).astype(int)[0, 0]
+    array([[0, 0, 0, 0],
+           [0, 1, 1, 0],
+           [0, 1, 1, 0],
+           [0, 0, 0, 0]])
+    """
+
+    padding: Any
+    mode: str = "zeros"
+
+    def __post_init__(self) -> None:
+        """Validate what does not depend on the input's shape."""
+        check_choice("mode", self.mode, PADDING_MODES)
+        object.__setattr__(self, "padding", _check_padding(self.padding))
+
+    def pairs(self, axes: int) -> Pairs:
+        """Return one (before, after) pair for each of ``axes`` spatial axes.
+
+        Raises
+        ------
+        ValueError
+            If pairs were given for another number of axes.
+        """
+        if isinstance(self.padding, int):
+            return ((self.padding, self.padding),) * axes
+        if len(self.padding) != axes:
+            raise ValueError(
+                f"padding: expected an int or {axes} (before, after) pairs, one per spatial axis, "
+                f"got {self.padding!r}"
+            )
+        pairs: Pairs = self.padding
+        return pairs
+
+    def rules(self, in_shape: Shape) -> list[AxisRule]:
+        """Return the padding rule of each spatial axis; the channels are left alone."""
+        channels, *sizes = check_shape("in_shape", in_shape)
+        pairs = self.pairs(len(sizes))
+        return [
+            identity_rule(channels),
+            *(
+                pad_rule(size, before, after, self.mode)
+                for size, (before, after) in zip(sizes, pairs, strict=True)
+            ),
+        ]
+
+
+def _check_padding(padding: Any) -> int | Pairs:
+    def is_int(value: Any) -> bool:
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+    if is_int(padding):
+        return int(padding)
+    if (
+        isinstance(padding, (tuple, list))
+        and len(padding) > 0
+        and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in padding)
+        and all(is_int(width) for pair in padding for width in pair)
+    ):
+        return tuple((int(before), int(after)) for before, after in padding)
+    raise ValueError(
+        "padding: expected an int or one (before, after) pair of ints per spatial axis, first axis first, "
+        f"got {padding!r}"
+    )
+
+
+def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> Any:
+    r"""Return the matrix that pads images.
+
+    The row of output position q and channel c has one entry: a 1 in the column of the pixel (c, source(q)) that
+    it shows, and none where it shows a padded zero. For a 1-D image (a, b) padded by 1::
+
+        [0 0]            [0]
+        [1 0]  [a]       [a]
+        [0 1]  [b]   =   [b]
+        [0 0]            [0]
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        (channels, *spatial).
+    padding : int, or one (before, after) pair of ints per spatial axis, first axis first
+        Negative entries crop.
+    mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands in the border, as in ``torch.nn.functional.pad``.
+
+    Returns
+    -------
+    csr_array, float64, shape (out_size, in_size)
+        Acts on C-order ravels of (channels, *spatial).
+
+    Raises
+    ------
+    ValueError
+        If an argument is malformed or the padding does not fit the mode.
+
+    Notes
+    -----
+    Source: the paper's equations (8) and (9); ``torch.nn.functional.pad``, which lists the last axis first.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> P = pad_matrix((1, 2, 3), [(1, 0), (2, 1)])
+    >>> x = np.arange(6.0).reshape(1, 2, 3)
+    >>> theirs = torch.nn.functional.pad(torch.from_numpy(x), (2, 1, 1, 0))
+    >>> np.array_equal(P @ x.ravel(), theirs.numpy().ravel())
+    True
+    """
+    return Pad(padding, mode).matrix(in_shape)

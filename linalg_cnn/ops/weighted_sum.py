@@ -1,0 +1,84 @@
+"""The weighted sum of several values of one shape: what a skip connection does."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+
+from linalg_cnn.checks import Array, Shape, check_array, size_of
+from linalg_cnn.entries import Entries, index_dtype
+from linalg_cnn.exact import to_exact
+from linalg_cnn.ops.base import Operation
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSum(Operation):
+    """The sum of ``weights[k] * x_k`` over inputs of one shape: the inner sum of the paper's equation (10).
+
+    Parameters
+    ----------
+    weights : sequence of numbers or sympy expressions
+        One per input.
+
+    Raises
+    ------
+    TypeError
+        If a weight is neither a number nor a sympy expression.
+    ValueError
+        If a weight is not finite or there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> WeightedSum([0.25, 0.75])(np.array([[4.0]]), np.array([[8.0]]))
+    array([[7.]])
+    """
+
+    weights: Any
+
+    def __post_init__(self) -> None:
+        """Keep the weights as plain numbers: a Python float leaves float32 data float32."""
+        object.__setattr__(self, "weights", tuple(check_array("weights", self.weights, ndim=1).tolist()))
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether a weight is a sympy expression."""
+        return any(isinstance(weight, sympy.Expr) for weight in self.weights)
+
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return the shape that all inputs share.
+
+        Raises
+        ------
+        ValueError
+            If there is not one input per weight, or their shapes differ.
+        """
+        if len(in_shapes) != len(self.weights) or len(set(in_shapes)) != 1:
+            raise ValueError(
+                f"weighted sum: expected {len(self.weights)} inputs of one shape, got {list(in_shapes)}"
+            )
+        return in_shapes[0]
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return one multiple of the identity per input."""
+        size = size_of(self.out_shape(*in_shapes))
+        diagonal = np.arange(size + 1, dtype=index_dtype(size))
+        matrices = []
+        for weight in self.weights:
+            values = np.full(size, weight)
+            values = to_exact(values) if exact else values
+            matrices.append(Entries((size, size), diagonal, diagonal[:-1], values))
+        return tuple(matrices)
+
+    def forward(self, *xs: Array) -> Array:
+        """Return the weighted sum."""
+        self.out_shape(*(x.shape[1:] for x in xs))
+        total = self.weights[0] * xs[0]
+        for weight, x in zip(self.weights[1:], xs[1:], strict=True):
+            total = total + weight * x
+        return np.asarray(total)
+
+    def adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
+        """Return the multiple of ``y`` that each input receives."""
+        return tuple(np.asarray(weight * y) for weight in self.weights)

@@ -1,0 +1,229 @@
+"""The paper's linear CNN with skip connections: equation (10)."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+
+from linalg_cnn.affine import AffineMap
+from linalg_cnn.checks import Array, Shape, check_array, check_choice, check_shape
+from linalg_cnn.compose import compose
+from linalg_cnn.exact import to_exact
+from linalg_cnn.graph import AffineGraph
+from linalg_cnn.ops import Operation, ResampleTo, WeightedSum
+from linalg_cnn.ops.resample import RESAMPLE_MODES
+
+SkipWeights = dict[tuple[int, int], Any]
+
+
+class SkipNetwork:
+    r"""A linear CNN with skip connections, the paper's equation (10).
+
+    With f^(0)(X) = X, layer i computes::
+
+        f^(i)(X) = W^(i) P^(i) ( sum_k  t^(k,i-1) R^(k,i-1) f^(k)(X) ) + B^(i),     k = 0, ..., i - 1
+
+    The layer holds W^(i), its padding P^(i) and B^(i). R^(k,j) resamples f^(k) on every axis, channels too, to the
+    shape of f^(j).
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        (channels, *spatial).
+    layers : sequence of Operation
+        `Conv`, `Dense`, `Resample`, `BatchNorm`, `AvgPool`, ...; k counts every entry.
+    skip_weights : mapping {(k, j): t^(k,j)}, optional
+        The weight of f^(k) in the input of layer j + 1, 0 <= k <= j < L. Without any key for j, t^(j,j) = 1;
+        otherwise a missing weight is 0 and the sum over k must be 1 (to 1e-12; exactly for sympy). Weights may be
+        negative, and t^(j,j) may be 0.
+    resample : {"nearest", "nearest-exact"}
+        The mode of R.
+
+    Attributes
+    ----------
+    graph : AffineGraph
+        The network as operations wired in order.
+    shapes : tuple of tuple of int
+        The shapes of f^(0) to f^(L).
+
+    Raises
+    ------
+    TypeError
+        If a layer is not an Operation, or a weight is neither a number nor a sympy expression.
+    ValueError
+        If shapes do not chain, a key is out of range, weights do not sum to 1 or are not finite, or a skip joins
+        shapes of different rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linalg_cnn import Conv, SkipNetwork
+    >>> blur, edge = Conv([[[1.0, 2.0, 1.0]]], padding=1), Conv([[[1.0, -1.0]]])
+    >>> net = SkipNetwork((1, 4), [blur, edge], skip_weights={(0, 1): 0.5, (1, 1): 0.5})
+    >>> net(np.array([[0.0, 1.0, 0.0, 0.0]]))
+    array([[-1. ,  1. ,  0.5]])
+    >>> net.compose().W
+    array([[ 1. , -1. , -0.5,  0. ],
+           [ 0.5,  1. , -1. , -0.5],
+           [ 0. ,  0.5,  1. , -1. ]])
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        layers: Sequence[Operation],
+        skip_weights: Mapping[tuple[int, int], Any] | None = None,
+        resample: str = "nearest",
+    ) -> None:
+        self.in_shape = check_shape("in_shape", in_shape)
+        self.layers = tuple(layers)
+        for number, layer in enumerate(self.layers):
+            if not isinstance(layer, Operation):
+                raise TypeError(
+                    f"layers[{number}]: expected an operation such as Conv or Dense, got {type(layer).__name__}"
+                )
+        if not self.layers:
+            raise ValueError("layers: expected at least one layer, got none")
+        self.resample = check_choice("resample", resample, RESAMPLE_MODES)
+        self.skip_weights = _check_skip_weights(skip_weights or {}, len(self.layers))
+        self.graph, self.shapes = self._wire(len(self.layers))
+
+    def __repr__(self) -> str:
+        """Show the layers and the skips."""
+        layers = ", ".join(type(layer).__name__ for layer in self.layers)
+        skips = ", ".join(f"{k}->{j + 1}" for (k, j) in sorted(self.skip_weights) if k != j)
+        return f"SkipNetwork({self.in_shape} -> {self.out_shape}: {layers}; skips {skips or 'none'})"
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of what comes out."""
+        return self.graph.out_shape
+
+    def __call__(self, x: Any) -> Array:
+        """Evaluate equation (10) layer by layer: the definition of what is right.
+
+        Parameters
+        ----------
+        x : array_like (..., *in_shape)
+
+        Returns
+        -------
+        ndarray (..., *out_shape)
+
+        Raises
+        ------
+        ValueError
+            If the last axes of ``x`` are not ``in_shape``.
+        """
+        return self.graph(x)
+
+    def compose(self, direction: str = "auto", form: str | None = None) -> AffineMap:
+        """Return the whole network as one AffineMap: theorem 3.1. See `linalg_cnn.compose`."""
+        return compose(self, direction, form)
+
+    def latent(self, direction: str = "auto", form: str | None = None) -> AffineMap:
+        """Return all but the last layer as one AffineMap: the paper's W_latent and B_latent."""
+        return compose(self._wire(len(self.layers) - 1)[0], direction, form)
+
+    def _wire(self, depth: int) -> tuple[AffineGraph, tuple[Shape, ...]]:
+        """Return the first ``depth`` layers as a graph, and the shapes of f^(0) to f^(depth).
+
+        Weights of zero make no wire.
+        """
+        graph = AffineGraph(self.in_shape)
+        f = [0]  # f[k] is the number of the graph's value that is f^(k)
+        for j, layer in enumerate(self.layers[:depth]):
+            name = f"layers[{j}] ({type(layer).__name__})"
+            goal = graph.shapes[f[j]]
+            weights: list[Any] = []
+            terms: list[int] = []
+            for k in range(j + 1):
+                weight = self.skip_weights.get((k, j), 0)
+                if weight == 0:
+                    continue
+                term = f[k]
+                if graph.shapes[term] != goal:
+                    term = graph.add(ResampleTo(goal, self.resample), term, name=f"skip_weights[{(k, j)}]")
+                weights.append(weight)
+                terms.append(term)
+            if weights != [1]:
+                terms = [graph.add(WeightedSum(weights), *terms, name=f"the input of {name}")]
+            f.append(graph.add(layer, *terms, name=name))
+        return graph, tuple(graph.shapes[value] for value in f)
+
+
+def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> SkipWeights:
+    """Return every weight t^(k,j) as a Python float or a sympy expression, with the implied t^(j,j) = 1."""
+    weights: SkipWeights = {}
+    for key, value in given.items():
+        if not (
+            isinstance(key, tuple)
+            and len(key) == 2
+            and all(isinstance(index, (int, np.integer)) and not isinstance(index, bool) for index in key)
+            and 0 <= key[0] <= key[1] < depth
+        ):
+            raise ValueError(
+                f"skip_weights: expected keys (k, j) with 0 <= k <= j < {depth} (the number of layers), got {key!r}"
+            )
+        k, j = key
+        weights[int(k), int(j)] = check_array(f"skip_weights[{(int(k), int(j))}]", value, ndim=0).item()
+    for j in range(depth):
+        into = {key: weight for key, weight in weights.items() if key[1] == j}
+        if not into:
+            weights[j, j] = 1.0
+            continue
+        total: Any
+        if any(isinstance(weight, sympy.Expr) for weight in into.values()):
+            total = sympy.simplify(sum(to_exact(np.array(list(into.values()), dtype=object))))
+            right = total == 1
+        else:
+            total = math.fsum(into.values())
+            right = abs(total - 1) <= 1e-12
+        if not right:
+            raise ValueError(
+                f"skip_weights: expected the weights into layer {j + 1} (the keys (k, {j})) to sum to 1, "
+                f"got {total} from {into}"
+            )
+    return weights
+
+
+def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights:
+    """Return the weights of a network whose skips all have strength t: equation (23), t on the skip.
+
+    The input of layer j + 1 becomes (1 - t) f^(j) plus t shared equally among the skips into it.
+
+    Parameters
+    ----------
+    skips : iterable of (k, j)
+        f^(k) is added to the input of layer j + 1, k < j.
+    t : float in [0, 1], or a sympy expression
+
+    Returns
+    -------
+    dict {(k, j): weight}
+        For ``SkipNetwork(..., skip_weights=...)``.
+
+    Raises
+    ------
+    ValueError
+        If t is not in [0, 1], or a skip does not have k < j or is named twice.
+
+    Examples
+    --------
+    >>> shared_skip_weights([(1, 2)], 0.25)
+    {(1, 2): 0.25, (2, 2): 0.75}
+    """
+    strength = check_array("t", t, ndim=0).item()
+    if not isinstance(strength, sympy.Expr) and not 0 <= strength <= 1:
+        raise ValueError(f"t: expected a number in [0, 1], got {strength}")
+    pairs = [tuple(pair) for pair in skips]
+    for pair in pairs:
+        if len(pair) != 2 or not pair[0] < pair[1] or pairs.count(pair) != 1:
+            raise ValueError(f"skips: expected different pairs (k, j) with k < j, got {pair}")
+    weights: SkipWeights = {}
+    for k, j in pairs:
+        weights[k, j] = strength / sum(1 for _, goal in pairs if goal == j)
+        weights[j, j] = 1 - strength
+    return weights
