@@ -45,7 +45,6 @@ class Digits:
     labels: torch.Tensor
 
     def __post_init__(self) -> None:
-        """Check what every reader relies on."""
         if (
             self.images.dtype != torch.uint8
             or self.images.ndim != 4
@@ -96,9 +95,7 @@ def load_digits(
             raise ValueError("data_root: expected a folder for dataset 'mnist', got none")
         return _load_mnist(Path(data_root), download)
     if data_root is not None or download:
-        raise ValueError(
-            f"data_root, download: expected only with dataset 'mnist', got them with {dataset!r}"
-        )
+        raise ValueError(f"data_root, download: expected only with dataset 'mnist', got them with {dataset!r}")
     return _load_mnist_5k(seed)
 
 
@@ -108,9 +105,7 @@ def _load_mnist_5k(seed: int) -> tuple[Digits, Digits]:
     pixels, classes = mnist_data()
     images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
     labels = torch.from_numpy(classes.astype(np.int64))
-    train, held_out = train_test_split(
-        np.arange(len(labels)), test_size=1000, stratify=classes, random_state=seed
-    )
+    train, held_out = train_test_split(np.arange(len(labels)), test_size=1000, stratify=classes, random_state=seed)
     return Digits(images[train], labels[train]), Digits(images[held_out], labels[held_out])
 
 

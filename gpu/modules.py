@@ -1,16 +1,16 @@
 """`SkipNetwork` as a torch module, and back."""
 
 from collections.abc import Mapping, Sequence
-from functools import singledispatch
-from typing import Any, Self
+from functools import reduce, singledispatch
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from linalg_cnn import AvgPool, BatchNorm, Conv, Dense, Operation, Resample, ResampleTo, SkipNetwork
-from linalg_cnn.checks import Array, Shape
 from linalg_cnn.entries import join_rules
+from linalg_cnn.types import Array, Shape
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 AVG_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
@@ -118,12 +118,7 @@ class SkipCNN(nn.Module):
         """
         if network.graph.symbolic:
             raise TypeError("network: expected numbers, got sympy expressions, which torch cannot hold")
-        arrays = [
-            value
-            for layer in network.layers
-            for value in vars(layer).values()
-            if isinstance(value, np.ndarray)
-        ]
+        arrays = [value for layer in network.layers for value in vars(layer).values() if isinstance(value, np.ndarray)]
         dtype = torch.float32 if arrays and all(a.dtype == np.float32 for a in arrays) else torch.float64
         layers = [
             to_module(layer, in_shape).to(dtype)
@@ -141,7 +136,7 @@ class SkipCNN(nn.Module):
             parameter is not finite.
         """
         for name, module in self.named_modules():
-            if isinstance(module, tuple(BATCH_NORM.values())) and module.training:
+            if type(module) in BATCH_NORM.values() and module.training:
                 raise ValueError(
                     f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
                 )
@@ -157,17 +152,14 @@ class SkipCNN(nn.Module):
 
     def _input_of(self, j: int, f: list[torch.Tensor]) -> torch.Tensor:
         """Return the inner sum of equation (10): what layer j + 1 reads."""
-        total: torch.Tensor | None = None
+        terms = []
         for k in range(j + 1):
-            weight = self.skip_weights.get((k, j), 0.0)
+            weight, name = self.skip_weights.get((k, j), 0.0), f"{k}->{j}"
             if weight == 0:
                 continue
-            name = f"{k}->{j}"
             term = self.resamplers[name](f[k]) if name in self.resamplers else f[k]
-            term = term if weight == 1 else weight * term
-            total = term if total is None else total + term
-        assert total is not None  # the weights sum to 1
-        return total
+            terms.append(term if weight == 1 else weight * term)
+        return reduce(torch.add, terms)
 
 
 def _parameter(values: Array | None) -> nn.Parameter | None:
@@ -210,7 +202,7 @@ def _(layer: Conv, in_shape: Shape) -> nn.Module:
         bias=layer.bias is not None,
     )
     module.weight, module.bias = _parameter(layer.kernel), _parameter(layer.bias)
-    return module
+    return cast(nn.Module, module)
 
 
 @to_module.register
@@ -246,48 +238,46 @@ def _(layer: BatchNorm, in_shape: Shape) -> nn.Module:
     module.weight, module.bias = _parameter(layer.weight), _parameter(layer.bias)
     module.running_mean = torch.from_numpy(layer.running_mean.copy())
     module.running_var = torch.from_numpy(layer.running_var.copy())
-    return module
+    return cast(nn.Module, module)
 
 
 def to_operation(module: nn.Module) -> Operation:
     """Return the operation that a torch module computes, with the parameters of this moment.
+
+    Subclasses are refused: they may compute something else.
 
     Raises
     ------
     TypeError
         If the module has no counterpart in `linalg_cnn`, for example because it is not affine.
     """
-    if isinstance(module, NearestResample):
-        return module.operation
-    if isinstance(module, tuple(CONV.values())):
+    kind: Any = type(module)
+    m: Any = module
+    if kind is NearestResample:
+        return cast(Operation, m.operation)
+    if kind in CONV.values():
         return Conv(
-            _values(module.weight),
-            _values(module.bias),
-            stride=module.stride,
-            padding=module.padding,
-            dilation=module.dilation,
-            groups=module.groups,
-            padding_mode=module.padding_mode,
+            _values(m.weight),
+            _values(m.bias),
+            stride=m.stride,
+            padding=m.padding,
+            dilation=m.dilation,
+            groups=m.groups,
+            padding_mode=m.padding_mode,
         )
-    if isinstance(module, tuple(AVG_POOL.values())):
+    if kind in AVG_POOL.values():
         return AvgPool(
-            module.kernel_size,
-            stride=module.stride,
-            padding=module.padding,
-            ceil_mode=module.ceil_mode,
-            count_include_pad=module.count_include_pad,
-            divisor_override=getattr(module, "divisor_override", None),
+            m.kernel_size,
+            stride=m.stride,
+            padding=m.padding,
+            ceil_mode=m.ceil_mode,
+            count_include_pad=m.count_include_pad,
+            divisor_override=getattr(m, "divisor_override", None),
         )
-    if isinstance(module, tuple(BATCH_NORM.values())) and module.track_running_stats:
-        return BatchNorm(
-            _values(module.weight),
-            _values(module.bias),
-            _values(module.running_mean),
-            _values(module.running_var),
-            module.eps,
-        )
-    if isinstance(module, nn.Sequential) and [type(m) for m in module] == [nn.Flatten, nn.Linear]:
-        return Dense(_values(module[1].weight), _values(module[1].bias))
+    if kind in BATCH_NORM.values() and m.running_mean is not None:
+        return BatchNorm(_values(m.weight), _values(m.bias), _values(m.running_mean), _values(m.running_var), m.eps)
+    if kind is nn.Sequential and [type(part) for part in m] == [nn.Flatten, nn.Linear]:
+        return Dense(_values(m[1].weight), _values(m[1].bias))
     raise TypeError(
         "layers: expected affine modules (Conv, AvgPool, BatchNorm with running statistics, NearestResample, "
         f"Sequential(Flatten, Linear)), got {module}"

@@ -5,7 +5,8 @@ from torch import nn
 
 from gpu.modules import SkipCNN
 from linalg_cnn import shared_skip_weights
-from linalg_cnn.checks import Shape, check_shape, size_of
+from linalg_cnn.checks import check_shape
+from linalg_cnn.types import Shape, size_of
 
 
 def three_layer_cnn(
@@ -50,8 +51,6 @@ def three_layer_cnn(
             nn.Conv2d(c, channels, 3, padding=1),
             nn.Conv2d(channels, channels, 3),
             nn.Conv2d(channels, channels, 3),
-            nn.Sequential(
-                nn.Flatten(), nn.Linear(size_of((channels, height - 4, width - 4)), num_classes)
-            ),
+            nn.Sequential(nn.Flatten(), nn.Linear(size_of((channels, height - 4, width - 4)), num_classes)),
         ]
     return SkipCNN((c, height, width), layers, shared_skip_weights([(1, 2)], t))

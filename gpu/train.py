@@ -113,14 +113,12 @@ def train(
                     f"than {learning_rate}"
                 )
             accuracy = accuracy_of(predict_scores(model, held_out.images), held_out.labels)
-            history.append(
-                {
-                    "epoch": epoch,
-                    "loss": mean_loss,
-                    "train_accuracy": hits.item() / len(training),
-                    "validation_accuracy": accuracy,
-                }
-            )
+            history.append({
+                "epoch": epoch,
+                "loss": mean_loss,
+                "train_accuracy": hits.item() / len(training),
+                "validation_accuracy": accuracy,
+            })
             bar.set_postfix(loss=f"{mean_loss:.3f}", held_out=f"{accuracy:.1%}")
     return history
 
@@ -130,9 +128,7 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     """Return the scores (N, classes) of uint8 images (N, 1, 28, 28), on the CPU; the model is set to evaluation."""
     model.eval()
     device = next(model.parameters()).device
-    batches = [
-        model(batch.to(device).float() * PIXEL_SCALE).cpu() for batch in images.split(batch_size)
-    ]
+    batches = [model(batch.to(device).float() * PIXEL_SCALE).cpu() for batch in images.split(batch_size)]
     return torch.cat(batches)
 
 

@@ -13,9 +13,10 @@ import safetensors.numpy
 import scipy.sparse
 import sympy
 
-from linalg_cnn.checks import Array, Shape, as_numbers, check_array, check_memory, check_shape, size_of
+from linalg_cnn.checks import as_numbers, check_array, check_memory, check_shape
 from linalg_cnn.exact import from_domain, to_domain, to_exact, to_sympy
 from linalg_cnn.files import write_atomically
+from linalg_cnn.types import Array, Shape, size_of
 
 FORMAT = "linalg_cnn.AffineMap"
 FORMAT_VERSION = "1"
@@ -64,7 +65,6 @@ class AffineMap:
     out_shape: Shape | None = None
 
     def __post_init__(self) -> None:
-        """Bring W and B to one kind and check that they fit."""
         W, B = self.W, self.B
         if scipy.sparse.issparse(W):
             W = scipy.sparse.csr_array(W)
@@ -283,9 +283,7 @@ class AffineMap:
         found = _digest(tensors, metadata)
         if stored != found:
             raise ValueError(f"{os.fspath(path)}: the content was altered: expected SHA-256 {stored}, got {found}")
-        shapes = {
-            name: tuple(json.loads(metadata[name])) for name in ("in_shape", "out_shape") if name in metadata
-        }
+        shapes = {name: tuple(json.loads(metadata[name])) for name in ("in_shape", "out_shape") if name in metadata}
         return cls(tensors["W"], tensors["B"], **shapes)
 
 

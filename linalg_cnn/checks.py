@@ -4,16 +4,13 @@ import operator
 import os
 from collections.abc import Iterable
 from fractions import Fraction
-from math import prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sympy
 
-from linalg_cnn.exact import Array, to_exact
-
-Shape = tuple[int, ...]
+from linalg_cnn.exact import to_exact
+from linalg_cnn.types import Array, Shape
 
 
 def check_int(name: str, value: object, minimum: int) -> int:
@@ -24,15 +21,19 @@ def check_int(name: str, value: object, minimum: int) -> int:
     ValueError
         If it is smaller, or not an integer. A bool counts as a slip, not as 0 or 1.
     """
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
+    number = _as_index(value)
     if number is None or number < minimum:
         raise ValueError(f"{name}: expected an int of at least {minimum}, got {value!r}")
     return number
+
+
+def _as_index(value: object) -> int | None:
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def check_per_axis(name: str, value: object, axes: int, minimum: int) -> Shape:
@@ -122,9 +123,7 @@ def check_array(name: str, value: object, ndim: int | None = None, copy: bool = 
     elif array.dtype.type in (np.float32, np.float64):
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
     else:
-        raise TypeError(
-            f"{name}: expected float32, float64, integers or sympy expressions, got dtype {array.dtype}"
-        )
+        raise TypeError(f"{name}: expected float32, float64, integers or sympy expressions, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} axes, got shape {array.shape}")
     if array.size == 0:
@@ -135,11 +134,7 @@ def check_array(name: str, value: object, ndim: int | None = None, copy: bool = 
 
 def _as_expressions(name: str, array: Array) -> Array:
     entries = array.ravel().tolist()
-    stray = [
-        e
-        for e in entries
-        if not isinstance(e, (sympy.Expr, int, np.integer, Fraction)) or isinstance(e, bool)
-    ]
+    stray = [e for e in entries if not isinstance(e, (sympy.Expr, int, np.integer, Fraction)) or isinstance(e, bool)]
     if not any(isinstance(e, sympy.Expr) for e in entries):
         stray = entries
     if stray:
@@ -197,8 +192,3 @@ def _default_max_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):  # not a POSIX system
         return 8 * 2**30
-
-
-def size_of(shape: Shape) -> int:
-    """Return the number of entries of an array of this shape: the length of its C-order ravel."""
-    return prod(shape)

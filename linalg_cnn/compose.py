@@ -13,9 +13,10 @@ from sympy.polys.domains import ZZ
 from sympy.polys.matrices import DomainMatrix
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import check_choice, check_memory, size_of
+from linalg_cnn.checks import check_choice, check_memory
 from linalg_cnn.exact import from_domain, to_domain
 from linalg_cnn.graph import AffineGraph, Node
+from linalg_cnn.types import size_of
 
 DIRECTIONS = ("auto", "forward", "adjoint")
 FORMS = ("dense", "sparse", "sympy")
@@ -140,10 +141,7 @@ def _by_matrices(graph: AffineGraph, direction: str, exact: bool) -> tuple[Any, 
         return [_times(state, matrix) for matrix in matrices(node)]
 
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
-    if direction == "forward":
-        W = graph.push(identity(in_size), linear)
-    else:
-        W = graph.pull(identity(out_size), adjoint)
+    W = graph.push(identity(in_size), linear) if direction == "forward" else graph.pull(identity(out_size), adjoint)
     zero = DomainMatrix.zeros((in_size, 1), ZZ) if exact else np.zeros(in_size)
     B = graph.push(zero, affine)
     return (from_domain(W), from_domain(B)) if exact else (W, B)

@@ -2,15 +2,16 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from matplotlib.figure import Figure
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import Array
+from linalg_cnn.ops import Conv, ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
+from linalg_cnn.types import Array
 
 INK = "#1b4965"
 MUTED = "#5c6770"
@@ -77,41 +78,75 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> Fi
     bar = figure.colorbar(image, ax=grid, shrink=0.85, pad=0.02)
     bar.formatter.set_powerlimits((-2, 3))
     bar.set_label("weight of a pixel", color=MUTED)
-    figure.suptitle(
-        f"The {len(pictures)} rows of W: what each class adds up over the pixels", color=INK, fontsize=13
-    )
+    figure.suptitle(f"The {len(pictures)} rows of W: what each class adds up over the pixels", color=INK, fontsize=13)
     return figure
 
 
-def matrices_figure(network: SkipNetwork) -> Figure:
-    """Return where each layer's matrix, each skip's resampling, and the whole network's W have entries."""
-    panels = []
-    for number, (layer, shape) in enumerate(zip(network.layers, network.shapes, strict=False), start=1):
-        name = rf"$W^{{({number})}}$" + ("" if type(layer).__name__ != "Conv" else r"$P^{(%d)}$" % number)
-        panels.append((name, type(layer).__name__, layer.matrix(shape)))
-    for node in network.graph.nodes:
-        if node.name.startswith("skip_weights"):
-            k, j = node.name[len("skip_weights[(") : -2].split(", ")
-            shape = network.graph.input_shapes(node)[0]
-            panels.append((rf"$R^{{({k},{j})}}$", "resampling of the skip", node.operation.matrix(shape)))
-    panels.append(("$W$", "the whole network", network.compose(form="sparse").W))
+class Panel(NamedTuple):
+    """A matrix with the names it goes by in a picture."""
 
-    figure = Figure(figsize=(2.35 * len(panels) + 0.3, 3.9), layout="constrained")
-    for axes, (name, kind, matrix) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
-        cells = occupancy(matrix)
-        # The square root keeps thin diagonals visible beside full blocks.
-        axes.imshow(np.sqrt(cells), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    symbol: str
+    kind: str
+    matrix: Any
+
+
+def matrix_panels(network: SkipNetwork) -> list[Panel]:
+    """Return the sparse matrices of a network: each layer's, each skip's resampling, and the composed W."""
+    panels = []
+    for number, (layer, shape) in enumerate(zip(network.layers, network.shapes[:-1], strict=True), start=1):
+        padded = isinstance(layer, Conv) and any(sum(pair) for pair in layer.padding_pairs)
+        symbol = f"W^{{({number})}}" + (f"P^{{({number})}}" if padded else "")
+        panels.append(Panel(f"${symbol}$", type(layer).__name__, layer.matrix(shape)))
+    for k, j in sorted(network.skip_weights):
+        here, goal = network.shapes[k], network.shapes[j]
+        if here != goal and network.skip_weights[k, j] != 0:
+            matrix = ResampleTo(goal, network.resample).matrix(here)
+            panels.append(Panel(f"$R^{{({k},{j})}}$", "resampled skip", matrix))
+    return [*panels, Panel("$W$", "all of it", network.compose(form="sparse").W)]
+
+
+def matrices_figure(network: SkipNetwork) -> Figure:
+    """Return where each layer's matrix and the whole network's W have entries, all on one scale.
+
+    A cell of the picture is coloured if any entry falls in it, the darker the more do. Matrices of very few rows
+    or columns are drawn a little thicker than they are.
+    """
+    panels = matrix_panels(network)
+    largest = max(max(panel.matrix.shape) for panel in panels)
+    longest, thinnest, slot, top, caption, margin = 2.9, 0.16, 1.25, 1.15, 0.75, 0.3  # inches
+    extents = [tuple(max(thinnest, longest * n / largest) for n in panel.matrix.shape) for panel in panels]
+    widths = [max(width, slot) for _, width in extents]
+    size = (sum(widths) + margin * (len(panels) + 1), top + max(height for height, _ in extents) + caption)
+    figure = Figure(figsize=size)
+    left = margin
+    for panel, (height, width), room in zip(panels, extents, widths, strict=True):
+        x = left + (room - width) / 2
+        axes = figure.add_axes((
+            x / size[0],
+            (size[1] - top - height) / size[1],
+            width / size[0],
+            height / size[1],
+        ))
+        cells = occupancy(panel.matrix)
+        shade = np.where(cells > 0, 0.45 + 0.55 * np.sqrt(cells), 0)
+        axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         axes.set_xticks([])
         axes.set_yticks([])
-        rows, columns = matrix.shape
-        share = matrix.nnz / (rows * columns)
-        axes.set_title(f"{name}\n{kind}", fontsize=11, color=INK)
+        rows, columns = panel.matrix.shape
+        axes.set_title(f"{panel.symbol}\n{panel.kind}", fontsize=11, color=INK)
         axes.set_xlabel(
-            f"{rows:,} x {columns:,}\n{matrix.nnz:,} entries\n{share:.2%} filled", fontsize=9, color=MUTED
+            f"{rows:,} x {columns:,}\n{panel.matrix.nnz:,} entries\n{panel.matrix.nnz / (rows * columns):.2%} filled",
+            fontsize=9,
+            color=MUTED,
         )
         for spine in axes.spines.values():
             spine.set_color(MUTED)
-    figure.suptitle("Where the matrices have entries: every layer, and their product", color=INK, fontsize=13)
+        left += room + margin
+    title = (
+        "Where each layer's matrix has entries, and the one matrix W that replaces them all\n"
+        "(to scale, but a few rows are drawn thicker than they are)"
+    )
+    figure.text(0.5, 1 - 0.12 / size[1], title, ha="center", va="top", color=INK, fontsize=13)
     return figure
 
 

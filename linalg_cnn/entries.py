@@ -15,8 +15,9 @@ import sympy
 from sympy.polys.domains import EXRAW
 from sympy.polys.matrices import DomainMatrix
 
-from linalg_cnn.checks import Array, check_memory, size_of
+from linalg_cnn.checks import check_memory
 from linalg_cnn.exact import to_exact
+from linalg_cnn.types import Array, IntArray, size_of
 
 NOTHING = -1
 """The source of a tap that falls on zero padding: it reads nothing and gets no matrix entry."""
@@ -37,13 +38,13 @@ class AxisRule:
     """
 
     in_size: int
-    sources: npt.NDArray[np.int64]
+    sources: IntArray
     weights: Array | None = None
 
     @property
     def out_size(self) -> int:
         """Number of output positions."""
-        return self.sources.shape[0]
+        return len(self.sources)
 
     @property
     def is_identity(self) -> bool:
@@ -155,8 +156,8 @@ class Entries:
     """
 
     shape: tuple[int, int]
-    starts: npt.NDArray[Any]
-    columns: npt.NDArray[Any]
+    starts: IntArray
+    columns: IntArray
     values: Array
 
     def to_matrix(self) -> Any:

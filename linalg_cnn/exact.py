@@ -7,12 +7,11 @@ so that results come out expanded and equal things look equal.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse
 import sympy
 from sympy.polys.matrices import DomainMatrix
 
-Array = npt.NDArray[Any]
+from linalg_cnn.types import Array
 
 
 def to_exact(array: Array) -> Array:

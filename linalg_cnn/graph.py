@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from linalg_cnn.checks import Array, Shape, as_numbers, check_shape
+from linalg_cnn.checks import as_numbers, check_shape
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
+from linalg_cnn.types import Array, Shape
 
 State = TypeVar("State")
 
@@ -127,12 +128,10 @@ class AffineGraph:
         x = as_numbers(x)
         split = x.ndim - len(self.in_shape)
         if split < 0 or x.shape[split:] != self.in_shape:
-            raise ValueError(
-                f"x: expected shape (..., {', '.join(map(str, self.in_shape))}), got {x.shape}"
-            )
+            raise ValueError(f"x: expected shape (..., {', '.join(map(str, self.in_shape))}), got {x.shape}")
         if self.symbolic:
             x = to_exact(x)
-        y = self.push(x.reshape(-1, *self.in_shape), lambda node, xs: node.operation(*xs))
+        y: Array = self.push(x.reshape(-1, *self.in_shape), lambda node, xs: node.operation(*xs))
         return y.reshape(*x.shape[:split], *self.out_shape)
 
     def push(self, start: State, step: Callable[[Node, list[State]], State]) -> State:

@@ -8,12 +8,13 @@ import numpy as np
 import sympy
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import Array, Shape, check_array, check_choice, check_shape
+from linalg_cnn.checks import check_array, check_choice, check_shape
 from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.ops import Operation, ResampleTo, WeightedSum
 from linalg_cnn.ops.resample import RESAMPLE_MODES
+from linalg_cnn.types import Array, Shape
 
 SkipWeights = dict[tuple[int, int], Any]
 
@@ -155,7 +156,13 @@ class SkipNetwork:
 
 
 def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> SkipWeights:
-    """Return every weight t^(k,j) as a Python float or a sympy expression, with the implied t^(j,j) = 1."""
+    """Return every weight t^(k,j) as a Python float or a sympy expression, with the implied t^(j,j) = 1.
+
+    Raises
+    ------
+    ValueError
+        If a key is out of range, a weight is not finite, or the weights into a layer do not sum to 1.
+    """
     weights: SkipWeights = {}
     for key, value in given.items():
         if not (

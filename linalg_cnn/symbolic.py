@@ -24,8 +24,8 @@ from typing import Any
 
 import sympy
 
-from linalg_cnn.checks import Array, Shape
 from linalg_cnn.ops import AvgPool, Conv, Pad, Resample
+from linalg_cnn.types import Array, Shape
 
 __all__ = ["avg_pool_matrix", "conv_matrix", "pad_matrix", "resample_matrix", "symbols"]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import Shape, check_int, check_per_axis, check_shape
+from linalg_cnn.checks import check_int, check_per_axis, check_shape
 from linalg_cnn.entries import NOTHING, AxisRule, identity_rule
 from linalg_cnn.ops.base import Separable
+from linalg_cnn.types import Shape
 
 
 def avg_pool_rule(
@@ -75,7 +76,6 @@ class AvgPool(Separable):
     divisor_override: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Validate what does not depend on the input's shape."""
         if self.stride is None:
             object.__setattr__(self, "stride", self.kernel_size)
         for name, minimum in (("kernel_size", 1), ("stride", 1), ("padding", 0)):

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import Array, Shape, as_numbers
+from linalg_cnn.checks import as_numbers
 from linalg_cnn.entries import AxisRule, Entries, apply_rule, apply_rule_adjoint, join_rules, rule_entries
+from linalg_cnn.types import Array, Shape
 
 
 class Operation(ABC):

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import Array, Shape, as_numbers, check_array, check_shape, size_of
+from linalg_cnn.checks import as_numbers, check_array, check_shape
 from linalg_cnn.entries import Entries, index_dtype
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
+from linalg_cnn.types import Array, Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,6 @@ class BatchNorm(Operation):
     eps: Any = 1e-5
 
     def __post_init__(self) -> None:
-        """Validate the parameters."""
         mean = check_array("running_mean", self.running_mean, ndim=1)
         given = {
             "weight": np.ones_like(mean) if self.weight is None else self.weight,
@@ -77,8 +77,7 @@ class BatchNorm(Operation):
     def symbolic(self) -> bool:
         """Whether a parameter holds sympy expressions."""
         return isinstance(self.eps, sympy.Expr) or any(
-            parameter.dtype == object
-            for parameter in (self.weight, self.bias, self.running_mean, self.running_var)
+            parameter.dtype == object for parameter in (self.weight, self.bias, self.running_mean, self.running_var)
         )
 
     def scale(self, exact: bool = False) -> Array:
@@ -97,7 +96,8 @@ class BatchNorm(Operation):
         ValueError
             If the number of channels differs from that of the parameters.
         """
-        shape = check_shape("in_shape", *in_shapes)
+        (in_shape,) = in_shapes
+        shape = check_shape("in_shape", in_shape)
         if shape[0] != len(self.weight):
             raise ValueError(f"in_shape: expected {len(self.weight)} channels, got {shape}")
         return shape

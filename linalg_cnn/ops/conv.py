@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from linalg_cnn.checks import (
-    Array,
-    Shape,
     as_numbers,
     check_array,
     check_choice,
@@ -17,12 +15,12 @@ from linalg_cnn.checks import (
     check_memory,
     check_per_axis,
     check_shape,
-    size_of,
 )
 from linalg_cnn.entries import NOTHING, AxisRule, Entries, index_dtype, join_rules, tap_slices
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
+from linalg_cnn.types import Array, Shape, size_of
 
 
 def conv_rule(
@@ -86,7 +84,6 @@ class Conv(Operation):
     padding_mode: str = field(default="zeros", kw_only=True)
 
     def __post_init__(self) -> None:
-        """Validate what does not depend on the input's shape."""
         kernel = check_array("kernel", self.kernel)
         if kernel.ndim < 3:
             raise ValueError(
@@ -95,9 +92,7 @@ class Conv(Operation):
         axes = kernel.ndim - 2
         groups = check_int("groups", self.groups, 1)
         if kernel.shape[0] % groups:
-            raise ValueError(
-                f"groups: expected a divisor of the {kernel.shape[0]} output channels, got {groups}"
-            )
+            raise ValueError(f"groups: expected a divisor of the {kernel.shape[0]} output channels, got {groups}")
         bias = self.bias
         if bias is not None:
             bias = check_array("bias", bias, ndim=1)
@@ -248,9 +243,7 @@ class Conv(Operation):
         split = x.reshape(len(x), self.groups, -1, *x.shape[2:])
         return split.swapaxes(0, 1).swapaxes(1, 2)
 
-    def _meetings(
-        self, rules: list[AxisRule]
-    ) -> Iterator[tuple[Array, tuple[slice, ...], tuple[slice, ...]]]:
+    def _meetings(self, rules: list[AxisRule]) -> Iterator[tuple[Array, tuple[slice, ...], tuple[slice, ...]]]:
         """Yield (weights (groups, C_out/groups, C_in/groups), output slices, input slices) of each tap."""
         kernel = self.kernel.reshape(self.groups, -1, *self.kernel.shape[1:])
         runs = [
@@ -345,7 +338,5 @@ def conv_matrix(
     [a, b, 0],
     [0, a, b]])
     """
-    layer = Conv(
-        kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode
-    )
+    layer = Conv(kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode)
     return layer.matrix(in_shape)

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import Array, Shape, as_numbers, check_array, check_shape, size_of
+from linalg_cnn.checks import as_numbers, check_array, check_shape
 from linalg_cnn.entries import Entries, index_dtype
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
+from linalg_cnn.types import Array, Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,6 @@ class Dense(Operation):
     bias: Any = None
 
     def __post_init__(self) -> None:
-        """Validate the parameters."""
         weight = check_array("weight", self.weight, ndim=2)
         object.__setattr__(self, "weight", weight)
         if self.bias is not None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import Shape, check_choice, check_shape
+from linalg_cnn.checks import check_choice, check_shape
 from linalg_cnn.entries import NOTHING, AxisRule, identity_rule
 from linalg_cnn.ops.base import Separable
+from linalg_cnn.types import Shape
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -32,8 +33,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
     widest = {"reflect": size - 1, "circular": size}.get(mode)
     if widest is not None and max(before, after) > widest:
         raise ValueError(
-            f"padding: expected at most {widest} on a side in mode {mode!r} on an axis of {size}, "
-            f"got {(before, after)}"
+            f"padding: expected at most {widest} on a side in mode {mode!r} on an axis of {size}, got {(before, after)}"
         )
     q = np.arange(-before, size + after)
     if mode == "reflect":
@@ -78,7 +78,6 @@ class Pad(Separable):
     mode: str = "zeros"
 
     def __post_init__(self) -> None:
-        """Validate what does not depend on the input's shape."""
         check_choice("mode", self.mode, PADDING_MODES)
         object.__setattr__(self, "padding", _check_padding(self.padding))
 
@@ -94,8 +93,7 @@ class Pad(Separable):
             return ((self.padding, self.padding),) * axes
         if len(self.padding) != axes:
             raise ValueError(
-                f"padding: expected an int or {axes} (before, after) pairs, one per spatial axis, "
-                f"got {self.padding!r}"
+                f"padding: expected an int or {axes} (before, after) pairs, one per spatial axis, got {self.padding!r}"
             )
         pairs: Pairs = self.padding
         return pairs
@@ -106,10 +104,7 @@ class Pad(Separable):
         pairs = self.pairs(len(sizes))
         return [
             identity_rule(channels),
-            *(
-                pad_rule(size, before, after, self.mode)
-                for size, (before, after) in zip(sizes, pairs, strict=True)
-            ),
+            *(pad_rule(size, before, after, self.mode) for size, (before, after) in zip(sizes, pairs, strict=True)),
         ]
 
 

