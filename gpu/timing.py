@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @torch.inference_mode()
@@ -29,6 +30,9 @@ def microseconds_per_image(model: nn.Module, batch: torch.Tensor, min_run_time: 
     dict
         ``median`` and ``iqr`` (the spread: the middle half of the measurements), in microseconds per image.
     """
+    # Imported here: it looks for a CUDA toolkit and may print what it found.
+    from torch.utils.benchmark import Timer
+
     timer = Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
     measured = timer.blocked_autorange(min_run_time=min_run_time)
     scale = 1e6 / len(batch)
@@ -56,9 +60,8 @@ def describe_versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+    if CPUINFO.exists():
+        for line in CPUINFO.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

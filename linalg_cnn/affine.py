@@ -64,6 +64,8 @@ class AffineMap:
     in_shape: Shape | None = None
     out_shape: Shape | None = None
 
+    __array_ufunc__ = None  # numpy's operators leave `array * map` and `map @ array` to this class
+
     def __post_init__(self) -> None:
         W, B = self.W, self.B
         if scipy.sparse.issparse(W):
@@ -139,6 +141,8 @@ class AffineMap:
         x = as_numbers(x)
         if x.ndim == 0 or x.shape[-1] != self.in_size:
             raise ValueError(f"x: expected shape (..., {self.in_size}), got {x.shape}")
+        if x.dtype == object and not self.symbolic:
+            return self.exact()(x)
         rows = x.reshape(-1, self.in_size)
         if self.symbolic:
             y = from_domain(to_domain(rows) * to_domain(self.W).transpose())

@@ -129,9 +129,13 @@ class AffineGraph:
         split = x.ndim - len(self.in_shape)
         if split < 0 or x.shape[split:] != self.in_shape:
             raise ValueError(f"x: expected shape (..., {', '.join(map(str, self.in_shape))}), got {x.shape}")
-        if self.symbolic:
-            x = to_exact(x)
-        y: Array = self.push(x.reshape(-1, *self.in_shape), lambda node, xs: node.operation(*xs))
+        symbolic = self.symbolic
+        x = to_exact(x) if symbolic else x
+
+        def step(node: Node, xs: list[Array]) -> Array:
+            return (node.operation.exact() if symbolic else node.operation)(*xs)
+
+        y: Array = self.push(x.reshape(-1, *self.in_shape), step)
         return y.reshape(*x.shape[:split], *self.out_shape)
 
     def push(self, start: State, step: Callable[[Node, list[State]], State]) -> State:

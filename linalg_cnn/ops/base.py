@@ -1,13 +1,15 @@
 """What every operation offers: y = A x + b, with A as a matrix, as ``forward`` and as ``adjoint``."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 import sympy
 
 from linalg_cnn.checks import as_numbers
 from linalg_cnn.entries import AxisRule, Entries, apply_rule, apply_rule_adjoint, join_rules, rule_entries
+from linalg_cnn.exact import to_exact
 from linalg_cnn.types import Array, Shape
 
 
@@ -43,6 +45,11 @@ class Operation(ABC):
     def offset(self, *in_shapes: Shape) -> Array | None:
         """Return the bias, of a shape that broadcasts to ``out_shape``, or None."""
         return None
+
+    def exact(self) -> Self:
+        """Return the same operation with sympy parameters; floats are taken for the binary fractions they are."""
+        parameters = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **{name: to_exact(value) for name, value in parameters.items()})  # type: ignore[type-var]
 
     def __call__(self, *xs: Array) -> Array:
         """Return A x + b for a batch."""

@@ -19,18 +19,21 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
     """Return which input each of the ``before + size + after`` padded positions reads.
 
     At position q, counted from the first input: ``zeros`` reads nothing outside; ``reflect`` reads -q or
-    2 (size - 1) - q; ``replicate`` the nearest border; ``circular`` q mod size.
+    2 (size - 1) - q; ``replicate`` the nearest border; ``circular`` q mod size. Negative padding crops. Of a cropped
+    axis, ``circular`` wraps around what is left, while ``reflect`` and ``replicate`` still see all of it, as in torch.
 
     Raises
     ------
     ValueError
-        If nothing is left, or a side is too wide for ``reflect`` (at most size - 1) or ``circular`` (at most size).
+        If nothing is left, or a side is too wide for ``reflect`` (at most size - 1) or ``circular`` (at most what
+        cropping leaves).
     """
     if before + size + after < 1:
         raise ValueError(
             f"padding: expected to leave at least one position, got {(before, after)} on an axis of {size}"
         )
-    widest = {"reflect": size - 1, "circular": size}.get(mode)
+    first, last = max(-before, 0), size - 1 - max(-after, 0)  # what cropping leaves
+    widest = {"reflect": size - 1, "circular": last + 1 - first}.get(mode)
     if widest is not None and max(before, after) > widest:
         raise ValueError(
             f"padding: expected at most {widest} on a side in mode {mode!r} on an axis of {size}, got {(before, after)}"
@@ -42,7 +45,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
     elif mode == "replicate":
         sources = np.clip(q, 0, size - 1)
     elif mode == "circular":
-        sources = q % size
+        sources = first + (q - first) % max(last + 1 - first, 1)
     else:
         sources = np.where((q >= 0) & (q < size), q, NOTHING)
     return AxisRule(size, sources[:, np.newaxis])

@@ -46,6 +46,10 @@ class WeightedSum(Operation):
         """Whether a weight is a sympy expression."""
         return any(isinstance(weight, sympy.Expr) for weight in self.weights)
 
+    def exact(self) -> "WeightedSum":
+        """Return the same sum with sympy weights."""
+        return WeightedSum(to_exact(np.array(self.weights, dtype=object)))
+
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the shape that all inputs share.
 

@@ -1,0 +1,227 @@
+"""Bad input gets an error that names the argument, what was expected and what came."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sympy
+
+from linalg_cnn import (
+    AffineGraph,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Pad,
+    avg_pool_matrix,
+    conv_matrix,
+    pad_matrix,
+    resample_matrix,
+)
+from linalg_cnn.checks import check_memory
+
+KERNEL = np.ones((2, 2, 3, 3))
+SHAPE = (2, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": 0}, "stride: expected an int of at least 1, got 0"),
+        ({"stride": -1}, "stride: expected an int of at least 1, got -1"),
+        ({"stride": True}, "stride: expected an int of at least 1, got True"),
+        ({"stride": np.True_}, "stride: expected an int of at least 1, got"),
+        ({"stride": 1.5}, "stride: expected an int of at least 1, got 1.5"),
+        ({"stride": "2"}, "stride: expected an int of at least 1, got '2'"),
+        ({"stride": (1, 2, 3)}, r"stride: expected an int or 2 ints, one per spatial axis, got \(1, 2, 3\)"),
+        ({"stride": (1, 0)}, r"stride\[1\]: expected an int of at least 1, got 0"),
+        ({"dilation": 0}, "dilation: expected an int of at least 1, got 0"),
+        ({"padding": -1}, "padding: expected an int of at least 0, got -1"),
+        ({"padding": "full"}, "padding: expected one of 'same', 'valid', got 'full'"),
+        ({"padding": "same", "stride": 2}, 'stride: expected 1 with padding="same", got'),
+        ({"groups": 0}, "groups: expected an int of at least 1, got 0"),
+        ({"groups": 3}, "groups: expected a divisor of the 2 output channels, got 3"),
+        ({"padding_mode": "constant"}, "padding_mode: expected one of 'zeros', .* got 'constant'"),
+        ({"padding_mode": "reflect", "padding": 5}, "padding: expected at most 4 on a side in mode 'reflect'"),
+        ({"padding_mode": "circular", "padding": 6}, "padding: expected at most 5 on a side in mode 'circular'"),
+        ({"dilation": 3}, r"kernel: expected at most 5 positions on an axis of 5 .* got 7 \(3 taps, dilation 3\)"),
+        ({"groups": 2}, "in_shape: expected 4 channels .* with groups=2, got"),
+    ],
+)
+def test_conv_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        conv_matrix(KERNEL, SHAPE, **options)
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "message"),
+    [
+        ((2, 5), r"in_shape: expected \(channels, \*spatial\) with 2 spatial axes, got \(2, 5\)"),
+        ((3, 5, 5), "in_shape: expected 2 channels"),
+        ((2, 5, 0), r"in_shape\[2\]: expected an int of at least 1, got 0"),
+        ((2, 5, True), r"in_shape\[2\]: expected an int of at least 1, got True"),
+        ((2, 2, 5), "kernel: expected at most 2 positions on an axis of 2"),
+        (50, r"in_shape: expected a shape \(channels, \*spatial\), got 50"),
+        ((), r"in_shape: expected a shape \(channels, \*spatial\), got \(\)"),
+    ],
+)
+def test_conv_shapes(in_shape, message):
+    with pytest.raises(ValueError, match=message):
+        conv_matrix(KERNEL, in_shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128, np.longdouble, bool, "U1", "M8[s]"])
+def test_kernels_of_a_wrong_dtype(dtype):
+    with pytest.raises(TypeError, match=r"kernel: expected float32, float64, integers or sympy .* got dtype"):
+        conv_matrix(np.ones((1, 1, 2)).astype(dtype), (1, 4))
+
+
+@pytest.mark.parametrize("entry", [None, "a", Fraction(1, 2), 1, [1], True])
+def test_objects_that_are_not_sympy(entry):
+    kernel = np.empty((1, 1, 2), dtype=object)
+    kernel[0, 0, 0], kernel[0, 0, 1] = entry, entry
+    with pytest.raises(TypeError, match="kernel: .* got dtype object with entries of type"):
+        conv_matrix(kernel, (1, 4))
+
+
+def test_one_stray_object_among_symbols():
+    with pytest.raises(TypeError, match="kernel: .* entries of type float"):
+        conv_matrix(np.array([[[sympy.Symbol("a"), 0.5]]], dtype=object), (1, 4))
+    mixed = conv_matrix(np.array([[[sympy.Symbol("a"), Fraction(1, 2)]]], dtype=object), (1, 2))
+    assert mixed[1] == sympy.Rational(1, 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, sympy.oo, sympy.zoo, sympy.nan])
+def test_kernels_that_are_not_finite(bad):
+    """torch answers NaN everywhere, and a matrix would silently drop the taps that fall on padding."""
+    with pytest.raises(ValueError, match="kernel: expected finite entries, got"):
+        conv_matrix([[[1, bad]]], (1, 4), padding=1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (np.ones((2, 2)), r"kernel: expected \(C_out, C_in / groups, \*k\) .* got \(2, 2\)"),
+        (np.ones((0, 2, 3)), r"kernel: expected at least one entry along every axis, got shape \(0, 2, 3\)"),
+        ([[[1, 2], [3]]], "kernel: expected a rectangular array, got rows of different lengths"),
+    ],
+)
+def test_malformed_kernels(kernel, message):
+    with pytest.raises(ValueError, match=message):
+        conv_matrix(kernel, (2, 5))
+
+
+def test_biases():
+    with pytest.raises(ValueError, match=r"bias: expected one entry per output channel \(2\), got shape \(3,\)"):
+        Conv(KERNEL, np.ones(3))
+    with pytest.raises(ValueError, match=r"bias: expected 1 axes, got shape \(2, 1\)"):
+        Conv(KERNEL, np.ones((2, 1)))
+    with pytest.raises(ValueError, match=r"bias: expected one entry per output feature \(4\), got shape \(3,\)"):
+        Dense(np.ones((4, 2)), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("padding", "message"),
+    [
+        ((1, 1, 2, 2), r"padding: expected an int or one \(before, after\) pair .* got \(1, 1, 2, 2\)"),
+        ([(1, 1)], r"padding: expected an int or 2 \(before, after\) pairs"),
+        (True, "padding: expected an int or one"),
+        (1.0, "padding: expected an int or one"),
+        ([(1, 1.0), (1, 1)], "padding: expected an int or one"),
+        ([(1, 1, 1), (1, 1)], "padding: expected an int or one"),
+        (-3, r"padding: expected to leave at least one position, got \(-3, -3\) on an axis of 5"),
+    ],
+)
+def test_padding(padding, message):
+    with pytest.raises(ValueError, match=message):
+        pad_matrix(SHAPE, padding)
+
+
+def test_padding_modes():
+    with pytest.raises(
+        ValueError, match="mode: expected one of 'zeros', 'reflect', 'replicate', 'circular', got 'wrap'"
+    ):
+        Pad(1, "wrap")
+    with pytest.raises(ValueError, match="at most 3 on a side in mode 'circular' on an axis of 5"):
+        pad_matrix((1, 5), [(4, -2)], "circular")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((6,), {}, "kernel_size: expected at most 5 on an axis of 5 padded by 0, got 6"),
+        ((0,), {}, "kernel_size: expected an int of at least 1, got 0"),
+        ((3,), {"padding": 2}, "padding: expected at most half of the kernel size 3, got 2"),
+        ((3,), {"stride": 0}, "stride: expected an int of at least 1, got 0"),
+        ((3,), {"divisor_override": 0}, "divisor_override: expected an int of at least 1, got 0"),
+        (((3, 3, 3),), {}, "kernel_size: expected an int or 2 ints"),
+    ],
+)
+def test_average_pooling(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        avg_pool_matrix(SHAPE, *arguments, **options)
+
+
+def test_average_pooling_needs_an_image():
+    with pytest.raises(ValueError, match=r"in_shape: expected \(channels, \*spatial\) with a spatial axis, got \(5,\)"):
+        AvgPool(2).out_shape((5,))
+
+
+def test_batch_norm():
+    with pytest.raises(ValueError, match=r"running_var: expected running_var \+ eps > 0, got -1"):
+        BatchNorm(None, None, [0], [-1.0], eps=0.0)
+    with pytest.raises(ValueError, match="weight: expected 2 entries as running_mean has, got 3"):
+        BatchNorm(np.ones(3), None, np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match=r"in_shape: expected 2 channels, got \(3, 4\)"):
+        BatchNorm(None, None, np.zeros(2), np.ones(2)).out_shape((3, 4))
+    with pytest.raises(ValueError, match="eps: expected finite entries, got nan"):
+        BatchNorm(None, None, [0], [1], eps=np.nan)
+
+
+def test_graphs():
+    graph = AffineGraph((1, 3))
+    with pytest.raises(ValueError, match=r"node 0 \(Dense\): expected to read values 0 to 0, got \(1,\)"):
+        graph.add(Dense(np.ones((2, 3))), 1)
+    with pytest.raises(ValueError, match=r"head: in_shape: expected 4 entries in all"):
+        graph.add(Dense(np.ones((2, 4))), 0, name="head")
+    assert graph.nodes == []
+    assert graph.out_shape == (1, 3)
+
+
+def test_too_much_memory_is_refused_with_the_bytes():
+    with pytest.raises(MemoryError, match=r"the convolution matrix needs [\d,]+ bytes \(\d+\.\d GiB\), more than"):
+        conv_matrix(np.ones((4096, 4096, 3, 3)), (4096, 64, 64), padding=1)
+    with pytest.raises(MemoryError, match=r"^it needs 11 bytes \(0.0 GiB\), more than the limit of 10 bytes$"):
+        check_memory("it", 11, max_bytes=10)
+    check_memory("it", 10, max_bytes=10)
+
+
+def test_memory_limit_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.delattr("os.sysconf")
+    with pytest.raises(MemoryError, match="more than the limit of 8,589,934,592 bytes"):
+        check_memory("it", 2**33 + 1)
+
+
+def test_a_frozen_layer_does_not_follow_its_arguments():
+    kernel = np.ones((1, 1, 2))
+    layer = Conv(kernel)
+    kernel[:] = 7
+    assert layer.matrix((1, 2)).toarray().tolist() == [[1, 1]]
+
+
+def test_zeros_that_stand_in_the_kernel_stay_stored():
+    assert conv_matrix([[[0.0, 1.0]]], (1, 3)).nnz == 4
+    assert conv_matrix([[[0.0, 1.0]]], (1, 3), padding=1, padding_mode="replicate").nnz == 6  # two taps met twice
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f8", ">f4", np.int8, np.uint64])
+def test_dtypes_that_are_accepted(dtype):
+    matrix = conv_matrix(np.ones((1, 1, 2), dtype), (1, 3))
+    kept = {np.dtype(np.float32): np.float32, np.dtype(">f4"): np.float32}.get(np.dtype(dtype), np.float64)
+    assert matrix.dtype == kept
+    assert matrix.dtype.isnative
+
+
+def test_resampling_needs_a_known_mode():
+    with pytest.raises(ValueError, match="mode: expected one of 'nearest', 'nearest-exact', got 'cubic'"):
+        resample_matrix((1, 3), 2, mode="cubic")

@@ -1,0 +1,193 @@
+"""The commands as a user meets them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from gpu.__main__ import main
+from gpu.data import load_digits
+from linalg_cnn import AffineMap
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder that one run of the demo wrote, shared by the tests that only read it."""
+    out = tmp_path_factory.mktemp("demo") / "made" / "by the demo"
+    assert main(["demo", "--out", str(out), "--epochs", "1", "--no-progress"]) == 0
+    return out
+
+
+def test_demo_collapses_without_changing_an_answer(demo):
+    report = json.loads((demo / "report.json").read_text())
+    assert report["images_compared"] == report["predictions_agree"] == 1000
+    assert report["max_abs_difference"] < 1e-4
+    assert report["validation_accuracy_network"] == report["validation_accuracy_collapsed"] > 0.8
+    assert report["collapse"]["max_abs_difference_of_W"] < 1e-12
+    for size in ("1", "64"):
+        times = report["microseconds_per_image"][size]
+        assert times["network"] > 0
+        assert times["collapsed"] > 0
+        assert report["speedup"][size] == pytest.approx(times["network"] / times["collapsed"])
+    assert report["parameters_network"] == 47_338
+    assert report["parameters_collapsed"] == 7_850
+    assert report["settings"]["training_images"] == 4000
+    assert {"torch", "numpy", "python"} <= report["versions"].keys()
+    assert report["hardware"]["processor"]
+
+
+def test_demo_saves_a_map_from_raw_pixels(demo):
+    tensors = load_file(demo / "collapsed.safetensors")
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {"W": (10, 784), "B": (10,)}
+    affine = AffineMap.load(demo / "collapsed.safetensors")
+    assert (affine.in_shape, affine.out_shape) == ((1, 28, 28), (10,))
+    _, held_out = load_digits()
+    classes = affine(held_out.images.flatten(1).numpy()).argmax(axis=1)
+    report = json.loads((demo / "report.json").read_text())
+    assert (classes == held_out.labels.numpy()).mean() == report["validation_accuracy_collapsed"]
+
+
+@pytest.mark.parametrize("name", ["weights.png", "matrices.png"])
+def test_demo_draws(demo, name):
+    with Image.open(demo / name) as picture:
+        assert min(picture.size) > 400
+        assert len(picture.text["Description"]) > 50
+        grays = np.asarray(picture.convert("L"))
+    assert 0.3 < (grays > 200).mean() < 0.99  # something is drawn, and not everywhere
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Ten held-out digits as picture files."""
+    _, held_out = load_digits()
+    paths = [tmp_path / f"{i}.png" for i in range(10)]
+    for path, image in zip(paths, held_out.images[:10, 0].numpy(), strict=True):
+        Image.fromarray(image).save(path)
+    return paths
+
+
+def test_predict_prints_path_tab_class(demo, pictures, capsys):
+    assert main(["predict", str(demo / "collapsed.safetensors"), *map(str, pictures)]) == 0
+    captured = capsys.readouterr()
+    affine = AffineMap.load(demo / "collapsed.safetensors")
+    expected = [int(affine(np.asarray(Image.open(path)).ravel()).argmax()) for path in pictures]
+    assert captured.out == "".join(f"{path}\t{c}\n" for path, c in zip(pictures, expected, strict=True))
+    assert captured.err == ""
+
+
+def test_predict_scores(demo, pictures, capsys):
+    assert main(["predict", str(demo / "collapsed.safetensors"), str(pictures[0]), "--scores"]) == 0
+    path, digit, *scores = capsys.readouterr().out.strip().split("\t")
+    assert path == str(pictures[0])
+    assert len(scores) == 10
+    assert int(digit) == int(np.argmax([float(score) for score in scores]))
+
+
+def test_predict_inverted_and_in_other_forms(demo, pictures, tmp_path, capsys):
+    """Dark ink on light paper, colours, and transparency give the same class as the plain picture."""
+    gray = np.asarray(Image.open(pictures[0]))
+    Image.fromarray(255 - gray).save(tmp_path / "paper.png")
+    Image.fromarray(255 - gray).convert("RGB").save(tmp_path / "rgb.bmp")
+    ink = np.zeros((28, 28, 4), np.uint8)
+    ink[..., 3] = gray
+    Image.fromarray(ink).save(tmp_path / "ink.png")
+    others = [str(tmp_path / name) for name in ("paper.png", "rgb.bmp", "ink.png")]
+    saved = str(demo / "collapsed.safetensors")
+    assert main(["predict", saved, str(pictures[0]), "--scores"]) == 0
+    expected = capsys.readouterr().out.strip().split("\t")[1:]
+    assert main(["predict", saved, *others, "--invert", "--scores"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert line.split("\t")[1:] == expected
+
+
+def test_predict_names_the_pictures_it_cannot_read_and_goes_on(demo, pictures, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "half.png").write_bytes(pictures[1].read_bytes()[:100])
+    Image.new("L", (32, 30)).save(tmp_path / "large.png")
+    Image.fromarray(np.zeros((28, 28), np.uint16)).save(tmp_path / "deep.png")
+    bad = [str(tmp_path / name) for name in ("text.png", "half.png", "large.png", "deep.png", "none.png")]
+    assert main(["predict", str(demo / "collapsed.safetensors"), *bad, str(pictures[0])]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{pictures[0]}\t")
+    assert captured.out.count("\n") == 1
+    errors = captured.err.splitlines()
+    assert len(errors) == 5
+    for line, path in zip(errors, bad, strict=True):
+        assert line.startswith("linalg-cnn: error: ")
+        assert path in line
+    assert errors[2].endswith("expected a picture of 28x28 pixels, got 32x30")
+    assert "expected an 8-bit picture, got Pillow's mode 'I;16'" in errors[3]
+
+
+def test_predict_refuses_other_files(demo, pictures, tmp_path, capsys):
+    whole = (demo / "collapsed.safetensors").read_bytes()
+    altered, truncated, missing, other = (tmp_path / name for name in ("altered", "truncated", "missing", "other"))
+    altered.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    truncated.write_bytes(whole[:-1])
+    AffineMap(np.ones((2, 3)), np.ones(2)).save(other)
+    for path, message in [
+        (altered, "the content was altered: expected SHA-256"),
+        (truncated, "expected a whole safetensors file"),
+        (missing, "No such file"),
+        (other, "expected a map from pictures (1, height, width), got in_shape None"),
+    ]:
+        assert main(["predict", str(path), str(pictures[0])]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("linalg-cnn: error: ")
+        assert message in captured.err
+        assert str(path) in captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--t", "1.5"], "t: expected a number in [0, 1], got 1.5"),
+        (["--epochs", "0"], "epochs: expected an int of at least 1, got 0"),
+        (["--channels", "0"], "channels: expected an int of at least 1, got 0"),
+        (["--device", "abacus"], "device: expected a device of this machine, got 'abacus'"),
+        (["--dataset", "mnist"], "data_root: expected a folder for dataset 'mnist', got none"),
+        (["--dataset", "mnist", "--data-root", "nowhere"], "expected a raw file of MNIST"),
+        (["--learning-rate", "1e30", "--epochs", "1"], "training diverged"),
+    ],
+)
+def test_demo_mistakes_are_one_line(tmp_path, capsys, options, message):
+    assert main(["demo", "--out", str(tmp_path), "--no-progress", *options]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("linalg-cnn: error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_is_refused_first(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 1
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_interruption(monkeypatch, capsys):
+    def interrupt(settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpu.__main__.run_demo", interrupt)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "linalg-cnn: interrupted\n"
+
+
+def test_arguments_that_cannot_be(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(["demo", "--epochs", "many"])
+    assert info.value.code == 2
+    assert "invalid int value: 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "gpu"], [f"{sys.prefix}/bin/linalg-cnn"]])
+def test_both_names_of_the_command(command):
+    result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "demo" in result.stdout
+    assert "predict" in result.stdout

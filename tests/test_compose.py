@@ -1,0 +1,154 @@
+"""Theorem 3.1: forward composition == adjoint composition == layer by layer == the printed recursion == torch."""
+
+from functools import reduce
+from operator import matmul
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import by_matrices, networks, real_networks
+from operations import integers
+
+from gpu import SkipCNN
+from linalg_cnn import AffineGraph, AffineMap, Conv, Dense, SkipNetwork, WeightedSum, compose
+from linalg_cnn.types import size_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+
+@given(network=networks(), data=st.data())
+def test_everything_agrees_bit_for_bit(network, data):
+    W, B = by_matrices(network)
+    x = integers(data.draw, (3, *network.in_shape))
+    expected = (x.reshape(3, -1) @ W.T + B).reshape(3, *network.out_shape)
+    np.testing.assert_array_equal(network(x), expected)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(SkipCNN.from_network(network)(torch.from_numpy(x)).numpy(), expected)
+    for direction in ("forward", "adjoint"):
+        for form in ("dense", "sparse"):
+            affine = network.compose(direction, form)
+            assert affine.sparse == (form == "sparse")
+            np.testing.assert_array_equal(affine.toarray().W, W)
+            np.testing.assert_array_equal(affine.B, B)
+    assert (affine.in_shape, affine.out_shape) == (network.in_shape, network.out_shape)
+    np.testing.assert_array_equal(network.compose().W, W)
+
+
+@given(network=networks(ranks=(1, 2), max_layers=2))
+def test_exact_composition_agrees(network):
+    if size_of(network.in_shape) * size_of(network.out_shape) > 2000:
+        return  # exact arithmetic is for small examples
+    W, B = by_matrices(network)
+    for direction in ("forward", "adjoint"):
+        exact = compose(network, direction, "sympy")
+        np.testing.assert_array_equal(np.array(exact.W.tolist(), dtype=float), W)
+        np.testing.assert_array_equal(np.array(exact.B.tolist(), dtype=float).ravel(), B)
+
+
+@given(network=real_networks(), seed=st.integers(0, 1000))
+def test_real_weights_agree_within_rounding(network, seed):
+    # Tolerance: 1e-12 of the largest value that the sums pass through, four layers of a few hundred terms.
+    x = np.random.default_rng(seed).standard_normal((3, *network.in_shape))
+    expected = network(x)
+    scale = max(1.0, np.abs(expected).max())
+    for direction in ("forward", "adjoint"):
+        affine = network.compose(direction)
+        scale = max(scale, np.abs(affine.W).sum(axis=1).max())
+        got = affine(x.reshape(3, -1)).reshape(expected.shape)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * scale)
+    with torch.inference_mode():
+        theirs = SkipCNN.from_network(network)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(theirs, expected, rtol=0, atol=1e-12 * scale)
+
+
+@given(network=networks(max_layers=3))
+def test_latent_map_is_all_but_the_last_layer(network):
+    """Only the weights into the last layer stand between the latent map and the whole one."""
+    latent = network.latent()
+    x = np.ones(network.in_shape)
+    if len(network.layers) == 1:
+        np.testing.assert_array_equal(latent.W, np.eye(size_of(network.in_shape)))
+        np.testing.assert_array_equal(latent.B, 0)
+        return
+    depth = len(network.layers) - 1
+    weights = {key: weight for key, weight in network.skip_weights.items() if key[1] < depth}
+    shorter = SkipNetwork(network.in_shape, network.layers[:-1], weights, network.resample)
+    np.testing.assert_array_equal(latent(x.ravel()), shorter(x).ravel())
+    np.testing.assert_array_equal(latent.W, by_matrices(shorter)[0])
+
+
+def test_equation_5_is_the_feed_forward_case():
+    """Without skips W is the product of the W^(i), and B the sum of the B^(i) carried through what follows."""
+    rng = np.random.default_rng(5)
+    layers = [
+        Conv(rng.integers(-3, 4, (2, 1, 3, 3)), rng.integers(-3, 4, 2), padding=1),
+        Conv(rng.integers(-3, 4, (3, 2, 2, 2)), rng.integers(-3, 4, 3), stride=2),
+        Dense(rng.integers(-3, 4, (4, 12)), rng.integers(-3, 4, 4)),
+    ]
+    network = SkipNetwork((1, 5, 4), layers)
+    matrices = [layer.matrix(shape).toarray() for layer, shape in zip(layers, network.shapes, strict=False)]
+    biases = [layer.bias_vector(shape) for layer, shape in zip(layers, network.shapes, strict=False)]
+    W = reduce(matmul, reversed(matrices))
+    B = sum(reduce(matmul, [*reversed(matrices[i + 1 :]), biases[i]]) for i in range(3))
+    composed = network.compose()
+    np.testing.assert_array_equal(composed.W, W)
+    np.testing.assert_array_equal(composed.B, B)
+    by_maps = reduce(matmul, [AffineMap(*pair) for pair in zip(reversed(matrices), reversed(biases), strict=True)])
+    np.testing.assert_array_equal(by_maps.W, W)
+    np.testing.assert_array_equal(by_maps.B, B)
+
+
+def test_float32_parameters_are_composed_in_float64():
+    kernel = np.full((1, 1, 3), 0.1, dtype=np.float32)
+    network = SkipNetwork((1, 9), [Conv(kernel)] * 4)
+    assert network(np.ones((1, 9), dtype=np.float32)).dtype == np.float32
+    W = network.compose().W
+    assert W.dtype == np.float64
+    exact = np.linalg.multi_dot([Conv(kernel.astype(float)).matrix((1, n)).toarray() for n in (3, 5, 7, 9)])
+    np.testing.assert_allclose(W, exact, rtol=1e-15)
+
+
+def test_auto_carries_the_fewer_vectors():
+    class Counting(Dense):
+        calls: list[str] = []  # noqa: RUF012 - shared on purpose
+
+        def forward(self, *xs):
+            self.calls.append(f"forward {len(xs[0])}")
+            return super().forward(*xs)
+
+        def adjoint(self, y, *in_shapes):
+            self.calls.append(f"adjoint {len(y)}")
+            return super().adjoint(y, *in_shapes)
+
+    compose(SkipNetwork((5,), [Counting(np.ones((2, 5)))]))
+    assert Counting.calls == ["adjoint 2", "forward 1"]  # W by two rows, then B from the zero input
+    Counting.calls.clear()
+    compose(SkipNetwork((2,), [Counting(np.ones((5, 2)))]))
+    assert Counting.calls == ["forward 2", "forward 1"]
+
+
+def test_a_value_read_by_several_and_one_read_by_none():
+    graph = AffineGraph((2,))
+    doubled = graph.add(Dense([[2, 0], [0, 2]]), 0)
+    graph.add(Dense([[7, 7]]), doubled)  # nothing reads it
+    graph.add(WeightedSum([1, 1, -3]), 0, doubled, doubled)
+    for direction in ("forward", "adjoint"):
+        np.testing.assert_array_equal(compose(graph, direction).W, -3 * np.eye(2))
+
+
+def test_bad_arguments():
+    network = SkipNetwork((1, 3), [Conv([[[1.0]]])])
+    with pytest.raises(ValueError, match=r"direction: expected one of 'auto', 'forward', 'adjoint', got 'backward'"):
+        compose(network, "backward")
+    with pytest.raises(ValueError, match="form: expected one of 'dense', 'sparse', 'sympy', got 'full'"):
+        compose(network, form="full")
+
+
+@pytest.mark.parametrize("direction", ["forward", "adjoint"])
+def test_what_cannot_fit_is_refused_before_memory_is_taken(direction):
+    network = SkipNetwork((1, 2**20), [Conv([[[1.0]]])])
+    with pytest.raises(MemoryError, match=rf"composing by {direction}.* 17,592,186,044,416 bytes \(16384.0 GiB\)"):
+        network.compose(direction)
+    assert network.compose(direction, "sparse").W.nnz == 2**20

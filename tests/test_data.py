@@ -1,0 +1,135 @@
+"""Digits: the default set, and the checks on the full one."""
+
+import gzip
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+import gpu.data
+from gpu.data import RAW_FILES, Digits, load_digits
+
+
+def test_the_default_needs_no_network_and_is_split_stratified_and_seeded():
+    training, held_out = load_digits(seed=0)
+    assert (len(training), len(held_out)) == (4000, 1000)
+    assert torch.equal(training.labels.bincount(), torch.full((10,), 400))
+    assert torch.equal(held_out.labels.bincount(), torch.full((10,), 100))
+    assert training.images.shape == (4000, 1, 28, 28)
+    assert training.images.dtype == torch.uint8
+    assert int(training.images.max()) == 255
+    together = torch.cat([training.images, held_out.images]).flatten(1)
+    assert len(together.unique(dim=0)) == 5000  # no image stands on both sides
+    again, other = load_digits(seed=0)[1], load_digits(seed=1)[1]
+    assert torch.equal(held_out.images, again.images)
+    assert not torch.equal(held_out.images, other.images)
+
+
+def idx(array):
+    """The bytes of an IDX file, MNIST's format."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def small_mnist(tmp_path, monkeypatch):
+    """A folder in torchvision's layout with a few images, declared genuine."""
+    rng = np.random.default_rng(0)
+    files = {
+        "train-images-idx3-ubyte": idx(rng.integers(0, 256, (6, 28, 28))),
+        "train-labels-idx1-ubyte": idx(np.arange(6)),
+        "t10k-images-idx3-ubyte": idx(rng.integers(0, 256, (2, 28, 28))),
+        "t10k-labels-idx1-ubyte": idx(np.array([7, 9])),
+    }
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    genuine = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()}
+    monkeypatch.setattr(gpu.data, "RAW_FILES", genuine)
+    monkeypatch.setattr(gpu.data, "IMAGES", (6, 2))
+    return tmp_path
+
+
+def test_the_full_set_is_read_unpacked_or_packed(small_mnist):
+    training, held_out = load_digits("mnist", small_mnist)
+    assert training.labels.tolist() == [0, 1, 2, 3, 4, 5]
+    assert held_out.labels.tolist() == [7, 9]
+    assert held_out.images.shape == (2, 1, 28, 28)
+    raw = small_mnist / "MNIST" / "raw"
+    for name in RAW_FILES:
+        (raw / f"{name}.gz").write_bytes(gzip.compress((raw / name).read_bytes()))
+        (raw / name).unlink()
+    packed = load_digits("mnist", str(small_mnist))
+    assert torch.equal(packed[0].images, training.images)
+    assert len(list(raw.iterdir())) == 4  # nothing was unpacked into the user's folder
+
+
+def test_a_forged_file_is_refused(small_mnist):
+    path = small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"t10k-images-idx3-ubyte: expected [\d,]+ bytes of MNIST with SHA-256"
+    ) as info:
+        load_digits("mnist", small_mnist)
+    assert str(path) in str(info.value)
+
+
+def test_a_forged_folder_is_refused(tmp_path):
+    """Five images of noise, which torchvision accepts without a word."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in RAW_FILES:
+        array = np.zeros((5, 28, 28)) if "images" in name else np.zeros(5)
+        (raw / name).write_bytes(idx(array))
+    with pytest.raises(ValueError, match="expected 47,040,016 bytes of MNIST .* got 3,936 bytes"):
+        load_digits("mnist", tmp_path)
+    with pytest.raises(ValueError, match="expected 47,040,016 bytes of MNIST .* got 3,936 bytes"):
+        load_digits("mnist", tmp_path, download=True)  # torchvision finds the files and fetches nothing
+
+
+def test_a_truncated_file_is_refused(small_mnist):
+    raw = small_mnist / "MNIST" / "raw"
+    labels = raw / "train-labels-idx1-ubyte"
+    content = labels.read_bytes()
+    labels.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="got 13 bytes"):
+        load_digits("mnist", small_mnist)
+    labels.unlink()
+    (raw / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(content)[:-5])
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte\.gz: expected a whole gzip file, got"):
+        load_digits("mnist", small_mnist)
+
+
+def test_wrong_counts_and_labels_are_refused(small_mnist, monkeypatch):
+    monkeypatch.setattr(gpu.data, "IMAGES", (60_000, 10_000))
+    with pytest.raises(ValueError, match="expected 60000 images, got 6"):
+        load_digits("mnist", small_mnist)
+    images = torch.zeros((2, 1, 28, 28), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="digits: expected labels 0 to 9, got 3 to 10"):
+        Digits(images, torch.tensor([3, 10]))
+    with pytest.raises(ValueError, match=r"digits: expected uint8 images .* got torch.uint8 .* and 1 labels"):
+        Digits(images, torch.tensor([3]))
+
+
+def test_missing_files_and_odd_arguments(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte: expected a raw file of MNIST"):
+        load_digits("mnist", tmp_path)
+    with pytest.raises(ValueError, match="data_root: expected a folder for dataset 'mnist', got none"):
+        load_digits("mnist")
+    with pytest.raises(ValueError, match="data_root, download: expected only with dataset 'mnist'"):
+        load_digits("mnist-5k", tmp_path)
+    with pytest.raises(ValueError, match="dataset: expected one of 'mnist-5k', 'mnist', got 'cifar'"):
+        load_digits("cifar")
+
+
+def test_a_failed_download_is_an_os_error(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", no_network)
+    with pytest.raises(OSError, match="MNIST could not be fetched into .*: Error downloading"):
+        load_digits("mnist", tmp_path, download=True)

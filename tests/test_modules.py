@@ -1,0 +1,169 @@
+"""SkipCNN is SkipNetwork: there and back, bit for bit, and nothing that is not affine gets in."""
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from hypothesis import given
+from networks import networks
+from torch import nn
+from torch.nn.functional import interpolate
+
+from gpu import NearestResample, SkipCNN, three_layer_cnn
+from linalg_cnn import BatchNorm, Conv, Dense, Resample, ResampleTo, SkipNetwork, WeightedSum
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+
+@given(network=networks())
+def test_there_and_back(network):
+    model = SkipCNN.from_network(network)
+    back = model.to_network()
+    assert (back.in_shape, back.shapes, back.resample) == (network.in_shape, network.shapes, network.resample)
+    assert back.skip_weights == network.skip_weights
+    for ours, theirs in zip(network.layers, back.layers, strict=True):
+        assert type(ours) is type(theirs)
+        assert vars(ours).keys() == vars(theirs).keys()
+        for name, value in vars(ours).items():
+            if isinstance(value, np.ndarray):
+                assert value.dtype == vars(theirs)[name].dtype
+                np.testing.assert_array_equal(value, vars(theirs)[name], err_msg=name)
+    np.testing.assert_array_equal(network.compose().W, back.compose().W)
+    np.testing.assert_array_equal(network.compose().B, back.compose().B)
+
+
+def test_a_module_written_by_hand_gives_the_same():
+    """The paper's 3-layer network, spelled out in torch."""
+    torch.manual_seed(0)
+    model = three_layer_cnn(channels=3, t=0.25).double()
+    conv1, conv2, conv3, head = model.layers
+    x = torch.randn(5, 1, 28, 28, dtype=torch.float64)
+    f1 = conv1(x)
+    f2 = conv2(f1)
+    skip = interpolate(f1.float(), size=(26, 26), mode="nearest").double()
+    resampled = NearestResample(ResampleTo((3, 26, 26)), (3, 28, 28))(f1)
+    torch.testing.assert_close(skip, resampled, rtol=0, atol=1e-6)
+    f4 = head(conv3(0.75 * f2 + 0.25 * resampled))
+    torch.testing.assert_close(model(x), f4, rtol=0, atol=0)
+    affine = model.to_network().compose()
+    np.testing.assert_allclose(affine(x.flatten(1).numpy()), f4.detach().numpy(), atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_resampling_shows_the_same_pixels_in_every_dtype(dtype):
+    """torch's own interpolate does not at 26 -> 22: with float64 it may follow another rule than with float32."""
+    x = torch.arange(26, dtype=dtype).reshape(1, 1, 26)
+    ours = NearestResample(Resample(22), (1, 26))(x)
+    assert ours.dtype == dtype
+    assert torch.equal(ours, interpolate(x.float(), size=22, mode="nearest").to(dtype))
+
+
+def test_float32_networks_stay_float32():
+    network = SkipNetwork((1, 4), [Conv(np.ones((1, 1, 2), np.float32)), Resample(2)])
+    assert next(SkipCNN.from_network(network).parameters()).dtype == torch.float32
+    mixed = SkipNetwork((1, 4), [Conv(np.ones((1, 1, 2), np.float32)), Dense(np.ones((2, 3)))])
+    assert {p.dtype for p in SkipCNN.from_network(mixed).parameters()} == {torch.float64}
+
+
+def test_state_dict_holds_only_what_was_learnt():
+    model = three_layer_cnn()
+    assert sorted(model.state_dict()) == [
+        "layers.0.bias",
+        "layers.0.weight",
+        "layers.1.bias",
+        "layers.1.weight",
+        "layers.2.bias",
+        "layers.2.weight",
+        "layers.3.1.bias",
+        "layers.3.1.weight",
+    ]
+    assert "Resample" in repr(model)
+
+
+def test_initialisation_is_seeded_and_leaves_the_global_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    first, second, other = three_layer_cnn(seed=1), three_layer_cnn(seed=1), three_layer_cnn(seed=2)
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(first.layers[0].weight, second.layers[0].weight)
+    assert not torch.equal(first.layers[0].weight, other.layers[0].weight)
+
+
+class Louder(nn.Conv1d):
+    """A subclass that computes something else."""
+
+    def forward(self, x):
+        return super().forward(x).exp()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Dropout(),
+        nn.LayerNorm(4),
+        Louder(1, 1, 1),
+        nn.Linear(4, 4),
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.ReLU()),
+        nn.BatchNorm1d(1, track_running_stats=False),
+    ],
+)
+def test_what_is_not_affine_is_refused(layer):
+    with pytest.raises(TypeError, match="layers: expected affine modules .* got"):
+        SkipCNN((1, 4), [layer])
+
+
+def test_batch_norm_in_training_mode_is_refused():
+    model = SkipCNN((1, 4), [nn.BatchNorm1d(1)])
+    with pytest.raises(ValueError, match=r"layers\.0: expected batch normalisation in evaluation mode, got training"):
+        model.to_network()
+    assert isinstance(model.eval().to_network().layers[0], BatchNorm)
+
+
+def test_symbols_are_refused():
+    t = sympy.Symbol("t")
+    ones = Conv(np.ones((1, 1, 1)))
+    with pytest.raises(TypeError, match="network: expected numbers, got sympy expressions"):
+        SkipCNN.from_network(SkipNetwork((1, 4), [ones, ones], {(0, 1): t, (1, 1): 1 - t}))
+    with pytest.raises(TypeError, match="skip_weights: expected numbers for a torch module"):
+        SkipCNN((1, 4), [nn.Conv1d(1, 1, 1), nn.Conv1d(1, 1, 1)], {(0, 1): t, (1, 1): 1 - t})
+
+
+def test_what_torch_has_no_module_for():
+    with pytest.raises(ValueError, match="expected at most three spatial axes for a torch module"):
+        SkipCNN.from_network(SkipNetwork((1, 2, 2, 2, 2), [Conv(np.ones((1, 1, 1, 1, 1, 1)))]))
+    with pytest.raises(TypeError, match="expected layers that torch has a module for, got WeightedSum"):
+        SkipCNN.from_network(SkipNetwork((1, 2), [WeightedSum([1.0])]))
+
+
+def test_weights_that_ran_away_are_refused():
+    model = three_layer_cnn()
+    with torch.no_grad():
+        model.layers[1].weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="kernel: expected finite entries, got nan"):
+        model.to_network()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"in_shape": (1, 4, 28)}, "in_shape: expected an image of at least 5x5"),
+        ({"in_shape": (1, 28)}, "in_shape: expected .* with 2 spatial axes"),
+        ({"t": 1.5}, r"t: expected a number in \[0, 1\], got 1.5"),
+    ],
+)
+def test_bad_three_layer_cnns(options, message):
+    with pytest.raises(ValueError, match=message):
+        three_layer_cnn(**options)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda():
+    model = three_layer_cnn(channels=3)
+    x = torch.rand(7, 1, 28, 28)
+    expected = model(x).detach()
+    moved = model.cuda()
+    torch.testing.assert_close(moved(x.cuda()).detach().cpu(), expected, rtol=1e-3, atol=1e-3)
+    assert moved.to_network().compose().W.shape == (10, 784)

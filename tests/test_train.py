@@ -1,0 +1,102 @@
+"""The training loop: it learns, it is repeatable, and it stops when it diverges."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gpu import three_layer_cnn
+from gpu.data import Digits, load_digits
+from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.train import accuracy_of, predict_scores, resolve_device, train
+
+
+@pytest.fixture(scope="module")
+def digits():
+    training, held_out = load_digits()
+    return Digits(training.images[:640], training.labels[:640]), Digits(held_out.images[:200], held_out.labels[:200])
+
+
+def run(digits, **options):
+    model = three_layer_cnn(channels=2)
+    return model, train(model, *digits, **({"epochs": 2, "progress": False} | options))
+
+
+def test_it_learns(digits):
+    model, history = run(digits, epochs=4, learning_rate=1e-2)
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert history[-1]["train_accuracy"] > 0.75
+    assert history[-1]["validation_accuracy"] > 0.7
+    scores = predict_scores(model, digits[1].images)
+    assert history[-1]["validation_accuracy"] == accuracy_of(scores, digits[1].labels)
+    assert not model.training
+
+
+def test_it_is_repeatable(digits):
+    first, history = run(digits)
+    second, again = run(digits)
+    other, _ = run(digits, seed=1)
+    assert history == again
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+def test_a_last_short_batch_counts_by_its_size(digits):
+    _, by_one = run(digits, epochs=1, batch_size=1000, learning_rate=1e-9)
+    _, by_parts = run(digits, epochs=1, batch_size=601, learning_rate=1e-9)
+    assert math.isclose(by_one[0]["loss"], by_parts[0]["loss"], rel_tol=1e-5)
+
+
+def test_divergence_stops(digits):
+    with pytest.raises(FloatingPointError, match=r"training diverged: the loss is nan in epoch \d; try a smaller"):
+        run(digits, learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs: expected an int of at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected an int of at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a positive number, got 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate: expected a positive number, got nan"),
+    ],
+)
+def test_bad_options(digits, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(digits, **options)
+
+
+def test_progress_is_drawn_on_standard_error(digits, capsys):
+    run(digits, epochs=1, progress=True)
+    captured = capsys.readouterr()
+    assert "training: 100%" in captured.err
+    assert captured.out == ""
+
+
+def test_devices():
+    assert resolve_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
+    for name in ("abacus", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device: expected a device of this machine, got '{name}'"):
+            resolve_device(name)
+
+
+def test_timing_measures_and_names_the_machine(monkeypatch, tmp_path):
+    slow, fast = torch.nn.Linear(4000, 4000), torch.nn.Linear(4, 4)
+    times = (
+        microseconds_per_image(slow, torch.rand(2, 4000), 0.05),
+        microseconds_per_image(fast, torch.rand(2, 4), 0.05),
+    )
+    assert times[0]["median"] > times[1]["median"] > 0
+    assert all(np.isfinite(list(time.values())).all() for time in times)
+    hardware = describe_hardware(torch.device("cpu"))
+    assert hardware["device"] == "cpu"
+    assert hardware["processor"]
+    assert set(describe_versions()) == {"python", "linalg_cnn", "numpy", "scipy", "sympy", "torch", "torchvision"}
+    monkeypatch.setattr("gpu.timing.CPUINFO", tmp_path / "missing")  # not Linux
+    assert describe_hardware(torch.device("cpu"))["processor"]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
+    assert describe_hardware(torch.device("cuda:0"))["gpu"] == "card of cuda:0"
