@@ -5,6 +5,7 @@ from operator import matmul
 
 import numpy as np
 import pytest
+import sympy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +145,9 @@ def test_bad_arguments():
         compose(network, "backward")
     with pytest.raises(ValueError, match="form: expected one of 'dense', 'sparse', 'sympy', got 'full'"):
         compose(network, form="full")
+    letters = SkipNetwork((1, 3), [Conv([[[sympy.Symbol("a")]]])])
+    with pytest.raises(ValueError, match="form: expected \"sympy\" for a network that holds sympy .* got 'dense'"):
+        compose(letters, form="dense")
 
 
 @pytest.mark.parametrize("direction", ["forward", "adjoint"])

@@ -99,3 +99,12 @@ def test_weighted_sum(data, count, size):
 def test_weighted_sum_refuses_other_inputs():
     with pytest.raises(ValueError, match=r"expected 2 inputs of one shape, got \[\(1, 3\), \(1, 4\)\]"):
         WeightedSum([1, 2]).out_shape((1, 3), (1, 4))
+
+
+@every_operation
+@given(data=st.data())
+def test_repr_shows_no_weights(info, data):
+    operation, _ = data.draw(info.draw())
+    assert repr(operation).startswith(type(operation).__name__ + "(")
+    assert len(repr(operation)) < 200
+    assert "array" not in repr(operation)

@@ -96,7 +96,10 @@ def test_timing_measures_and_names_the_machine(monkeypatch, tmp_path):
     assert hardware["device"] == "cpu"
     assert hardware["processor"]
     assert set(describe_versions()) == {"python", "linalg_cnn", "numpy", "scipy", "sympy", "torch", "torchvision"}
-    monkeypatch.setattr("gpu.timing.CPUINFO", tmp_path / "missing")  # not Linux
-    assert describe_hardware(torch.device("cpu"))["processor"]
+    for cpuinfo in ("processor: 0\n", None):  # Linux on Arm names no model; other systems have no such file
+        if cpuinfo is not None:
+            (tmp_path / "cpuinfo").write_text(cpuinfo)
+        monkeypatch.setattr("gpu.timing.CPUINFO", tmp_path / ("missing" if cpuinfo is None else "cpuinfo"))
+        assert describe_hardware(torch.device("cpu"))["processor"]
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
     assert describe_hardware(torch.device("cuda:0"))["gpu"] == "card of cuda:0"
