@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from linalg_cnn import AvgPool, BatchNorm, Conv, Dense, Operation, Resample, ResampleTo, SkipNetwork
-from linalg_cnn.entries import join_rules
+from linalg_cnn.rules import join_rules
 from linalg_cnn.types import Array, Shape
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -41,9 +41,9 @@ class NearestResample(nn.Module):
         super().__init__()
         self.operation = operation
         self.out_shape = operation.out_shape(in_shape)
-        sources = join_rules(operation.rules(in_shape)).sources[:, 0]
+        sources = join_rules(operation.rules(in_shape))[:, 0].astype(np.int64)
         # Not persistent: it follows from the shapes, and a state_dict holds what was learnt.
-        self.register_buffer("sources", torch.from_numpy(np.ascontiguousarray(sources)), persistent=False)
+        self.register_buffer("sources", torch.from_numpy(sources), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample a batch (N, *in_shape)."""

@@ -118,8 +118,8 @@ def _by_matrices(graph: AffineGraph, direction: str, exact: bool) -> tuple[Any, 
     """Return W and B by multiplying the operations' matrices, sparse or exact: equation (10) as it is printed."""
 
     def matrices(node: Node) -> list[Any]:
-        entries = node.operation.all_entries(*graph.input_shapes(node), exact=exact)
-        return [to_domain(e.to_sympy()) if exact else e.to_csr() for e in entries]
+        found = node.operation.matrices(*graph.input_shapes(node), exact=exact)
+        return [to_domain(matrix) for matrix in found] if exact else list(found)
 
     def identity(size: int) -> Any:
         return DomainMatrix.eye(size, ZZ) if exact else scipy.sparse.eye_array(size, format="csr")

@@ -15,6 +15,11 @@ Shape = tuple[int, ...]
 """(channels, *spatial), or (features,) after a dense layer."""
 
 
+def index_dtype(*sizes: int) -> type[np.signedinteger[Any]]:
+    """Return int32 if it can index all of these sizes, int64 otherwise."""
+    return np.int32 if max(sizes) <= np.iinfo(np.int32).max else np.int64
+
+
 def size_of(shape: Shape) -> int:
     """Return the number of entries of an array of this shape: the length of its C-order ravel."""
     return prod(shape)

@@ -7,10 +7,11 @@ from typing import Any, Self
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import as_numbers
-from linalg_cnn.entries import AxisRule, Entries, apply_rule, apply_rule_adjoint, join_rules, rule_entries
+from linalg_cnn.checks import as_numbers, check_memory
+from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
 from linalg_cnn.exact import to_exact
-from linalg_cnn.types import Array, Shape
+from linalg_cnn.rules import AxisRule, apply_rule, apply_rule_adjoint
+from linalg_cnn.types import Array, Shape, size_of
 
 
 class Operation(ABC):
@@ -39,6 +40,10 @@ class Operation(ABC):
         """Return A' y for a batch; a tuple of one array per input where the operation merges several."""
 
     @abstractmethod
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return how many entries the matrices have in all, computed from the shapes alone."""
+
+    @abstractmethod
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
         """Return the entries of one matrix per input, exact ones (sympy) if asked."""
 
@@ -57,13 +62,30 @@ class Operation(ABC):
         offset = self.offset(*(x.shape[1:] for x in xs))
         return y if offset is None else y + offset
 
-    def matrix(self, in_shape: Shape) -> Any:
-        """Return A as ``csr_array``, or as a sympy matrix if a parameter is symbolic."""
-        return self.all_entries(in_shape, exact=self.symbolic)[0].to_matrix()
+    def matrix(self, in_shape: Shape, max_bytes: int | None = None) -> Any:
+        """Return A as ``csr_array``, or as a sympy matrix if a parameter is symbolic.
 
-    def exact_matrix(self, in_shape: Shape) -> sympy.Matrix:
-        """Return A as a sympy matrix with exact entries."""
-        return self.all_entries(in_shape, exact=True)[0].to_sympy()
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
+        MemoryError
+            If A would take more than ``max_bytes`` (half of the machine's memory if not given).
+        """
+        return self.matrices(in_shape, exact=self.symbolic, max_bytes=max_bytes)[0]
+
+    def exact_matrix(self, in_shape: Shape, max_bytes: int | None = None) -> sympy.Matrix:
+        """Return A as a sympy matrix with exact entries; raises what `matrix` raises."""
+        return self.matrices(in_shape, exact=True, max_bytes=max_bytes)[0]
+
+    def matrices(self, *in_shapes: Shape, exact: bool = False, max_bytes: int | None = None) -> tuple[Any, ...]:
+        """Return one matrix per input, ``csr_array`` or sympy; raises what `matrix` raises."""
+        rows, columns = size_of(self.out_shape(*in_shapes)), sum(size_of(shape) for shape in in_shapes)
+        count = self.count_entries(*in_shapes)
+        what = f"the {rows:,} x {columns:,} matrix of {type(self).__name__} with {count:,} entries"
+        check_memory(what, matrix_bytes((rows, columns), count, 8), max_bytes)
+        entries = self.all_entries(*in_shapes, exact=exact)
+        return tuple(e.to_sympy() if exact else e.to_csr() for e in entries)
 
     def bias_vector(self, *in_shapes: Shape) -> Array | None:
         """Return the bias of every output entry, shape (out_size,), or None."""
@@ -96,6 +118,10 @@ class Separable(Operation):
             y = apply_rule_adjoint(y, axis, rule)
         return y
 
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return the product of the axes' counts."""
+        return count_entries(self.rules(*in_shapes))
+
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
         """Return the entries of the Kronecker product."""
-        return (rule_entries(join_rules(self.rules(*in_shapes), object if exact else np.float64)),)
+        return (rule_entries(self.rules(*in_shapes), object if exact else np.float64),)

@@ -7,7 +7,7 @@ import numpy as np
 import sympy
 
 from linalg_cnn.checks import as_numbers, check_array, check_shape
-from linalg_cnn.entries import Entries, index_dtype
+from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, size_of
@@ -107,12 +107,14 @@ class BatchNorm(Operation):
         (in_shape,) = in_shapes
         return np.asarray(self.bias - self.running_mean * self.scale()).reshape(-1, *(1,) * (len(in_shape) - 1))
 
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return the length of the diagonal."""
+        return size_of(self.out_shape(*in_shapes))
+
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
         """Return the diagonal."""
         size = size_of(self.out_shape(*in_shapes))
-        diagonal = np.arange(size + 1, dtype=index_dtype(size))
-        values = np.repeat(self.scale(exact), size // len(self.weight))
-        return (Entries((size, size), diagonal, diagonal[:-1], values),)
+        return (diagonal_entries(np.repeat(self.scale(exact), size // len(self.weight))),)
 
     def forward(self, *xs: Array) -> Array:
         """Return each channel times its factor."""

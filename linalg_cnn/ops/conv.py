@@ -1,26 +1,15 @@
 """Convolution: the paper's matrix W^(i) of a convolutional layer, with its padding P^(i) built in."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import (
-    as_numbers,
-    check_array,
-    check_choice,
-    check_int,
-    check_memory,
-    check_per_axis,
-    check_shape,
-)
-from linalg_cnn.entries import NOTHING, AxisRule, Entries, index_dtype, join_rules, tap_slices
-from linalg_cnn.exact import to_exact
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.checks import check_array, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn.ops.taps import TapOperation
+from linalg_cnn.rules import AxisRule
+from linalg_cnn.types import Array, Shape
 
 
 def conv_rule(
@@ -48,7 +37,7 @@ def conv_rule(
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(Operation):
+class Conv(TapOperation):
     """A convolutional layer (cross-correlation, as everywhere in this library). See `conv_matrix` for A.
 
     Parameters
@@ -164,102 +153,36 @@ class Conv(Operation):
             )
         ]
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return (C_out, *out)."""
-        return (self.kernel.shape[0], *(rule.out_size for rule in self.rules(*in_shapes)))
-
     def offset(self, *in_shapes: Shape) -> Array | None:
         """Return the bias of each channel."""
         return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.kernel.ndim - 2))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
-        """Return the entries described at `conv_matrix`."""
-        (in_shape,) = in_shapes
-        sources = join_rules(self.rules(in_shape)).sources
-        c_out, per_group, *taps = self.kernel.shape
-        pixels = size_of(in_shape[1:])
-        reads = sources != NOTHING
-        count = c_out * per_group * int(np.count_nonzero(reads))
-        check_memory("the convolution matrix", count * (self.kernel.itemsize + 8))
-        dtype = index_dtype(count, size_of(in_shape))
-
-        # The rows of one output channel, up to the group: position by position, channel by channel, tap by tap.
-        block = (len(sources), per_group, size_of(tuple(taps)))
-        kept = np.broadcast_to(reads[:, np.newaxis, :], block)
-        channel_starts = np.arange(per_group, dtype=dtype)[:, np.newaxis] * dtype(pixels)
-        columns = (channel_starts + sources.astype(dtype)[:, np.newaxis, :])[kept]
-        weights = np.broadcast_to(np.arange(block[1] * block[2]).reshape(block[1:]), block)[kept]
-
-        group_of = np.arange(c_out, dtype=dtype) // dtype(c_out // self.groups)
-        starts = np.zeros(c_out * len(sources) + 1, dtype=dtype)
-        np.cumsum(np.tile(per_group * np.count_nonzero(reads, axis=1), c_out), out=starts[1:])
-        kernel = to_exact(self.kernel) if exact else self.kernel
-        return (
-            Entries(
-                shape=(c_out * len(sources), size_of(in_shape)),
-                starts=starts,
-                columns=(group_of[:, np.newaxis] * dtype(per_group * pixels) + columns).ravel(),
-                values=kernel.reshape(c_out, -1)[:, weights].ravel(),
-            ),
-        )
+    @property
+    def weights(self) -> Array:
+        """The kernel."""
+        kernel: Array = self.kernel
+        return kernel
 
     def forward(self, *xs: Array) -> Array:
         """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
-        x = as_numbers(*xs)
-        if self.padding_mode != "zeros":
-            pad, conv = self._pad_then_conv()
-            return conv.forward(pad.forward(x))
-        rules = self.rules(x.shape[1:])
-        y_shape = (len(x), self.kernel.shape[0], *(rule.out_size for rule in rules))
-        y = np.zeros(y_shape, dtype=np.result_type(x, self.kernel))
-        from_groups, to_groups = self._by_group(x), self._by_group(y)
-        for weights, outputs, inputs in self._meetings(rules):
-            to_groups[:, :, :, *outputs] += _mix_channels(weights, from_groups[:, :, :, *inputs])
-        return y
+        if self.padding_mode == "zeros":
+            return super().forward(*xs)
+        pad, conv = self._pad_then_conv()
+        return conv.forward(pad.forward(*xs))
 
     def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Return A' y: the same products with each tap's weights transposed."""
-        (in_shape,) = in_shapes
-        y = as_numbers(y)
-        if self.padding_mode != "zeros":
-            pad, conv = self._pad_then_conv()
-            return pad.adjoint(conv.adjoint(y, pad.out_shape(in_shape)), in_shape)
-        x = np.zeros((len(y), *in_shape), dtype=np.result_type(y, self.kernel))
-        from_groups, to_groups = self._by_group(y), self._by_group(x)
-        for weights, outputs, inputs in self._meetings(self.rules(in_shape)):
-            transposed = weights.swapaxes(1, 2)
-            to_groups[:, :, :, *inputs] += _mix_channels(transposed, from_groups[:, :, :, *outputs])
-        return x
+        if self.padding_mode == "zeros":
+            return super().adjoint(y, *in_shapes)
+        pad, conv = self._pad_then_conv()
+        return pad.adjoint(conv.adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
-        """Return the border as an operation of its own, and the convolution that is left."""
+        """Return a border that shows pixels as an operation of its own, and the convolution that is left."""
         return (
             Pad(self.padding_pairs, self.padding_mode),
             replace(self, bias=None, padding=0, padding_mode="zeros"),
         )
-
-    def _by_group(self, x: Array) -> Array:
-        """Return a view (groups, channels, N, *spatial) of a batch (N, groups * channels, *spatial)."""
-        split = x.reshape(len(x), self.groups, -1, *x.shape[2:])
-        return split.swapaxes(0, 1).swapaxes(1, 2)
-
-    def _meetings(self, rules: list[AxisRule]) -> Iterator[tuple[Array, tuple[slice, ...], tuple[slice, ...]]]:
-        """Yield (weights (groups, C_out/groups, C_in/groups), output slices, input slices) of each tap."""
-        kernel = self.kernel.reshape(self.groups, -1, *self.kernel.shape[1:])
-        runs = [
-            [(tap, run) for tap in range(rule.sources.shape[1]) if (run := tap_slices(rule, tap, stride))]
-            for rule, stride in zip(rules, self.stride, strict=True)
-        ]
-        for meeting in product(*runs):
-            taps, slices = zip(*meeting, strict=True)
-            outputs, inputs = zip(*slices, strict=True)
-            yield kernel[:, :, :, *taps], outputs, inputs
-
-
-def _mix_channels(weights: Array, x: Array) -> Array:
-    """Return (groups, out, N, *spatial) of weights (groups, out, in) and x (groups, in, N, *spatial)."""
-    mixed = weights @ x.reshape(*x.shape[:2], -1)
-    return mixed.reshape(*mixed.shape[:2], *x.shape[2:])
 
 
 def conv_matrix(

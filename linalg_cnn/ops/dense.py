@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from linalg_cnn.checks import as_numbers, check_array, check_shape
-from linalg_cnn.entries import Entries, index_dtype
+from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn.types import Array, Shape, index_dtype, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +84,10 @@ class Dense(Operation):
         """Return the bias."""
         bias: Array | None = self.bias
         return bias
+
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return the number of weights."""
+        return int(self.weight.size)
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
         """Return every entry of the weight, zeros too."""

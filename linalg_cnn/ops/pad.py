@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from linalg_cnn.checks import check_choice, check_shape
-from linalg_cnn.entries import NOTHING, AxisRule, identity_rule
 from linalg_cnn.ops.base import Separable
+from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
 from linalg_cnn.types import Shape
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from linalg_cnn.checks import check_choice, check_per_axis, check_shape
-from linalg_cnn.entries import AxisRule, identity_rule
 from linalg_cnn.ops.base import Separable
+from linalg_cnn.rules import AxisRule, identity_rule
 from linalg_cnn.types import Shape
 
 RESAMPLE_MODES = ("nearest", "nearest-exact")

@@ -7,7 +7,7 @@ import numpy as np
 import sympy
 
 from linalg_cnn.checks import check_array
-from linalg_cnn.entries import Entries, index_dtype
+from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, size_of
@@ -62,16 +62,15 @@ class WeightedSum(Operation):
             raise ValueError(f"weighted sum: expected {len(self.weights)} inputs of one shape, got {list(in_shapes)}")
         return in_shapes[0]
 
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return the length of all the diagonals."""
+        return len(in_shapes) * size_of(self.out_shape(*in_shapes))
+
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
         """Return one multiple of the identity per input."""
         size = size_of(self.out_shape(*in_shapes))
-        diagonal = np.arange(size + 1, dtype=index_dtype(size))
-        matrices = []
-        for weight in self.weights:
-            values = np.full(size, weight)
-            values = to_exact(values) if exact else values
-            matrices.append(Entries((size, size), diagonal, diagonal[:-1], values))
-        return tuple(matrices)
+        weights = (self.exact() if exact else self).weights
+        return tuple(diagonal_entries(np.full(size, weight)) for weight in weights)
 
     def forward(self, *xs: Array) -> Array:
         """Return the weighted sum."""

@@ -1,0 +1,174 @@
+"""Index rules: which input positions each output position reads, one small table per axis.
+
+An operation's rule is written once, as one table per axis. From the tables come the sparse matrix, the exact sympy
+matrix, and the slices that ``forward`` and ``adjoint`` work on: numbers and symbols only fill them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linalg_cnn.exact import to_exact
+from linalg_cnn.types import Array, IntArray, index_dtype, size_of
+
+NOTHING = -1
+"""The source of a tap that falls on zero padding: it reads nothing and gets no matrix entry."""
+
+
+@dataclass(frozen=True, eq=False)
+class AxisRule:
+    """Which input positions each output position reads along one axis.
+
+    Attributes
+    ----------
+    in_size : int
+        Number of input positions.
+    sources : int array (out_size, taps)
+        ``sources[d, tap]`` is the position that output ``d`` reads with this tap, or ``NOTHING`` (any negative).
+    weights : array (out_size, taps), optional
+        The factor of each tap, as exact Fractions; all ones if not given.
+    """
+
+    in_size: int
+    sources: IntArray
+    weights: Array | None = None
+
+    @property
+    def out_size(self) -> int:
+        """Number of output positions."""
+        return len(self.sources)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the axis comes out as it went in."""
+        return (
+            self.weights is None
+            and self.sources.shape == (self.in_size, 1)
+            and np.array_equal(self.sources[:, 0], np.arange(self.in_size))
+        )
+
+    @property
+    def reads(self) -> IntArray:
+        """How many inputs each output reads, (out_size,)."""
+        return np.asarray(np.count_nonzero(self.sources >= 0, axis=1))
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether every output reads its inputs in increasing order, none of them twice."""
+        before = np.maximum.accumulate(self.sources, axis=1)[:, :-1]
+        after = self.sources[:, 1:]
+        return bool(np.all((after > before) | (after < 0)))
+
+
+def identity_rule(size: int) -> AxisRule:
+    """Return the rule of an axis that is left alone."""
+    return AxisRule(size, np.arange(size)[:, np.newaxis])
+
+
+def weights_as(weights: Array, dtype: npt.DTypeLike) -> Array:
+    """Return exact weights as numbers of ``dtype``: sympy rationals for ``object``, else correctly rounded."""
+    return to_exact(weights) if np.dtype(dtype) == object else weights.astype(dtype)
+
+
+def join_rules(rules: Sequence[AxisRule]) -> IntArray:
+    """Return the sources of the rule on C-order ravels that acts on every axis at once, (out_size, taps).
+
+    A joint tap reads nothing, and is negative, as soon as one of its axes reads nothing.
+    """
+    in_size = size_of(tuple(rule.in_size for rule in rules))
+    dtype = index_dtype(len(rules) * in_size)
+    step = in_size
+
+    def contributions() -> Iterator[IntArray]:
+        nonlocal step
+        for rule in rules:
+            step //= rule.in_size
+            # No sum of the others' contributions reaches in_size, so that one miss makes the whole sum negative.
+            yield np.where(rule.sources < 0, -in_size, rule.sources * step).astype(dtype)
+
+    joint = _outer(contributions(), len(rules), np.add, np.zeros((), dtype))
+    return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
+
+
+def join_weights(rules: Sequence[AxisRule], dtype: npt.DTypeLike) -> Array | None:
+    """Return the products of the rules' weights, (out_size, taps), rounded once per axis; None if all are ones."""
+    if all(rule.weights is None for rule in rules):
+        return None
+    dtype = np.dtype(dtype)
+    factors = (
+        np.ones(rule.sources.shape, dtype) if rule.weights is None else weights_as(rule.weights, dtype)
+        for rule in rules
+    )
+    joint = _outer(factors, len(rules), np.multiply, np.ones((), dtype))
+    return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
+
+
+def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc, start: Array) -> Array:
+    """Return the outer combination of tables (out, taps), of shape (*outs, *taps)."""
+    joint = start.reshape((1,) * (2 * axes))
+    for axis, table in enumerate(tables):
+        shape = [1] * (2 * axes)
+        shape[axis], shape[axes + axis] = table.shape
+        joint = combine(joint, table.reshape(shape))
+    return joint
+
+
+def apply_rule(x: Array, axis: int, rule: AxisRule) -> Array:
+    """Return ``x`` with the rule's matrix applied along ``axis``; taps that read nothing cost nothing."""
+    if rule.is_identity:
+        return x
+    y = np.zeros((*x.shape[:axis], rule.out_size, *x.shape[axis + 1 :]), dtype=x.dtype)
+    for outputs, inputs, weight in _taps(rule, x, axis):
+        y[_along(axis, outputs)] += weight * x[_along(axis, inputs)]
+    return y
+
+
+def apply_rule_adjoint(y: Array, axis: int, rule: AxisRule) -> Array:
+    """Return ``y`` with the transpose of the rule's matrix applied along ``axis``."""
+    if rule.is_identity:
+        return y
+    x = np.zeros((*y.shape[:axis], rule.in_size, *y.shape[axis + 1 :]), dtype=y.dtype)
+    for outputs, inputs, weight in _taps(rule, y, axis):
+        term = weight * y[_along(axis, outputs)]
+        if np.all(np.diff(inputs) > 0):
+            x[_along(axis, inputs)] += term
+        else:  # several outputs read the same input, and `+=` would keep only the last of them
+            np.add.at(x, _along(axis, inputs), term)
+    return x
+
+
+def _along(axis: int, index: Any) -> tuple[Any, ...]:
+    return (slice(None),) * axis + (index,)
+
+
+def _taps(rule: AxisRule, like: Array, axis: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield (outputs, inputs, weight along the axis) of each tap that reads something."""
+    for tap in range(rule.sources.shape[1]):
+        outputs = np.flatnonzero(rule.sources[:, tap] >= 0)
+        if outputs.size == 0:
+            continue
+        weight: Any = 1
+        if rule.weights is not None:
+            weight = weights_as(rule.weights[outputs, tap], like.dtype)
+            weight = weight.reshape(-1, *(1,) * (like.ndim - axis - 1))
+        yield outputs, rule.sources[outputs, tap], weight
+
+
+def tap_slices(rule: AxisRule, tap: int) -> tuple[slice, slice] | None:
+    """Return (outputs, inputs) of one tap of a (transposed) convolution as slices, without those that read nothing.
+
+    What such a tap meets is an arithmetic progression on both sides. None if it meets nothing.
+    """
+    outputs = np.flatnonzero(rule.sources[:, tap] >= 0)
+    if outputs.size == 0:
+        return None
+    return _as_slice(outputs), _as_slice(rule.sources[outputs, tap])
+
+
+def _as_slice(progression: IntArray) -> slice:
+    first, last = int(progression[0]), int(progression[-1])
+    step = int(progression[1]) - first if len(progression) > 1 else 1
+    return slice(first, last + 1, step)
