@@ -116,11 +116,6 @@ class Conv(TapOperation):
         )
 
     @property
-    def symbolic(self) -> bool:
-        """Whether the kernel or the bias holds sympy expressions."""
-        return self.kernel.dtype == object or (self.bias is not None and self.bias.dtype == object)
-
-    @property
     def padding_pairs(self) -> Pairs:
         """The padding as one (before, after) pair per spatial axis; of "same", the odd zero goes after."""
         taps = self.kernel.shape[2:]
@@ -152,10 +147,6 @@ class Conv(TapOperation):
                 sizes, self.kernel.shape[2:], self.stride, self.padding_pairs, self.dilation, strict=True
             )
         ]
-
-    def offset(self, *in_shapes: Shape) -> Array | None:
-        """Return the bias of each channel."""
-        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.kernel.ndim - 2))
 
     @property
     def weights(self) -> Array:
@@ -194,6 +185,7 @@ def conv_matrix(
     dilation: Any = 1,
     groups: int = 1,
     padding_mode: str = "zeros",
+    max_bytes: int | None = None,
 ) -> Any:
     r"""Return the matrix of a convolution (cross-correlation, as in torch and in the paper).
 
@@ -221,6 +213,8 @@ def conv_matrix(
     groups : int
         The channels are split into so many groups that do not see each other.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
+    max_bytes : int, optional
+        The largest matrix to build; half of the machine's memory if not given.
 
     Returns
     -------
@@ -234,7 +228,7 @@ def conv_matrix(
     ValueError
         If an argument is malformed, the kernel is larger than the padded input, or an entry is not finite.
     MemoryError
-        If the matrix would take more than half of the machine's memory.
+        If the matrix would take more than ``max_bytes``.
 
     Notes
     -----
@@ -262,4 +256,4 @@ def conv_matrix(
     [0, a, b]])
     """
     layer = Conv(kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode)
-    return layer.matrix(in_shape)
+    return layer.matrix(in_shape, max_bytes)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,16 @@ class TapOperation(Operation):
     """
 
     groups: int
+    bias: Any
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the kernel or the bias holds sympy expressions."""
+        return self.weights.dtype == object or (self.bias is not None and self.bias.dtype == object)
+
+    def offset(self, *in_shapes: Shape) -> Array | None:
+        """Return the bias of each channel."""
+        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
 
     @abstractmethod
     def rules(self, in_shape: Shape) -> list[AxisRule]:
