@@ -8,10 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpu.data import DATASETS
-from gpu.demo import DemoSettings, format_report, run_demo
-from gpu.pictures import read_picture
-from linalg_cnn import AffineMap
+from gpu.settings import DATASETS, DemoSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     try:
         return int(command(**arguments))
-    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
+    except ModuleNotFoundError as error:
+        print(f"linalg-cnn: error: {error}; this command needs: pip install 'linalg_cnn[demo]'", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, MemoryError, FloatingPointError, RuntimeError) as error:
         print(f"linalg-cnn: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -72,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def demo_command(**options: object) -> int:
     """Run the demo and print its table."""
+    from gpu.demo import format_report, run_demo  # here: seconds that other commands need not wait
+
     settings = DemoSettings(**options)  # type: ignore[arg-type]
     print(format_report(run_demo(settings), settings.out))
     return 0
@@ -85,6 +87,9 @@ def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bo
     ValueError
         If the file is not a whole, unaltered map from one-channel pictures.
     """
+    from gpu.pictures import read_picture
+    from linalg_cnn import AffineMap
+
     affine = AffineMap.load(map)
     shape = affine.in_shape
     if shape is None or len(shape) != 3 or shape[0] != 1:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linalg_cnn.checks import check_choice
-
-DATASETS = ("mnist-5k", "mnist")
+from gpu.settings import DATASETS
+from linalg_cnn.checks import check_choice, check_int
 
 # (bytes, SHA-256) of the raw files. torchvision checks only the archives it downloads itself, by MD5, and reads a
 # folder with forged or truncated files without a word.
@@ -67,6 +67,18 @@ class Digits:
         return len(self.labels)
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed for numpy, scikit-learn and torch alike.
+
+    Raises
+    ------
+    ValueError
+        If it is not an int from 0 to 2**32 - 1.
+    """
+    if check_int("seed", seed, 0) >= 2**32:
+        raise ValueError(f"seed: expected an int below 2**32, got {seed}")
+
+
 def load_digits(
     dataset: str = "mnist-5k", data_root: str | Path | None = None, *, download: bool = False, seed: int = 0
 ) -> tuple[Digits, Digits]:
@@ -92,6 +104,7 @@ def load_digits(
         If a file is missing or cannot be fetched.
     """
     check_choice("dataset", dataset, DATASETS)
+    check_seed(seed)
     if dataset == "mnist":
         if data_root is None:
             raise ValueError("data_root: expected a folder for dataset 'mnist', got none")
@@ -159,7 +172,7 @@ def _copy_checked(source: Path, target: Path) -> None:
     try:
         with gzip.open(path) if path == packed else open(path, "rb") as file, open(target, "wb") as copy:
             shutil.copyfileobj(file, copy)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: expected a whole gzip file, got: {error}") from error
     size, sha256 = RAW_FILES[source.name]
     with open(target, "rb") as file:

@@ -1,8 +1,8 @@
 """The paper's central claim, end to end: train a linear CNN, make it one matrix, compare, time."""
 
 import json
+import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from gpu.convert import to_module
 from gpu.data import Digits, load_digits
-from gpu.modules import SkipCNN, to_module
+from gpu.modules import SkipCNN
 from gpu.networks import three_layer_cnn
+from gpu.settings import DemoSettings
 from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
 from gpu.train import PIXEL_SCALE, accuracy_of, predict_scores, resolve_device, train
 from linalg_cnn import AffineMap, Dense, SkipNetwork
@@ -21,42 +23,6 @@ from linalg_cnn.files import write_atomically
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64)
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """What the demo is run with; the command line's options of the same names.
-
-    Attributes
-    ----------
-    out : Path
-        Folder for the results; made if it is not there.
-    dataset, data_root, download
-        See `gpu.data.load_digits`.
-    channels : int
-        Of each convolution.
-    t : float
-        Strength of the skip, in [0, 1].
-    epochs, batch_size, learning_rate, seed
-        See `gpu.train.train`.
-    device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
-    progress : bool
-        Whether to draw a progress bar.
-    """
-
-    out: Path
-    dataset: str = "mnist-5k"
-    data_root: Path | None = None
-    download: bool = False
-    channels: int = 8
-    t: float = 0.5
-    epochs: int = 5
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    seed: int = 0
-    device: str | None = None
-    progress: bool = True
 
 
 def run_demo(settings: DemoSettings) -> dict[str, Any]:
@@ -72,7 +38,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
         If the training diverges.
     """
     device = resolve_device(settings.device)
-    settings.out.mkdir(parents=True, exist_ok=True)  # before the minutes of work, not after
+    check_output_folder(settings.out)  # before the minutes of work, not after
     training, held_out = load_digits(
         settings.dataset, settings.data_root, download=settings.download, seed=settings.seed
     )
@@ -116,6 +82,27 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     )
     write_results(settings.out, network, collapsed, report)
     return report
+
+
+RESULTS = ("collapsed.safetensors", "weights.png", "matrices.png", "report.json")
+
+
+def check_output_folder(out: Path) -> None:
+    """Make the folder for the results and see that they can be written into it.
+
+    Raises
+    ------
+    OSError
+        If they cannot.
+    IsADirectoryError
+        If a folder stands where a file is to be.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
+    for name in RESULTS:
+        if (out / name).is_dir():
+            raise IsADirectoryError(f"{out / name}: expected a file to write, got a folder")
 
 
 def pixel_scaling(shape: tuple[int, ...]) -> AffineMap:

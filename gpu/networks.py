@@ -45,6 +45,10 @@ def three_layer_cnn(
     c, height, width = check_shape("in_shape", in_shape, axes=2)
     check_int("num_classes", num_classes, 1)
     check_int("channels", channels, 1)
+    if channels * size_of((height, width)) > 2**31:
+        raise ValueError(
+            f"channels: expected at most {2**31 // size_of((height, width))} for this image, got {channels}"
+        )
     if min(height, width) < 5:
         raise ValueError(f"in_shape: expected an image of at least 5x5, got {in_shape}")
     with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,7 @@
 """Reading picture files as the pixels of a network's input."""
 
 import os
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ from PIL import Image
 
 from linalg_cnn.types import Shape
 
-EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool = False) -> npt.NDArray[np.uint8]:
@@ -39,18 +40,22 @@ def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool 
     name = os.fspath(path)
     _, height, width = in_shape
     try:
-        with Image.open(path) as picture:
-            if picture.size != (width, height):
-                raise ValueError(
-                    f"{name}: expected a picture of {width}x{height} pixels, got {picture.size[0]}x{picture.size[1]}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                size, mode = picture.size, picture.mode
+                colours = (
+                    picture.convert("RGB" if mode in ("CMYK", "YCbCr") else "RGBA") if size == (width, height) else None
                 )
-            if picture.mode not in EIGHT_BIT_MODES:
-                raise ValueError(f"{name}: expected an 8-bit picture, got Pillow's mode {picture.mode!r}")
-            colours = picture.convert("RGBA")
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise whatever the bytes make them stumble over
         raise ValueError(f"{name}: expected a whole picture file, got: {error}") from error
+    if colours is None:
+        raise ValueError(f"{name}: expected a picture of {width}x{height} pixels, got {size[0]}x{size[1]}")
+    if mode not in EIGHT_BIT_MODES:
+        raise ValueError(f"{name}: expected an 8-bit picture, got Pillow's mode {mode!r}")
+    colours = colours.convert("RGBA")
     paper = Image.new("RGBA", colours.size, "white" if invert else "black")
     gray = np.asarray(Image.alpha_composite(paper, colours).convert("L"))
     return (255 - gray if invert else gray)[np.newaxis]

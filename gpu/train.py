@@ -1,6 +1,8 @@
 """A plain training loop, and prediction in batches."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypedDict
 
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from gpu.data import Digits
+from gpu.data import Digits, check_seed
 from linalg_cnn.checks import check_int
 
 PIXEL_SCALE = 1 / 255
@@ -36,9 +38,10 @@ def resolve_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device: expected a device of this machine, got {name!r}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: expected a device of this machine, got {name!r}: {reason}") from error
     return device
 
 
@@ -83,6 +86,7 @@ def train(
     """
     check_int("epochs", epochs, 1)
     check_int("batch_size", batch_size, 1)
+    check_seed(seed)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
     device = next(model.parameters()).device
@@ -123,12 +127,24 @@ def train(
     return history
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Keep cuDNN from computing convolutions in TF32, its default on CUDA, which has 10 bits of mantissa."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @torch.inference_mode()
 def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 1024) -> torch.Tensor:
     """Return the scores (N, classes) of uint8 images (N, 1, 28, 28), on the CPU; the model is set to evaluation."""
     model.eval()
     device = next(model.parameters()).device
-    batches = [model(batch.to(device).float() * PIXEL_SCALE).cpu() for batch in images.split(batch_size)]
+    with full_float32():
+        batches = [model(batch.to(device).float() * PIXEL_SCALE).cpu() for batch in images.split(batch_size)]
     return torch.cat(batches)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +14,8 @@ import safetensors.numpy
 import scipy.sparse
 import sympy
 
-from linalg_cnn.checks import as_numbers, check_array, check_memory, check_shape
-from linalg_cnn.exact import from_domain, to_domain, to_exact, to_sympy
+from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_memory, check_shape
+from linalg_cnn.exact import add, from_domain, to_domain, to_sympy
 from linalg_cnn.files import write_atomically
 from linalg_cnn.types import Array, Shape, size_of
 
@@ -29,7 +30,7 @@ class AffineMap:
     Parameters
     ----------
     W : array_like, scipy sparse matrix or sympy matrix, shape (out_size, in_size)
-        Kept as a dense array, a ``csr_array``, or an immutable sympy matrix.
+        Kept as a dense array, a ``csr_array``, or an immutable sympy matrix; arrays are not copied.
     B : array_like (out_size,), or a sympy column
         Kept as a 1-D array, or as a sympy column where W is a sympy matrix.
     in_shape, out_shape : tuple of int, optional
@@ -70,7 +71,7 @@ class AffineMap:
         W, B = self.W, self.B
         if scipy.sparse.issparse(W):
             W = scipy.sparse.csr_array(W)
-            data = check_array("W", W.data, copy=False) if W.nnz else W.data.astype(np.float64)
+            data = check_array("W", W.data, copy=False, empty=True)
             W = scipy.sparse.csr_array((data, W.indices, W.indptr), shape=W.shape)
         else:
             W = check_array("W", W, ndim=2, copy=False)
@@ -137,8 +138,8 @@ class AffineMap:
         if self.symbolic and isinstance(x, sympy.MatrixBase):
             if x.shape != (self.in_size, 1):
                 raise ValueError(f"x: expected a column of {self.in_size} entries, got shape {x.shape}")
-            return from_domain(to_domain(self.W) * to_domain(x) + to_domain(self.B))
-        x = as_numbers(x)
+            return from_domain(add(to_domain(self.W) * to_domain(x), to_domain(self.B)))
+        x = as_exact(x) if self.symbolic else as_numbers(x)
         if x.ndim == 0 or x.shape[-1] != self.in_size:
             raise ValueError(f"x: expected shape (..., {self.in_size}), got {x.shape}")
         if x.dtype == object and not self.symbolic:
@@ -171,7 +172,7 @@ class AffineMap:
         if self.symbolic or inner.symbolic:
             outer, inner_exact = self.exact(), inner.exact()
             W = to_domain(outer.W) * to_domain(inner_exact.W)
-            B = to_domain(outer.W) * to_domain(inner_exact.B) + to_domain(outer.B)
+            B = add(to_domain(outer.W) * to_domain(inner_exact.B), to_domain(outer.B))
             return AffineMap(from_domain(W), from_domain(B), inner.in_shape, self.out_shape)
         return AffineMap(self.W @ inner.W, self.W @ inner.B + self.B, inner.in_shape, self.out_shape)
 
@@ -191,22 +192,24 @@ class AffineMap:
         out_shape = self.out_shape if self.out_shape == other.out_shape else None
         if self.symbolic or other.symbolic:
             a, b = self.exact(), other.exact()
-            W, B = to_domain(a.W) + to_domain(b.W), to_domain(a.B) + to_domain(b.B)
+            W, B = add(to_domain(a.W), to_domain(b.W)), add(to_domain(a.B), to_domain(b.B))
             return AffineMap(from_domain(W), from_domain(B), in_shape, out_shape)
         return AffineMap(self.W + other.W, self.B + other.B, in_shape, out_shape)
 
     def __rmul__(self, factor: Any) -> "AffineMap":
         """Return the map x -> factor * self(x) for a number or a sympy expression."""
-        scalar = check_array("factor", factor, ndim=0).item()
-        if self.symbolic or isinstance(scalar, sympy.Expr):
+        if self.symbolic or isinstance(factor, sympy.Expr):
             a = self.exact()
-            exact = to_exact(np.asarray(scalar)).item()
+            exact = check_exact("factor", np.asarray(factor, dtype=object)).item()
             return AffineMap(
                 (exact * a.W).applyfunc(sympy.expand),
                 (exact * a.B).applyfunc(sympy.expand),
                 a.in_shape,
                 a.out_shape,
             )
+        scalar: Any = check_array("factor", factor, ndim=0)[()]
+        if type(factor) in (int, float):
+            scalar = float(scalar)  # as in numpy, a Python number does not widen float32
         return AffineMap(scalar * self.W, scalar * self.B, self.in_shape, self.out_shape)
 
     def exact(self) -> "AffineMap":
@@ -225,16 +228,26 @@ class AffineMap:
         MemoryError
             If the dense W would take more than half of the machine's memory.
         """
-        if self.symbolic:
-            raise TypeError("toarray: expected numbers, got sympy expressions; use W.subs(...) and numpy first")
+        self._check_numbers("toarray")
         if not self.sparse:
             return self
         check_memory("the dense W", self.in_size * self.out_size * self.W.dtype.itemsize)
         return AffineMap(self.W.toarray(), self.B, self.in_shape, self.out_shape)
 
     def astype(self, dtype: npt.DTypeLike) -> "AffineMap":
-        """Return the same map with W and B rounded to float32, or widened to float64."""
+        """Return the same map with W and B rounded to float32, or widened to float64.
+
+        Raises
+        ------
+        TypeError
+            If the entries are sympy expressions.
+        """
+        self._check_numbers("astype")
         return AffineMap(self.W.astype(dtype), self.B.astype(dtype), self.in_shape, self.out_shape)
+
+    def _check_numbers(self, method: str) -> None:
+        if self.symbolic:
+            raise TypeError(f"{method}: expected numbers, got sympy expressions; put numbers in with W.subs(...) first")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the map to a safetensors file: tensors ``W`` (dense) and ``B``, with a SHA-256 of all of it.
@@ -266,29 +279,35 @@ class AffineMap:
         ValueError
             If it is truncated, altered, or something else; the message names the path.
         """
+        name = os.fspath(path)
+        if Path(path).is_dir():
+            raise ValueError(f"{name}: expected a file, got a folder")
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+                if metadata.get("format") != FORMAT or set(file.keys()) != {"W", "B"}:
+                    raise ValueError(
+                        f"{name}: expected a saved AffineMap with tensors W and B, "
+                        f"got format {metadata.get('format')!r} with tensors {sorted(file.keys())}"
+                    )
+                tensors = {key: file.get_tensor(key) for key in ("W", "B")}
         except FileNotFoundError:
             raise
-        except (safetensors.SafetensorError, OSError, UnicodeDecodeError, TypeError) as error:
-            raise ValueError(f"{os.fspath(path)}: expected a whole safetensors file, got: {error}") from error
-        if metadata.get("format") != FORMAT or set(tensors) != {"W", "B"}:
-            raise ValueError(
-                f"{os.fspath(path)}: expected a saved AffineMap with tensors W and B, "
-                f"got format {metadata.get('format')!r} with tensors {sorted(tensors)}"
-            )
+        except (safetensors.SafetensorError, OSError, UnicodeDecodeError, AttributeError, TypeError) as error:
+            raise ValueError(f"{name}: expected a whole safetensors file, got: {error}") from error
         if metadata.get("format_version") != FORMAT_VERSION:
             raise ValueError(
-                f"{os.fspath(path)}: expected format version {FORMAT_VERSION}, got {metadata.get('format_version')!r}"
+                f"{name}: expected format version {FORMAT_VERSION}, got {metadata.get('format_version')!r}"
             )
         stored = metadata.pop("sha256", None)
         found = _digest(tensors, metadata)
         if stored != found:
-            raise ValueError(f"{os.fspath(path)}: the content was altered: expected SHA-256 {stored}, got {found}")
-        shapes = {name: tuple(json.loads(metadata[name])) for name in ("in_shape", "out_shape") if name in metadata}
-        return cls(tensors["W"], tensors["B"], **shapes)
+            raise ValueError(f"{name}: the content was altered: expected SHA-256 {stored}, got {found}")
+        try:
+            shapes = {key: tuple(json.loads(metadata[key])) for key in ("in_shape", "out_shape") if key in metadata}
+            return cls(tensors["W"], tensors["B"], **shapes)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: expected a map that can be, got {error}") from error
 
 
 def _digest(tensors: dict[str, Array], metadata: dict[str, str]) -> str:

@@ -2,8 +2,9 @@
 
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,14 @@ import sympy
 
 from linalg_cnn.exact import to_exact
 from linalg_cnn.types import Array, Shape
+
+LARGEST_SIZE = 2**40
+"""No axis is longer: a terabyte of bytes. It keeps sums and products of sizes within 64 bits."""
+
+
+def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    """Return whether an argument holds one entry per axis, rather than one number for all."""
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def check_int(name: str, value: object, minimum: int) -> int:
@@ -24,6 +33,8 @@ def check_int(name: str, value: object, minimum: int) -> int:
     number = _as_index(value)
     if number is None or number < minimum:
         raise ValueError(f"{name}: expected an int of at least {minimum}, got {value!r}")
+    if number > LARGEST_SIZE:
+        raise ValueError(f"{name}: expected an int of at most {LARGEST_SIZE}, got {value!r}")
     return number
 
 
@@ -44,11 +55,24 @@ def check_per_axis(name: str, value: object, axes: int, minimum: int) -> Shape:
     ValueError
         If the number of entries is wrong or an entry is not an int of at least ``minimum``.
     """
-    if not isinstance(value, (tuple, list, np.ndarray)):
+    if not is_sequence(value):
         return (check_int(name, value, minimum),) * axes
     if len(value) != axes:
         raise ValueError(f"{name}: expected an int or {axes} ints, one per spatial axis, got {value!r}")
     return tuple(check_int(f"{name}[{axis}]", entry, minimum) for axis, entry in enumerate(value))
+
+
+def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:
+    """Return an int, or a tuple of ints for axes that are not known yet.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not an int of at least ``minimum``.
+    """
+    if is_sequence(value):
+        return check_per_axis(name, value, len(value), minimum)
+    return check_int(name, value, minimum)
 
 
 def check_shape(name: str, shape: object, axes: int | None = None) -> Shape:
@@ -59,7 +83,7 @@ def check_shape(name: str, shape: object, axes: int | None = None) -> Shape:
     ValueError
         If it is not a non-empty sequence of positive ints, or does not have ``1 + axes`` entries.
     """
-    if not isinstance(shape, (tuple, list, np.ndarray)) or len(shape) == 0:
+    if not is_sequence(shape) or len(shape) == 0:
         raise ValueError(f"{name}: expected a shape (channels, *spatial), got {shape!r}")
     sizes = tuple(check_int(f"{name}[{axis}]", size, 1) for axis, size in enumerate(shape))
     if axes is not None and len(sizes) != 1 + axes:
@@ -81,7 +105,21 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
     return value
 
 
-def check_array(name: str, value: object, ndim: int | None = None, copy: bool = True) -> Array:
+def check_image(name: str, shape: object) -> tuple[int, list[int]]:
+    """Return (channels, spatial sizes) of a shape with one spatial axis at least.
+
+    Raises
+    ------
+    ValueError
+        If it is not a shape, or has no spatial axis.
+    """
+    channels, *sizes = check_shape(name, shape)
+    if not sizes:
+        raise ValueError(f"{name}: expected (channels, *spatial) with a spatial axis, got {(channels,)}")
+    return channels, sizes
+
+
+def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool = True, empty: bool = False) -> Array:
     """Return ``value`` as an array that the library computes with.
 
     float32 and float64 stay what they are, integers become float64. Objects must be sympy expressions (Python
@@ -96,6 +134,8 @@ def check_array(name: str, value: object, ndim: int | None = None, copy: bool = 
         The number of axes it must have.
     copy : bool
         Whether to copy, so that nobody can change a frozen object from outside; else only where needed.
+    empty : bool
+        Whether an axis may have no entries.
 
     Returns
     -------
@@ -107,60 +147,120 @@ def check_array(name: str, value: object, ndim: int | None = None, copy: bool = 
     TypeError
         For any other dtype: bool, float16, complex, strings, objects that are not sympy expressions.
     ValueError
-        If the number of axes is wrong, an axis is empty, or an entry is NaN or infinite.
+        If the number of axes is wrong, an axis is empty, an entry is NaN or infinite, or an integer is too large
+        for float64 to hold.
     """
-    if isinstance(value, (sympy.MatrixBase, sympy.NDimArray)):
-        array = np.array(value.tolist(), dtype=object).reshape(value.shape)
-    else:
-        try:
-            array = np.array(value) if copy else np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name}: expected a rectangular array, got rows of different lengths") from error
+    array = _as_array(name, value)
     if array.dtype == object:
         array = _as_expressions(name, array)
     elif array.dtype.kind in "iu":
+        if array.size and max(abs(int(array.max())), abs(int(array.min()))) > 2**53:
+            raise ValueError(f"{name}: expected integers up to 2**53, which float64 holds exactly, got larger ones")
         array = array.astype(np.float64)
     elif array.dtype.type in (np.float32, np.float64):
-        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        native = array.dtype.newbyteorder("=")
+        array = array.astype(native, copy=copy)
     else:
-        raise TypeError(f"{name}: expected float32, float64, integers or sympy expressions, got dtype {array.dtype}")
+        raise TypeError(f"{name}: {EXPECTED_NUMBERS}, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} axes, got shape {array.shape}")
-    if array.size == 0:
+    if array.size == 0 and not empty:
         raise ValueError(f"{name}: expected at least one entry along every axis, got shape {array.shape}")
-    _check_finite(name, array)
+    if array.dtype != object and not np.isfinite(array).all():
+        # torch answers NaN everywhere; a matrix would drop the taps on the padding. Neither is an answer.
+        raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
     return array
+
+
+EXPECTED_NUMBERS = "expected float32, float64, integers or sympy expressions"
+
+
+def _as_array(name: str, value: object) -> Array:
+    if isinstance(value, (sympy.MatrixBase, sympy.NDimArray)):
+        return np.array(value.tolist(), dtype=object).reshape(value.shape)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected a rectangular array, got rows of different lengths") from error
+    except (RuntimeError, TypeError) as error:  # a torch tensor that wants a gradient, or has a dtype of its own
+        raise TypeError(f"{name}: {EXPECTED_NUMBERS}, got {type(value).__name__}: {error}") from error
 
 
 def _as_expressions(name: str, array: Array) -> Array:
     entries = array.ravel().tolist()
-    stray = [e for e in entries if not isinstance(e, (sympy.Expr, int, np.integer, Fraction)) or isinstance(e, bool)]
+    stray = [e for e in entries if isinstance(e, bool) or not isinstance(e, (sympy.Expr, int, Fraction))]
     if not any(isinstance(e, sympy.Expr) for e in entries):
         stray = entries
     if stray:
-        raise TypeError(
-            f"{name}: expected float32, float64, integers or sympy expressions, "
-            f"got dtype object with entries of type {type(stray[0]).__name__}"
-        )
-    return to_exact(array)
+        raise TypeError(f"{name}: {EXPECTED_NUMBERS}, got dtype object with entries of type {type(stray[0]).__name__}")
+    return check_exact(name, array)
 
 
-def _check_finite(name: str, array: Array) -> None:
-    if array.dtype == object:
-        bad = [entry for entry in array.ravel() if entry.is_finite is False or entry is sympy.nan]
-        found = bad[0] if bad else None
-    else:
-        flat = array[~np.isfinite(array)]
-        found = flat[0] if flat.size else None
-    if found is not None:
-        # torch answers NaN everywhere; a matrix would drop the taps on the padding. Neither is an answer.
-        raise ValueError(f"{name}: expected finite entries, got {found}")
+def check_exact(name: str, array: Array) -> Array:
+    """Return the same numbers as sympy expressions.
+
+    Raises
+    ------
+    TypeError
+        If an entry is neither a number nor a sympy expression.
+    ValueError
+        If an entry is NaN or infinite.
+    """
+    try:
+        return to_exact(array)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def as_numbers(x: npt.ArrayLike) -> Array:
-    """Return data (not a parameter) as an array to compute with: integers and bools become float64."""
-    array = np.asarray(x)
-    return array.astype(np.float64) if array.dtype.kind in "iub" else array
+    """Return data (not a parameter) as an array to compute with: integers, bools and float16 are widened.
+
+    Raises
+    ------
+    TypeError
+        For data that are neither real numbers of at most 64 bits nor sympy expressions.
+    """
+    array = x if isinstance(x, np.ndarray) else _as_array("x", x)
+    if array.dtype.type in (np.float32, np.float64):
+        return array
+    if array.dtype == object:
+        return check_exact("x", array)
+    if array.dtype.kind in "iub":
+        return array.astype(np.float64)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    raise TypeError(f"x: {EXPECTED_NUMBERS}, got dtype {array.dtype}")
+
+
+def as_exact(x: npt.ArrayLike) -> Array:
+    """Return data (not a parameter) as sympy expressions, integers of any size among them.
+
+    Raises
+    ------
+    TypeError
+        If an entry is neither a number nor a sympy expression.
+    ValueError
+        If an entry is NaN or infinite.
+    """
+    return check_exact("x", _as_array("x", x))
+
+
+def check_bias(bias: object, count: int, what: str) -> Array | None:
+    """Return a bias of ``count`` entries, or None.
+
+    Raises
+    ------
+    TypeError
+        If it has a dtype the library does not compute with.
+    ValueError
+        If it has another number of entries, or one that is not finite.
+    """
+    if bias is None:
+        return None
+    array = check_array("bias", bias, ndim=1)
+    if len(array) != count:
+        raise ValueError(f"bias: expected one entry per {what} ({count}), got shape {array.shape}")
+    return array
 
 
 def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:

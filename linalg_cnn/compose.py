@@ -5,7 +5,9 @@ It is also what comes back when the identity is pulled through the adjoints: out
 are far fewer. B is the network's answer to the zero input.
 """
 
-from typing import Any, Protocol
+import operator
+from functools import reduce
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.sparse
@@ -14,7 +16,7 @@ from sympy.polys.matrices import DomainMatrix
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_choice, check_memory
-from linalg_cnn.exact import from_domain, to_domain
+from linalg_cnn.exact import add, from_domain, to_domain
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.types import size_of
 
@@ -22,6 +24,7 @@ DIRECTIONS = ("auto", "forward", "adjoint")
 FORMS = ("dense", "sparse", "sympy")
 
 
+@runtime_checkable
 class HasGraph(Protocol):
     """A network that can be wired as a graph: `SkipNetwork`."""
 
@@ -44,11 +47,13 @@ def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str 
     Returns
     -------
     AffineMap
-        W of shape (out_size, in_size) and B of shape (out_size,). float64, whatever the parameters' dtype is;
-        sympy entries are exact and expanded.
+        W of shape (out_size, in_size) and B of shape (out_size,), a column if symbolic. float64, whatever the
+        parameters' dtype is; sympy entries are exact and expanded.
 
     Raises
     ------
+    TypeError
+        If ``network`` is neither.
     ValueError
         If ``direction`` or ``form`` is unknown, or numbers are asked for from a network of symbols.
     MemoryError
@@ -66,6 +71,8 @@ def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str 
     [-a**2*t + a**2 + a*t, -2*a*b*t + 2*a*b + b*t],
     [                   0,   -a**2*t + a**2 + a*t]])
     """
+    if not isinstance(network, (AffineGraph, HasGraph)):
+        raise TypeError(f"network: expected an AffineGraph or a SkipNetwork, got {type(network).__name__}")
     graph = network if isinstance(network, AffineGraph) else network.graph
     check_choice("direction", direction, DIRECTIONS)
     if form is None:
@@ -125,23 +132,26 @@ def _by_matrices(graph: AffineGraph, direction: str, exact: bool) -> tuple[Any, 
         return DomainMatrix.eye(size, ZZ) if exact else scipy.sparse.eye_array(size, format="csr")
 
     def linear(node: Node, states: list[Any]) -> Any:
-        total, *others = (_times(matrix, state) for matrix, state in zip(matrices(node), states, strict=True))
-        for term in others:
-            total = total + term
-        return total
+        return reduce(plus, (_times(matrix, state) for matrix, state in zip(matrices(node), states, strict=True)))
 
     def affine(node: Node, states: list[Any]) -> Any:
-        bias = node.operation.bias_vector(*graph.input_shapes(node))
+        operation = node.operation.exact() if exact else node.operation
+        bias = operation.bias_vector(*graph.input_shapes(node))
         image = linear(node, states)
         if bias is None:
             return image
-        return image + (to_domain(bias.reshape(-1, 1)) if exact else bias)
+        return plus(image, to_domain(bias.reshape(-1, 1)) if exact else bias)
 
     def adjoint(node: Node, state: Any) -> list[Any]:
         return [_times(state, matrix) for matrix in matrices(node)]
 
+    plus = add if exact else operator.add
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
-    W = graph.push(identity(in_size), linear) if direction == "forward" else graph.pull(identity(out_size), adjoint)
+    W = (
+        graph.push(identity(in_size), linear)
+        if direction == "forward"
+        else graph.pull(identity(out_size), adjoint, plus)
+    )
     zero = DomainMatrix.zeros((in_size, 1), ZZ) if exact else np.zeros(in_size)
     B = graph.push(zero, affine)
     return (from_domain(W), from_domain(B)) if exact else (W, B)

@@ -4,6 +4,7 @@ Products go through sympy's DomainMatrix: polynomials and fractions in a fixed d
 so that results come out expanded and equal things look equal.
 """
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,13 @@ from linalg_cnn.types import Array
 def to_exact(array: Array) -> Array:
     """Return the same numbers as sympy expressions. A float is taken for the binary fraction that it is.
 
+    Raises
+    ------
+    TypeError
+        If an entry is neither a number nor a sympy expression.
+    ValueError
+        If an entry is NaN or infinite.
+
     Examples
     --------
     >>> import numpy as np
@@ -25,10 +33,24 @@ def to_exact(array: Array) -> Array:
     """
     exact = np.empty(array.shape, dtype=object)
     for index, entry in np.ndenumerate(array):
-        if isinstance(entry, (float, np.floating)):
-            entry = sympy.Rational(float(entry))
-        exact[index] = sympy.sympify(entry)
+        exact[index] = _to_expression(entry)
     return exact
+
+
+def _to_expression(entry: object) -> sympy.Expr:
+    if isinstance(entry, (float, np.floating)):
+        if not np.isfinite(entry):
+            raise ValueError(f"expected finite entries, got {entry}")
+        return sympy.Rational(float(entry))
+    if isinstance(entry, (int, np.integer)):
+        return sympy.Integer(int(entry))
+    if isinstance(entry, Fraction):
+        return sympy.Rational(entry.numerator, entry.denominator)
+    if not isinstance(entry, sympy.Expr):  # never sympify what came: it evaluates strings
+        raise TypeError(f"expected numbers or sympy expressions, got an entry of type {type(entry).__name__}")
+    if entry.is_finite is False or entry.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
+        raise ValueError(f"expected finite entries, got {entry}")
+    return entry.xreplace({number: sympy.Rational(number) for number in entry.atoms(sympy.Float)})
 
 
 def to_sympy(matrix: Any) -> sympy.ImmutableDenseMatrix:
@@ -43,6 +65,15 @@ def to_sympy(matrix: Any) -> sympy.ImmutableDenseMatrix:
 def to_domain(matrix: Any) -> DomainMatrix:
     """Return a sympy, dense or sparse matrix as a DomainMatrix over the smallest domain that holds its entries."""
     return DomainMatrix.from_Matrix(to_sympy(matrix))
+
+
+def add(left: DomainMatrix, right: DomainMatrix) -> DomainMatrix:
+    """Return the sum of two DomainMatrices over any two domains.
+
+    Dense ones: sympy cannot add sparse matrices of irrational entries whose zeros stand in different places.
+    """
+    left, right = left.unify(right)
+    return left.to_dense() + right.to_dense()
 
 
 def from_domain(matrix: DomainMatrix) -> sympy.ImmutableDenseMatrix:

@@ -1,13 +1,15 @@
 """Operations wired in order: the form in which every network is evaluated and composed."""
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from linalg_cnn.checks import as_numbers, check_shape
-from linalg_cnn.exact import to_exact
+import numpy as np
+
+from linalg_cnn.checks import as_exact, as_numbers, check_shape
 from linalg_cnn.ops.base import Operation
-from linalg_cnn.types import Array, Shape
+from linalg_cnn.types import Array, Shape, size_of
 
 State = TypeVar("State")
 
@@ -125,17 +127,18 @@ class AffineGraph:
         ValueError
             If the last axes of ``x`` are not ``in_shape``.
         """
-        x = as_numbers(x)
+        symbolic = self.symbolic
+        x = as_exact(x) if symbolic else as_numbers(x)
         split = x.ndim - len(self.in_shape)
         if split < 0 or x.shape[split:] != self.in_shape:
             raise ValueError(f"x: expected shape (..., {', '.join(map(str, self.in_shape))}), got {x.shape}")
-        symbolic = self.symbolic
-        x = to_exact(x) if symbolic else x
 
         def step(node: Node, xs: list[Array]) -> Array:
             return (node.operation.exact() if symbolic else node.operation)(*xs)
 
-        y: Array = self.push(x.reshape(-1, *self.in_shape), step)
+        count = size_of(x.shape[:split])
+        y: Array = self.push(x.reshape(count, *self.in_shape), step)
+        y = y.copy() if np.may_share_memory(x, y) else y  # the result is the caller's to write to
         return y.reshape(*x.shape[:split], *self.out_shape)
 
     def push(self, start: State, step: Callable[[Node, list[State]], State]) -> State:
@@ -152,10 +155,15 @@ class AffineGraph:
                     del states[value]
         return states[len(self.nodes)]
 
-    def pull(self, start: State, step: Callable[[Node, State], Sequence[State]]) -> State:
+    def pull(
+        self,
+        start: State,
+        step: Callable[[Node, State], Sequence[State]],
+        plus: Callable[[Any, Any], Any] = operator.add,
+    ) -> State:
         """Carry a state from the output back to the input: ``step(node, its state)`` gives one per input.
 
-        What comes back to a value from several readers adds up.
+        What comes back to a value from several readers is added by ``plus``.
         """
         states: dict[int, Any] = {len(self.nodes): start}
         for number in reversed(range(len(self.nodes))):
@@ -163,5 +171,5 @@ class AffineGraph:
             if number + 1 not in states:  # nothing that reaches the output reads it
                 continue
             for value, state in zip(node.inputs, step(node, states.pop(number + 1)), strict=True):
-                states[value] = states[value] + state if value in states else state
+                states[value] = plus(states[value], state) if value in states else state
         return cast(State, states[0])

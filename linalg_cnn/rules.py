@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sympy
 
-from linalg_cnn.exact import to_exact
 from linalg_cnn.types import Array, IntArray, index_dtype, size_of
 
 NOTHING = -1
@@ -28,13 +28,14 @@ class AxisRule:
         Number of input positions.
     sources : int array (out_size, taps)
         ``sources[d, tap]`` is the position that output ``d`` reads with this tap, or ``NOTHING`` (any negative).
-    weights : array (out_size, taps), optional
-        The factor of each tap, as exact Fractions; all ones if not given.
+    numerators, denominators : int arrays (out_size, taps), optional
+        The factor of each tap, as an exact fraction; all ones if not given.
     """
 
     in_size: int
     sources: IntArray
-    weights: Array | None = None
+    numerators: IntArray | None = None
+    denominators: IntArray | None = None
 
     @property
     def out_size(self) -> int:
@@ -45,7 +46,7 @@ class AxisRule:
     def is_identity(self) -> bool:
         """Whether the axis comes out as it went in."""
         return (
-            self.weights is None
+            self.numerators is None
             and self.sources.shape == (self.in_size, 1)
             and np.array_equal(self.sources[:, 0], np.arange(self.in_size))
         )
@@ -66,11 +67,6 @@ class AxisRule:
 def identity_rule(size: int) -> AxisRule:
     """Return the rule of an axis that is left alone."""
     return AxisRule(size, np.arange(size)[:, np.newaxis])
-
-
-def weights_as(weights: Array, dtype: npt.DTypeLike) -> Array:
-    """Return exact weights as numbers of ``dtype``: sympy rationals for ``object``, else correctly rounded."""
-    return to_exact(weights) if np.dtype(dtype) == object else weights.astype(dtype)
 
 
 def join_rules(rules: Sequence[AxisRule]) -> IntArray:
@@ -94,16 +90,26 @@ def join_rules(rules: Sequence[AxisRule]) -> IntArray:
 
 
 def join_weights(rules: Sequence[AxisRule], dtype: npt.DTypeLike) -> Array | None:
-    """Return the products of the rules' weights, (out_size, taps), rounded once per axis; None if all are ones."""
-    if all(rule.weights is None for rule in rules):
+    """Return the products of the rules' weights, (out_size, taps), each rounded once; None if all are ones."""
+    if all(rule.numerators is None for rule in rules):
         return None
-    dtype = np.dtype(dtype)
-    factors = (
-        np.ones(rule.sources.shape, dtype) if rule.weights is None else weights_as(rule.weights, dtype)
-        for rule in rules
-    )
-    joint = _outer(factors, len(rules), np.multiply, np.ones((), dtype))
+    # float64 holds the products of these small integers exactly, so that the division alone rounds.
+    number = object if np.dtype(dtype) == object else np.float64
+
+    def product(tables: list[Array | None]) -> Array:
+        ones = (np.ones(rule.sources.shape, np.int64) for rule in rules)
+        filled = ((one if table is None else table).astype(number) for one, table in zip(ones, tables, strict=True))
+        return _outer(filled, len(rules), np.multiply, np.ones((), number))
+
+    joint = product([rule.numerators for rule in rules])
+    denominators = product([rule.denominators for rule in rules])
+    joint = _fractions(joint, denominators) if number is object else np.divide(joint, denominators, out=joint)
     return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
+
+
+def _fractions(numerators: Array, denominators: Array) -> Array:
+    exact = np.frompyfunc(lambda n, d: sympy.Rational(int(n), int(d)), 2, 1)(numerators, denominators)
+    return np.asarray(exact, dtype=object)
 
 
 def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc, start: Array) -> Array:
@@ -151,8 +157,9 @@ def _taps(rule: AxisRule, like: Array, axis: int) -> Iterator[tuple[Any, Any, An
         if outputs.size == 0:
             continue
         weight: Any = 1
-        if rule.weights is not None:
-            weight = weights_as(rule.weights[outputs, tap], like.dtype)
+        if rule.numerators is not None and rule.denominators is not None:
+            n, d = rule.numerators[outputs, tap], rule.denominators[outputs, tap]
+            weight = _fractions(n, d) if like.dtype == object else (n / d).astype(like.dtype)
             weight = weight.reshape(-1, *(1,) * (like.ndim - axis - 1))
         yield outputs, rule.sources[outputs, tap], weight
 

@@ -1,6 +1,5 @@
 """The paper's linear CNN with skip connections: equation (10)."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.ops import Operation, ResampleTo, WeightedSum
-from linalg_cnn.ops.resample import RESAMPLE_MODES
+from linalg_cnn.ops.resample import NEAREST_MODES
 from linalg_cnn.types import Array, Shape
 
 SkipWeights = dict[tuple[int, int], Any]
@@ -39,7 +38,7 @@ class SkipNetwork:
         The weight of f^(k) in the input of layer j + 1, 0 <= k <= j < L. Without any key for j, t^(j,j) = 1;
         otherwise a missing weight is 0 and the sum over k must be 1 (to 1e-12; exactly for sympy). Weights may be
         negative, and t^(j,j) may be 0.
-    resample : {"nearest", "nearest-exact"}
+    resample : {"nearest", "nearest-exact", "pillow", "scikit-image"}
         The mode of R.
 
     Attributes
@@ -79,6 +78,8 @@ class SkipNetwork:
         resample: str = "nearest",
     ) -> None:
         self.in_shape = check_shape("in_shape", in_shape)
+        if not isinstance(layers, Sequence):
+            raise TypeError(f"layers: expected a sequence of operations, got {type(layers).__name__}")
         self.layers = tuple(layers)
         for number, layer in enumerate(self.layers):
             if not isinstance(layer, Operation):
@@ -87,7 +88,7 @@ class SkipNetwork:
                 )
         if not self.layers:
             raise ValueError("layers: expected at least one layer, got none")
-        self.resample = check_choice("resample", resample, RESAMPLE_MODES)
+        self.resample = check_choice("resample", resample, NEAREST_MODES)
         self.skip_weights = _check_skip_weights(skip_weights or {}, len(self.layers))
         self.graph, self.shapes = self._wire(len(self.layers))
 
@@ -160,9 +161,13 @@ def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> Ski
 
     Raises
     ------
+    TypeError
+        If it is not a mapping, or a weight is neither a number nor a sympy expression.
     ValueError
         If a key is out of range, a weight is not finite, or the weights into a layer do not sum to 1.
     """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"skip_weights: expected a mapping {{(k, j): weight}}, got {type(given).__name__}")
     weights: SkipWeights = {}
     for key, value in given.items():
         if not (
@@ -183,10 +188,12 @@ def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> Ski
             continue
         total: Any
         if any(isinstance(weight, sympy.Expr) for weight in into.values()):
-            total = sympy.simplify(sum(to_exact(np.array(list(into.values()), dtype=object))))
+            into = {key: to_exact(np.array(weight, dtype=object)).item() for key, weight in into.items()}
+            weights |= into  # floats beside symbols become exact, too
+            total = sympy.simplify(sum(into.values()))
             right = total == 1
         else:
-            total = math.fsum(into.values())
+            total = sum(into.values())
             right = abs(total - 1) <= 1e-12
         if not right:
             raise ValueError(
@@ -215,7 +222,7 @@ def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights
     Raises
     ------
     ValueError
-        If t is not in [0, 1], or a skip does not have k < j or is named twice.
+        If t is not in [0, 1], or a skip does not have 0 <= k < j or is named twice.
 
     Examples
     --------
@@ -223,12 +230,14 @@ def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights
     {(1, 2): 0.25, (2, 2): 0.75}
     """
     strength = check_array("t", t, ndim=0).item()
-    if not isinstance(strength, sympy.Expr) and not 0 <= strength <= 1:
+    is_number = not isinstance(strength, sympy.Expr) or strength.is_number
+    if is_number and not 0 <= strength <= 1:
         raise ValueError(f"t: expected a number in [0, 1], got {strength}")
     pairs = [tuple(pair) for pair in skips]
     for pair in pairs:
-        if len(pair) != 2 or not pair[0] < pair[1] or pairs.count(pair) != 1:
-            raise ValueError(f"skips: expected different pairs (k, j) with k < j, got {pair}")
+        ints = len(pair) == 2 and all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in pair)
+        if not ints or not 0 <= pair[0] < pair[1] or pairs.count(pair) != 1:
+            raise ValueError(f"skips: expected different pairs of ints (k, j) with 0 <= k < j, got {pair}")
     weights: SkipWeights = {}
     for k, j in pairs:
         weights[k, j] = strength / sum(1 for _, goal in pairs if goal == j)

@@ -22,15 +22,35 @@ Matrix([
 
 from typing import Any
 
+import numpy as np
 import sympy
 
-from linalg_cnn.ops import AvgPool, Conv, Pad, Resample
+from linalg_cnn.checks import check_exact
+from linalg_cnn.ops import AdaptiveAvgPool, AvgPool, Conv, ConvTranspose, Pad, Resample
 from linalg_cnn.types import Array, Shape
 
-__all__ = ["avg_pool_matrix", "conv_matrix", "pad_matrix", "resample_matrix", "symbols"]
+__all__ = [
+    "adaptive_avg_pool_matrix",
+    "avg_pool_matrix",
+    "conv_matrix",
+    "conv_transpose_matrix",
+    "pad_matrix",
+    "resample_matrix",
+    "symbols",
+]
 
 
-def conv_matrix(kernel: Any, in_shape: Shape, **options: Any) -> sympy.Matrix:
+def conv_matrix(
+    kernel: Any,
+    in_shape: Shape,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    max_bytes: int | None = None,
+) -> sympy.Matrix:
     """Return `linalg_cnn.conv_matrix` with exact entries; floats are taken for the binary fractions they are.
 
     Examples
@@ -41,10 +61,50 @@ def conv_matrix(kernel: Any, in_shape: Shape, **options: Any) -> sympy.Matrix:
     [1/2,   3],
     [  0, 1/2]])
     """
-    return Conv(kernel, **options).exact_matrix(in_shape)
+    layer = Conv(
+        _exact_kernel(kernel),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+    )
+    return layer.exact_matrix(in_shape, max_bytes)
 
 
-def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> sympy.Matrix:
+def conv_transpose_matrix(
+    kernel: Any,
+    in_shape: Shape,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    max_bytes: int | None = None,
+) -> sympy.Matrix:
+    """Return `linalg_cnn.conv_transpose_matrix` with exact entries.
+
+    Examples
+    --------
+    >>> conv_transpose_matrix(symbols("k", (1, 1, 2)), (1, 2))
+    Matrix([
+    [k_0_0_0,       0],
+    [k_0_0_1, k_0_0_0],
+    [      0, k_0_0_1]])
+    """
+    layer = ConvTranspose(
+        _exact_kernel(kernel),
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+    )
+    return layer.exact_matrix(in_shape, max_bytes)
+
+
+def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes: int | None = None) -> sympy.Matrix:
     """Return `linalg_cnn.pad_matrix` with exact entries.
 
     Examples
@@ -55,11 +115,13 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> sympy.Matr
     [1],
     [0]])
     """
-    return Pad(padding, mode).exact_matrix(in_shape)
+    return Pad(padding, mode).exact_matrix(in_shape, max_bytes)
 
 
-def resample_matrix(in_shape: Shape, size: Any, mode: str = "nearest") -> sympy.Matrix:
-    """Return `linalg_cnn.resample_matrix` with exact entries.
+def resample_matrix(
+    in_shape: Shape, size: Any, mode: str = "nearest", align_corners: bool = False, *, max_bytes: int | None = None
+) -> sympy.Matrix:
+    """Return `linalg_cnn.resample_matrix` with exact entries; those of ``linear`` are exact fractions.
 
     Examples
     --------
@@ -68,11 +130,27 @@ def resample_matrix(in_shape: Shape, size: Any, mode: str = "nearest") -> sympy.
     [1, 0],
     [1, 0],
     [0, 1]])
+    >>> resample_matrix((1, 3), 4, mode="linear")
+    Matrix([
+    [  1,   0,   0],
+    [3/8, 5/8,   0],
+    [  0, 5/8, 3/8],
+    [  0,   0,   1]])
     """
-    return Resample(size, mode).exact_matrix(in_shape)
+    return Resample(size, mode, align_corners).exact_matrix(in_shape, max_bytes)
 
 
-def avg_pool_matrix(in_shape: Shape, kernel_size: Any, **options: Any) -> sympy.Matrix:
+def avg_pool_matrix(
+    in_shape: Shape,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    max_bytes: int | None = None,
+) -> sympy.Matrix:
     """Return `linalg_cnn.avg_pool_matrix` with exact entries.
 
     Examples
@@ -82,7 +160,29 @@ def avg_pool_matrix(in_shape: Shape, kernel_size: Any, **options: Any) -> sympy.
     [1/3, 1/3, 1/3,   0],
     [  0, 1/3, 1/3, 1/3]])
     """
-    return AvgPool(kernel_size, **options).exact_matrix(in_shape)
+    pool = AvgPool(
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+        divisor_override=divisor_override,
+    )
+    return pool.exact_matrix(in_shape, max_bytes)
+
+
+def adaptive_avg_pool_matrix(in_shape: Shape, size: Any, *, max_bytes: int | None = None) -> sympy.Matrix:
+    """Return `linalg_cnn.adaptive_avg_pool_matrix` with exact entries.
+
+    Examples
+    --------
+    >>> adaptive_avg_pool_matrix((1, 4), 3)
+    Matrix([
+    [1/2, 1/2,   0,   0],
+    [  0, 1/2, 1/2,   0],
+    [  0,   0, 1/2, 1/2]])
+    """
+    return AdaptiveAvgPool(size).exact_matrix(in_shape, max_bytes)
 
 
 def symbols(name: str, shape: Shape) -> Array:
@@ -95,3 +195,11 @@ def symbols(name: str, shape: Shape) -> Array:
     """
     array: Array = sympy.symarray(name, shape)
     return array
+
+
+def _exact_kernel(kernel: Any) -> Any:
+    """Return integers and fractions of any size as sympy numbers, before they could become float64."""
+    if isinstance(kernel, (sympy.MatrixBase, sympy.NDimArray)):
+        return kernel
+    array = np.asarray(kernel)
+    return check_exact("kernel", array) if array.dtype.kind in "iuO" else kernel

@@ -3,8 +3,9 @@
 Nothing here shares code with the library, and nothing here is clever.
 """
 
+from fractions import Fraction
 from itertools import product
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
@@ -71,8 +72,15 @@ def pad_loops(in_shape, pairs, mode):
 
 
 def nearest_source(d, i, o, mode):
-    """The input position that output d of o shows of i, in float32 as torch computes it."""
+    """The input position that output d of o shows of i, in the arithmetic of each library."""
     f = np.float32
+    if mode == "pillow":
+        x = i / o * 0.5
+        for _ in range(d):
+            x += i / o
+        return min(int(x), i - 1)
+    if mode == "scikit-image":
+        return min(int(np.floor((d + 0.5) * (i / o) - 0.5 + 0.5)), i - 1)
     if mode == "nearest-exact":
         source = int(np.floor((f(d) + f(0.5)) * (f(i) / f(o))))
     elif i == o:
@@ -115,3 +123,77 @@ def avg_pool_loops(in_shape, k, s, padding, ceil_mode, count_include_pad, diviso
         for q in product(*inside):
             A[_flat((c, *p), (channels, *out)), _flat((c, *q), in_shape)] = 1 / divisor
     return A
+
+
+def conv_transpose_loops(kernel, in_shape, stride, padding, output_padding, dilation, groups):
+    c_in, per_group, *taps = kernel.shape
+    _, *sizes = in_shape
+    axes = range(len(sizes))
+    out = [
+        (sizes[a] - 1) * stride[a] - 2 * padding[a] + dilation[a] * (taps[a] - 1) + output_padding[a] + 1 for a in axes
+    ]
+    A = np.zeros((per_group * groups * prod(out), prod(in_shape)), dtype=kernel.dtype)
+    for c, i in product(range(c_in), _positions(sizes)):
+        group = c // (c_in // groups)
+        for o, t in product(range(per_group), _positions(taps)):
+            d = [i[a] * stride[a] - padding[a] + t[a] * dilation[a] for a in axes]
+            if all(0 <= d[a] < out[a] for a in axes):
+                row = _flat((group * per_group + o, *d), (per_group * groups, *out))
+                A[row, _flat((c, *i), in_shape)] += kernel[(c, o, *t)]
+    return A
+
+
+def linear_loops(in_shape, size, align_corners):
+    """Each output as torch mixes it: per axis (1 - l) x[a] + l x[b] with b = min(a + 1, n - 1)."""
+    channels, *sizes = in_shape
+    A = np.zeros((channels * prod(size), prod(in_shape)))
+    for c, p in product(range(channels), _positions(size)):
+        corners = []
+        for d, n, o in zip(p, sizes, size, strict=True):
+            if align_corners:
+                r = Fraction(d * (n - 1), o - 1) if o > 1 else Fraction(0)
+            else:
+                r = max((d + Fraction(1, 2)) * Fraction(n, o) - Fraction(1, 2), Fraction(0))
+            a = int(r)
+            corners.append([(a, 1 - (r - a)), (min(a + 1, n - 1), r - a)])
+        row = {}
+        for corner in product(*corners):
+            q = _flat((c, *(position for position, _ in corner)), in_shape)
+            row[q] = row.get(q, 0) + prod(share for _, share in corner)
+        for q, share in row.items():
+            A[_flat((c, *p), (channels, *size)), q] = share
+    return A
+
+
+def adaptive_avg_pool_loops(in_shape, size):
+    channels, *sizes = in_shape
+    A = np.zeros((channels * prod(size), prod(in_shape)))
+    for c, p in product(range(channels), _positions(size)):
+        windows = [range(d * n // o, ceil(Fraction((d + 1) * n, o))) for d, n, o in zip(p, sizes, size, strict=True)]
+        for q in product(*windows):
+            row, column = _flat((c, *p), (channels, *size)), _flat((c, *q), in_shape)
+            A[row, column] = 1 / prod(len(window) for window in windows)
+    return A
+
+
+def rearrangement_loops(in_shape, out_shape, source):
+    """A 1 for each output position in the column of the input position ``source(position)``."""
+    A = np.zeros((prod(out_shape), prod(in_shape)))
+    for p in _positions(out_shape):
+        A[_flat(p, out_shape), _flat(source(p), in_shape)] = 1
+    return A
+
+
+def pixel_shuffle_source(p, factor):
+    c, *position = p
+    inner = _flat([q % factor for q in position], [factor] * len(position))
+    return (c * factor ** len(position) + inner, *(q // factor for q in position))
+
+
+def pixel_unshuffle_source(p, factor):
+    c, *position = p
+    digits, rest = [], c
+    for _ in position:
+        digits.append(rest % factor)
+        rest //= factor
+    return (rest, *(q * factor + digit for q, digit in zip(position, reversed(digits), strict=True)))

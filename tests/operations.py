@@ -11,10 +11,40 @@ from typing import Any
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from loops import avg_pool_loops, conv_loops, pad_loops, resample_loops
+from loops import (
+    adaptive_avg_pool_loops,
+    avg_pool_loops,
+    conv_loops,
+    conv_transpose_loops,
+    linear_loops,
+    pad_loops,
+    pixel_shuffle_source,
+    pixel_unshuffle_source,
+    rearrangement_loops,
+    resample_loops,
+)
 from torch.nn import functional
 
-from linalg_cnn import AvgPool, BatchNorm, Conv, Dense, Operation, Pad, Resample, ResampleTo
+from linalg_cnn import (
+    AdaptiveAvgPool,
+    AvgPool,
+    BatchNorm,
+    Concatenate,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Flatten,
+    Pad,
+    Permute,
+    PixelShuffle,
+    PixelUnshuffle,
+    Resample,
+    ResampleTo,
+    Reshape,
+    Scale,
+    Slice,
+    WeightedSum,
+)
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -31,12 +61,23 @@ def shapes(ranks=(1, 2, 3), longest=6):
 
 @dataclass(frozen=True)
 class OperationInfo:
-    """How one kind of operation is drawn, and what it must agree with."""
+    """How one kind of operation is drawn, what it must agree with, and what it refuses.
+
+    Attributes
+    ----------
+    draw : strategy of (operation, in_shapes)
+    torch : the operation and one tensor (N, *in_shape) per input -> what torch makes of it
+    loops : the operation and its in_shapes -> the matrix, of several inputs side by side
+    errors : pairs of (what to try, the message of its ValueError)
+    rtol : how far results may be off because the weights are not powers of two; 0 compares bit for bit
+    """
 
     name: str
-    draw: Callable[..., tuple[Operation, tuple[int, ...]]]
-    torch: Callable[[Any, torch.Tensor], torch.Tensor]
-    loops: Callable[[Any, tuple[int, ...]], np.ndarray]
+    draw: Callable[..., Any]
+    torch: Callable[..., torch.Tensor]
+    loops: Callable[..., np.ndarray]
+    errors: tuple[tuple[Callable[[], Any], str], ...]
+    rtol: float = 0.0
 
 
 @st.composite
@@ -154,11 +195,11 @@ def torch_resample_to(operation, x):
 
 
 @st.composite
-def avg_pool(draw, in_shape=None):
+def avg_pool(draw, in_shape=None, largest=3):
     in_shape = in_shape or draw(shapes())
     k, s, padding = [], [], []
     for n in in_shape[1:]:
-        k.append(draw(st.integers(1, min(2, n))))
+        k.append(draw(st.integers(1, min(largest, n))))
         s.append(draw(st.integers(1, 3)))
         padding.append(draw(st.integers(0, k[-1] // 2)))
     options = {
@@ -168,7 +209,7 @@ def avg_pool(draw, in_shape=None):
         "count_include_pad": draw(st.booleans()),
     }
     if len(k) > 1:  # torch's avg_pool1d has no such option
-        options["divisor_override"] = draw(st.sampled_from([None, 1, 4]))
+        options["divisor_override"] = draw(st.sampled_from([None, 1, 4] + [5] * (largest > 2)))
     return AvgPool(tuple(k), **options), in_shape
 
 
@@ -236,14 +277,373 @@ def torch_dense(operation, x):
     return functional.linear(x.flatten(1), torch.from_numpy(operation.weight), bias)
 
 
+@st.composite
+def conv_transpose(draw, in_shape=None):
+    c_in, *sizes = in_shape = in_shape or draw(shapes(longest=4))
+    groups = draw(st.sampled_from([g for g in range(1, c_in + 1) if c_in % g == 0]))
+    taps, stride, padding, output_padding, dilation = [], [], [], [], []
+    for n in sizes:
+        taps.append(draw(st.integers(1, 3)))
+        stride.append(draw(st.integers(1, 3)))
+        dilation.append(draw(st.integers(1, 2)))
+        output_padding.append(draw(st.integers(0, max(stride[-1], dilation[-1]) - 1)))
+        full = (n - 1) * stride[-1] + dilation[-1] * (taps[-1] - 1) + output_padding[-1] + 1
+        padding.append(draw(st.integers(0, min(2, (full - 1) // 2))))
+    per_group = draw(st.integers(1, 3))
+    layer = ConvTranspose(
+        integers(draw, (c_in, per_group, *taps)),
+        integers(draw, (per_group * groups,)) if draw(st.booleans()) else None,
+        stride=tuple(stride),
+        padding=tuple(padding),
+        output_padding=tuple(output_padding),
+        dilation=tuple(dilation),
+        groups=groups,
+    )
+    return layer, in_shape
+
+
+def torch_conv_transpose(layer, x):
+    function = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[x.ndim - 3]
+    return function(
+        x,
+        torch.from_numpy(layer.kernel),
+        None if layer.bias is None else torch.from_numpy(layer.bias),
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    )
+
+
+def loops_conv_transpose(layer, in_shape):
+    return conv_transpose_loops(
+        layer.kernel, in_shape, layer.stride, layer.padding, layer.output_padding, layer.dilation, layer.groups
+    )
+
+
+@st.composite
+def linear(draw):
+    in_shape = draw(shapes())
+    size = tuple(draw(st.integers(1, 7)) for _ in in_shape[1:])
+    return Resample(size, "linear", draw(st.booleans())), in_shape
+
+
+def torch_linear(operation, x):
+    mode = ("linear", "bilinear", "trilinear")[x.ndim - 3]
+    return functional.interpolate(x, size=operation.size, mode=mode, align_corners=operation.align_corners)
+
+
+@st.composite
+def adaptive_avg_pool(draw):
+    in_shape = draw(shapes(longest=8))
+    return AdaptiveAvgPool(tuple(draw(st.integers(1, 9)) for _ in in_shape[1:])), in_shape
+
+
+def torch_adaptive_avg_pool(operation, x):
+    functions = (functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d)
+    return functions[x.ndim - 3](x, operation.size)
+
+
+@st.composite
+def scale(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+    bias = integers(draw, in_shape[:1]) if draw(st.booleans()) else None
+    return Scale(integers(draw, in_shape[:1]), bias), in_shape
+
+
+def torch_scale(operation, x):
+    per_channel = (-1, *(1,) * (x.ndim - 2))
+    y = x * torch.from_numpy(operation.weight).reshape(per_channel)
+    return y if operation.bias is None else y + torch.from_numpy(operation.bias).reshape(per_channel)
+
+
+@st.composite
+def reshape(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+    factors = [f for n in in_shape for f in ((2, n // 2) if n % 2 == 0 else (n,))]
+    shape = draw(st.permutations(factors))
+    if draw(st.booleans()):
+        shape[draw(st.integers(0, len(shape) - 1))] = -1
+    return Reshape(shape), in_shape
+
+
+@st.composite
+def flatten(draw):
+    return Flatten(), draw(shapes(ranks=(0, 1, 2, 3)))
+
+
+@st.composite
+def permute(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+    return Permute(tuple(draw(st.permutations(range(len(in_shape)))))), in_shape
+
+
+def loops_permute(operation, in_shape):
+    out_shape = tuple(in_shape[axis] for axis in operation.order)
+    return rearrangement_loops(
+        in_shape, out_shape, lambda p: tuple(p[operation.order.index(axis)] for axis in range(len(in_shape)))
+    )
+
+
+@st.composite
+def cut(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+    axis = draw(st.integers(0, len(in_shape) - 1))
+    start = draw(st.integers(0, in_shape[axis] - 1))
+    stop = draw(st.integers(start + 1, in_shape[axis]))
+    return Slice(start, stop, draw(st.sampled_from([None, 1, 2])), axis), in_shape
+
+
+def torch_cut(operation, x):
+    return x[(slice(None),) * (operation.axis + 1) + (slice(operation.start, operation.stop, operation.step),)]
+
+
+def loops_cut(operation, in_shape):
+    kept = range(operation.start, operation.stop, operation.step or 1)
+    axis = operation.axis
+    out_shape = (*in_shape[:axis], len(kept), *in_shape[axis + 1 :])
+    return rearrangement_loops(in_shape, out_shape, lambda p: (*p[:axis], kept[p[axis]], *p[axis + 1 :]))
+
+
+@st.composite
+def pixel_shuffle(draw):
+    factor, channels, *sizes = (draw(st.integers(1, 3)) for _ in range(4))
+    return PixelShuffle(factor), (channels * factor**2, *sizes)
+
+
+@st.composite
+def pixel_unshuffle(draw):
+    factor, channels, *sizes = (draw(st.integers(1, 3)) for _ in range(4))
+    return PixelUnshuffle(factor), (channels, *(factor * size for size in sizes))
+
+
+def loops_pixels(source):
+    return lambda op, shape: rearrangement_loops(shape, op.out_shape(shape), lambda p: source(p, op.factor))
+
+
+@st.composite
+def concatenate(draw):
+    first = draw(shapes(ranks=(0, 1, 2)))
+    axis = draw(st.integers(0, len(first) - 1))
+    lengths = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    return Concatenate(axis), *((*first[:axis], n, *first[axis + 1 :]) for n in lengths)
+
+
+def loops_concatenate(operation, *in_shapes):
+    """Column by column: where a single 1 of one input comes out."""
+    columns = []
+    for k, shape in enumerate(in_shapes):
+        for q in np.ndindex(shape):
+            parts = [np.zeros(other) for other in in_shapes]
+            parts[k][q] = 1
+            columns.append(np.concatenate(parts, axis=operation.axis).ravel())
+    return np.array(columns).T
+
+
+@st.composite
+def weighted_sum(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2)))
+    count = draw(st.integers(1, 3))
+    return WeightedSum(integers(draw, (count,)) / 4), *([in_shape] * count)
+
+
+def torch_weighted_sum(operation, *xs):
+    return sum(weight * x for weight, x in zip(operation.weights, xs, strict=True))
+
+
+def ones(*shape):
+    return np.ones(shape)
+
+
 OPERATIONS = [
-    OperationInfo("conv", conv, torch_conv, loops_conv),
-    OperationInfo("pad", pad, torch_pad, lambda op, shape: pad_loops(shape, op.pairs(len(shape) - 1), op.mode)),
-    OperationInfo("resample", resample, torch_resample, loops_resample),
     OperationInfo(
-        "resample_to", resample_to, torch_resample_to, lambda op, shape: resample_loops(shape, op.shape, op.mode)
+        "conv",
+        conv,
+        torch_conv,
+        loops_conv,
+        (
+            (lambda: Conv(ones(2, 2, 3)).out_shape((3, 5)), "in_shape: expected 2 channels"),
+            (lambda: Conv(ones(2, 2, 3)).out_shape((2, 2)), "kernel: expected at most 2 positions"),
+            (lambda: Conv(ones(2, 2, 3), stride=0), "stride: expected an int of at least 1, got 0"),
+        ),
     ),
-    OperationInfo("avg_pool", avg_pool, torch_avg_pool, loops_avg_pool),
-    OperationInfo("batch_norm", batch_norm, torch_batch_norm, loops_batch_norm),
-    OperationInfo("dense", dense, torch_dense, lambda op, shape: op.weight),
+    OperationInfo(
+        "conv_transpose",
+        conv_transpose,
+        torch_conv_transpose,
+        loops_conv_transpose,
+        (
+            (lambda: ConvTranspose(ones(2, 2, 3)).out_shape((3, 5)), "in_shape: expected 2 channels"),
+            (lambda: ConvTranspose(ones(2, 2)), r"kernel: expected \(C_in, C_out / groups, \*k\)"),
+            (lambda: ConvTranspose(ones(3, 2, 3), groups=2), "groups: expected a divisor of the 3 input channels"),
+            (lambda: ConvTranspose(ones(2, 2, 3), ones(3)), r"bias: expected one entry per output channel \(2\)"),
+            (
+                lambda: ConvTranspose(ones(2, 2, 3), output_padding=1),
+                "output_padding: expected less than the stride 1 or the dilation 1, got 1",
+            ),
+            (
+                lambda: ConvTranspose(ones(1, 1, 3), padding=2).out_shape((1, 2)),
+                "padding: expected to leave at least one position, got 2 on an axis of 2, which gives 0",
+            ),
+        ),
+    ),
+    OperationInfo(
+        "pad",
+        pad,
+        torch_pad,
+        lambda op, shape: pad_loops(shape, op.pairs(len(shape) - 1), op.mode),
+        (
+            (lambda: Pad((1, 1)), "padding: expected an int or one"),
+            (lambda: Pad([(-3, 1)]).out_shape((1, 2)), "padding: expected to leave at least one position"),
+            (lambda: Pad(1).out_shape((3,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
+        ),
+    ),
+    OperationInfo(
+        "resample",
+        resample,
+        torch_resample,
+        loops_resample,
+        (
+            (lambda: Resample(0), "size: expected an int of at least 1, got 0"),
+            (lambda: Resample(2).out_shape((3,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
+            (lambda: Resample(2, align_corners=True), "align_corners: expected False in mode 'nearest', got True"),
+        ),
+    ),
+    OperationInfo(
+        "resample_to",
+        resample_to,
+        torch_resample_to,
+        lambda op, shape: resample_loops(shape, op.shape, op.mode),
+        (
+            (lambda: ResampleTo((1, 2), "linear"), "mode: expected one of 'nearest'"),
+            (lambda: ResampleTo((1, 2)).out_shape((1, 2, 3)), "same rank: expected 2 axes"),
+        ),
+    ),
+    OperationInfo(
+        "linear",
+        linear,
+        torch_linear,
+        lambda op, shape: linear_loops(shape, op.size, op.align_corners),
+        ((lambda: Resample((2, 2), "linear").out_shape((1, 3)), "size: expected an int or 1 ints"),),
+        rtol=1e-14,
+    ),
+    OperationInfo(
+        "avg_pool",
+        avg_pool,
+        torch_avg_pool,
+        loops_avg_pool,
+        (
+            (
+                lambda: AvgPool(3).out_shape((1, 2)),
+                "kernel_size: expected at most 2 on an axis of 2 padded by 0, got 3",
+            ),
+            (lambda: AvgPool(3, padding=2).out_shape((1, 9)), "padding: expected at most half of the kernel size 3"),
+            (lambda: AvgPool(2).out_shape((5,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
+        ),
+        rtol=1e-14,
+    ),
+    OperationInfo(
+        "adaptive_avg_pool",
+        adaptive_avg_pool,
+        torch_adaptive_avg_pool,
+        lambda op, shape: adaptive_avg_pool_loops(shape, op.size),
+        ((lambda: AdaptiveAvgPool((1, 0)), r"size\[1\]: expected an int of at least 1, got 0"),),
+        rtol=1e-14,
+    ),
+    OperationInfo(
+        "batch_norm",
+        batch_norm,
+        torch_batch_norm,
+        loops_batch_norm,
+        ((lambda: BatchNorm(None, None, [0, 0], [1, 1]).out_shape((3, 4)), "in_shape: expected 2 channels"),),
+    ),
+    OperationInfo(
+        "dense",
+        dense,
+        torch_dense,
+        lambda op, shape: op.weight,
+        ((lambda: Dense(ones(2, 3)).out_shape((2, 2)), "in_shape: expected 3 entries in all"),),
+    ),
+    OperationInfo(
+        "scale",
+        scale,
+        torch_scale,
+        lambda op, shape: np.diag([w for w in op.weight for _ in range(prod(shape[1:]))]),
+        (
+            (lambda: Scale([1, 2]).out_shape((3, 4)), r"in_shape: expected 2 channels, got \(3, 4\)"),
+            (lambda: Scale([1, 2], [1]), r"bias: expected one entry per channel \(2\), got shape \(1,\)"),
+        ),
+    ),
+    OperationInfo(
+        "reshape",
+        reshape,
+        lambda op, x: x.reshape(len(x), *op.shape),
+        lambda op, shape: np.eye(prod(shape)),
+        (
+            (
+                lambda: Reshape((2, 3)).out_shape((7,)),
+                r"in_shape: expected a shape that can become \(2, 3\), got \(7,\)",
+            ),
+            (lambda: Reshape((2, -1)).out_shape((7,)), "in_shape: expected a shape that can become"),
+            (lambda: Reshape((-1, -1)), "shape: expected at most one -1"),
+            (lambda: Reshape((0, 2)), r"shape\[0\]: expected an int of at least 1, got 0"),
+        ),
+    ),
+    OperationInfo("flatten", flatten, lambda op, x: x.flatten(1), lambda op, shape: np.eye(prod(shape)), ()),
+    OperationInfo(
+        "permute",
+        permute,
+        lambda op, x: x.permute(0, *(axis + 1 for axis in op.order)),
+        loops_permute,
+        (
+            (lambda: Permute((0, 2)), r"order: expected a permutation of 0 to 1, got \(0, 2\)"),
+            (lambda: Permute((1, 0)).out_shape((2, 3, 4)), "in_shape: expected 2 axes for the order"),
+        ),
+    ),
+    OperationInfo(
+        "slice",
+        cut,
+        torch_cut,
+        loops_cut,
+        (
+            (lambda: Slice(step=0), "step: expected an int other than 0, got 0"),
+            (lambda: Slice(axis=-1), "axis: expected an int of at least 0, got -1"),
+            (lambda: Slice(axis=2).out_shape((2, 3)), "in_shape: expected more than 2 axes"),
+            (lambda: Slice(2, 2).out_shape((4,)), "slice: expected to leave something of axis 0"),
+        ),
+    ),
+    OperationInfo(
+        "pixel_shuffle",
+        pixel_shuffle,
+        lambda op, x: functional.pixel_shuffle(x, op.factor),
+        loops_pixels(pixel_shuffle_source),
+        ((lambda: PixelShuffle(2).out_shape((2, 3, 3)), "in_shape: expected a multiple of 4 channels for factor 2"),),
+    ),
+    OperationInfo(
+        "pixel_unshuffle",
+        pixel_unshuffle,
+        lambda op, x: functional.pixel_unshuffle(x, op.factor),
+        loops_pixels(pixel_unshuffle_source),
+        ((lambda: PixelUnshuffle(2).out_shape((2, 3, 4)), "in_shape: expected sizes that are multiples of 2"),),
+    ),
+    OperationInfo(
+        "concatenate",
+        concatenate,
+        lambda op, *xs: torch.cat(xs, dim=op.axis + 1),
+        loops_concatenate,
+        (
+            (
+                lambda: Concatenate().out_shape((2, 3), (2, 4)),
+                "concatenate: expected shapes that differ along axis 0 only",
+            ),
+        ),
+    ),
+    OperationInfo(
+        "weighted_sum",
+        weighted_sum,
+        torch_weighted_sum,
+        lambda op, *in_shapes: np.hstack([weight * np.eye(prod(in_shapes[0])) for weight in op.weights]),
+        ((lambda: WeightedSum([1, 2]).out_shape((2,), (3,)), r"weighted sum: expected 2 inputs of one shape"),),
+    ),
 ]

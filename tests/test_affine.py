@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from operations import integers
 
 from linalg_cnn import AffineMap
+from linalg_cnn.affine import _digest
 from linalg_cnn.files import write_atomically
 
 a, b, x, y = sympy.symbols("a b x y")
@@ -205,8 +206,8 @@ def test_what_is_not_a_saved_map(tmp_path):
     path.write_bytes(safetensors.numpy.save(tensors, {"format": "linalg_cnn.AffineMap", "format_version": "1"}))
     with pytest.raises(ValueError, match="the content was altered: expected SHA-256 None, got"):
         AffineMap.load(path)
-    with pytest.raises(ValueError, match="expected a whole safetensors file, got"):
-        AffineMap.load(tmp_path)  # a folder
+    with pytest.raises(ValueError, match="expected a file, got a folder"):
+        AffineMap.load(tmp_path)
 
 
 def test_altered_shapes_are_refused(tmp_path):
@@ -245,3 +246,86 @@ def test_written_files_have_the_usual_permissions(tmp_path):
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda W, B: (W.reshape(3, 2), np.append(B, 0.0)),
+        lambda W, B: (W.view(np.int64), B),
+        lambda W, B: (W.T.copy().reshape(W.shape), B),
+        lambda W, B: (W, B[::-1].copy()),
+    ],
+)
+def test_tensors_changed_under_the_old_checksum_are_refused(tmp_path, tamper):
+    """The same bytes in another shape or dtype are another map."""
+    path = tmp_path / "map.safetensors"
+    SAVED.save(path)
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    W, B = tamper(SAVED.W, SAVED.B)
+    path.write_bytes(safetensors.numpy.save({"W": W, "B": B}, metadata))
+    with pytest.raises(ValueError, match="the content was altered"):
+        AffineMap.load(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "extra", "message"),
+    [
+        ({"W": np.ones((1, 1), np.float16), "B": np.ones(1)}, {}, "W: .* got dtype float16"),
+        ({"W": np.full((1, 1), np.nan), "B": np.ones(1)}, {}, "W: expected finite entries"),
+        ({"W": np.ones((1, 1)), "B": np.ones(1)}, {"in_shape": "null"}, "not iterable"),
+        ({"W": np.ones((1, 1)), "B": np.ones(1)}, {"in_shape": "[2]"}, "in_shape: expected 1 entries"),
+    ],
+)
+def test_a_right_checksum_does_not_make_a_map(tmp_path, tensors, extra, message):
+    path = tmp_path / "map.safetensors"
+    metadata = {"format": "linalg_cnn.AffineMap", "format_version": "1"} | extra
+    metadata["sha256"] = _digest(tensors, metadata)
+    path.write_bytes(safetensors.numpy.save(tensors, metadata))
+    with pytest.raises(ValueError, match=f"map.safetensors: expected a map that can be, got .*{message}"):
+        AffineMap.load(path)
+
+
+def test_irrational_entries():
+    """sympy cannot add sparse DomainMatrices of such entries; the algebra does all the same."""
+    root = sympy.sqrt(2)
+    f, g = AffineMap([[1, 0]], [root]), AffineMap([[0, root]], [0])
+    assert sympy.Matrix([[1, root]]) == (f + g).W
+    assert (f + g)(sympy.Matrix([x, y])) == sympy.Matrix([x + root * y + root])
+    assert (AffineMap([[root]], [1]) @ f).B[0] == 3
+
+
+def test_scalars_widen_as_numpys_do():
+    f = AffineMap(np.ones((1, 1), np.float32), np.ones(1, np.float32))
+    assert (2 * f).W.dtype == (0.1 * f).W.dtype == (np.float32(2) * f).W.dtype == np.float32
+    assert (np.float64(0.1) * f).W.dtype == np.float64
+    with pytest.raises(TypeError, match="astype: expected numbers, got sympy expressions"):
+        (a * f).astype(np.float32)
+
+
+def test_integers_beyond_float64_stay_exact_or_are_refused():
+    large = 2**53 + 1
+    assert (large * AffineMap([[a]], [0])).W[0] == large * a
+    assert AffineMap([[a]], [0])([large])[0] == large * a
+    with pytest.raises(ValueError, match=r"W: expected integers up to 2\*\*53, which float64 holds exactly"):
+        AffineMap([[large]], [0])
+
+
+@pytest.mark.parametrize("data", [["1"], [None], [1j], np.array(["__import__('os')"], dtype=object), [[1], [1, 2]]])
+@pytest.mark.parametrize("kind", [[[a]], [[2.0]]])
+def test_data_that_are_no_numbers_are_refused(kind, data):
+    with pytest.raises((TypeError, ValueError), match="x: expected"):
+        AffineMap(kind, [0])(data)
+
+
+def test_exact_data_must_be_finite():
+    with pytest.raises(ValueError, match="x: expected finite entries, got nan"):
+        AffineMap([[a]], [0])(np.array([np.nan]))
+    assert np.isnan(AffineMap([[1.0]], [0])([np.nan]))[0]  # numbers do what numpy's do
+
+
+def test_an_empty_sparse_map_keeps_its_dtype():
+    assert AffineMap(scipy.sparse.csr_array((1, 2), dtype=np.float32), np.zeros(1, np.float32)).W.dtype == np.float32
+    with pytest.raises(TypeError, match="W: .* got dtype complex128"):
+        AffineMap(scipy.sparse.csr_array((1, 2), dtype=complex), [0])

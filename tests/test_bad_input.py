@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import sympy
+import torch
 
 from linalg_cnn import (
     AffineGraph,
@@ -13,10 +14,12 @@ from linalg_cnn import (
     Conv,
     Dense,
     Pad,
+    SkipNetwork,
     avg_pool_matrix,
     conv_matrix,
     pad_matrix,
     resample_matrix,
+    symbolic,
 )
 from linalg_cnn.checks import check_memory
 
@@ -190,11 +193,11 @@ def test_graphs():
 
 def test_too_much_memory_is_refused_with_the_bytes():
     message = (
-        r"the 16,777,216 x 16,777,216 matrix of Conv with 605,657,497,600 entries needs 9,690,654,179,336 bytes "
-        r"\(9025\.1 GiB\), more than the limit of [\d,]+ bytes"
+        r"the 67,108,864 x 67,108,864 matrix of Conv with 38,604,390,400 entries needs 618,207,117,320 bytes "
+        r"\(575\.8 GiB\), more than the limit of [\d,]+ bytes"
     )
     with pytest.raises(MemoryError, match=message):
-        conv_matrix(np.ones((4096, 4096, 3, 3)), (4096, 64, 64), padding=1)
+        conv_matrix(np.ones((64, 64, 3, 3)), (64, 1024, 1024), padding=1)
     with pytest.raises(MemoryError, match=r"^it needs 11 bytes \(0.0 GiB\), more than the limit of 10 bytes$"):
         check_memory("it", 11, max_bytes=10)
     check_memory("it", 10, max_bytes=10)
@@ -227,5 +230,75 @@ def test_dtypes_that_are_accepted(dtype):
 
 
 def test_resampling_needs_a_known_mode():
-    with pytest.raises(ValueError, match="mode: expected one of 'nearest', 'nearest-exact', got 'cubic'"):
+    with pytest.raises(
+        ValueError,
+        match="mode: expected one of 'nearest', 'nearest-exact', 'pillow', 'scikit-image', 'linear', got 'cubic'",
+    ):
         resample_matrix((1, 3), 2, mode="cubic")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.ones(1, 1, 2, requires_grad=True),
+        lambda: torch.ones(1, 1, 2, dtype=torch.bfloat16),
+    ],
+)
+def test_tensors_that_numpy_cannot_take(make):
+    with pytest.raises(TypeError, match="kernel: expected float32, float64, integers or sympy expressions, got Tensor"):
+        conv_matrix(make(), (1, 4))
+
+
+def test_plain_tensors_are_taken():
+    assert conv_matrix(torch.ones(1, 1, 2), (1, 3)).dtype == np.float32
+    assert Conv(torch.ones(1, 1, 2))(torch.ones(1, 1, 3)).tolist() == [[[2, 2]]]
+
+
+@pytest.mark.parametrize(
+    "x", [[["a", "b"]], np.ones((1, 1, 2), complex), [[None, 1]], np.ones((1, 1, 2), np.longdouble)]
+)
+def test_data_that_are_no_numbers(x):
+    network = SkipNetwork((1, 2), [Conv([[[1.0]]])])
+    with pytest.raises(TypeError, match="x: expected"):
+        network(x)
+
+
+def test_exact_integers_and_fractions_of_any_size():
+    for entry in (2**53 + 1, 10**30, Fraction(1, 3)):
+        assert symbolic.conv_matrix([[[entry]]], (1, 1))[0] == sympy.sympify(entry)
+    assert symbolic.conv_matrix(sympy.Array([[[0.1]]]), (1, 1))[0] == sympy.Rational(0.1)
+    with pytest.raises(TypeError, match="kernel: expected numbers or sympy expressions, got an entry of type str"):
+        symbolic.conv_matrix(np.array([[["1"]]], dtype=object), (1, 1))
+    with pytest.raises(TypeError, match="bias"):
+        symbolic.conv_matrix([[[1]]], (1, 1), bias=[5])
+
+
+@pytest.mark.parametrize("value", [2**41, 2**70])
+def test_sizes_beyond_any_machine(value):
+    with pytest.raises(ValueError, match="stride: expected an int of at most 1099511627776, got"):
+        conv_matrix(KERNEL, SHAPE, stride=value)
+
+
+def test_large_indices_are_64_bits_wide():
+    """A few entries of an image that int32 cannot number."""
+    matrix = conv_matrix(np.ones((1, 1, 1, 1)), (1, 2**16, 2**16), stride=2**15)
+    assert matrix.shape == (4, 2**32)
+    assert matrix.indices.tolist() == [0, 2**15, 2**31, 2**31 + 2**15]
+    assert matrix.indices.dtype == np.int64
+    selection = resample_matrix((1, 2**16, 2**16), 2)
+    assert selection.indices.tolist() == [0, 2**15, 2**31, 2**31 + 2**15]
+    assert selection.indices.dtype == np.int64
+
+
+def test_options_given_as_arrays_and_lists_are_frozen():
+    size = [2, 2]
+    pool = AvgPool(size)
+    size[0] = 3
+    assert pool == AvgPool((2, 2)) == AvgPool(np.array([2, 2]))
+    assert hash(pool) == hash(AvgPool((2, 2)))
+    assert conv_matrix(KERNEL, SHAPE, stride=np.array(2)).shape == (8, 50)
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_average_pooling_rounds_each_share_once(size):
+    assert set(avg_pool_matrix((1, 12, 12), (size, 5)).data) == {1 / (5 * size)}

@@ -153,6 +153,11 @@ def test_predict_refuses_other_files(demo, pictures, tmp_path, capsys):
         (["--dataset", "mnist"], "data_root: expected a folder for dataset 'mnist', got none"),
         (["--dataset", "mnist", "--data-root", "nowhere"], "expected a raw file of MNIST"),
         (["--learning-rate", "1e30", "--epochs", "1"], "training diverged"),
+        (["--channels", "100000000"], "channels: expected at most"),
+        (["--device", "meta"], "device: expected a device of this machine, got 'meta'"),
+        (["--seed", "-1"], "seed: expected an int of at least 0, got -1"),
+        (["--seed", "4294967296"], "seed: expected an int below 2**32"),
+        (["--batch-size", "100000000000000000000"], "batch_size: expected an int of at most"),
     ],
 )
 def test_demo_mistakes_are_one_line(tmp_path, capsys, options, message):
@@ -168,13 +173,17 @@ def test_an_output_folder_that_cannot_be_is_refused_first(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert main(["demo", "--out", str(tmp_path / "file")]) == 1
     assert "File exists" in capsys.readouterr().err
+    (tmp_path / "out" / "weights.png").mkdir(parents=True)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 1
+    assert "weights.png: expected a file to write, got a folder" in capsys.readouterr().err
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["weights.png"]
 
 
 def test_interruption(monkeypatch, capsys):
     def interrupt(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gpu.__main__.run_demo", interrupt)
+    monkeypatch.setattr("gpu.demo.run_demo", interrupt)
     assert main(["demo"]) == 130
     assert capsys.readouterr().err == "linalg-cnn: interrupted\n"
 
@@ -191,3 +200,35 @@ def test_both_names_of_the_command(command):
     result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "demo" in result.stdout
     assert "predict" in result.stdout
+
+
+def test_help_and_predict_do_without_torch(demo, pictures):
+    program = (
+        "import sys; sys.modules['torch'] = None; from gpu.__main__ import main;"
+        f"status = main(['predict', {str(demo / 'collapsed.safetensors')!r}, {str(pictures[0])!r}]);"
+        "status += main(['demo', '--out', '/nowhere']) - 1; sys.exit(status)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(f"{pictures[0]}\t")
+    assert result.stderr.startswith("linalg-cnn: error: ")
+    assert "pip install 'linalg_cnn[demo]'" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_predict_reads_other_picture_formats(demo, pictures, tmp_path, capsys):
+    picture = Image.open(pictures[0])
+    picture.convert("CMYK").save(tmp_path / "cmyk.tiff")
+    picture.save(tmp_path / "gray.pgm")
+    (tmp_path / "short.pgm").write_bytes(b"P5 28 28 255\n\0")
+    (tmp_path / "letters.pgm").write_bytes(b"P5 twenty 28 255\n")
+    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
+    names = ["cmyk.tiff", "gray.pgm", "short.pgm", "letters.pgm", "bomb.png"]
+    paths = [str(tmp_path / name) for name in names]
+    assert main(["predict", str(demo / "collapsed.safetensors"), *paths]) == 1
+    captured = capsys.readouterr()
+    classes = {line.split("\t")[1] for line in captured.out.splitlines()}
+    assert len(captured.out.splitlines()) == 2
+    assert len(classes) == 1
+    errors = captured.err.splitlines()
+    assert [path in error for path, error in zip(paths[2:], errors, strict=True)] == [True] * 3
+    assert all("expected a whole picture file, got" in error for error in errors)

@@ -13,7 +13,7 @@ from networks import by_matrices, networks, real_networks
 from operations import integers
 
 from gpu import SkipCNN
-from linalg_cnn import AffineGraph, AffineMap, Conv, Dense, SkipNetwork, WeightedSum, compose
+from linalg_cnn import AffineGraph, AffineMap, BatchNorm, Conv, Dense, Resample, SkipNetwork, WeightedSum, compose
 from linalg_cnn.types import size_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -156,3 +156,73 @@ def test_what_cannot_fit_is_refused_before_memory_is_taken(direction):
     with pytest.raises(MemoryError, match=rf"composing by {direction}.* 17,592,186,044,416 bytes \(16384.0 GiB\)"):
         network.compose(direction)
     assert network.compose(direction, "sparse").W.nnz == 2**20
+
+
+@pytest.mark.parametrize("direction", ["forward", "adjoint"])
+def test_exact_composition_with_roots_and_thirds(direction):
+    """A batch normalisation of numbers is exact, its shift too; with its usual eps the roots are irrational."""
+    a = sympy.Symbol("a")
+    thirds = SkipNetwork((1, 1), [Conv([[[a]]]), BatchNorm([1], [0], [1], [9], eps=0)])
+    assert compose(thirds, direction).B[0] == sympy.Rational(-1, 3)
+    assert compose(thirds, direction).W[0] == a / 3
+    norm = BatchNorm([1.0, 2.0], [0.5, 0.0], [1.0, -1.0], [1.0, 3.0])
+    network = SkipNetwork((2, 1), [norm, norm], {(0, 1): 0.25, (1, 1): 0.75})
+    exact = compose(network, direction, "sympy")
+    numeric = compose(network, direction)
+    np.testing.assert_allclose(np.array(exact.W.evalf(20).tolist(), dtype=float), numeric.W, rtol=1e-14)
+    np.testing.assert_allclose(np.array(exact.B.evalf(20).tolist(), dtype=float).ravel(), numeric.B, rtol=1e-14)
+    root = sympy.sqrt(2)
+    skipped = SkipNetwork((2,), [Dense([[0, 1], [0, 0]])] * 2, {(0, 1): root, (1, 1): 1 - root})
+    assert sympy.Matrix([[0, root], [0, 0]]) == compose(skipped, direction).W
+    assert compose(SkipNetwork((1, 1), [Conv([[[1]]], [root])]), direction).B[0] == root
+
+
+def test_a_symbolic_mean_takes_the_default_weight():
+    m = sympy.Symbol("m")
+    assert BatchNorm(None, None, [m], [4], eps=0).bias_vector((1, 1)).tolist() == [-m / 2]
+
+
+def test_floats_beside_symbols_are_exact():
+    t = sympy.Symbol("t")
+    one = Conv([[[1]]])
+    network = SkipNetwork((1, 1), [one] * 3, {(0, 2): t, (1, 2): 0.5, (2, 2): sympy.Rational(1, 2) - t})
+    assert sympy.Matrix([[1]]) == compose(network).W
+    assert sympy.Matrix([[1]]) == SkipNetwork((1, 1), [one] * 2, {(0, 1): t, (1, 1): 1.0 - t}).compose().W
+
+
+@given(network=networks(max_layers=3), leading=st.sampled_from([(0,), (2, 0), (1, 0, 3)]))
+def test_empty_batches(network, leading):
+    assert network(np.zeros((*leading, *network.in_shape))).shape == (*leading, *network.out_shape)
+    model = SkipCNN.from_network(network)
+    with torch.inference_mode():
+        assert (
+            model(torch.zeros((0, *network.in_shape), dtype=next(model.parameters(), torch.zeros(1)).dtype)).shape[0]
+            == 0
+        )
+
+
+def test_the_result_is_the_callers():
+    x = np.ones((1, 1, 3))
+    y = SkipNetwork((1, 3), [Resample(3)])(x)
+    y[:] = 7
+    assert x.tolist() == [[[1, 1, 1]]]
+
+
+def test_a_practical_size_composes_exactly():
+    """Three layers on 8x8 with rational weights, skip included: seconds, where expression trees take minutes."""
+    rng = np.random.default_rng(0)
+
+    def rational(*shape):
+        return np.vectorize(sympy.Rational)(rng.integers(-9, 10, shape), rng.integers(1, 10, shape))
+
+    layers = [Conv(rational(2, 1, 3, 3), padding=1), Conv(rational(2, 2, 3, 3), padding=1), Dense(rational(3, 128))]
+    network = SkipNetwork((1, 8, 8), layers, {(1, 2): sympy.Rational(1, 3), (2, 2): sympy.Rational(2, 3)})
+    exact = network.compose()
+    x = np.arange(64).reshape(1, 8, 8)
+    assert exact(x.ravel()).tolist() == network(x).tolist()
+
+
+@pytest.mark.parametrize("network", [None, "net", torch.nn.Linear(2, 2)])
+def test_what_is_no_network(network):
+    with pytest.raises(TypeError, match="network: expected an AffineGraph or a SkipNetwork, got"):
+        compose(network)

@@ -104,6 +104,17 @@ def test_a_truncated_file_is_refused(small_mnist):
         load_digits("mnist", small_mnist)
 
 
+def test_a_damaged_archive_is_refused(small_mnist):
+    raw = small_mnist / "MNIST" / "raw"
+    images = raw / "t10k-images-idx3-ubyte"
+    packed = bytearray(gzip.compress(images.read_bytes()))
+    packed[12:40] = b"\xff" * 28
+    images.unlink()
+    (raw / "t10k-images-idx3-ubyte.gz").write_bytes(packed)
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz: expected a whole gzip file, got"):
+        load_digits("mnist", small_mnist)
+
+
 def test_wrong_counts_and_labels_are_refused(small_mnist, monkeypatch):
     monkeypatch.setattr(gpu.data, "IMAGES", (60_000, 10_000))
     with pytest.raises(ValueError, match="expected 60000 images, got 6"):

@@ -5,11 +5,14 @@ import pytest
 import sympy
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from networks import networks
+from operations import OPERATIONS, integers
 from torch import nn
 from torch.nn.functional import interpolate
 
 from gpu import NearestResample, SkipCNN, three_layer_cnn
+from gpu.convert import to_module, to_operation
 from linalg_cnn import BatchNorm, Conv, Dense, Resample, ResampleTo, SkipNetwork, WeightedSum
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -107,6 +110,10 @@ class Louder(nn.Conv1d):
         Louder(1, 1, 1),
         nn.Linear(4, 4),
         nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.ReLU()),
+        nn.Sequential(nn.Flatten(0), nn.Linear(4, 4)),
+        nn.Sequential(nn.Flatten(2), nn.Linear(4, 4)),
+        nn.Upsample(scale_factor=2, mode="linear"),
+        nn.Upsample(size=8, mode="nearest"),
         nn.BatchNorm1d(1, track_running_stats=False),
     ],
 )
@@ -134,7 +141,7 @@ def test_symbols_are_refused():
 def test_what_torch_has_no_module_for():
     with pytest.raises(ValueError, match="expected at most three spatial axes for a torch module"):
         SkipCNN.from_network(SkipNetwork((1, 2, 2, 2, 2), [Conv(np.ones((1, 1, 1, 1, 1, 1)))]))
-    with pytest.raises(TypeError, match="expected layers that torch has a module for, got WeightedSum"):
+    with pytest.raises(TypeError, match="expected layers that gpu.convert has a module for, got WeightedSum"):
         SkipCNN.from_network(SkipNetwork((1, 2), [WeightedSum([1.0])]))
 
 
@@ -167,3 +174,64 @@ def test_on_cuda():
     moved = model.cuda()
     torch.testing.assert_close(moved(x.cuda()).detach().cpu(), expected, rtol=1e-3, atol=1e-3)
     assert moved.to_network().compose().W.shape == (10, 784)
+
+
+def test_hooks_and_methods_on_the_instance_are_refused():
+    hooked = nn.Conv1d(1, 1, 1)
+    handle = hooked.register_forward_hook(lambda module, inputs, output: output.relu())
+    patched = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+    patched[1].forward = torch.relu
+    for layer in (hooked, patched):
+        with pytest.raises(TypeError, match="layers: expected modules as their class computes them, got hooks"):
+            SkipCNN((1, 4), [layer])
+    handle.remove()
+    model = SkipCNN((1, 4), [hooked])
+    hooked.register_forward_pre_hook(lambda module, inputs: (inputs[0].relu(),))
+    with pytest.raises(TypeError, match="got hooks"):
+        model.to_network()
+
+
+def test_images_of_another_shape_are_refused():
+    """A resampling by numbers of pixels would show something for them, too."""
+    model = SkipCNN.from_network(SkipNetwork((1, 6), [Conv(np.ones((1, 1, 2))), Resample(3)]))
+    for shape in [(1, 1, 9), (1, 2, 6), (1, 6), (1, 1, 5)]:
+        with pytest.raises(ValueError, match=r"x: expected shape \(N, 1, 6\), got"):
+            model(torch.ones(shape, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"x: expected shape \(N, 1, 4\), got \(1, 2, 4\)"):
+        NearestResample(Resample(2), (1, 4))(torch.ones(1, 2, 4))
+    with pytest.raises(ValueError, match="expected nearest-neighbour resampling, got mode 'linear'"):
+        NearestResample(Resample(2, "linear"), (1, 4))
+
+
+def test_layers_of_two_dtypes_are_refused():
+    with pytest.raises(
+        ValueError, match=r"layers: expected parameters of one dtype, got \['torch.float32', 'torch.float64'\]"
+    ):
+        SkipCNN((1, 4), [nn.Conv1d(1, 1, 1), nn.Conv1d(1, 1, 1).double()])
+    with pytest.raises(TypeError, match="network: expected a SkipNetwork, got NoneType"):
+        SkipCNN.from_network(None)
+
+
+@pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
+@given(data=st.data())
+def test_every_operation_that_torch_has_goes_there_and_back(info, data):
+    operation, *in_shapes = data.draw(info.draw())
+    try:
+        module = to_module(operation, in_shapes[0]).double()
+    except TypeError as error:
+        assert type(operation).__name__ in str(error)  # noqa: PT017 - refused by name
+        return
+    x = integers(data.draw, (2, *in_shapes[0]))
+    with torch.inference_mode():
+        theirs = module.eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(operation(x), theirs, rtol=0, atol=info.rtol * 100)
+    back = to_operation(module)
+    assert type(back) is type(operation)
+    np.testing.assert_array_equal(back(x), operation(x))
+
+
+def test_the_package_has_no_other_names():
+    import gpu
+
+    with pytest.raises(AttributeError, match="module 'gpu' has no attribute 'nothing'"):
+        _ = gpu.nothing

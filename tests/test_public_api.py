@@ -28,22 +28,27 @@ def test_the_core_imports_without_matplotlib():
     [
         (
             linalg_cnn.conv_matrix,
-            "kernel, in_shape, *, stride=1, padding=0, dilation=1, groups=1, padding_mode='zeros'",
+            "kernel, in_shape, *, stride=1, padding=0, dilation=1, groups=1, padding_mode='zeros', max_bytes=None",
         ),
-        (linalg_cnn.pad_matrix, "in_shape, padding, mode='zeros'"),
-        (linalg_cnn.resample_matrix, "in_shape, size, mode='nearest'"),
+        (
+            linalg_cnn.conv_transpose_matrix,
+            "kernel, in_shape, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, max_bytes=None",
+        ),
+        (linalg_cnn.pad_matrix, "in_shape, padding, mode='zeros', *, max_bytes=None"),
+        (linalg_cnn.resample_matrix, "in_shape, size, mode='nearest', align_corners=False, *, max_bytes=None"),
         (
             linalg_cnn.avg_pool_matrix,
             "in_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, "
-            "divisor_override=None",
+            "divisor_override=None, max_bytes=None",
         ),
+        (linalg_cnn.adaptive_avg_pool_matrix, "in_shape, size, *, max_bytes=None"),
         (
             linalg_cnn.Conv,
             "kernel, bias=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode='zeros'",
         ),
         (linalg_cnn.Dense, "weight, bias=None"),
         (linalg_cnn.BatchNorm, "weight, bias, running_mean, running_var, eps=1e-05"),
-        (linalg_cnn.Resample, "size, mode='nearest'"),
+        (linalg_cnn.Resample, "size, mode='nearest', align_corners=False"),
         (linalg_cnn.SkipNetwork, "in_shape, layers, skip_weights=None, resample='nearest'"),
         (linalg_cnn.AffineMap, "W, B, in_shape=None, out_shape=None"),
         (linalg_cnn.compose, "network, direction='auto', form=None"),
@@ -66,3 +71,9 @@ def test_every_public_name_is_there_and_has_a_docstring_with_an_example(module):
         assert documentation, name
         if name not in ("Operation", "Node"):  # an interface, and a record
             assert ">>>" in documentation, name
+
+
+@pytest.mark.parametrize("name", [name for name in linalg_cnn.symbolic.__all__ if name != "symbols"])
+def test_exact_twins_have_the_same_signature(name):
+    exact, numeric = getattr(linalg_cnn.symbolic, name), getattr(linalg_cnn, name)
+    assert inspect.signature(exact).parameters == inspect.signature(numeric).parameters

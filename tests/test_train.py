@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -85,13 +84,10 @@ def test_devices():
 
 
 def test_timing_measures_and_names_the_machine(monkeypatch, tmp_path):
-    slow, fast = torch.nn.Linear(4000, 4000), torch.nn.Linear(4, 4)
-    times = (
-        microseconds_per_image(slow, torch.rand(2, 4000), 0.05),
-        microseconds_per_image(fast, torch.rand(2, 4), 0.05),
-    )
-    assert times[0]["median"] > times[1]["median"] > 0
-    assert all(np.isfinite(list(time.values())).all() for time in times)
+    model = torch.nn.Linear(4, 4)
+    measured = microseconds_per_image(model, torch.rand(2, 4), min_run_time=0.05)
+    assert 0 < measured["median"] < 1e6
+    assert 0 <= measured["iqr"] < 1e6
     hardware = describe_hardware(torch.device("cpu"))
     assert hardware["device"] == "cpu"
     assert hardware["processor"]

@@ -1,26 +1,39 @@
 """Operations: each file holds one index rule, and what follows from it."""
 
-from linalg_cnn.ops.avg_pool import AvgPool, avg_pool_matrix
+from linalg_cnn.ops.avg_pool import AdaptiveAvgPool, AvgPool, adaptive_avg_pool_matrix, avg_pool_matrix
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.batch_norm import BatchNorm
+from linalg_cnn.ops.concatenate import Concatenate
 from linalg_cnn.ops.conv import Conv, conv_matrix
 from linalg_cnn.ops.conv_transpose import ConvTranspose, conv_transpose_matrix
 from linalg_cnn.ops.dense import Dense
 from linalg_cnn.ops.pad import Pad, pad_matrix
+from linalg_cnn.ops.rearrange import Flatten, Permute, PixelShuffle, PixelUnshuffle, Reshape, Slice
 from linalg_cnn.ops.resample import Resample, ResampleTo, resample_matrix
+from linalg_cnn.ops.scale import Scale
 from linalg_cnn.ops.weighted_sum import WeightedSum
 
 __all__ = [
+    "AdaptiveAvgPool",
     "AvgPool",
     "BatchNorm",
+    "Concatenate",
     "Conv",
     "ConvTranspose",
     "Dense",
+    "Flatten",
     "Operation",
     "Pad",
+    "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "Resample",
     "ResampleTo",
+    "Reshape",
+    "Scale",
+    "Slice",
     "WeightedSum",
+    "adaptive_avg_pool_matrix",
     "avg_pool_matrix",
     "conv_matrix",
     "conv_transpose_matrix",

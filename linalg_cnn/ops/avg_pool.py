@@ -1,15 +1,14 @@
 """Average pooling: the affine stand-in for max pooling."""
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_int, check_per_axis, check_shape
+from linalg_cnn.checks import check_image, check_int, check_per_axis, check_sizes
 from linalg_cnn.ops.base import Separable
 from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
-from linalg_cnn.types import Shape
+from linalg_cnn.types import IntArray, Shape
 
 
 def avg_pool_rule(
@@ -38,9 +37,22 @@ def avg_pool_rule(
     q = starts + np.arange(taps)
     inside = (q >= 0) & (q < size)
     lengths = np.minimum(starts + taps, size + padding) - starts
-    counts = lengths if count_include_pad else np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    shares = np.array([[Fraction(1, count)] * taps for count in counts[:, 0].tolist()], dtype=object)
-    return AxisRule(size, np.where(inside, q, NOTHING), shares)
+    counts = lengths if count_include_pad else inside.sum(axis=1, keepdims=True)
+    return mean_rule(size, np.where(inside, q, NOTHING), counts)
+
+
+def mean_rule(size: int, sources: IntArray, counts: IntArray) -> AxisRule:
+    """Return the rule that divides by ``counts``, which broadcast to the sources."""
+    return AxisRule(size, sources, np.ones_like(sources), np.broadcast_to(counts, sources.shape))
+
+
+def adaptive_avg_pool_rule(size: int, out_size: int) -> AxisRule:
+    """Return which inputs each output position averages, and their weights: floor(d n / o) to ceil((d + 1) n / o)."""
+    d = np.arange(out_size)
+    starts, ends = d * size // out_size, -(-(d + 1) * size // out_size)
+    counts = ends - starts
+    q = starts[:, np.newaxis] + np.arange(counts.max())
+    return mean_rule(size, np.where(q < ends[:, np.newaxis], q, NOTHING), counts[:, np.newaxis])
 
 
 @dataclass(frozen=True)
@@ -79,9 +91,7 @@ class AvgPool(Separable):
         if self.stride is None:
             object.__setattr__(self, "stride", self.kernel_size)
         for name, minimum in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-            value = getattr(self, name)
-            axes = len(value) if isinstance(value, (tuple, list, np.ndarray)) else 1
-            check_per_axis(name, value, axes, minimum)
+            object.__setattr__(self, name, check_sizes(name, getattr(self, name), minimum))
         if self.divisor_override is not None:
             check_int("divisor_override", self.divisor_override, 1)
 
@@ -93,9 +103,7 @@ class AvgPool(Separable):
         ValueError
             If the options do not fit the input.
         """
-        channels, *sizes = check_shape("in_shape", in_shape)
-        if not sizes:
-            raise ValueError(f"in_shape: expected (channels, *spatial) with a spatial axis, got {tuple(in_shape)}")
+        channels, sizes = check_image("in_shape", in_shape)
         kernel_size = check_per_axis("kernel_size", self.kernel_size, len(sizes), 1)
         stride = check_per_axis("stride", self.stride, len(sizes), 1)
         padding = check_per_axis("padding", self.padding, len(sizes), 0)
@@ -107,9 +115,11 @@ class AvgPool(Separable):
             for per_axis in zip(sizes, kernel_size, stride, padding, strict=True)
         ]
         if self.divisor_override is not None:
-            sums = [AxisRule(rule.in_size, rule.sources) for rule in rules]
-            shares = np.full(sums[0].sources.shape, Fraction(1, self.divisor_override))
-            rules = [AxisRule(sums[0].in_size, sums[0].sources, shares), *sums[1:]]
+            divisors = [self.divisor_override] + [1] * (len(rules) - 1)
+            rules = [
+                mean_rule(rule.in_size, rule.sources, np.array(divisor))
+                for rule, divisor in zip(rules, divisors, strict=True)
+            ]
         return [identity_rule(channels), *rules]
 
 
@@ -122,6 +132,7 @@ def avg_pool_matrix(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    max_bytes: int | None = None,
 ) -> Any:
     r"""Return the matrix of average pooling.
 
@@ -146,6 +157,8 @@ def avg_pool_matrix(
         Whether the padded zeros count in the divisor.
     divisor_override : int, optional
         Divide by this instead.
+    max_bytes : int, optional
+        The largest matrix to build; half of the machine's memory if not given.
 
     Returns
     -------
@@ -156,6 +169,8 @@ def avg_pool_matrix(
     ------
     ValueError
         If an argument is malformed or does not fit the input.
+    MemoryError
+        If the matrix would take more than ``max_bytes``.
 
     Notes
     -----
@@ -178,4 +193,86 @@ def avg_pool_matrix(
         count_include_pad=count_include_pad,
         divisor_override=divisor_override,
     )
-    return pool.matrix(in_shape)
+    return pool.matrix(in_shape, max_bytes)
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPool(Separable):
+    """Average pooling to a given size of the spatial axes. See `adaptive_avg_pool_matrix`.
+
+    Parameters
+    ----------
+    size : int or one int per spatial axis
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive int.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> AdaptiveAvgPool(1)(np.array([[[1.0, 3.0, 8.0]]]))
+    array([[[4.]]])
+    """
+
+    size: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", check_sizes("size", self.size))
+
+    def rules(self, in_shape: Shape) -> list[AxisRule]:
+        """Return the averaging rule of each spatial axis; the channels are left alone."""
+        channels, sizes = check_image("in_shape", in_shape)
+        targets = check_per_axis("size", self.size, len(sizes), 1)
+        return [
+            identity_rule(channels),
+            *(adaptive_avg_pool_rule(n, o) for n, o in zip(sizes, targets, strict=True)),
+        ]
+
+
+def adaptive_avg_pool_matrix(in_shape: Shape, size: Any, *, max_bytes: int | None = None) -> Any:
+    r"""Return the matrix of average pooling to a given size.
+
+    The entry in the row of (c, d) and the column of (c, q) is one over the window's size where window d, from
+    floor(d n / o) to before ceil((d + 1) n / o) per axis, holds pixel q. The windows may overlap; for a 1-D image
+    of three pixels and size 2::
+
+        [1/2 1/2  0 ]
+        [ 0  1/2 1/2]
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        (channels, *spatial).
+    size : int or one int per spatial axis
+        The spatial size that comes out.
+    max_bytes : int, optional
+        The largest matrix to build; half of the machine's memory if not given.
+
+    Returns
+    -------
+    csr_array, float64, shape (out_size, in_size)
+        Acts on C-order ravels of (channels, *spatial).
+
+    Raises
+    ------
+    ValueError
+        If an argument is malformed.
+    MemoryError
+        If the matrix would take more than ``max_bytes``.
+
+    Notes
+    -----
+    Source: ``torch.nn.functional.adaptive_avg_pool1d``, ``adaptive_avg_pool2d``, ``adaptive_avg_pool3d``.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> A = adaptive_avg_pool_matrix((1, 5, 7), (2, 3))
+    >>> x = np.arange(35.0).reshape(1, 5, 7)
+    >>> theirs = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(x), (2, 3))
+    >>> np.allclose(A @ x.ravel(), theirs.numpy().ravel())
+    True
+    """
+    return AdaptiveAvgPool(size).matrix(in_shape, max_bytes)

@@ -58,6 +58,7 @@ class Operation(ABC):
 
     def __call__(self, *xs: Array) -> Array:
         """Return A x + b for a batch."""
+        xs = tuple(as_numbers(x) for x in xs)
         y = self.forward(*xs)
         offset = self.offset(*(x.shape[1:] for x in xs))
         return y if offset is None else y + offset

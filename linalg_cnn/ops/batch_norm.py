@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import as_numbers, check_array, check_shape
-from linalg_cnn.entries import Entries, diagonal_entries
+from linalg_cnn.checks import check_array
 from linalg_cnn.exact import to_exact
-from linalg_cnn.ops.base import Operation
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn.ops.scale import PerChannel
+from linalg_cnn.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class BatchNorm(Operation):
+class BatchNorm(PerChannel):
     """Batch normalisation with its running statistics: y = a x + (bias - a running_mean) per channel.
 
-    The factor is a = weight / sqrt(running_var + eps). The statistics of the batch itself, as in training, would
-    mix the samples and are not affine.
+    The entry in the row and the column of (c, p) is a[c] = weight[c] / sqrt(running_var[c] + eps); there are no others.
+    The statistics of the batch itself, as in training, would mix the samples and are not affine.
 
     Parameters
     ----------
@@ -53,9 +52,10 @@ class BatchNorm(Operation):
 
     def __post_init__(self) -> None:
         mean = check_array("running_mean", self.running_mean, ndim=1)
+        ones = np.ones(len(mean), np.float64 if mean.dtype == object else mean.dtype)
         given = {
-            "weight": np.ones_like(mean) if self.weight is None else self.weight,
-            "bias": np.zeros_like(mean) if self.bias is None else self.bias,
+            "weight": ones if self.weight is None else self.weight,
+            "bias": 0 * ones if self.bias is None else self.bias,
             "running_mean": mean,
             "running_var": self.running_var,
         }
@@ -80,48 +80,19 @@ class BatchNorm(Operation):
             parameter.dtype == object for parameter in (self.weight, self.bias, self.running_mean, self.running_var)
         )
 
-    def scale(self, exact: bool = False) -> Array:
-        """Return the factor of each channel."""
-        if exact or self.symbolic:
-            variance = to_exact(self.running_var) + to_exact(np.asarray(self.eps)).item()
-            roots = np.array([sympy.sqrt(entry) for entry in variance], dtype=object)
-            return np.asarray(to_exact(self.weight) / roots)
-        return np.asarray(self.weight / np.sqrt(self.running_var + self.eps))
+    @property
+    def factors(self) -> Array:
+        """The factor a of each channel."""
+        if not self.symbolic:
+            return np.asarray(self.weight / np.sqrt(self.running_var + self.eps))
+        variance = to_exact(self.running_var) + to_exact(np.asarray(self.eps)).item()
+        roots = np.array([sympy.sqrt(entry) for entry in variance], dtype=object)
+        return np.asarray(to_exact(self.weight) / roots)
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the input's shape.
-
-        Raises
-        ------
-        ValueError
-            If the number of channels differs from that of the parameters.
-        """
-        (in_shape,) = in_shapes
-        shape = check_shape("in_shape", in_shape)
-        if shape[0] != len(self.weight):
-            raise ValueError(f"in_shape: expected {len(self.weight)} channels, got {shape}")
-        return shape
-
-    def offset(self, *in_shapes: Shape) -> Array | None:
-        """Return the shift of each channel."""
-        (in_shape,) = in_shapes
-        return np.asarray(self.bias - self.running_mean * self.scale()).reshape(-1, *(1,) * (len(in_shape) - 1))
-
-    def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the length of the diagonal."""
-        return size_of(self.out_shape(*in_shapes))
-
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
-        """Return the diagonal."""
-        size = size_of(self.out_shape(*in_shapes))
-        return (diagonal_entries(np.repeat(self.scale(exact), size // len(self.weight))),)
-
-    def forward(self, *xs: Array) -> Array:
-        """Return each channel times its factor."""
-        x = as_numbers(*xs)
-        self.out_shape(x.shape[1:])
-        return np.asarray(x * self.scale().reshape(-1, *(1,) * (x.ndim - 2)))
-
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
-        """Return each channel times its factor: a diagonal matrix is its own transpose."""
-        return self.forward(y)
+    @property
+    def shifts(self) -> Array | None:
+        """The shift of each channel."""
+        bias, mean = self.bias, self.running_mean
+        if self.symbolic:
+            bias, mean = to_exact(bias), to_exact(mean)
+        return np.asarray(bias - mean * self.factors)

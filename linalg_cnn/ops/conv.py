@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_array, check_choice, check_int, check_per_axis, check_shape
+from linalg_cnn.checks import check_array, check_bias, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.rules import AxisRule
@@ -82,13 +82,7 @@ class Conv(TapOperation):
         groups = check_int("groups", self.groups, 1)
         if kernel.shape[0] % groups:
             raise ValueError(f"groups: expected a divisor of the {kernel.shape[0]} output channels, got {groups}")
-        bias = self.bias
-        if bias is not None:
-            bias = check_array("bias", bias, ndim=1)
-            if bias.shape != kernel.shape[:1]:
-                raise ValueError(
-                    f"bias: expected one entry per output channel ({kernel.shape[0]}), got shape {bias.shape}"
-                )
+        bias = check_bias(self.bias, kernel.shape[0], "output channel")
         stride = check_per_axis("stride", self.stride, axes, 1)
         if isinstance(self.padding, str):
             padding: Any = check_choice("padding", self.padding, ("same", "valid"))

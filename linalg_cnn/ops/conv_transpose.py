@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_array, check_int, check_per_axis, check_shape
+from linalg_cnn.checks import check_array, check_bias, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.rules import NOTHING, AxisRule
 from linalg_cnn.types import Array, Shape
@@ -79,11 +79,7 @@ class ConvTranspose(TapOperation):
         groups = check_int("groups", self.groups, 1)
         if kernel.shape[0] % groups:
             raise ValueError(f"groups: expected a divisor of the {kernel.shape[0]} input channels, got {groups}")
-        bias = None if self.bias is None else check_array("bias", self.bias, ndim=1)
-        if bias is not None and len(bias) != kernel.shape[1] * groups:
-            raise ValueError(
-                f"bias: expected one entry per output channel ({kernel.shape[1] * groups}), got shape {bias.shape}"
-            )
+        bias = check_bias(self.bias, kernel.shape[1] * groups, "output channel")
         stride = check_per_axis("stride", self.stride, axes, 1)
         dilation = check_per_axis("dilation", self.dilation, axes, 1)
         output_padding = check_per_axis("output_padding", self.output_padding, axes, 0)

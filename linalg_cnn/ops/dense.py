@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers, check_array, check_shape
+from linalg_cnn.checks import as_numbers, check_array, check_bias, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
@@ -46,13 +46,7 @@ class Dense(Operation):
     def __post_init__(self) -> None:
         weight = check_array("weight", self.weight, ndim=2)
         object.__setattr__(self, "weight", weight)
-        if self.bias is not None:
-            bias = check_array("bias", self.bias, ndim=1)
-            if bias.shape != weight.shape[:1]:
-                raise ValueError(
-                    f"bias: expected one entry per output feature ({weight.shape[0]}), got shape {bias.shape}"
-                )
-            object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "bias", check_bias(self.bias, weight.shape[0], "output feature"))
 
     def __repr__(self) -> str:
         """Show shapes, not the weights."""
@@ -108,7 +102,7 @@ class Dense(Operation):
         """Return the product with the weight."""
         x = as_numbers(*xs)
         self.out_shape(x.shape[1:])
-        return np.asarray(x.reshape(len(x), -1) @ self.weight.T)
+        return np.asarray(x.reshape(len(x), size_of(x.shape[1:])) @ self.weight.T)
 
     def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Return the product with the weight's transpose, in the input's shape."""

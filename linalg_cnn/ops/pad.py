@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_choice, check_shape
+from linalg_cnn.checks import check_choice, check_image
 from linalg_cnn.ops.base import Separable
 from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
 from linalg_cnn.types import Shape
@@ -28,11 +28,11 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
         If nothing is left, or a side is too wide for ``reflect`` (at most size - 1) or ``circular`` (at most what
         cropping leaves).
     """
-    if before + size + after < 1:
+    first, last = max(-before, 0), size - 1 - max(-after, 0)  # what cropping leaves
+    if before + size + after < 1 or last + 1 < first:
         raise ValueError(
             f"padding: expected to leave at least one position, got {(before, after)} on an axis of {size}"
         )
-    first, last = max(-before, 0), size - 1 - max(-after, 0)  # what cropping leaves
     widest = {"reflect": size - 1, "circular": last + 1 - first}.get(mode)
     if widest is not None and max(before, after) > widest:
         raise ValueError(
@@ -45,7 +45,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
     elif mode == "replicate":
         sources = np.clip(q, 0, size - 1)
     elif mode == "circular":
-        sources = first + (q - first) % max(last + 1 - first, 1)
+        sources = first + (q - first) % (last + 1 - first)
     else:
         sources = np.where((q >= 0) & (q < size), q, NOTHING)
     return AxisRule(size, sources[:, np.newaxis])
@@ -103,7 +103,7 @@ class Pad(Separable):
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
         """Return the padding rule of each spatial axis; the channels are left alone."""
-        channels, *sizes = check_shape("in_shape", in_shape)
+        channels, sizes = check_image("in_shape", in_shape)
         pairs = self.pairs(len(sizes))
         return [
             identity_rule(channels),
@@ -130,7 +130,7 @@ def _check_padding(padding: Any) -> int | Pairs:
     )
 
 
-def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> Any:
+def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes: int | None = None) -> Any:
     r"""Return the matrix that pads images.
 
     The row of output position q and channel c has one entry: a 1 in the column of the pixel (c, source(q)) that
@@ -149,6 +149,8 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> Any:
         Negative entries crop.
     mode : {"zeros", "reflect", "replicate", "circular"}
         What stands in the border, as in ``torch.nn.functional.pad``.
+    max_bytes : int, optional
+        The largest matrix to build; half of the machine's memory if not given.
 
     Returns
     -------
@@ -159,6 +161,8 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> Any:
     ------
     ValueError
         If an argument is malformed or the padding does not fit the mode.
+    MemoryError
+        If the matrix would take more than ``max_bytes``.
 
     Notes
     -----
@@ -173,4 +177,4 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros") -> Any:
     >>> np.array_equal(P @ x.ravel(), theirs.numpy().ravel())
     True
     """
-    return Pad(padding, mode).matrix(in_shape)
+    return Pad(padding, mode).matrix(in_shape, max_bytes)

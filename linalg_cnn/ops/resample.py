@@ -5,32 +5,65 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_choice, check_per_axis, check_shape
+from linalg_cnn.checks import check_choice, check_image, check_per_axis, check_shape, check_sizes
 from linalg_cnn.ops.base import Separable
-from linalg_cnn.rules import AxisRule, identity_rule
+from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
 from linalg_cnn.types import Shape
 
-RESAMPLE_MODES = ("nearest", "nearest-exact")
+NEAREST_MODES = ("nearest", "nearest-exact", "pillow", "scikit-image")
+RESAMPLE_MODES = (*NEAREST_MODES, "linear")
 
 
 def nearest_rule(in_size: int, out_size: int, mode: str = "nearest") -> AxisRule:
-    """Return which input each output position shows, with PyTorch's float32 index arithmetic.
+    """Return which input each output position shows, in the floating-point arithmetic of its library.
 
-    With s = float32(in_size) / float32(out_size), output d shows input min(floor(float32(d s)), in_size - 1), or
-    floor(float32((d + 1/2) s)) in mode ``nearest-exact``. The rounding to float32 is part of the rule: the integer
-    formula d * in_size // out_size first differs for 26 -> 22. Equal sizes and doubling are exact.
+    With s = in_size / out_size, output d shows input
+
+    - ``nearest``: floor(d s) in float32, as PyTorch; equal sizes and doubling are exact;
+    - ``nearest-exact``: floor((d + 1/2) s) in float32, as PyTorch;
+    - ``pillow``: floor(s / 2 + s + ... + s), added up d times in float64, as Pillow's NEAREST;
+    - ``scikit-image``: floor(((d + 1/2) s - 1/2) + 1/2) in float64, as its resize of order 0;
+
+    and never more than in_size - 1. The rounding is part of the rules: the integer formula d * in_size // out_size
+    first differs from ``nearest`` for 26 -> 22, and at exact ties each of the half-pixel rules goes its own way.
     """
-    step = np.float32(in_size) / np.float32(out_size)
     d = np.arange(out_size)
-    if mode == "nearest-exact":
-        sources = np.floor((d.astype(np.float32) + np.float32(0.5)) * step).astype(np.int64)
-    elif out_size == in_size:
-        sources = d
-    elif out_size == 2 * in_size:
-        sources = d // 2
+    if mode == "pillow":
+        step = in_size / out_size
+        sources = np.cumsum(np.concatenate([[step * 0.5], np.full(out_size - 1, step)]))
+    elif mode == "scikit-image":
+        sources = ((d + 0.5) * (in_size / out_size) - 0.5) + 0.5
     else:
-        sources = np.floor(d.astype(np.float32) * step).astype(np.int64)
-    return AxisRule(in_size, np.minimum(sources, in_size - 1)[:, np.newaxis])
+        step32 = np.float32(in_size) / np.float32(out_size)
+        shift = np.float32(0.5 if mode == "nearest-exact" else 0)
+        sources = (d.astype(np.float32) + shift) * step32
+        if mode == "nearest" and out_size in (in_size, 2 * in_size):
+            sources = d * in_size // out_size
+    floors = np.floor(sources).astype(np.int64)
+    return AxisRule(in_size, np.minimum(floors, in_size - 1)[:, np.newaxis])
+
+
+def linear_rule(in_size: int, out_size: int, align_corners: bool = False) -> AxisRule:
+    """Return which two inputs each output position mixes, and the exact shares.
+
+    Output d stands at r = max((d + 1/2) in_size / out_size - 1/2, 0) of the input, or at
+    r = d (in_size - 1) / (out_size - 1) if the corners are aligned. With a = floor(r) it is
+    (1 - (r - a)) x[a] + (r - a) x[a + 1], or x[a] alone where r = a or a is the last input.
+    """
+    d = np.arange(out_size)
+    if align_corners:
+        numerator, denominator = d * (in_size - 1), max(out_size - 1, 1)
+    else:
+        numerator, denominator = np.maximum((2 * d + 1) * in_size - out_size, 0), 2 * out_size
+    a, rest = np.divmod(numerator, denominator)
+    a = np.minimum(a, in_size - 1)
+    rest[a == in_size - 1] = 0
+    return AxisRule(
+        in_size,
+        sources=np.stack([a, np.where(rest > 0, a + 1, NOTHING)], axis=1),
+        numerators=np.stack([denominator - rest, rest], axis=1),
+        denominators=np.full((out_size, 2), denominator),
+    )
 
 
 @dataclass(frozen=True)
@@ -40,36 +73,44 @@ class Resample(Separable):
     Parameters
     ----------
     size : int or one int per spatial axis
-    mode : {"nearest", "nearest-exact"}
+    mode : {"nearest", "nearest-exact", "pillow", "scikit-image", "linear"}
+    align_corners : bool
+        For ``linear``.
 
     Raises
     ------
     ValueError
-        If a size is not a positive int, or the mode is unknown.
+        If a size is not a positive int, the mode is unknown, or corners are to be aligned in another mode.
 
     Examples
     --------
     >>> import numpy as np
     >>> Resample(4)(np.array([[[1.0, 2.0]]]))
     array([[[1., 1., 2., 2.]]])
+    >>> Resample(4, "linear")(np.array([[[1.0, 2.0]]]))
+    array([[[1.  , 1.25, 1.75, 2.  ]]])
     """
 
     size: Any
     mode: str = "nearest"
+    align_corners: bool = False
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, RESAMPLE_MODES)
-        axes = len(self.size) if isinstance(self.size, (tuple, list, np.ndarray)) else 1
-        sizes = check_per_axis("size", self.size, axes, 1)
-        object.__setattr__(self, "size", sizes if isinstance(self.size, (tuple, list, np.ndarray)) else sizes[0])
+        if self.align_corners and self.mode != "linear":
+            raise ValueError(f"align_corners: expected False in mode {self.mode!r}, got {self.align_corners!r}")
+        object.__setattr__(self, "size", check_sizes("size", self.size))
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
         """Return the resampling rule of each spatial axis; the channels are left alone."""
-        channels, *sizes = check_shape("in_shape", in_shape)
+        channels, sizes = check_image("in_shape", in_shape)
         targets = check_per_axis("size", self.size, len(sizes), 1)
         return [
             identity_rule(channels),
-            *(nearest_rule(n, o, self.mode) for n, o in zip(sizes, targets, strict=True)),
+            *(
+                linear_rule(n, o, self.align_corners) if self.mode == "linear" else nearest_rule(n, o, self.mode)
+                for n, o in zip(sizes, targets, strict=True)
+            ),
         ]
 
 
@@ -81,7 +122,7 @@ class ResampleTo(Separable):
     ----------
     shape : tuple of int
         What comes out, (channels, *spatial).
-    mode : {"nearest", "nearest-exact"}
+    mode : {"nearest", "nearest-exact", "pillow", "scikit-image"}
 
     Raises
     ------
@@ -100,7 +141,7 @@ class ResampleTo(Separable):
     mode: str = "nearest"
 
     def __post_init__(self) -> None:
-        check_choice("mode", self.mode, RESAMPLE_MODES)
+        check_choice("mode", self.mode, NEAREST_MODES)
         object.__setattr__(self, "shape", check_shape("shape", self.shape))
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
@@ -119,17 +160,26 @@ class ResampleTo(Separable):
         return [nearest_rule(n, o, self.mode) for n, o in zip(in_shape, self.shape, strict=True)]
 
 
-def resample_matrix(in_shape: Shape, size: Any, mode: str = "nearest") -> Any:
+def resample_matrix(
+    in_shape: Shape, size: Any, mode: str = "nearest", align_corners: bool = False, *, max_bytes: int | None = None
+) -> Any:
     r"""Return the matrix that resamples images to ``size``.
 
-    The row of output position d and channel c has one entry: a 1 in the column of the pixel (c, source(d)) that it
-    shows. For a 1-D image (a, b) brought to three pixels, in mode ``nearest`` and ``nearest-exact``::
+    In the nearest-neighbour modes, the row of output position d and channel c has one entry: a 1 in the column of
+    the pixel (c, source(d)) that it shows (`linalg_cnn.ops.resample.nearest_rule`). For a 1-D image (a, b) brought
+    to three pixels, in mode ``nearest`` and ``nearest-exact``::
 
         [1 0]  [a]     [a]          [1 0]  [a]     [a]
         [1 0]  [b]  =  [a]          [0 1]  [b]  =  [b]
         [0 1]          [b]          [0 1]          [b]
 
-    The paper's equation (6) has the second, although the first is PyTorch's default (see the errata).
+    The paper's equation (6) has the second, although the first is PyTorch's default (see the errata). In mode
+    ``linear`` a row mixes two pixels per axis by the position of the output between them
+    (`linalg_cnn.ops.resample.linear_rule`); without and with aligned corners::
+
+        [ 1   0 ]            [ 1   0 ]
+        [1/2 1/2]            [1/2 1/2]
+        [ 0   1 ]            [ 0   1 ]
 
     Parameters
     ----------
@@ -137,8 +187,13 @@ def resample_matrix(in_shape: Shape, size: Any, mode: str = "nearest") -> Any:
         (channels, *spatial).
     size : int or one int per spatial axis
         The spatial size that comes out.
-    mode : {"nearest", "nearest-exact"}
-        As in ``torch.nn.functional.interpolate(..., size=size)``, in float32 index arithmetic.
+    mode : {"nearest", "nearest-exact", "linear", "pillow", "scikit-image"}
+        The first three as in ``torch.nn.functional.interpolate(..., size=size)``; ``linear`` is torch's linear,
+        bilinear and trilinear. ``pillow`` is Pillow's NEAREST, ``scikit-image`` its resize of order 0.
+    align_corners : bool
+        For ``linear``: the first and the last pixels keep their places.
+    max_bytes : int, optional
+        The largest matrix to build; half of the machine's memory if not given.
 
     Returns
     -------
@@ -149,10 +204,13 @@ def resample_matrix(in_shape: Shape, size: Any, mode: str = "nearest") -> Any:
     ------
     ValueError
         If an argument is malformed.
+    MemoryError
+        If the matrix would take more than ``max_bytes``.
 
     Notes
     -----
-    Source: the paper's equations (6) and (7); ``torch.nn.functional.interpolate``.
+    Source: the paper's equations (6) and (7); ``torch.nn.functional.interpolate``; ``PIL.Image.resize``;
+    ``skimage.transform.resize``. At exact ties of ``nearest-exact`` torch's own builds disagree with each other.
 
     Examples
     --------
@@ -162,5 +220,9 @@ def resample_matrix(in_shape: Shape, size: Any, mode: str = "nearest") -> Any:
     >>> theirs = torch.nn.functional.interpolate(torch.from_numpy(x), size=(8, 4), mode="nearest")
     >>> np.array_equal(R @ x.ravel(), theirs.numpy().ravel())
     True
+    >>> R = resample_matrix((1, 5, 7), (8, 4), mode="linear")
+    >>> theirs = torch.nn.functional.interpolate(torch.from_numpy(x), size=(8, 4), mode="bilinear")
+    >>> np.allclose(R @ x.ravel(), theirs.numpy().ravel())
+    True
     """
-    return Resample(size, mode).matrix(in_shape)
+    return Resample(size, mode, align_corners).matrix(in_shape, max_bytes)

@@ -1,0 +1,338 @@
+"""Operations that only move pixels: reshape, flatten, permute, slice, pixel shuffle."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linalg_cnn.checks import as_numbers, check_int, check_shape
+from linalg_cnn.entries import Entries
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.types import Array, Shape, index_dtype, size_of
+
+
+class Rearrangement(Operation):
+    """An operation that shows each input at most once, and nothing else: A has a single 1 in every row.
+
+    The rule is `move` itself: applied to the numbers of the pixels instead of to the pixels, it gives the columns.
+    """
+
+    @abstractmethod
+    def move(self, x: Array) -> Array:
+        """Return the rearranged batch, or raise a ValueError that says why it does not fit."""
+
+    def sources(self, in_shape: Shape) -> Array:
+        """Return which input, as its number in the C-order ravel, each output shows; of the output's shape."""
+        size = size_of(check_shape("in_shape", in_shape))
+        numbers: Array = np.arange(size, dtype=index_dtype(size)).reshape(1, *in_shape)
+        return np.asarray(self.move(numbers)[0])
+
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return the shape that comes out."""
+        (in_shape,) = in_shapes
+        check_shape("in_shape", in_shape)
+        pixel = np.broadcast_to(np.zeros((), np.int8), (1, *in_shape))  # takes no memory
+        return self.move(pixel).shape[1:]
+
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return the number of outputs."""
+        return size_of(self.out_shape(*in_shapes))
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return a 1 per row."""
+        (in_shape,) = in_shapes
+        sources = self.sources(in_shape)
+        starts = np.arange(sources.size + 1, dtype=sources.dtype)
+        values = np.ones(sources.size, object if exact else np.float64)
+        return (Entries((sources.size, size_of(in_shape)), starts, sources.ravel(), values),)
+
+    def forward(self, *xs: Array) -> Array:
+        """Move the pixels."""
+        return self.move(as_numbers(*xs))
+
+    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+        """Move the pixels back; what was not shown is zero."""
+        (in_shape,) = in_shapes
+        y = as_numbers(y)
+        x = np.zeros((len(y), size_of(in_shape)), dtype=y.dtype)
+        x[:, self.sources(in_shape).ravel()] = y.reshape(len(y), size_of(y.shape[1:]))
+        return x.reshape(len(y), *in_shape)
+
+
+@dataclass(frozen=True)
+class Reshape(Rearrangement):
+    """The same entries in another shape: A is the identity.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        What comes out; one entry may be -1 and follows from the others.
+
+    Raises
+    ------
+    ValueError
+        If the shape is malformed.
+
+    Notes
+    -----
+    Source: ``torch.nn.Unflatten``, ``Tensor.reshape`` without the batch axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Reshape((2, -1)).out_shape((1, 2, 3))
+    (2, 3)
+    >>> Reshape((2, 1)).matrix((1, 2)).toarray()
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.shape)
+        check_shape("shape", tuple(1 if size == -1 else size for size in shape))
+        if shape.count(-1) > 1:
+            raise ValueError(f"shape: expected at most one -1, got {shape}")
+        object.__setattr__(self, "shape", tuple(int(size) for size in shape))
+
+    def move(self, x: Array) -> Array:
+        """Return the batch in the new shape.
+
+        Raises
+        ------
+        ValueError
+            If the number of entries differs.
+        """
+        size, known = size_of(x.shape[1:]), size_of(tuple(n for n in self.shape if n != -1))
+        if size % known or (-1 not in self.shape and size != known):
+            raise ValueError(f"in_shape: expected a shape that can become {self.shape}, got {x.shape[1:]}")
+        return x.reshape(len(x), *(size // known if n == -1 else n for n in self.shape))
+
+
+@dataclass(frozen=True)
+class Flatten(Rearrangement):
+    """The C-order ravel: A is the identity.
+
+    Notes
+    -----
+    Source: ``torch.nn.Flatten``.
+
+    Examples
+    --------
+    >>> Flatten().out_shape((2, 3, 4))
+    (24,)
+    """
+
+    def move(self, x: Array) -> Array:
+        """Return the batch as vectors."""
+        return x.reshape(len(x), size_of(x.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Permute(Rearrangement):
+    """The axes in another order, channels included.
+
+    Parameters
+    ----------
+    order : tuple of int
+        ``order[i]`` is the axis of the input, counted without the batch, that comes out as axis i.
+
+    Raises
+    ------
+    ValueError
+        If it is not a permutation.
+
+    Notes
+    -----
+    Source: ``torch.permute(x, (0, *(i + 1 for i in order)))``.
+
+    Examples
+    --------
+    A 2x2 image transposed: the middle two of its four pixels change places.
+
+    >>> Permute((0, 2, 1)).matrix((1, 2, 2)).toarray().astype(int)
+    array([[1, 0, 0, 0],
+           [0, 0, 1, 0],
+           [0, 1, 0, 0],
+           [0, 0, 0, 1]])
+    """
+
+    order: Shape
+
+    def __post_init__(self) -> None:
+        order = tuple(self.order)
+        if any(isinstance(axis, bool) for axis in order) or sorted(order) != list(range(len(order))) or not order:
+            raise ValueError(f"order: expected a permutation of 0 to {max(len(order) - 1, 0)}, got {order}")
+        object.__setattr__(self, "order", order)
+
+    def move(self, x: Array) -> Array:
+        """Return the batch with its axes in the new order.
+
+        Raises
+        ------
+        ValueError
+            If the input has another number of axes.
+        """
+        if x.ndim - 1 != len(self.order):
+            raise ValueError(f"in_shape: expected {len(self.order)} axes for the order {self.order}, got {x.shape[1:]}")
+        return x.transpose(0, *(axis + 1 for axis in self.order))
+
+
+@dataclass(frozen=True)
+class Slice(Rearrangement):
+    """A range of the channels, or of any axis.
+
+    Parameters
+    ----------
+    start, stop, step : int or None
+        As in Python's slices; the step may be negative.
+    axis : int
+        Of the input, counted without the batch; 0 are the channels.
+
+    Raises
+    ------
+    ValueError
+        If the step is 0 or the axis negative.
+
+    Notes
+    -----
+    Source: ``x[:, start:stop]``, ``torch.narrow``, ``torch.flip`` (step -1).
+
+    Examples
+    --------
+    >>> Slice(1, 3).matrix((4, 1)).toarray().astype(int)
+    array([[0, 1, 0, 0],
+           [0, 0, 1, 0]])
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        check_int("axis", self.axis, 0)
+        if self.step == 0:
+            raise ValueError("step: expected an int other than 0, got 0")
+
+    def move(self, x: Array) -> Array:
+        """Return the range of each image.
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or nothing is left.
+        """
+        if self.axis >= x.ndim - 1:
+            raise ValueError(
+                f"in_shape: expected more than {self.axis} axes to slice axis {self.axis}, got {x.shape[1:]}"
+            )
+        part = x[(slice(None),) * (self.axis + 1) + (slice(self.start, self.stop, self.step),)]
+        if part.shape[self.axis + 1] == 0:
+            raise ValueError(
+                f"slice: expected to leave something of axis {self.axis} of {x.shape[1:]}, "
+                f"got {self.start}:{self.stop}:{self.step}"
+            )
+        return part
+
+
+@dataclass(frozen=True)
+class PixelShuffle(Rearrangement):
+    """Channels into pixels: (C r^n, *spatial) becomes (C, *(r spatial)) on n spatial axes.
+
+    Output (c, p) shows channel c r^n + (p mod r, as a number in base r) at floor(p / r).
+
+    Parameters
+    ----------
+    factor : int
+        What r is; torch's ``upscale_factor``.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive int.
+
+    Notes
+    -----
+    Source: ``torch.nn.PixelShuffle``, which has n = 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> PixelShuffle(2)(np.arange(4.0).reshape(1, 4, 1, 1))
+    array([[[[0., 1.],
+             [2., 3.]]]])
+    """
+
+    factor: Any
+
+    def __post_init__(self) -> None:
+        check_int("factor", self.factor, 1)
+
+    def move(self, x: Array) -> Array:
+        """Return the batch with channels spread over pixels.
+
+        Raises
+        ------
+        ValueError
+            If the channels are not a multiple of r^n.
+        """
+        n, channels, *sizes = x.shape
+        axes, r = len(sizes), self.factor
+        if channels % r**axes:
+            raise ValueError(
+                f"in_shape: expected a multiple of {r**axes} channels for factor {r}, got {tuple(x.shape[1:])}"
+            )
+        split = x.reshape(n, channels // r**axes, *(r,) * axes, *sizes)
+        order = [0, 1]
+        for axis in range(axes):
+            order += [2 + axes + axis, 2 + axis]
+        return split.transpose(order).reshape(n, channels // r**axes, *(r * size for size in sizes))
+
+
+@dataclass(frozen=True)
+class PixelUnshuffle(Rearrangement):
+    """Pixels into channels: (C, *(r spatial)) becomes (C r^n, *spatial), the inverse of `PixelShuffle`.
+
+    Parameters
+    ----------
+    factor : int
+        What r is; torch's ``downscale_factor``.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive int.
+
+    Notes
+    -----
+    Source: ``torch.nn.PixelUnshuffle``, which has n = 2.
+
+    Examples
+    --------
+    >>> PixelUnshuffle(2).out_shape((3, 4, 6))
+    (12, 2, 3)
+    """
+
+    factor: Any
+
+    def __post_init__(self) -> None:
+        check_int("factor", self.factor, 1)
+
+    def move(self, x: Array) -> Array:
+        """Return the batch with pixels gathered into channels.
+
+        Raises
+        ------
+        ValueError
+            If a size is not a multiple of r.
+        """
+        n, channels, *sizes = x.shape
+        axes, r = len(sizes), self.factor
+        if any(size % r for size in sizes):
+            raise ValueError(f"in_shape: expected sizes that are multiples of {r}, got {tuple(x.shape[1:])}")
+        split = x.reshape(n, channels, *(part for size in sizes for part in (size // r, r)))
+        order = [0, 1, *(3 + 2 * axis for axis in range(axes)), *(2 + 2 * axis for axis in range(axes))]
+        return split.transpose(order).reshape(n, channels * r**axes, *(size // r for size in sizes))
