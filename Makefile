@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick format clean
+.PHONY: help demo test quick sweep format clean
 
 help:
 	@echo "make demo    train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
 	@echo "make test    every check: lint, types, tests, doctests, coverage"
 	@echo "make quick   the tests alone, with fewer random examples"
+	@echo "make sweep   compare random configurations of every operation with torch; SWEEP=3000 is how many of each"
 	@echo "make format  bring the code into the project's form"
 	@echo "make clean   remove the environment and everything that was built"
 
@@ -23,6 +24,9 @@ test: $(VENV)/test.installed
 
 quick: $(VENV)/test.installed
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest
+
+sweep: $(VENV)/test.installed
+	HYPOTHESIS_PROFILE=sweep $(BIN)/pytest tests/test_operations.py -k torch_computes
 
 format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .

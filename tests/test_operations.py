@@ -54,12 +54,17 @@ def test_matrix_is_that_of_the_loops(info, data):
 @same_warns
 @every_operation
 @given(data=st.data())
-def test_calling_it_is_what_torch_does(info, data):
+def test_torch_computes_the_same(info, record_configuration, data):
     operation, in_shapes = draw(data, info)
+    record_configuration(info.name, operation, in_shapes)
     xs = draw_batch(data, in_shapes, smallest=1)
     theirs = info.torch(operation, *(torch.from_numpy(x) for x in xs)).numpy()
     assert theirs.shape[1:] == operation.out_shape(*in_shapes)
     assert_agree(info, operation(*xs), theirs)
+    columns = [x.reshape(len(x), -1).T for x in xs]
+    y = sum(matrix @ x for matrix, x in zip(operation.matrices(*in_shapes), columns, strict=True)).T
+    bias = operation.bias_vector(*in_shapes)
+    assert_agree(info, (y if bias is None else y + bias).reshape(theirs.shape), theirs)
 
 
 @every_operation

@@ -1,42 +1,96 @@
 """Nearest-neighbour sources against torch for every pair of sizes up to 256, float32 arithmetic included."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from loops import nearest_source
+from PIL import Image
+from skimage.transform import resize
 from torch.nn.functional import interpolate
 
 from linalg_cnn import Resample, resample_matrix
-from linalg_cnn.ops.resample import nearest_rule
+from linalg_cnn.ops.resample import NEAREST_MODES, nearest_rule
 
 SIZES = range(1, 257)
+PAIRS = [(i, o) for i in SIZES for o in SIZES]
 
 
-def torch_sources(in_size, out_size, mode):
-    ramp = torch.arange(in_size, dtype=torch.float32).reshape(1, 1, -1)  # float64 would show other pixels
-    return interpolate(ramp, size=out_size, mode=mode)[0, 0].numpy().astype(int)
+@cache
+def sources(in_size, out_size, mode):
+    return nearest_rule(in_size, out_size, mode).sources[:, 0]
 
 
-def test_nearest_is_torchs_for_every_pair_of_sizes():
+def ramp(rank, axis, size):
+    """A float32 image of ``rank`` axes that counts along ``axis``; float64 would show other pixels."""
+    shape = [2] * rank
+    shape[axis] = size
+    along = torch.arange(size, dtype=torch.float32).reshape([-1 if a == axis else 1 for a in range(rank)])
+    return along.expand(1, 1, *shape)
+
+
+def torch_sources(rank, axis, in_size, out_size, mode):
+    size = [3] * rank
+    size[axis] = out_size
+    shown = interpolate(ramp(rank, axis, in_size), size=size, mode=mode)[0, 0].movedim(axis, 0)
+    line = shown.reshape(out_size, -1)
+    assert bool((line == line[:, :1]).all())
+    return line[:, 0].numpy().astype(int)
+
+
+every_axis = pytest.mark.parametrize(("rank", "axis"), [(rank, axis) for rank in (1, 2, 3) for axis in range(rank)])
+
+
+@every_axis
+def test_nearest_is_torchs_for_every_pair_of_sizes(rank, axis):
     wrong = [
         (i, o)
-        for i in SIZES
-        for o in SIZES
-        if not np.array_equal(nearest_rule(i, o).sources[:, 0], torch_sources(i, o, "nearest"))
+        for i, o in PAIRS
+        if not np.array_equal(sources(i, o, "nearest"), torch_sources(rank, axis, i, o, "nearest"))
     ]
     assert wrong == []
 
 
-def test_nearest_exact_is_torchs_for_every_pair_of_sizes_away_from_ties():
+@every_axis
+def test_nearest_exact_is_torchs_for_every_pair_of_sizes_away_from_ties(rank, axis):
     """At i (2d + 1) = 0 mod 2o the rounding decides, and torch's builds disagree: there either neighbour counts."""
     wrong = []
+    for i, o in PAIRS:
+        ours, theirs = sources(i, o, "nearest-exact"), torch_sources(rank, axis, i, o, "nearest-exact")
+        tie = i * (2 * np.arange(o) + 1) % (2 * o) == 0
+        if not np.array_equal(ours[~tie], theirs[~tie]) or np.abs(ours - theirs).max() > 1:
+            wrong.append((i, o))
+    assert wrong == []
+
+
+def test_pillow_is_pillows_for_every_pair_of_sizes():
+    wrong = []
     for i in SIZES:
+        row, column = (Image.fromarray(np.arange(i, dtype=np.int32).reshape(shape)) for shape in ((1, i), (i, 1)))
         for o in SIZES:
-            ours, theirs = nearest_rule(i, o, "nearest-exact").sources[:, 0], torch_sources(i, o, "nearest-exact")
-            tie = i * (2 * np.arange(o) + 1) % (2 * o) == 0
-            if not np.array_equal(ours[~tie], theirs[~tie]) or np.abs(ours - theirs).max() > 1:
+            across = np.asarray(row.resize((o, 1), Image.Resampling.NEAREST))[0]
+            down = np.asarray(column.resize((1, o), Image.Resampling.NEAREST))[:, 0]
+            ours = sources(i, o, "pillow")
+            if not (np.array_equal(across, ours) and np.array_equal(down, ours)):
                 wrong.append((i, o))
     assert wrong == []
+
+
+def test_scikit_image_is_its_resize_of_order_0_for_every_pair_of_sizes():
+    wrong = []
+    for i, o in PAIRS:
+        theirs = resize(np.arange(float(i)), (o,), order=0, anti_aliasing=False, preserve_range=True)
+        if not np.array_equal(theirs, sources(i, o, "scikit-image")):
+            wrong.append((i, o))
+    assert wrong == []
+
+
+def test_the_libraries_follow_different_rules():
+    """The paper takes Pillow, scikit-image and PyTorch for one; at ties they are not."""
+    modes = ("nearest", "nearest-exact", "pillow", "scikit-image")
+    shown = {mode: tuple(tuple(sources(i, o, mode)) for i, o in PAIRS[: 64 * 256]) for mode in modes}
+    assert len(set(shown.values())) == len(modes)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +102,10 @@ def test_float32_is_part_of_the_rule(mode, i, o):
     integer_rule = d * i // o if mode == "nearest" else (2 * d + 1) * i // (2 * o)
     ours = nearest_rule(i, o, mode).sources[:, 0]
     assert not np.array_equal(ours, integer_rule)
-    np.testing.assert_array_equal(ours, torch_sources(i, o, mode))
+    np.testing.assert_array_equal(ours, torch_sources(1, 0, i, o, mode))
 
 
-@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("mode", NEAREST_MODES)
 def test_large_sizes_agree_with_the_loops(mode):
     rng = np.random.default_rng(0)
     for i, o in rng.integers(1, 5000, (20, 2)).tolist():
