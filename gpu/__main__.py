@@ -1,6 +1,7 @@
 """The command line: ``linalg-cnn`` or ``python -m gpu``."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,34 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="a picture of the network's input size")
     predict.add_argument("--scores", action="store_true", help="print the score of every class, too")
     predict.add_argument("--invert", action="store_true", help="the pictures show dark ink on light paper")
+    bench = commands.add_parser("bench", help="measure speed on this machine")
+    benches = bench.add_subparsers(required=True, metavar="WHAT")
+    matrices = benches.add_parser("matrices", help="building the matrices, beside copying them and beside other ways")
+    matrices.set_defaults(command=bench_matrices_command)
+    matrices.add_argument("--out", type=Path, help="file for the record, JSON")
+    matrices.add_argument("--quick", action="store_true", help="small matrices, to see that it runs")
+    matrices.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
     return parser
+
+
+def bench_matrices_command(out: Path | None, quick: bool, progress: bool) -> int:
+    """Run `gpu.bench.matrices` and print its tables.
+
+    Raises
+    ------
+    ValueError
+        If the folder of ``out`` does not exist.
+    """
+    from gpu.bench.matrices import bench_matrices, format_matrices
+    from linalg_cnn.files import write_atomically
+
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out: expected a file in an existing folder, got {out}")
+    record = bench_matrices(quick=quick, progress=progress)
+    if out is not None:
+        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+    print(format_matrices(record))
+    return 0
 
 
 def demo_command(**options: object) -> int:

@@ -118,7 +118,7 @@ def to_module(layer: Operation, in_shape: Shape) -> nn.Module:
     ValueError
         If there are more spatial axes than torch's module has.
     """
-    raise TypeError(f"layers: expected layers that gpu.convert has a module for, got {type(layer).__name__}")
+    raise TypeError(f"expected layers that gpu.convert has a module for, got {type(layer).__name__}")
 
 
 def _of_rank(modules: Mapping[int, type[nn.Module]], in_shape: Shape) -> Any:
@@ -228,7 +228,7 @@ def to_operation(module: nn.Module) -> Operation:
     m: Any = module
     for part in module.modules():
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
-            raise TypeError(f"layers: expected modules as their class computes them, got hooks or a method on {part}")
+            raise TypeError(f"expected modules as their class computes them, got hooks or a method on {part}")
     if kind is NearestResample:
         return cast(Operation, m.operation)
     if kind in CONV.values():
@@ -273,7 +273,7 @@ def to_operation(module: nn.Module) -> Operation:
     if is_dense and (m[0].start_dim, m[0].end_dim) == (1, -1):
         return Dense(_values(m[1].weight), _values(m[1].bias))
     raise TypeError(
-        "layers: expected affine modules (Conv, ConvTranspose, padding, AvgPool, AdaptiveAvgPool, BatchNorm with "
+        "expected affine modules (Conv, ConvTranspose, padding, AvgPool, AdaptiveAvgPool, BatchNorm with "
         f"running statistics, NearestResample, linear Upsample by size, Sequential(Flatten(), Linear)), got {module}"
     )
 

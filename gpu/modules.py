@@ -1,8 +1,8 @@
 """`SkipNetwork` as a torch module, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import nn
 from gpu.convert import BATCH_NORM, NearestResample, check_batch, to_module, to_operation
 from linalg_cnn import ResampleTo, SkipNetwork
 from linalg_cnn.types import Shape
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class SkipCNN(nn.Module):
@@ -51,7 +54,7 @@ class SkipCNN(nn.Module):
         resample: str = "nearest",
     ) -> None:
         super().__init__()
-        operations = [to_operation(layer) for layer in layers]
+        operations = _each(layers, to_operation)
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
         if network.graph.symbolic:
             raise TypeError("skip_weights: expected numbers for a torch module, got sympy expressions")
@@ -84,10 +87,8 @@ class SkipCNN(nn.Module):
             raise TypeError("network: expected numbers, got sympy expressions, which torch cannot hold")
         arrays = [value for layer in network.layers for value in vars(layer).values() if isinstance(value, np.ndarray)]
         dtype = torch.float32 if arrays and all(a.dtype == np.float32 for a in arrays) else torch.float64
-        layers = [
-            to_module(layer, in_shape).to(dtype)
-            for layer, in_shape in zip(network.layers, network.shapes[:-1], strict=True)
-        ]
+        pairs = zip(network.layers, network.shapes[:-1], strict=True)
+        layers = [module.to(dtype) for module in _each(pairs, lambda pair: to_module(*pair))]
         return cls(network.in_shape, layers, network.skip_weights, network.resample).eval()
 
     def to_network(self) -> SkipNetwork:
@@ -104,7 +105,7 @@ class SkipCNN(nn.Module):
                 raise ValueError(
                     f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
                 )
-        operations = [to_operation(layer) for layer in self.layers]
+        operations = _each(self.layers, to_operation)
         return SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -131,3 +132,14 @@ class SkipCNN(nn.Module):
             term = self.resamplers[name](f[k]) if name in self.resamplers else f[k]
             terms.append(term if weight == 1 else weight * term)
         return reduce(torch.add, terms)
+
+
+def _each(layers: Iterable[Given], convert: Callable[[Given], Made]) -> list[Made]:
+    """Convert layer by layer; an error says at which."""
+    made = []
+    for number, layer in enumerate(layers):
+        try:
+            made.append(convert(layer))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"layers[{number}]: {error}") from error
+    return made

@@ -6,6 +6,7 @@ matrix, and the slices that ``forward`` and ``adjoint`` work on: numbers and sym
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,11 @@ def join_rules(rules: Sequence[AxisRule]) -> IntArray:
         for rule in rules:
             step //= rule.in_size
             # No sum of the others' contributions reaches in_size, so that one miss makes the whole sum negative.
-            yield np.where(rule.sources < 0, -in_size, rule.sources * step).astype(dtype)
+            contribution = rule.sources.astype(dtype) * dtype(step)
+            contribution[rule.sources < 0] = -in_size
+            yield contribution
 
-    joint = _outer(contributions(), len(rules), np.add, np.zeros((), dtype))
+    joint = _outer(contributions(), len(rules), np.add)
     return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
 
 
@@ -96,14 +99,17 @@ def join_weights(rules: Sequence[AxisRule], dtype: npt.DTypeLike) -> Array | Non
     # float64 holds the products of these small integers exactly, so that the division alone rounds.
     number = object if np.dtype(dtype) == object else np.float64
 
-    def product(tables: list[Array | None]) -> Array:
-        ones = (np.ones(rule.sources.shape, np.int64) for rule in rules)
+    def product(tables: list[IntArray | None]) -> Array:
+        ones = (np.ones(rule.sources.shape, np.int8) for rule in rules)
         filled = ((one if table is None else table).astype(number) for one, table in zip(ones, tables, strict=True))
-        return _outer(filled, len(rules), np.multiply, np.ones((), number))
+        return _outer(filled, len(rules), np.multiply)
 
-    joint = product([rule.numerators for rule in rules])
-    denominators = product([rule.denominators for rule in rules])
-    joint = _fractions(joint, denominators) if number is object else np.divide(joint, denominators, out=joint)
+    joint = product([rule.denominators for rule in rules])
+    if all(rule.numerators is None or np.all(rule.numerators == 1) for rule in rules):
+        numerators = np.ones((), number)
+    else:
+        numerators = product([rule.numerators for rule in rules])
+    joint = _fractions(numerators, joint) if number is object else np.divide(numerators, joint, out=joint)
     return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
 
 
@@ -112,14 +118,16 @@ def _fractions(numerators: Array, denominators: Array) -> Array:
     return np.asarray(exact, dtype=object)
 
 
-def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc, start: Array) -> Array:
+def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc) -> Array:
     """Return the outer combination of tables (out, taps), of shape (*outs, *taps)."""
-    joint = start.reshape((1,) * (2 * axes))
-    for axis, table in enumerate(tables):
-        shape = [1] * (2 * axes)
-        shape[axis], shape[axes + axis] = table.shape
-        joint = combine(joint, table.reshape(shape))
-    return joint
+
+    def spread() -> Iterator[Array]:
+        for axis, table in enumerate(tables):
+            shape = [1] * (2 * axes)
+            shape[axis], shape[axes + axis] = table.shape
+            yield table.reshape(shape)
+
+    return reduce(combine, spread())
 
 
 def apply_rule(x: Array, axis: int, rule: AxisRule) -> Array:

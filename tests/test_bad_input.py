@@ -279,6 +279,11 @@ def test_sizes_beyond_any_machine(value):
         conv_matrix(KERNEL, SHAPE, stride=value)
 
 
+def test_steps_longer_than_the_axis_are_never_taken():
+    assert conv_matrix(KERNEL, (2, 3, 3), stride=2**40).shape == (2, 18)
+    assert conv_matrix(np.ones((1, 1, 1)), (1, 3), dilation=2**40).toarray().tolist() == np.eye(3).tolist()
+
+
 def test_large_indices_are_64_bits_wide():
     """A few entries of an image that int32 cannot number."""
     matrix = conv_matrix(np.ones((1, 1, 1, 1)), (1, 2**16, 2**16), stride=2**15)

@@ -118,7 +118,7 @@ class Louder(nn.Conv1d):
     ],
 )
 def test_what_is_not_affine_is_refused(layer):
-    with pytest.raises(TypeError, match="layers: expected affine modules .* got"):
+    with pytest.raises(TypeError, match=r"layers\[0\]: expected affine modules .* got"):
         SkipCNN((1, 4), [layer])
 
 
@@ -182,7 +182,7 @@ def test_hooks_and_methods_on_the_instance_are_refused():
     patched = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
     patched[1].forward = torch.relu
     for layer in (hooked, patched):
-        with pytest.raises(TypeError, match="layers: expected modules as their class computes them, got hooks"):
+        with pytest.raises(TypeError, match=r"layers\[0\]: expected modules as their class computes them, got hooks"):
             SkipCNN((1, 4), [layer])
     handle.remove()
     model = SkipCNN((1, 4), [hooked])

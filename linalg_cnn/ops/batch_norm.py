@@ -42,6 +42,14 @@ class BatchNorm(PerChannel):
     >>> layer = BatchNorm([2.0], [1.0], [3.0], [4.0], eps=0.0)
     >>> layer(np.array([[[3.0, 5.0]]]))
     array([[[1., 3.]]])
+    >>> layer.matrix((1, 2)).toarray()
+    array([[1., 0.],
+           [0., 1.]])
+    >>> import torch
+    >>> module = torch.nn.BatchNorm1d(1).double().eval()
+    >>> x = torch.arange(4.0, dtype=torch.float64).reshape(2, 1, 2)
+    >>> np.allclose(BatchNorm([1.0], [0.0], [0.0], [1.0])(x), module(x).detach().numpy())
+    True
     """
 
     weight: Any

@@ -41,6 +41,10 @@ class Concatenate(Operation):
     >>> import numpy as np
     >>> Concatenate()(np.array([[1.0, 2.0]]), np.array([[3.0]]))
     array([[1., 2., 3.]])
+    >>> import torch
+    >>> x, y = torch.ones(1, 2, 3), torch.zeros(1, 4, 3)
+    >>> np.array_equal(Concatenate()(x, y), torch.cat([x, y], dim=1))
+    True
     """
 
     axis: int = 0

@@ -32,8 +32,11 @@ def conv_rule(
             f"kernel: expected at most {len(shown)} positions on an axis of {size} padded by {(before, after)}, "
             f"got {reach} ({taps} taps, dilation {dilation})"
         )
-    p = np.arange((len(shown) - reach) // stride + 1)[:, np.newaxis]
-    return AxisRule(size, shown[p * stride + np.arange(taps) * dilation])
+    p = np.arange((len(shown) - reach) // stride + 1, dtype=shown.dtype)[:, np.newaxis]
+    # A step longer than the axis is never taken, but would not fit its integers.
+    stride, dilation = min(stride, len(shown)), min(dilation, len(shown))
+    windows = p * shown.dtype.type(stride) + np.arange(taps, dtype=shown.dtype) * shown.dtype.type(dilation)
+    return AxisRule(size, shown[windows])
 
 
 @dataclass(frozen=True, eq=False)

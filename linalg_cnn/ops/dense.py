@@ -30,6 +30,8 @@ class Dense(Operation):
 
     Notes
     -----
+    The entry in the row of feature i and the column of pixel q is weight[i, q].
+
     Source: the paper's alpha^(L); ``torch.nn.Flatten`` followed by ``torch.nn.Linear``.
 
     Examples
@@ -38,6 +40,14 @@ class Dense(Operation):
     >>> layer = Dense([[1.0, 2.0, 3.0, 4.0]], bias=[0.5])
     >>> layer(np.ones((1, 1, 2, 2)))
     array([[10.5]])
+    >>> layer.matrix((1, 2, 2)).toarray()
+    array([[1., 2., 3., 4.]])
+    >>> import torch
+    >>> rng = np.random.default_rng(0)
+    >>> weight, bias, x = rng.normal(size=(3, 6)), rng.normal(size=3), rng.normal(size=(5, 6))
+    >>> theirs = torch.nn.functional.linear(*map(torch.from_numpy, (x, weight, bias)))
+    >>> np.allclose(Dense(weight, bias)(x), theirs.numpy())
+    True
     """
 
     weight: Any

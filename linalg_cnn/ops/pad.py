@@ -8,7 +8,7 @@ import numpy as np
 from linalg_cnn.checks import check_choice, check_image
 from linalg_cnn.ops.base import Separable
 from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
-from linalg_cnn.types import Shape
+from linalg_cnn.types import Shape, index_dtype
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -38,7 +38,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
         raise ValueError(
             f"padding: expected at most {widest} on a side in mode {mode!r} on an axis of {size}, got {(before, after)}"
         )
-    q = np.arange(-before, size + after)
+    q = np.arange(-before, size + after, dtype=index_dtype(2 * size + before + after))
     if mode == "reflect":
         sources = np.abs(q)
         sources = np.where(sources > size - 1, 2 * (size - 1) - sources, sources)

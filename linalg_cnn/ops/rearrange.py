@@ -86,6 +86,10 @@ class Reshape(Rearrangement):
     >>> Reshape((2, 1)).matrix((1, 2)).toarray()
     array([[1., 0.],
            [0., 1.]])
+    >>> import torch
+    >>> x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    >>> np.array_equal(Reshape((3, 2))(x), x.reshape(1, 3, 2))
+    True
     """
 
     shape: Shape
@@ -121,8 +125,13 @@ class Flatten(Rearrangement):
 
     Examples
     --------
-    >>> Flatten().out_shape((2, 3, 4))
-    (24,)
+    >>> Flatten().matrix((1, 1, 2)).toarray()
+    array([[1., 0.],
+           [0., 1.]])
+    >>> import numpy as np, torch
+    >>> x = torch.arange(24.0).reshape(1, 2, 3, 4)
+    >>> np.array_equal(Flatten()(x), torch.flatten(x, 1))
+    True
     """
 
     def move(self, x: Array) -> Array:
@@ -157,6 +166,10 @@ class Permute(Rearrangement):
            [0, 0, 1, 0],
            [0, 1, 0, 0],
            [0, 0, 0, 1]])
+    >>> import numpy as np, torch
+    >>> x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    >>> np.array_equal(Permute((2, 0, 1))(x), torch.permute(x, (0, 3, 1, 2)))
+    True
     """
 
     order: Shape
@@ -205,6 +218,12 @@ class Slice(Rearrangement):
     >>> Slice(1, 3).matrix((4, 1)).toarray().astype(int)
     array([[0, 1, 0, 0],
            [0, 0, 1, 0]])
+    >>> import numpy as np, torch
+    >>> x = torch.arange(8.0).reshape(1, 4, 2)
+    >>> np.array_equal(Slice(1, 3)(x), x[:, 1:3])
+    True
+    >>> np.array_equal(Slice(step=-1, axis=1)(x), torch.flip(x, [2]))
+    True
     """
 
     start: int | None = None
@@ -264,6 +283,15 @@ class PixelShuffle(Rearrangement):
     >>> PixelShuffle(2)(np.arange(4.0).reshape(1, 4, 1, 1))
     array([[[[0., 1.],
              [2., 3.]]]])
+    >>> PixelShuffle(2).matrix((2, 2)).toarray().astype(int)
+    array([[1, 0, 0, 0],
+           [0, 0, 1, 0],
+           [0, 1, 0, 0],
+           [0, 0, 0, 1]])
+    >>> import torch
+    >>> x = torch.arange(48.0).reshape(1, 8, 2, 3)
+    >>> np.array_equal(PixelShuffle(2)(x), torch.nn.functional.pixel_shuffle(x, 2))
+    True
     """
 
     factor: Any
@@ -312,8 +340,15 @@ class PixelUnshuffle(Rearrangement):
 
     Examples
     --------
-    >>> PixelUnshuffle(2).out_shape((3, 4, 6))
-    (12, 2, 3)
+    >>> PixelUnshuffle(2).matrix((1, 4)).toarray().astype(int)
+    array([[1, 0, 0, 0],
+           [0, 0, 1, 0],
+           [0, 1, 0, 0],
+           [0, 0, 0, 1]])
+    >>> import numpy as np, torch
+    >>> x = torch.arange(48.0).reshape(1, 2, 4, 6)
+    >>> np.array_equal(PixelUnshuffle(2)(x), torch.nn.functional.pixel_unshuffle(x, 2))
+    True
     """
 
     factor: Any

@@ -94,6 +94,10 @@ class Scale(PerChannel):
            [0., 2., 0., 0.],
            [0., 0., 3., 0.],
            [0., 0., 0., 3.]])
+    >>> import torch
+    >>> x = torch.arange(4.0, dtype=torch.float64).reshape(1, 2, 2)
+    >>> np.array_equal(Scale([2, 3], [1, 0])(x), x * torch.tensor([[2], [3]]) + torch.tensor([[1], [0]]))
+    True
     """
 
     weight: Any

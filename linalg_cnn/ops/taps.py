@@ -61,30 +61,36 @@ class TapOperation(Operation):
         rules = self.rules(in_shape)
         c_out, per_group = self.weights.shape[:2]
         pixels = size_of(in_shape[1:])
-        index = index_dtype(self.count_entries(in_shape), size_of(in_shape))
+        count = self.count_entries(in_shape)
+        index = index_dtype(count, size_of(in_shape))
+        canonical = all(rule.is_sorted for rule in rules)
+        counts = [np.ones(c_out, index), *(rule.reads for rule in rules)]
+        counts[-1] = counts[-1] * per_group
 
         sources = join_rules(rules).astype(index, copy=False)
         positions, n_taps = sources.shape
-        columns = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels) + sources[:, np.newaxis, :]
-        chosen = np.arange(per_group * n_taps, dtype=np.int32).reshape(per_group, n_taps)
-        chosen = np.broadcast_to(chosen, columns.shape)
-        reads = np.broadcast_to((sources >= 0)[:, np.newaxis, :], columns.shape)
-        columns, chosen = columns[reads], chosen[reads]
-        del sources, reads  # each as large as the result where there is one channel
+        table = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels) + sources[:, np.newaxis, :]
+        numbers = np.arange(per_group * n_taps, dtype=np.int32).reshape(per_group, n_taps)
+        numbers = np.broadcast_to(numbers, table.shape)
+        if count == c_out * table.size:
+            columns, chosen = table.ravel(), numbers.ravel()
+        else:
+            reads = np.broadcast_to((sources >= 0)[:, np.newaxis, :], table.shape)
+            columns, chosen = table[reads], numbers[reads]
+            del reads
+        del sources, table, rules  # each as large as the result where there is one channel
 
         weights = (to_exact(self.weights) if exact else self.weights).reshape(c_out, -1)
         values = np.take(weights, chosen, axis=1).ravel()
         del chosen
         group_starts = np.arange(c_out, dtype=index) // index(c_out // self.groups) * index(per_group * pixels)
-        counts = [np.ones(c_out, index), *(rule.reads for rule in rules)]
-        counts[-1] = counts[-1] * per_group
         return (
             Entries(
                 shape=(c_out * positions, size_of(in_shape)),
                 starts=row_starts(counts, index),
                 columns=np.add.outer(group_starts, columns).ravel(),
                 values=values,
-                canonical=all(rule.is_sorted for rule in rules),
+                canonical=canonical,
             ),
         )
 

@@ -22,6 +22,8 @@ class WeightedSum(Operation):
     weights : sequence of numbers or sympy expressions
         One per input.
 
+    The matrix of input k is weights[k] times the identity.
+
     Raises
     ------
     TypeError
@@ -34,6 +36,12 @@ class WeightedSum(Operation):
     >>> import numpy as np
     >>> WeightedSum([0.25, 0.75])(np.array([[4.0]]), np.array([[8.0]]))
     array([[7.]])
+    >>> [matrix.toarray().tolist() for matrix in WeightedSum([0.25, 0.75]).matrices((1,), (1,))]
+    [[[0.25]], [[0.75]]]
+    >>> import torch
+    >>> x, y = torch.ones(1, 3), torch.arange(3.0).reshape(1, 3)
+    >>> np.array_equal(WeightedSum([0.25, 0.75])(x, y), 0.25 * x + 0.75 * y)
+    True
     """
 
     weights: Any

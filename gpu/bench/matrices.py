@@ -1,0 +1,267 @@
+"""How long the matrix constructors take: beside copying their result, beside other ways, and against size."""
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from gpu.timing import describe_hardware, describe_versions
+from linalg_cnn import (
+    adaptive_avg_pool_matrix,
+    avg_pool_matrix,
+    conv_matrix,
+    conv_transpose_matrix,
+    pad_matrix,
+    resample_matrix,
+)
+
+Build = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One matrix to build, and the other ways to build it."""
+
+    name: str
+    build: Build
+    others: tuple[tuple[str, Callable[[], float]], ...] = ()
+
+
+def seconds(build: Build, runs: int) -> float:
+    """Return the median time of several runs, after one that does not count."""
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        result = build()
+        times.append(time.perf_counter() - start)
+        del result  # giving the memory back is not part of building
+    return float(np.median(times[1:]))
+
+
+def kron_sum(kernel: Any, in_shape: tuple[int, int, int], padding: int) -> Any:
+    """Build a convolution matrix as the sum over taps of kron(channels, kron(rows, columns)): the textbook's way."""
+    _, height, width = in_shape
+
+    def shift(size: int, taps: int, tap: int) -> Any:
+        out = size + 2 * padding - taps + 1
+        return scipy.sparse.eye_array(out, size, k=tap - padding, format="csr")
+
+    total: Any = 0
+    for i, j in product(*(range(k) for k in kernel.shape[2:])):
+        spatial = scipy.sparse.kron(shift(height, kernel.shape[2], i), shift(width, kernel.shape[3], j), format="csr")
+        total = total + scipy.sparse.kron(kernel[:, :, i, j], spatial, format="csr")
+    return total
+
+
+def unit_vectors(kernel: Any, in_shape: tuple[int, int, int], padding: int, columns: int) -> float:
+    """Return the seconds for the whole matrix by pushing unit images through torch, from a part of the columns."""
+    size = int(np.prod(in_shape))
+    weight = torch.from_numpy(kernel)
+    start = time.perf_counter()
+    units = torch.zeros(columns, size, dtype=weight.dtype)
+    units[torch.arange(columns), torch.arange(columns)] = 1
+    images = functional.conv2d(units.reshape(columns, *in_shape), weight, padding=padding).flatten(1)
+    scipy.sparse.csr_array(images.numpy())
+    return (time.perf_counter() - start) * size / columns
+
+
+def pylops_seconds(name: str, runs: int) -> Callable[[], float]:
+    """Return a timer of PyLops' matrix of an operator, which applies it to every unit vector."""
+
+    def measure() -> float:
+        import pylops
+
+        operators = {
+            "convolution": lambda: pylops.signalprocessing.Convolve2D((28, 28), np.ones((3, 3)), offset=(1, 1)),
+            "padding": lambda: pylops.Pad((28, 28), ((1, 1), (1, 1))),
+        }
+        return seconds(lambda: operators[name]().tosparse(), runs)
+
+    return measure
+
+
+def cases(quick: bool, runs: int) -> list[Case]:
+    """Return what is measured; a small version of it if ``quick``."""
+    rng = np.random.default_rng(0)
+    channels, side = (8, 14) if quick else (64, 28)
+    kernel = rng.standard_normal((channels, channels, 3, 3))
+    shape = (channels, side, side)
+    single, plane = rng.standard_normal((1, 1, 3, 3)), (1, 28, 28)
+    depthwise = rng.standard_normal((channels, 1, 3, 3))
+    wide = (channels, 4 * side, 4 * side)
+    half = (2 * side, 2 * side)
+    line = rng.standard_normal(9)
+    return [
+        Case(
+            f"conv {channels} -> {channels}, 3x3, padding 1, {side}x{side}",
+            lambda: conv_matrix(kernel, shape, padding=1),
+            (
+                ("sum of scipy.sparse.kron", lambda: seconds(lambda: kron_sum(kernel, shape, 1), 1)),
+                ("unit images through torch", lambda: unit_vectors(kernel, shape, 1, min(64, channels))),
+            ),
+        ),
+        Case("the same with stride 2", lambda: conv_matrix(kernel, shape, padding=1, stride=2)),
+        Case("the same, padding_mode reflect", lambda: conv_matrix(kernel, shape, padding=1, padding_mode="reflect")),
+        Case(
+            f"depthwise conv, {channels} channels, 3x3, {wide[1]}x{wide[2]}",
+            lambda: conv_matrix(depthwise, wide, padding=1, groups=channels),
+        ),
+        Case(
+            "conv 1 -> 1, 3x3, padding 1, 28x28",
+            lambda: conv_matrix(single, plane, padding=1),
+            (
+                ("sum of scipy.sparse.kron", lambda: seconds(lambda: kron_sum(single, plane, 1), runs)),
+                ("PyLops Convolve2D(...).tosparse()", pylops_seconds("convolution", 1)),
+            ),
+        ),
+        Case(
+            "conv 1 -> 1, 9 taps, 4096 pixels in a line",
+            lambda: conv_matrix(line.reshape(1, 1, 9), (1, 4096)),
+            (
+                (
+                    "scipy.linalg.convolution_matrix (dense)",
+                    lambda: seconds(lambda: scipy.linalg.convolution_matrix(line, 4096, "valid"), runs),
+                ),
+            ),
+        ),
+        Case(
+            f"transposed conv {channels} -> {channels}, 3x3, stride 2, {side}x{side}",
+            lambda: conv_transpose_matrix(kernel, shape, stride=2, padding=1, output_padding=1),
+        ),
+        Case(f"pad {channels} channels, {wide[1]}x{wide[2]} by 3", lambda: pad_matrix(wide, 3)),
+        Case(
+            "pad 28x28 by 1",
+            lambda: pad_matrix(plane, 1),
+            (("PyLops Pad(...).tosparse()", pylops_seconds("padding", 1)),),
+        ),
+        Case(
+            f"nearest, {channels} channels, {side}x{side} to {half[0]}x{half[1]}", lambda: resample_matrix(shape, half)
+        ),
+        Case(
+            f"bilinear, {channels} channels, {side}x{side} to {half[0]}x{half[1]}",
+            lambda: resample_matrix(shape, half, "linear"),
+        ),
+        Case(
+            f"average pool, {channels} channels, 3x3, stride 2, {wide[1]}x{wide[2]}",
+            lambda: avg_pool_matrix(wide, 3, stride=2, padding=1),
+        ),
+        Case(
+            f"adaptive average pool, {channels} channels, {wide[1]}x{wide[2]} to 7x7",
+            lambda: adaptive_avg_pool_matrix(wide, 7),
+        ),
+    ]
+
+
+def copy_of(matrix: Any, runs: int) -> tuple[int, int, float]:
+    """Return the entries and bytes of a matrix, and the seconds that numpy takes to copy them: the floor."""
+    parts = [matrix.data, matrix.indices, matrix.indptr]
+    copying = seconds(lambda: [part.copy() for part in parts], runs)
+    return int(matrix.nnz), sum(part.nbytes for part in parts), copying
+
+
+def measure(case: Case, runs: int) -> dict[str, Any]:
+    """Return one row of the table: seconds, the ratio to copying the result, and peak memory over its size."""
+    entries, n_bytes, copying = copy_of(case.build(), runs)
+    building = seconds(case.build, runs)
+    tracemalloc.start()
+    case.build()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    row: dict[str, Any] = {
+        "matrix": case.name,
+        "entries": entries,
+        "seconds": building,
+        "times_copying_it": building / copying,
+        "peak_over_result": peak / n_bytes,
+    }
+    try:
+        row["others_times_slower"] = {name: other() / building for name, other in case.others}
+    except ModuleNotFoundError as error:
+        row["others_left_out"] = str(error)
+    return row
+
+
+def scaling(largest: int, runs: int) -> list[dict[str, Any]]:
+    """Return nanoseconds per entry of a 16 -> 16 convolution as the image grows: level if time is linear."""
+    kernel = np.random.default_rng(0).standard_normal((16, 16, 3, 3))
+    rows = []
+    entries = 10**4
+    while entries <= largest:
+        side = max(3, round((entries / (16 * 16 * 9)) ** 0.5))
+        count, _, copying = copy_of(conv_matrix(kernel, (16, side, side), padding=1), runs)
+        taken = seconds(lambda side=side: conv_matrix(kernel, (16, side, side), padding=1), runs)  # type: ignore[misc]
+        rows.append({
+            "entries": count,
+            "seconds": taken,
+            "nanoseconds_per_entry": 1e9 * taken / count,
+            "times_copying_it": taken / copying,
+        })
+        entries *= 10
+    return rows
+
+
+def bench_matrices(*, quick: bool = False, progress: bool = True) -> dict[str, Any]:
+    """Run the benchmark and return its record.
+
+    Parameters
+    ----------
+    quick : bool
+        Whether to take small matrices, to see that it runs.
+    progress : bool
+        Whether to draw a progress bar on standard error.
+    """
+    runs = 3 if quick else 7
+    rows = [
+        measure(case, runs)
+        for case in tqdm(cases(quick, runs), desc="matrices", disable=not progress, dynamic_ncols=True)
+    ]
+    return {
+        "experiment": "bench matrices",
+        "settings": {"runs": runs, "quick": quick, "dtype": "float64"},
+        "hardware": describe_hardware(torch.device("cpu")),
+        "versions": describe_versions(),
+        "rows": rows,
+        "scaling": scaling(10**5 if quick else 10**8, runs),
+    }
+
+
+def format_matrices(record: dict[str, Any]) -> str:
+    """Return the record as two Markdown tables with the machine beneath."""
+    lines = [
+        "| matrix | entries | ms | times copying it | peak memory / result | other ways, times slower |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for row in record["rows"]:
+        others = "; ".join(f"{name} {ratio:,.1f}" for name, ratio in row.get("others_times_slower", {}).items())
+        lines.append(
+            f"| {row['matrix']} | {row['entries']:,} | {1e3 * row['seconds']:,.2f} | {row['times_copying_it']:.2f} | "
+            f"{row['peak_over_result']:.2f} | {others or row.get('others_left_out', '')} |"
+        )
+    lines += [
+        "",
+        "| entries of a 16 -> 16 convolution | ms | ns per entry | times copying it |",
+        "|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['entries']:,} | {1e3 * row['seconds']:,.2f} | {row['nanoseconds_per_entry']:.1f} | "
+        f"{row['times_copying_it']:.2f} |"
+        for row in record["scaling"]
+    ]
+    hardware, versions = record["hardware"], record["versions"]
+    lines += [
+        "",
+        f"{hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads; "
+        f"Python {versions['python']}, "
+        f"numpy {versions['numpy']}, scipy {versions['scipy']}, torch {versions['torch']}; medians of "
+        f"{record['settings']['runs']} runs.",
+    ]
+    return "\n".join(lines)
