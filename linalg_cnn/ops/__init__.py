@@ -8,7 +8,8 @@ from linalg_cnn.ops.conv import Conv, conv_matrix
 from linalg_cnn.ops.conv_transpose import ConvTranspose, conv_transpose_matrix
 from linalg_cnn.ops.dense import Dense
 from linalg_cnn.ops.pad import Pad, pad_matrix
-from linalg_cnn.ops.rearrange import Flatten, Permute, PixelShuffle, PixelUnshuffle, Reshape, Slice
+from linalg_cnn.ops.pixel_shuffle import PixelShuffle, PixelUnshuffle
+from linalg_cnn.ops.rearrange import Flatten, Permute, Reshape, Slice
 from linalg_cnn.ops.resample import Resample, ResampleTo, resample_matrix
 from linalg_cnn.ops.scale import Scale
 from linalg_cnn.ops.weighted_sum import WeightedSum
