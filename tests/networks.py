@@ -1,8 +1,8 @@
 """Random networks: equation (10) with everything it allows, and its evaluation written out as loops."""
 
 import numpy as np
+from configurations import avg_pool, batch_norm, conv, dense, shapes
 from hypothesis import strategies as st
-from operations import avg_pool, batch_norm, conv, dense, shapes
 
 from linalg_cnn import Conv, Dense, Resample, ResampleTo, SkipNetwork
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import by_matrices, networks, real_networks
-from operations import integers
 
 from gpu import SkipCNN
 from linalg_cnn import AffineGraph, AffineMap, BatchNorm, Conv, Dense, Resample, SkipNetwork, WeightedSum, compose

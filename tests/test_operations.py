@@ -5,9 +5,10 @@ import pytest
 import scipy.sparse
 import sympy
 import torch
+from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
-from operations import OPERATIONS, integers
+from operations import OPERATIONS
 
 from linalg_cnn.types import size_of
 
