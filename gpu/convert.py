@@ -20,7 +20,7 @@ from linalg_cnn import (
     Resample,
     ResampleTo,
 )
-from linalg_cnn.rules import join_rules
+from linalg_cnn.rules import join_sources
 from linalg_cnn.types import Array, Shape
 
 Modules = Mapping[int, type[nn.Module]]
@@ -83,7 +83,7 @@ class NearestResample(nn.Module):
             raise ValueError("operation: expected nearest-neighbour resampling, got mode 'linear'")
         self.operation = operation
         self.in_shape, self.out_shape = tuple(in_shape), operation.out_shape(in_shape)
-        sources = join_rules(operation.rules(in_shape))[:, 0].astype(np.int64)
+        sources = join_sources(operation.rules(in_shape))[:, 0].astype(np.int64)
         # Not persistent: it follows from the shapes, and a state_dict holds what was learnt.
         self.register_buffer("sources", torch.from_numpy(sources), persistent=False)
 

@@ -62,6 +62,18 @@ def check_per_axis(name: str, value: object, axes: int, minimum: int) -> Shape:
     return tuple(check_int(f"{name}[{axis}]", entry, minimum) for axis, entry in enumerate(value))
 
 
+def check_bool(name: str, value: object) -> None:
+    """Refuse anything but True and False.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if value is not True and value is not False and not isinstance(value, np.bool_):
+        raise ValueError(f"{name}: expected True or False, got {value!r}")
+
+
 def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:
     """Return an int, or a tuple of ints for axes that are not known yet.
 
@@ -150,7 +162,7 @@ def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool
         If the number of axes is wrong, an axis is empty, an entry is NaN or infinite, or an integer is too large
         for float64 to hold.
     """
-    array = _as_array(name, value)
+    array = as_array(name, value)
     if array.dtype == object:
         array = _as_expressions(name, array)
     elif array.dtype.kind in "iu":
@@ -175,7 +187,18 @@ def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool
 EXPECTED_NUMBERS = "expected float32, float64, integers or sympy expressions"
 
 
-def _as_array(name: str, value: object) -> Array:
+def as_array(name: str, value: object) -> Array:
+    """Return what numpy makes of a value, with errors that name the argument.
+
+    Raises
+    ------
+    TypeError
+        If numpy cannot take it: a tensor that wants a gradient, a masked array.
+    ValueError
+        If its rows differ in length.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: {EXPECTED_NUMBERS}, got a masked array")
     if isinstance(value, (sympy.MatrixBase, sympy.NDimArray)):
         return np.array(value.tolist(), dtype=object).reshape(value.shape)
     try:
@@ -220,7 +243,7 @@ def as_numbers(x: npt.ArrayLike) -> Array:
     TypeError
         For data that are neither real numbers of at most 64 bits nor sympy expressions.
     """
-    array = x if isinstance(x, np.ndarray) else _as_array("x", x)
+    array = x if isinstance(x, np.ndarray) else as_array("x", x)
     if array.dtype.type in (np.float32, np.float64):
         return array
     if array.dtype == object:
@@ -242,7 +265,8 @@ def as_exact(x: npt.ArrayLike) -> Array:
     ValueError
         If an entry is NaN or infinite.
     """
-    return check_exact("x", _as_array("x", x))
+    array = as_array("x", x)
+    return check_exact("x", array.astype(np.int8) if array.dtype == bool else array)
 
 
 def check_bias(bias: object, count: int, what: str) -> Array | None:
@@ -279,7 +303,11 @@ def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:
     ------
     MemoryError
         If it needs more.
+    ValueError
+        If ``max_bytes`` is no number of bytes.
     """
+    if max_bytes is not None and ((limit := _as_index(max_bytes)) is None or limit < 0):
+        raise ValueError(f"max_bytes: expected an int of at least 0, got {max_bytes!r}")
     limit = _default_max_bytes() if max_bytes is None else max_bytes
     if n_bytes > limit:
         raise MemoryError(

@@ -12,7 +12,7 @@ from sympy.polys.domains import EXRAW
 from sympy.polys.matrices import DomainMatrix
 
 from linalg_cnn.exact import to_exact
-from linalg_cnn.rules import AxisRule, join_rules, join_weights
+from linalg_cnn.rules import AxisRule, blocks, join_sources, join_weights
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
 
@@ -62,6 +62,7 @@ class Entries:
 def row_starts(counts: Sequence[IntArray], dtype: npt.DTypeLike) -> IntArray:
     """Return where the rows start, given the number of entries per position of each axis (they multiply)."""
     starts = np.zeros(size_of(tuple(len(count) for count in counts)) + 1, dtype=dtype)
+    counts = [np.asarray(count, dtype=dtype) for count in counts]
     np.cumsum(reduce(np.multiply.outer, counts).ravel(), out=starts[1:])
     return starts
 
@@ -83,16 +84,23 @@ def rule_entries(rules: Sequence[AxisRule], dtype: npt.DTypeLike = np.float64) -
     """
     in_size = size_of(tuple(rule.in_size for rule in rules))
     count = count_entries(rules)
-    sources, weights = join_rules(rules), join_weights(rules, dtype)
-    if count < sources.size:
-        reads = sources >= 0
-        sources, weights = sources[reads], None if weights is None else weights[reads]
     index = index_dtype(count, in_size)
+    starts = row_starts([rule.reads for rule in rules], index)
+    columns = np.empty(count, index)
+    values = np.ones(count, dtype) if np.dtype(dtype) != object else np.full(count, sympy.Integer(1))
+    end = 0
+    for block in blocks(rules):
+        sources, weights = join_sources(block), join_weights(block, dtype)
+        reads = sources >= 0
+        start, end = end, end + int(np.count_nonzero(reads))
+        columns[start:end] = sources[reads]
+        if weights is not None:
+            values[start:end] = weights[reads]
     return Entries(
         shape=(size_of(tuple(rule.out_size for rule in rules)), in_size),
-        starts=row_starts([rule.reads for rule in rules], index),
-        columns=sources.ravel().astype(index, copy=False),
-        values=np.ones(count, dtype) if weights is None else weights.ravel(),
+        starts=starts,
+        columns=columns,
+        values=values,
         canonical=all(rule.is_sorted for rule in rules),
     )
 

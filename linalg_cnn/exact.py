@@ -42,12 +42,14 @@ def _to_expression(entry: object) -> sympy.Expr:
         if not np.isfinite(entry):
             raise ValueError(f"expected finite entries, got {entry}")
         return sympy.Rational(float(entry))
-    if isinstance(entry, (int, np.integer)):
+    if isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
         return sympy.Integer(int(entry))
     if isinstance(entry, Fraction):
         return sympy.Rational(entry.numerator, entry.denominator)
     if not isinstance(entry, sympy.Expr):  # never sympify what came: it evaluates strings
         raise TypeError(f"expected numbers or sympy expressions, got an entry of type {type(entry).__name__}")
+    if entry.is_real is False and entry.is_finite:
+        raise TypeError(f"expected real numbers or real expressions, got {entry}")
     if entry.is_finite is False or entry.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
         raise ValueError(f"expected finite entries, got {entry}")
     return entry.xreplace({number: sympy.Rational(number) for number in entry.atoms(sympy.Float)})

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
-from linalg_cnn.types import Array, IntArray, index_dtype, size_of
+from linalg_cnn.checks import check_memory
+from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
 NOTHING = -1
 """The source of a tap that falls on zero padding: it reads nothing and gets no matrix entry."""
@@ -52,6 +53,16 @@ class AxisRule:
             and np.array_equal(self.sources[:, 0], np.arange(self.in_size))
         )
 
+    def rows(self, start: int, stop: int) -> "AxisRule":
+        """Return the rule of some of the outputs."""
+        numerators, denominators = self.numerators, self.denominators
+        return AxisRule(
+            self.in_size,
+            self.sources[start:stop],
+            None if numerators is None else numerators[start:stop],
+            None if denominators is None else denominators[start:stop],
+        )
+
     @property
     def reads(self) -> IntArray:
         """How many inputs each output reads, (out_size,)."""
@@ -65,12 +76,24 @@ class AxisRule:
         return bool(np.all((after > before) | (after < 0)))
 
 
+def check_table(out_size: int, taps: int) -> None:
+    """Refuse the index table of one axis if it would not fit, before it is built.
+
+    Raises
+    ------
+    MemoryError
+        If it takes more than half of the machine's memory.
+    """
+    check_memory(f"the index table of {out_size:,} positions and {taps:,} taps", 8 * out_size * taps)
+
+
 def identity_rule(size: int) -> AxisRule:
     """Return the rule of an axis that is left alone."""
-    return AxisRule(size, np.arange(size)[:, np.newaxis])
+    check_table(size, 1)
+    return AxisRule(size, np.arange(size, dtype=index_dtype(size))[:, np.newaxis])
 
 
-def join_rules(rules: Sequence[AxisRule]) -> IntArray:
+def join_sources(rules: Sequence[AxisRule]) -> IntArray:
     """Return the sources of the rule on C-order ravels that acts on every axis at once, (out_size, taps).
 
     A joint tap reads nothing, and is negative, as soon as one of its axes reads nothing.
@@ -88,8 +111,40 @@ def join_rules(rules: Sequence[AxisRule]) -> IntArray:
             contribution[rule.sources < 0] = -in_size
             yield contribution
 
-    joint = _outer(contributions(), len(rules), np.add)
-    return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
+    return _outer(contributions(), len(rules), np.add)
+
+
+def compact(rule: AxisRule) -> tuple[AxisRule, IntArray | None]:
+    """Return the rule without the taps that read nothing, as far as every output lacks as many.
+
+    The taps of a transposed convolution with stride s meet only every s-th output, so that most of its table is empty.
+
+    Returns
+    -------
+    rule : AxisRule
+        With as many columns as the output that reads most.
+    taps : int array like its sources, or None
+        Which tap each of them is; None if the columns are the taps as before.
+    """
+    most = int(rule.reads.max(initial=0))
+    if most == rule.sources.shape[1]:
+        return rule, None
+    # A stable sort brings what is read to the front, in its order.
+    taps = np.argsort(rule.sources < 0, axis=1, kind="stable")[:, :most].astype(np.int32)
+    return AxisRule(rule.in_size, np.take_along_axis(rule.sources, taps, axis=1)), taps
+
+
+BLOCK = 2**15
+"""How many cells of a joint table are looked at together: what is made on the way stays small beside the result."""
+
+
+def blocks(rules: Sequence[AxisRule]) -> Iterator[list[AxisRule]]:
+    """Yield the rules for one block of output positions after the other, in C order."""
+    axis = next((axis for axis, rule in enumerate(rules) if rule.out_size > 1), 0)
+    cells = size_of(tuple(rule.sources.size for rule in rules)) // max(rules[axis].out_size, 1)
+    rows = max(1, BLOCK // max(cells, 1))
+    for start in range(0, rules[axis].out_size, rows):
+        yield [*rules[:axis], rules[axis].rows(start, start + rows), *rules[axis + 1 :]]
 
 
 def join_weights(rules: Sequence[AxisRule], dtype: npt.DTypeLike) -> Array | None:
@@ -106,11 +161,10 @@ def join_weights(rules: Sequence[AxisRule], dtype: npt.DTypeLike) -> Array | Non
 
     joint = product([rule.denominators for rule in rules])
     if all(rule.numerators is None or np.all(rule.numerators == 1) for rule in rules):
-        numerators = np.ones((), number)
+        numerators = np.ones((1, 1), number)
     else:
         numerators = product([rule.numerators for rule in rules])
-    joint = _fractions(numerators, joint) if number is object else np.divide(numerators, joint, out=joint)
-    return joint.reshape(size_of(joint.shape[: len(rules)]), -1)
+    return _fractions(numerators, joint) if number is object else np.divide(numerators, joint, out=joint)
 
 
 def _fractions(numerators: Array, denominators: Array) -> Array:
@@ -118,8 +172,23 @@ def _fractions(numerators: Array, denominators: Array) -> Array:
     return np.asarray(exact, dtype=object)
 
 
+def join_taps(taps: Sequence[IntArray | None], rules: Sequence[AxisRule], sizes: Shape) -> IntArray | None:
+    """Return the number of each joint tap in the ravel of a kernel of ``sizes``, (out_size, taps); None if in order."""
+    if all(table is None for table in taps):
+        return None
+
+    def contributions() -> Iterator[IntArray]:
+        step = size_of(sizes)
+        for table, rule, size in zip(taps, rules, sizes, strict=True):
+            step //= size
+            numbers = np.broadcast_to(np.arange(size, dtype=np.int32), rule.sources.shape) if table is None else table
+            yield numbers * np.int32(step)
+
+    return _outer(contributions(), len(rules), np.add)
+
+
 def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc) -> Array:
-    """Return the outer combination of tables (out, taps), of shape (*outs, *taps)."""
+    """Return the outer combination of tables (out, taps), as a table (out_size, taps) over all axes."""
 
     def spread() -> Iterator[Array]:
         for axis, table in enumerate(tables):
@@ -127,7 +196,8 @@ def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc) -> Array:
             shape[axis], shape[axes + axis] = table.shape
             yield table.reshape(shape)
 
-    return reduce(combine, spread())
+    joint = reduce(combine, spread())
+    return np.asarray(joint.reshape(size_of(joint.shape[:axes]), size_of(joint.shape[axes:])))
 
 
 def apply_rule(x: Array, axis: int, rule: AxisRule) -> Array:

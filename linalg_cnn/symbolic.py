@@ -22,10 +22,9 @@ Matrix([
 
 from typing import Any
 
-import numpy as np
 import sympy
 
-from linalg_cnn.checks import check_exact
+from linalg_cnn.checks import as_array, check_exact
 from linalg_cnn.ops import AdaptiveAvgPool, AvgPool, Conv, ConvTranspose, Pad, Resample
 from linalg_cnn.types import Array, Shape
 
@@ -199,7 +198,5 @@ def symbols(name: str, shape: Shape) -> Array:
 
 def _exact_kernel(kernel: Any) -> Any:
     """Return integers and fractions of any size as sympy numbers, before they could become float64."""
-    if isinstance(kernel, (sympy.MatrixBase, sympy.NDimArray)):
-        return kernel
-    array = np.asarray(kernel)
+    array = as_array("kernel", kernel)
     return check_exact("kernel", array) if array.dtype.kind in "iuO" else kernel

@@ -1,5 +1,6 @@
 """Bad input gets an error that names the argument, what was expected and what came."""
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -11,12 +12,19 @@ from linalg_cnn import (
     AffineGraph,
     AvgPool,
     BatchNorm,
+    Concatenate,
     Conv,
     Dense,
     Pad,
+    Permute,
+    Reshape,
     SkipNetwork,
+    Slice,
+    WeightedSum,
+    adaptive_avg_pool_matrix,
     avg_pool_matrix,
     conv_matrix,
+    conv_transpose_matrix,
     pad_matrix,
     resample_matrix,
     symbolic,
@@ -307,3 +315,126 @@ def test_options_given_as_arrays_and_lists_are_frozen():
 @pytest.mark.parametrize("size", range(1, 12))
 def test_average_pooling_rounds_each_share_once(size):
     assert set(avg_pool_matrix((1, 12, 12), (size, 5)).data) == {1 / (5 * size)}
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "k", "stride"), [((1, 33000, 33000), (1, 1, 3, 3), 10000), ((1, 900, 900, 900), (1, 1, 3, 3, 3), 300)]
+)
+def test_joint_misses_do_not_wrap_around(in_shape, k, stride):
+    """A tap that misses on every axis is numbered below -2**31, which int32 would make a pixel."""
+    kernel = np.arange(1.0, 1 + np.prod(k)).reshape(k)
+    matrix = conv_matrix(kernel, in_shape, stride=stride, padding=1)
+    matrix.check_format()
+    assert matrix.indices.max() < np.prod(in_shape)
+    first = [np.ravel_multi_index((0, *q), in_shape) for q in np.ndindex((2,) * (len(k) - 2))]
+    assert matrix.indices[: len(first)].tolist() == first
+    assert matrix.data[: len(first)].tolist() == kernel[(0, 0, *[slice(1, None)] * (len(k) - 2))].ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: conv_matrix(np.ones((8, 8, 3, 3)), (8, 28, 28), padding=1),
+        lambda: conv_matrix(np.ones((1, 1, 3, 3)), (1, 300, 300), padding=1),
+        lambda: conv_matrix(np.ones((1, 1, 9)), (1, 100_000), padding=4),
+        lambda: conv_matrix(np.ones((1, 64, 3, 3)), (64, 33, 33), dilation=20, padding=20),
+        lambda: conv_transpose_matrix(np.ones((1, 1, 16, 16)), (1, 40, 40), stride=8, padding=4),
+        lambda: pad_matrix((8, 100, 100), 3),
+        lambda: resample_matrix((8, 50, 50), 100),
+        lambda: resample_matrix((8, 50, 50), 100, "linear"),
+        lambda: avg_pool_matrix((8, 100, 100), 3, stride=2, padding=1),
+        lambda: adaptive_avg_pool_matrix((8, 100, 100), 7),
+    ],
+)
+def test_peak_memory_is_at_most_two_and_a_half_times_the_result(build):
+    tracemalloc.start()
+    try:
+        matrix = build()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= 2.5 * sum(part.nbytes for part in (matrix.data, matrix.indices, matrix.indptr)) + 2**16
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: resample_matrix((1, 2), 2**40),
+        lambda: resample_matrix((1, 2), 2**40, "linear"),
+        lambda: pad_matrix((1, 2**40), 1),
+        lambda: pad_matrix((2**40, 2, 2), 0),
+        lambda: conv_matrix(np.ones((1, 1, 3)), (1, 3), padding=2**40),
+        lambda: conv_transpose_matrix(np.ones((1, 1, 3)), (1, 3), stride=2**40),
+        lambda: avg_pool_matrix((1, 200_000), 100_000, stride=1),
+        lambda: adaptive_avg_pool_matrix((1, 2), 2**40),
+    ],
+)
+def test_axes_whose_tables_alone_are_too_large(build):
+    with pytest.raises(MemoryError, match=r"the index table of [\d,]+ positions and [\d,]+ taps needs [\d,]+ bytes"):
+        build()
+
+
+@pytest.mark.parametrize("max_bytes", ["1GB", np.nan, True, -1, 1.5])
+def test_limits_that_are_no_number_of_bytes(max_bytes):
+    with pytest.raises(ValueError, match="max_bytes: expected an int of at least 0, got"):
+        pad_matrix((1, 3), 1, max_bytes=max_bytes)
+
+
+def test_float32_matrices_are_billed_as_float32():
+    kernel = np.ones((1, 1, 3), np.float32)
+    exactly = 2998 * 8 + 1001 * 4
+    assert conv_matrix(kernel, (1, 1000), padding=1, max_bytes=exactly).nnz == 2998
+    with pytest.raises(MemoryError, match="needs 27,988 bytes"):
+        conv_matrix(kernel, (1, 1000), padding=1, max_bytes=exactly - 1)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda: pad_matrix((1, 2), 2**70), "padding: expected at most 1099511627776, got"),
+        (lambda: symbolic.conv_matrix([[[1], [1, 2]]], (1, 2)), "kernel: expected a rectangular array"),
+        (lambda: AvgPool(2, ceil_mode="no"), "ceil_mode: expected True or False, got 'no'"),
+        (lambda: AvgPool(2, count_include_pad=7), "count_include_pad: expected True or False, got 7"),
+        (lambda: resample_matrix((1, 2), 3, "linear", "no"), "align_corners: expected True or False, got 'no'"),
+        (lambda: Slice("a"), "start: expected an int of at least"),
+        (lambda: Slice(stop=True), "stop: expected an int of at least"),
+        (lambda: Permute((0.0, 1.0)), r"order\[0\]: expected an int of at least 0, got 0.0"),
+        (lambda: Permute((True, 0)), r"order\[0\]: expected an int of at least 0, got True"),
+        (lambda: WeightedSum([1.0]).matrices((0,)), r"in_shape\[0\]: expected an int of at least 1, got 0"),
+        (lambda: Concatenate().matrices((-1,), (2,)), r"in_shape\[0\]: expected an int of at least 1, got -1"),
+    ],
+)
+def test_other_arguments_that_cannot_be(attempt, message):
+    with pytest.raises(ValueError, match=message):
+        attempt()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (np.ma.masked_array(np.ones((1, 1, 2)), mask=[[[True, False]]]), "kernel: .* got a masked array"),
+        ([[[sympy.I, sympy.Integer(1)]]], "kernel: expected real numbers or real expressions, got I"),
+        (np.array([[[True, sympy.Symbol("a")]]], dtype=object), "kernel: .* entries of type bool"),
+    ],
+)
+def test_other_kernels_that_cannot_be(kernel, message):
+    with pytest.raises(TypeError, match=message):
+        conv_matrix(kernel, (1, 3))
+
+
+def test_a_single_size_makes_a_vector():
+    assert Reshape(4).out_shape((1, 2, 2)) == (4,)
+
+
+def test_float32_batch_norms_stay_float32():
+    one = np.ones(1, np.float32)
+    assert BatchNorm(one, one, one, one, eps=np.float64(1e-5)).matrix((1, 2)).dtype == np.float32
+
+
+def test_symbolic_operations_give_symbolic_matrices_and_take_numbers_exactly():
+    a = sympy.Symbol("a")
+    mix = WeightedSum([a, 1 - a])
+    assert mix.matrices((1,), (1,)) == (sympy.Matrix([[a]]), sympy.Matrix([[1 - a]]))
+    assert mix(np.array([[0.5]]), np.array([[0.5]])).tolist() == [[a / 2 + (1 - a) / 2]]
+    with pytest.raises(TypeError, match="x: expected"):
+        WeightedSum([1.0])(np.ones((1, 1), complex))

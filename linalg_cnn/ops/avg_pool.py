@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_image, check_int, check_per_axis, check_sizes
+from linalg_cnn.checks import check_bool, check_image, check_int, check_per_axis, check_sizes
 from linalg_cnn.ops.base import Separable
-from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
-from linalg_cnn.types import IntArray, Shape
+from linalg_cnn.rules import NOTHING, AxisRule, check_table, identity_rule
+from linalg_cnn.types import IntArray, Shape, index_dtype
 
 
 def avg_pool_rule(
@@ -33,8 +33,10 @@ def avg_pool_rule(
     windows = (size + 2 * padding - taps + overhang) // stride + 1
     if ceil_mode and (windows - 1) * stride >= size + padding:
         windows -= 1
-    starts = np.arange(windows)[:, np.newaxis] * stride - padding
-    q = starts + np.arange(taps)
+    check_table(windows, taps)
+    index = index_dtype(windows * stride + taps + padding)
+    starts = np.arange(windows, dtype=index)[:, np.newaxis] * index(min(stride, size + 2 * padding)) - index(padding)
+    q = starts + np.arange(taps, dtype=index)
     inside = (q >= 0) & (q < size)
     lengths = np.minimum(starts + taps, size + padding) - starts
     counts = lengths if count_include_pad else inside.sum(axis=1, keepdims=True)
@@ -43,15 +45,19 @@ def avg_pool_rule(
 
 def mean_rule(size: int, sources: IntArray, counts: IntArray) -> AxisRule:
     """Return the rule that divides by ``counts``, which broadcast to the sources."""
-    return AxisRule(size, sources, np.ones_like(sources), np.broadcast_to(counts, sources.shape))
+    ones = np.broadcast_to(np.array(1, np.int32), sources.shape)  # takes no memory, as the counts do not
+    return AxisRule(size, sources, ones, np.broadcast_to(counts, sources.shape))
 
 
 def adaptive_avg_pool_rule(size: int, out_size: int) -> AxisRule:
     """Return which inputs each output position averages, and their weights: floor(d n / o) to ceil((d + 1) n / o)."""
+    check_table(out_size, 1)
     d = np.arange(out_size)
     starts, ends = d * size // out_size, -(-(d + 1) * size // out_size)
     counts = ends - starts
-    q = starts[:, np.newaxis] + np.arange(counts.max())
+    check_table(out_size, int(counts.max()))
+    index = index_dtype(2 * size)
+    q = starts[:, np.newaxis].astype(index) + np.arange(counts.max(), dtype=index)
     return mean_rule(size, np.where(q < ends[:, np.newaxis], q, NOTHING), counts[:, np.newaxis])
 
 
@@ -92,6 +98,8 @@ class AvgPool(Separable):
             object.__setattr__(self, "stride", self.kernel_size)
         for name, minimum in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
             object.__setattr__(self, name, check_sizes(name, getattr(self, name), minimum))
+        check_bool("ceil_mode", self.ceil_mode)
+        check_bool("count_include_pad", self.count_include_pad)
         if self.divisor_override is not None:
             check_int("divisor_override", self.divisor_override, 1)
 
@@ -152,7 +160,8 @@ def avg_pool_matrix(
     padding : int or one int per spatial axis
         Zeros on both sides, at most half of the kernel.
     ceil_mode : bool
-        Whether a last window may hang over the end.
+        Whether a last window may hang over the end. The window must fit the padded image all the same; torch lets
+        a larger one pass in one and two dimensions.
     count_include_pad : bool
         Whether the padded zeros count in the divisor.
     divisor_override : int, optional

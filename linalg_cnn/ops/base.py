@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import as_numbers, check_memory
+from linalg_cnn.checks import as_exact, as_numbers, check_memory
 from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.rules import AxisRule, apply_rule, apply_rule_adjoint
@@ -27,6 +27,11 @@ class Operation(ABC):
         """Whether a parameter holds sympy expressions."""
         return False
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the matrix' entries."""
+        return np.dtype(np.float64)
+
     @abstractmethod
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the shape that comes out, or raise a ValueError that says why these shapes do not fit."""
@@ -35,9 +40,23 @@ class Operation(ABC):
     def forward(self, *xs: Array) -> Array:
         """Return A x for a batch, without the bias."""
 
-    @abstractmethod
     def adjoint(self, y: Array, *in_shapes: Shape) -> Any:
-        """Return A' y for a batch; a tuple of one array per input where the operation merges several."""
+        """Return A' y for a batch; a tuple of one array per input where the operation merges several.
+
+        Raises
+        ------
+        ValueError
+            If ``y`` does not have the shape that comes out of these inputs.
+        """
+        y = as_numbers(y)
+        out_shape = self.out_shape(*in_shapes)
+        if y.shape[1:] != out_shape:
+            raise ValueError(f"y: expected shape (N, {', '.join(map(str, out_shape))}), got {y.shape}")
+        return self._adjoint(y, *in_shapes)
+
+    @abstractmethod
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Any:
+        """Return A' y for a batch of the right shape."""
 
     @abstractmethod
     def count_entries(self, *in_shapes: Shape) -> int:
@@ -58,7 +77,7 @@ class Operation(ABC):
 
     def __call__(self, *xs: Array) -> Array:
         """Return A x + b for a batch."""
-        xs = tuple(as_numbers(x) for x in xs)
+        xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
         y = self.forward(*xs)
         offset = self.offset(*(x.shape[1:] for x in xs))
         return y if offset is None else y + offset
@@ -73,18 +92,19 @@ class Operation(ABC):
         MemoryError
             If A would take more than ``max_bytes`` (half of the machine's memory if not given).
         """
-        return self.matrices(in_shape, exact=self.symbolic, max_bytes=max_bytes)[0]
+        return self.matrices(in_shape, max_bytes=max_bytes)[0]
 
     def exact_matrix(self, in_shape: Shape, max_bytes: int | None = None) -> sympy.Matrix:
         """Return A as a sympy matrix with exact entries; raises what `matrix` raises."""
         return self.matrices(in_shape, exact=True, max_bytes=max_bytes)[0]
 
-    def matrices(self, *in_shapes: Shape, exact: bool = False, max_bytes: int | None = None) -> tuple[Any, ...]:
-        """Return one matrix per input, ``csr_array`` or sympy; raises what `matrix` raises."""
+    def matrices(self, *in_shapes: Shape, exact: bool | None = None, max_bytes: int | None = None) -> tuple[Any, ...]:
+        """Return one matrix per input, sympy if asked or if a parameter is symbolic; raises what `matrix` raises."""
+        exact = self.symbolic if exact is None else exact
         rows, columns = size_of(self.out_shape(*in_shapes)), sum(size_of(shape) for shape in in_shapes)
         count = self.count_entries(*in_shapes)
         what = f"the {rows:,} x {columns:,} matrix of {type(self).__name__} with {count:,} entries"
-        check_memory(what, matrix_bytes((rows, columns), count, 8), max_bytes)
+        check_memory(what, matrix_bytes((rows, columns), count, self.dtype.itemsize), max_bytes)
         entries = self.all_entries(*in_shapes, exact=exact)
         return tuple(e.to_sympy() if exact else e.to_csr() for e in entries)
 
@@ -112,9 +132,8 @@ class Separable(Operation):
             x = apply_rule(x, axis, rule)
         return x
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Apply the transpose of each axis' rule in turn."""
-        y = as_numbers(y)
         for axis, rule in enumerate(self.rules(*in_shapes), start=1):
             y = apply_rule_adjoint(y, axis, rule)
         return y

@@ -72,7 +72,8 @@ class BatchNorm(PerChannel):
             if array.shape != mean.shape:
                 raise ValueError(f"{name}: expected {len(mean)} entries as running_mean has, got {len(array)}")
             object.__setattr__(self, name, array)
-        check_array("eps", self.eps, ndim=0)
+        eps = check_array("eps", self.eps, ndim=0).item()  # a plain number, which leaves float32 float32
+        object.__setattr__(self, "eps", eps)
         for entry in (self.running_var + self.eps).tolist():
             if (sympy.sympify(entry) > 0) == False:  # noqa: E712 - an expression may be undecided
                 raise ValueError(f"running_var: expected running_var + eps > 0, got {entry}")

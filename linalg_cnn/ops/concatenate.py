@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers, check_int
+from linalg_cnn.checks import as_numbers, check_int, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, index_dtype, size_of
@@ -61,6 +61,7 @@ class Concatenate(Operation):
             If the shapes differ along another axis than that of the concatenation.
         """
         axis = self.axis
+        in_shapes = tuple(check_shape("in_shape", shape) for shape in in_shapes)
         others = {(*shape[:axis], *shape[axis + 1 :]) for shape in in_shapes}
         if len(others) != 1 or any(len(shape) <= axis for shape in in_shapes):
             raise ValueError(f"concatenate: expected shapes that differ along axis {axis} only, got {list(in_shapes)}")
@@ -92,7 +93,7 @@ class Concatenate(Operation):
         self.out_shape(*(x.shape[1:] for x in xs))
         return np.concatenate([as_numbers(x) for x in xs], axis=self.axis + 1)
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
         """Split the batch into the parts that show each input."""
         ends = np.cumsum([shape[self.axis] for shape in in_shapes])
-        return tuple(np.split(as_numbers(y), ends[:-1], axis=self.axis + 1))
+        return tuple(np.split(y, ends[:-1], axis=self.axis + 1))

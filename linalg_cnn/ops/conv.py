@@ -8,7 +8,7 @@ import numpy as np
 from linalg_cnn.checks import check_array, check_bias, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
 from linalg_cnn.ops.taps import TapOperation
-from linalg_cnn.rules import AxisRule
+from linalg_cnn.rules import AxisRule, check_table
 from linalg_cnn.types import Array, Shape
 
 
@@ -33,6 +33,7 @@ def conv_rule(
             f"got {reach} ({taps} taps, dilation {dilation})"
         )
     p = np.arange((len(shown) - reach) // stride + 1, dtype=shown.dtype)[:, np.newaxis]
+    check_table((len(shown) - reach) // stride + 1, taps)
     # A step longer than the axis is never taken, but would not fit its integers.
     stride, dilation = min(stride, len(shown)), min(dilation, len(shown))
     windows = p * shown.dtype.type(stride) + np.arange(taps, dtype=shown.dtype) * shown.dtype.type(dilation)
@@ -158,12 +159,13 @@ class Conv(TapOperation):
         pad, conv = self._pad_then_conv()
         return conv.forward(pad.forward(*xs))
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Return A' y: the same products with each tap's weights transposed."""
         if self.padding_mode == "zeros":
-            return super().adjoint(y, *in_shapes)
+            return super()._adjoint(y, *in_shapes)
         pad, conv = self._pad_then_conv()
-        return pad.adjoint(conv.adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
+        back: Array = pad.adjoint(conv.adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
+        return back
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
         """Return a border that shows pixels as an operation of its own, and the convolution that is left."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from linalg_cnn.checks import check_array, check_bias, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.taps import TapOperation
-from linalg_cnn.rules import NOTHING, AxisRule
-from linalg_cnn.types import Array, Shape
+from linalg_cnn.rules import NOTHING, AxisRule, check_table
+from linalg_cnn.types import Array, Shape, index_dtype
 
 
 def conv_transpose_rule(
@@ -30,9 +30,11 @@ def conv_transpose_rule(
             f"padding: expected to leave at least one position, got {padding} on an axis of {size}, "
             f"which gives {out_size}"
         )
+    check_table(out_size, taps)
     reach = np.arange(out_size)[:, np.newaxis] + padding - np.arange(taps)[::-1] * dilation
     sources, rest = np.divmod(reach, stride)
-    return AxisRule(size, np.where((rest == 0) & (sources >= 0) & (sources < size), sources, NOTHING))
+    sources[(rest != 0) | (sources < 0) | (sources >= size)] = NOTHING
+    return AxisRule(size, sources.astype(index_dtype(size), copy=False))
 
 
 @dataclass(frozen=True, eq=False)

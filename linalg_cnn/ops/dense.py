@@ -67,6 +67,12 @@ class Dense(Operation):
         """Whether the weight or the bias holds sympy expressions."""
         return self.weight.dtype == object or (self.bias is not None and self.bias.dtype == object)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the matrix' entries."""
+        dtype: np.dtype[Any] = self.weight.dtype
+        return dtype
+
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return (out_features,).
 
@@ -114,8 +120,7 @@ class Dense(Operation):
         self.out_shape(x.shape[1:])
         return np.asarray(x.reshape(len(x), size_of(x.shape[1:])) @ self.weight.T)
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Return the product with the weight's transpose, in the input's shape."""
         (in_shape,) = in_shapes
-        y = as_numbers(y)
         return np.asarray((y @ self.weight).reshape(len(y), *in_shape))

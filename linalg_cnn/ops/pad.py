@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_choice, check_image
+from linalg_cnn.checks import LARGEST_SIZE, check_choice, check_image
 from linalg_cnn.ops.base import Separable
-from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
+from linalg_cnn.rules import NOTHING, AxisRule, check_table, identity_rule
 from linalg_cnn.types import Shape, index_dtype
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -38,6 +38,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
         raise ValueError(
             f"padding: expected at most {widest} on a side in mode {mode!r} on an axis of {size}, got {(before, after)}"
         )
+    check_table(before + size + after, 1)
     q = np.arange(-before, size + after, dtype=index_dtype(2 * size + before + after))
     if mode == "reflect":
         sources = np.abs(q)
@@ -113,7 +114,10 @@ class Pad(Separable):
 
 def _check_padding(padding: Any) -> int | Pairs:
     def is_int(value: Any) -> bool:
-        return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if is_int and abs(int(value)) > LARGEST_SIZE:
+            raise ValueError(f"padding: expected at most {LARGEST_SIZE}, got {value}")
+        return is_int
 
     if is_int(padding):
         return int(padding)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers, check_int, check_shape
+from linalg_cnn.checks import LARGEST_SIZE, as_numbers, check_int, check_per_axis, check_shape, is_sequence
 from linalg_cnn.entries import Entries
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, index_dtype, size_of
@@ -50,10 +50,9 @@ class Rearrangement(Operation):
         """Move the pixels."""
         return self.move(as_numbers(*xs))
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Move the pixels back; what was not shown is zero."""
         (in_shape,) = in_shapes
-        y = as_numbers(y)
         x = np.zeros((len(y), size_of(in_shape)), dtype=y.dtype)
         x[:, self.sources(in_shape).ravel()] = y.reshape(len(y), size_of(y.shape[1:]))
         return x.reshape(len(y), *in_shape)
@@ -94,7 +93,7 @@ class Reshape(Rearrangement):
     shape: Shape
 
     def __post_init__(self) -> None:
-        shape = tuple(self.shape)
+        shape = tuple(self.shape) if is_sequence(self.shape) else (self.shape,)
         check_shape("shape", tuple(1 if size == -1 else size for size in shape))
         if shape.count(-1) > 1:
             raise ValueError(f"shape: expected at most one -1, got {shape}")
@@ -174,8 +173,8 @@ class Permute(Rearrangement):
     order: Shape
 
     def __post_init__(self) -> None:
-        order = tuple(self.order)
-        if any(isinstance(axis, bool) for axis in order) or sorted(order) != list(range(len(order))) or not order:
+        order = check_per_axis("order", self.order, len(self.order) if is_sequence(self.order) else 1, 0)
+        if sorted(order) != list(range(len(order))) or not order:
             raise ValueError(f"order: expected a permutation of 0 to {max(len(order) - 1, 0)}, got {order}")
         object.__setattr__(self, "order", order)
 
@@ -232,6 +231,9 @@ class Slice(Rearrangement):
 
     def __post_init__(self) -> None:
         check_int("axis", self.axis, 0)
+        for name in ("start", "stop", "step"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), -LARGEST_SIZE)
         if self.step == 0:
             raise ValueError("step: expected an int other than 0, got 0")
 

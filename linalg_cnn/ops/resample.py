@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import check_choice, check_image, check_per_axis, check_shape, check_sizes
+from linalg_cnn.checks import check_bool, check_choice, check_image, check_per_axis, check_shape, check_sizes
 from linalg_cnn.ops.base import Separable
-from linalg_cnn.rules import NOTHING, AxisRule, identity_rule
-from linalg_cnn.types import Shape
+from linalg_cnn.rules import NOTHING, AxisRule, check_table, identity_rule
+from linalg_cnn.types import Shape, index_dtype
 
 NEAREST_MODES = ("nearest", "nearest-exact", "pillow", "scikit-image")
 RESAMPLE_MODES = (*NEAREST_MODES, "linear")
@@ -27,6 +27,7 @@ def nearest_rule(in_size: int, out_size: int, mode: str = "nearest") -> AxisRule
     and never more than in_size - 1. The rounding is part of the rules: the integer formula d * in_size // out_size
     first differs from ``nearest`` for 26 -> 22, and at exact ties each of the half-pixel rules goes its own way.
     """
+    check_table(out_size, 1)
     d = np.arange(out_size)
     if mode == "pillow":
         step = in_size / out_size
@@ -39,8 +40,8 @@ def nearest_rule(in_size: int, out_size: int, mode: str = "nearest") -> AxisRule
         sources = (d.astype(np.float32) + shift) * step32
         if mode == "nearest" and out_size in (in_size, 2 * in_size):
             sources = d * in_size // out_size
-    floors = np.floor(sources).astype(np.int64)
-    return AxisRule(in_size, np.minimum(floors, in_size - 1)[:, np.newaxis])
+    floors = np.minimum(np.floor(sources), in_size - 1).astype(index_dtype(in_size))
+    return AxisRule(in_size, floors[:, np.newaxis])
 
 
 def linear_rule(in_size: int, out_size: int, align_corners: bool = False) -> AxisRule:
@@ -50,6 +51,7 @@ def linear_rule(in_size: int, out_size: int, align_corners: bool = False) -> Axi
     r = d (in_size - 1) / (out_size - 1) if the corners are aligned. With a = floor(r) it is
     (1 - (r - a)) x[a] + (r - a) x[a + 1], or x[a] alone where r = a or a is the last input.
     """
+    check_table(out_size, 6)
     d = np.arange(out_size)
     if align_corners:
         numerator, denominator = d * (in_size - 1), max(out_size - 1, 1)
@@ -58,11 +60,12 @@ def linear_rule(in_size: int, out_size: int, align_corners: bool = False) -> Axi
     a, rest = np.divmod(numerator, denominator)
     a = np.minimum(a, in_size - 1)
     rest[a == in_size - 1] = 0
+    index = index_dtype(in_size, denominator)
     return AxisRule(
         in_size,
-        sources=np.stack([a, np.where(rest > 0, a + 1, NOTHING)], axis=1),
-        numerators=np.stack([denominator - rest, rest], axis=1),
-        denominators=np.full((out_size, 2), denominator),
+        sources=np.stack([a, np.where(rest > 0, a + 1, NOTHING)], axis=1).astype(index),
+        numerators=np.stack([denominator - rest, rest], axis=1).astype(index),
+        denominators=np.broadcast_to(np.array(denominator, index), (out_size, 2)),
     )
 
 
@@ -97,6 +100,7 @@ class Resample(Separable):
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, RESAMPLE_MODES)
+        check_bool("align_corners", self.align_corners)
         if self.align_corners and self.mode != "linear":
             raise ValueError(f"align_corners: expected False in mode {self.mode!r}, got {self.align_corners!r}")
         object.__setattr__(self, "size", check_sizes("size", self.size))

@@ -25,6 +25,11 @@ class PerChannel(Operation):
     def shifts(self) -> Array | None:
         """The shift of each channel, (channels,), or None."""
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the matrix' entries."""
+        return np.dtype(self.factors.dtype)
+
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the input's shape.
 
@@ -60,7 +65,7 @@ class PerChannel(Operation):
         self.out_shape(x.shape[1:])
         return np.asarray(x * self.factors.reshape(-1, *(1,) * (x.ndim - 2)))
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Return each channel times its factor: a diagonal matrix is its own transpose."""
         return self.forward(y)
 

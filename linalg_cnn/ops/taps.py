@@ -1,7 +1,7 @@
 """What convolution and transposed convolution share: a kernel, each tap of which meets some of the pixels."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -11,8 +11,8 @@ from linalg_cnn.checks import as_numbers
 from linalg_cnn.entries import Entries, count_entries, row_starts
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
-from linalg_cnn.rules import AxisRule, join_rules, tap_slices
-from linalg_cnn.types import Array, Shape, index_dtype, size_of
+from linalg_cnn.rules import AxisRule, blocks, compact, join_sources, join_taps, tap_slices
+from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
 
 class TapOperation(Operation):
@@ -28,6 +28,11 @@ class TapOperation(Operation):
     def symbolic(self) -> bool:
         """Whether the kernel or the bias holds sympy expressions."""
         return self.weights.dtype == object or (self.bias is not None and self.bias.dtype == object)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the matrix' entries."""
+        return np.dtype(self.weights.dtype)
 
     def offset(self, *in_shapes: Shape) -> Array | None:
         """Return the bias of each channel."""
@@ -59,26 +64,26 @@ class TapOperation(Operation):
         """
         (in_shape,) = in_shapes
         rules = self.rules(in_shape)
-        c_out, per_group = self.weights.shape[:2]
+        c_out, per_group, *kernel_size = self.weights.shape
         pixels = size_of(in_shape[1:])
-        count = self.count_entries(in_shape)
-        index = index_dtype(count, size_of(in_shape))
+        index = index_dtype(self.count_entries(in_shape), size_of(in_shape))
         canonical = all(rule.is_sorted for rule in rules)
-        counts = [np.ones(c_out, index), *(rule.reads for rule in rules)]
-        counts[-1] = counts[-1] * per_group
+        counts = [rule.reads for rule in rules]
 
-        sources = join_rules(rules).astype(index, copy=False)
-        positions, n_taps = sources.shape
-        table = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels) + sources[:, np.newaxis, :]
-        numbers = np.arange(per_group * n_taps, dtype=np.int32).reshape(per_group, n_taps)
-        numbers = np.broadcast_to(numbers, table.shape)
-        if count == c_out * table.size:
-            columns, chosen = table.ravel(), numbers.ravel()
-        else:
-            reads = np.broadcast_to((sources >= 0)[:, np.newaxis, :], table.shape)
-            columns, chosen = table[reads], numbers[reads]
-            del reads
-        del sources, table, rules  # each as large as the result where there is one channel
+        columns = np.empty(per_group * count_entries(rules), index)
+        chosen = np.empty(len(columns), np.int32)  # which weight of an output channel each entry is
+        of_channel = np.arange(per_group, dtype=np.int32)[:, np.newaxis] * np.int32(size_of(tuple(kernel_size)))
+        first_column = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels)
+        compacted, taps = zip(*(compact(rule) for rule in rules), strict=True)
+        del rules
+        end = 0
+        for block, numbers in _blocks_of_taps(compacted, taps, tuple(kernel_size)):
+            reads = np.broadcast_to((block >= 0)[:, np.newaxis, :], (len(block), per_group, block.shape[1]))
+            start, end = end, end + per_group * int(np.count_nonzero(block >= 0))
+            columns[start:end] = (first_column + block[:, np.newaxis, :])[reads]
+            chosen[start:end] = np.broadcast_to(of_channel + numbers[:, np.newaxis, :], reads.shape)[reads]
+        positions = size_of(tuple(len(count) for count in counts))
+        del compacted, taps  # as large as the result where there is one axis and one channel
 
         weights = (to_exact(self.weights) if exact else self.weights).reshape(c_out, -1)
         values = np.take(weights, chosen, axis=1).ravel()
@@ -87,8 +92,8 @@ class TapOperation(Operation):
         return (
             Entries(
                 shape=(c_out * positions, size_of(in_shape)),
-                starts=row_starts(counts, index),
-                columns=np.add.outer(group_starts, columns).ravel(),
+                starts=row_starts([np.full(c_out, per_group, index), *counts], index),
+                columns=columns if c_out == 1 else np.add.outer(group_starts, columns).ravel(),
                 values=values,
                 canonical=canonical,
             ),
@@ -105,10 +110,9 @@ class TapOperation(Operation):
             to_groups[:, :, :, *outputs] += _mix_channels(weights, from_groups[:, :, :, *inputs])
         return y
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
         """Return A' y: the same products with each tap's weights transposed."""
         (in_shape,) = in_shapes
-        y = as_numbers(y)
         x = np.zeros((len(y), *in_shape), dtype=np.result_type(y, self.weights))
         from_groups, to_groups = self._by_group(y), self._by_group(x)
         for weights, outputs, inputs in self._meetings(self.rules(in_shape)):
@@ -131,6 +135,24 @@ class TapOperation(Operation):
             taps, slices = zip(*meeting, strict=True)
             outputs, inputs = zip(*slices, strict=True)
             yield weights[:, :, :, *taps], outputs, inputs
+
+
+def _blocks_of_taps(
+    rules: Sequence[AxisRule], taps: Sequence[IntArray | None], kernel_size: Shape
+) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield (sources, numbers of the taps in the ravelled kernel) for one block of positions after the other."""
+    axis = next((axis for axis, rule in enumerate(rules) if rule.out_size > 1), 0)
+    start = 0
+    for block in blocks(rules):
+        stop = start + block[axis].out_size
+        of_block = [
+            table if table is None or number != axis else table[start:stop] for number, table in enumerate(taps)
+        ]
+        numbers = join_taps(of_block, block, kernel_size)
+        if numbers is None:
+            numbers = np.arange(size_of(kernel_size), dtype=np.int32)[np.newaxis, :]
+        yield join_sources(block), numbers
+        start = stop
 
 
 def _mix_channels(weights: Array, x: Array) -> Array:

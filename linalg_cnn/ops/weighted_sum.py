@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import check_array
+from linalg_cnn.checks import as_numbers, check_array, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
@@ -66,6 +66,7 @@ class WeightedSum(Operation):
         ValueError
             If there is not one input per weight, or their shapes differ.
         """
+        in_shapes = tuple(check_shape("in_shape", shape) for shape in in_shapes)
         if len(in_shapes) != len(self.weights) or len(set(in_shapes)) != 1:
             raise ValueError(f"weighted sum: expected {len(self.weights)} inputs of one shape, got {list(in_shapes)}")
         return in_shapes[0]
@@ -82,12 +83,13 @@ class WeightedSum(Operation):
 
     def forward(self, *xs: Array) -> Array:
         """Return the weighted sum."""
+        xs = tuple(as_numbers(x) for x in xs)
         self.out_shape(*(x.shape[1:] for x in xs))
         total = self.weights[0] * xs[0]
         for weight, x in zip(self.weights[1:], xs[1:], strict=True):
             total = total + weight * x
         return np.asarray(total)
 
-    def adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
+    def _adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
         """Return the multiple of ``y`` that each input receives."""
         return tuple(np.asarray(weight * y) for weight in self.weights)
