@@ -6,7 +6,7 @@ matrix, and the slices that ``forward`` and ``adjoint`` work on: numbers and sym
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -63,17 +63,30 @@ class AxisRule:
             None if denominators is None else denominators[start:stop],
         )
 
-    @property
+    @cached_property
     def reads(self) -> IntArray:
         """How many inputs each output reads, (out_size,)."""
-        return np.asarray(np.count_nonzero(self.sources >= 0, axis=1))
+        if len(self.sources) < self.sources.shape[1]:
+            return np.asarray(np.count_nonzero(self.sources >= 0, axis=1))
+        # Column by column: numpy is slow along short rows.
+        reads = np.zeros(len(self.sources), np.int64)
+        for column in self.sources.T:
+            reads += column >= 0
+        return reads
 
     @property
     def is_sorted(self) -> bool:
         """Whether every output reads its inputs in increasing order, none of them twice."""
-        before = np.maximum.accumulate(self.sources, axis=1)[:, :-1]
-        after = self.sources[:, 1:]
-        return bool(np.all((after > before) | (after < 0)))
+        if len(self.sources) < self.sources.shape[1]:
+            before = np.maximum.accumulate(self.sources, axis=1)[:, :-1]
+            after = self.sources[:, 1:]
+            return bool(np.all((after > before) | (after < 0)))
+        largest = np.full(len(self.sources), NOTHING, self.sources.dtype)
+        for column in self.sources.T:
+            if np.any((column <= largest) & (column >= 0)):
+                return False
+            np.maximum(largest, column, out=largest)
+        return True
 
 
 def check_table(out_size: int, taps: int) -> None:
