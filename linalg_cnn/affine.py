@@ -207,10 +207,14 @@ class AffineMap:
                 a.in_shape,
                 a.out_shape,
             )
-        scalar: Any = check_array("factor", factor, ndim=0)[()]
-        if type(factor) in (int, float):
-            scalar = float(scalar)  # as in numpy, a Python number does not widen float32
-        return AffineMap(scalar * self.W, scalar * self.B, self.in_shape, self.out_shape)
+        scalar = check_array("factor", factor, ndim=0)
+
+        def scaled(array: Any) -> Any:
+            # As in numpy 2, float64 widens float32, but a Python number does not; numpy 1 looked at the value.
+            dtype = array.dtype if type(factor) in (int, float) else np.promote_types(array.dtype, scalar.dtype)
+            return array.astype(dtype) * dtype.type(scalar)
+
+        return AffineMap(scaled(self.W), scaled(self.B), self.in_shape, self.out_shape)
 
     def exact(self) -> "AffineMap":
         """Return the same map with sympy entries; floats are taken for the binary fractions they are."""
