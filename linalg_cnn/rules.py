@@ -32,12 +32,15 @@ class AxisRule:
         ``sources[d, tap]`` is the position that output ``d`` reads with this tap, or ``NOTHING`` (any negative).
     numerators, denominators : int arrays (out_size, taps), optional
         The factor of each tap, as an exact fraction; all ones if not given.
+    taps : int array like the sources, optional
+        Which tap each entry of the table is, where a rule leaves out taps that read nothing; its column if not given.
     """
 
     in_size: int
     sources: IntArray
     numerators: IntArray | None = None
     denominators: IntArray | None = None
+    taps: IntArray | None = None
 
     @property
     def out_size(self) -> int:
@@ -55,12 +58,9 @@ class AxisRule:
 
     def rows(self, start: int, stop: int) -> "AxisRule":
         """Return the rule of some of the outputs."""
-        numerators, denominators = self.numerators, self.denominators
+        tables = (self.numerators, self.denominators, self.taps)
         return AxisRule(
-            self.in_size,
-            self.sources[start:stop],
-            None if numerators is None else numerators[start:stop],
-            None if denominators is None else denominators[start:stop],
+            self.in_size, self.sources[start:stop], *(table if table is None else table[start:stop] for table in tables)
         )
 
     @cached_property
@@ -127,35 +127,18 @@ def join_sources(rules: Sequence[AxisRule]) -> IntArray:
     return _outer(contributions(), len(rules), np.add)
 
 
-def compact(rule: AxisRule) -> tuple[AxisRule, IntArray | None]:
-    """Return the rule without the taps that read nothing, as far as every output lacks as many.
-
-    The taps of a transposed convolution with stride s meet only every s-th output, so that most of its table is empty.
-
-    Returns
-    -------
-    rule : AxisRule
-        With as many columns as the output that reads most.
-    taps : int array like its sources, or None
-        Which tap each of them is; None if the columns are the taps as before.
-    """
-    most = int(rule.reads.max(initial=0))
-    if most == rule.sources.shape[1]:
-        return rule, None
-    # A stable sort brings what is read to the front, in its order.
-    taps = np.argsort(rule.sources < 0, axis=1, kind="stable")[:, :most].astype(np.int32)
-    return AxisRule(rule.in_size, np.take_along_axis(rule.sources, taps, axis=1)), taps
-
-
 BLOCK = 2**15
 """How many cells of a joint table are looked at together: what is made on the way stays small beside the result."""
 
 
-def blocks(rules: Sequence[AxisRule]) -> Iterator[list[AxisRule]]:
-    """Yield the rules for one block of output positions after the other, in C order."""
+def blocks(rules: Sequence[AxisRule], times: int = 1) -> Iterator[list[AxisRule]]:
+    """Yield the rules for one block of output positions after the other, in C order.
+
+    ``times`` is how many cells are made of each cell of the table, one per channel say.
+    """
     axis = next((axis for axis, rule in enumerate(rules) if rule.out_size > 1), 0)
     cells = size_of(tuple(rule.sources.size for rule in rules)) // max(rules[axis].out_size, 1)
-    rows = max(1, BLOCK // max(cells, 1))
+    rows = max(1, BLOCK // max(cells * times, 1))
     for start in range(0, rules[axis].out_size, rows):
         yield [*rules[:axis], rules[axis].rows(start, start + rows), *rules[axis + 1 :]]
 
@@ -185,17 +168,17 @@ def _fractions(numerators: Array, denominators: Array) -> Array:
     return np.asarray(exact, dtype=object)
 
 
-def join_taps(taps: Sequence[IntArray | None], rules: Sequence[AxisRule], sizes: Shape) -> IntArray | None:
-    """Return the number of each joint tap in the ravel of a kernel of ``sizes``, (out_size, taps); None if in order."""
-    if all(table is None for table in taps):
-        return None
+def join_taps(rules: Sequence[AxisRule], sizes: Shape) -> IntArray:
+    """Return which number each joint tap has in the ravelled kernel: (out_size, taps), or one row for all."""
+    if all(rule.taps is None for rule in rules):
+        return np.arange(size_of(sizes), dtype=np.int32)[np.newaxis, :]
 
     def contributions() -> Iterator[IntArray]:
         step = size_of(sizes)
-        for table, rule, size in zip(taps, rules, sizes, strict=True):
+        for rule, size in zip(rules, sizes, strict=True):
             step //= size
-            numbers = np.broadcast_to(np.arange(size, dtype=np.int32), rule.sources.shape) if table is None else table
-            yield numbers * np.int32(step)
+            taps = np.arange(size, dtype=np.int32) if rule.taps is None else rule.taps
+            yield np.broadcast_to(taps, rule.sources.shape) * np.int32(step)
 
     return _outer(contributions(), len(rules), np.add)
 
@@ -260,10 +243,14 @@ def tap_slices(rule: AxisRule, tap: int) -> tuple[slice, slice] | None:
 
     What such a tap meets is an arithmetic progression on both sides. None if it meets nothing.
     """
-    outputs = np.flatnonzero(rule.sources[:, tap] >= 0)
+    if rule.taps is None:
+        sources = rule.sources[:, tap]
+    else:  # each output has this tap once at most
+        sources = np.where(rule.taps == tap, rule.sources, NOTHING).max(axis=1)
+    outputs = np.flatnonzero(sources >= 0)
     if outputs.size == 0:
         return None
-    return _as_slice(outputs), _as_slice(rule.sources[outputs, tap])
+    return _as_slice(outputs), _as_slice(sources[outputs])
 
 
 def _as_slice(progression: IntArray) -> slice:

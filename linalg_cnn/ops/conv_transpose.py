@@ -1,6 +1,7 @@
 """Transposed convolution: the matrix of a convolution, transposed."""
 
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from linalg_cnn.types import Array, Shape, index_dtype
 def conv_transpose_rule(
     size: int, taps: int, stride: int, padding: int, output_padding: int, dilation: int
 ) -> AxisRule:
-    """Return which input each output position reads with each tap, the last tap first.
+    """Return which input each output position reads with each tap, the last tap being number 0.
 
     Input i goes to output i stride - padding + t dilation with tap t. Seen from output d, tap t reads input
     (d + padding - t dilation) / stride where that is a position of the input, and nothing otherwise.
@@ -30,11 +31,18 @@ def conv_transpose_rule(
             f"padding: expected to leave at least one position, got {padding} on an axis of {size}, "
             f"which gives {out_size}"
         )
-    check_table(out_size, taps)
-    reach = np.arange(out_size)[:, np.newaxis] + padding - np.arange(taps)[::-1] * dilation
-    sources, rest = np.divmod(reach, stride)
-    sources[(rest != 0) | (sources < 0) | (sources >= size)] = NOTHING
-    return AxisRule(size, sources.astype(index_dtype(size), copy=False))
+    # Tap t reads something only where t dilation = d + padding modulo the stride: every `period`-th tap, from `first`.
+    common = gcd(stride, dilation)
+    period = stride // common
+    columns = -(-taps // period)
+    check_table(out_size, columns)
+    reach = np.arange(out_size)[:, np.newaxis] + padding
+    first = reach // common * (pow(dilation // common, -1, period) if period > 1 else 0) % period
+    tap = first + np.arange(columns)[::-1] * period  # the last tap first reads the first input first
+    sources = (reach - tap * dilation) // stride
+    sources[(reach % common != 0) | (tap >= taps) | (sources < 0) | (sources >= size)] = NOTHING
+    index = index_dtype(size, taps)
+    return AxisRule(size, sources.astype(index), taps=(taps - 1 - tap).astype(index))
 
 
 @dataclass(frozen=True, eq=False)

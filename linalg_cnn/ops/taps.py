@@ -1,7 +1,7 @@
 """What convolution and transposed convolution share: a kernel, each tap of which meets some of the pixels."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -11,8 +11,8 @@ from linalg_cnn.checks import as_numbers
 from linalg_cnn.entries import Entries, count_entries, row_starts
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
-from linalg_cnn.rules import AxisRule, blocks, compact, join_sources, join_taps, tap_slices
-from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
+from linalg_cnn.rules import AxisRule, blocks, join_sources, join_taps, tap_slices
+from linalg_cnn.types import Array, Shape, index_dtype, size_of
 
 
 class TapOperation(Operation):
@@ -74,16 +74,15 @@ class TapOperation(Operation):
         chosen = np.empty(len(columns), np.int32)  # which weight of an output channel each entry is
         of_channel = np.arange(per_group, dtype=np.int32)[:, np.newaxis] * np.int32(size_of(tuple(kernel_size)))
         first_column = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels)
-        compacted, taps = zip(*(compact(rule) for rule in rules), strict=True)
-        del rules
         end = 0
-        for block, numbers in _blocks_of_taps(compacted, taps, tuple(kernel_size)):
-            reads = np.broadcast_to((block >= 0)[:, np.newaxis, :], (len(block), per_group, block.shape[1]))
-            start, end = end, end + per_group * int(np.count_nonzero(block >= 0))
-            columns[start:end] = (first_column + block[:, np.newaxis, :])[reads]
-            chosen[start:end] = np.broadcast_to(of_channel + numbers[:, np.newaxis, :], reads.shape)[reads]
+        for block in blocks(rules, times=per_group):
+            sources, taps = join_sources(block), join_taps(block, tuple(kernel_size))
+            reads = np.broadcast_to((sources >= 0)[:, np.newaxis, :], (len(sources), per_group, sources.shape[1]))
+            start, end = end, end + per_group * int(np.count_nonzero(sources >= 0))
+            columns[start:end] = (first_column + sources[:, np.newaxis, :])[reads]
+            chosen[start:end] = np.broadcast_to(of_channel + taps[:, np.newaxis, :], reads.shape)[reads]
         positions = size_of(tuple(len(count) for count in counts))
-        del compacted, taps  # as large as the result where there is one axis and one channel
+        del rules, block  # as large as the result where there is one axis and one channel
 
         weights = (to_exact(self.weights) if exact else self.weights).reshape(c_out, -1)
         values = np.take(weights, chosen, axis=1).ravel()
@@ -129,30 +128,13 @@ class TapOperation(Operation):
         """Yield (weights (groups, C_out/groups, C_in/groups), output slices, input slices) of each tap."""
         weights = self.weights.reshape(self.groups, -1, *self.weights.shape[1:])
         runs = [
-            [(tap, run) for tap in range(rule.sources.shape[1]) if (run := tap_slices(rule, tap))] for rule in rules
+            [(tap, run) for tap in range(size) if (run := tap_slices(rule, tap))]
+            for rule, size in zip(rules, self.weights.shape[2:], strict=True)
         ]
         for meeting in product(*runs):
             taps, slices = zip(*meeting, strict=True)
             outputs, inputs = zip(*slices, strict=True)
             yield weights[:, :, :, *taps], outputs, inputs
-
-
-def _blocks_of_taps(
-    rules: Sequence[AxisRule], taps: Sequence[IntArray | None], kernel_size: Shape
-) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield (sources, numbers of the taps in the ravelled kernel) for one block of positions after the other."""
-    axis = next((axis for axis, rule in enumerate(rules) if rule.out_size > 1), 0)
-    start = 0
-    for block in blocks(rules):
-        stop = start + block[axis].out_size
-        of_block = [
-            table if table is None or number != axis else table[start:stop] for number, table in enumerate(taps)
-        ]
-        numbers = join_taps(of_block, block, kernel_size)
-        if numbers is None:
-            numbers = np.arange(size_of(kernel_size), dtype=np.int32)[np.newaxis, :]
-        yield join_sources(block), numbers
-        start = stop
 
 
 def _mix_channels(weights: Array, x: Array) -> Array:
