@@ -123,10 +123,17 @@ def _dense_adjoint(graph: AffineGraph) -> Any:
 
 def _by_matrices(graph: AffineGraph, direction: str, exact: bool) -> tuple[Any, Any]:
     """Return W and B by multiplying the operations' matrices, sparse or exact: equation (10) as it is printed."""
+    kept: dict[int, list[Any]] = {}
 
     def matrices(node: Node) -> list[Any]:
+        # The walks for W and for B each ask once. Exact matrices are small and slow to make, sparse ones the reverse.
+        if id(node) in kept:
+            return kept.pop(id(node))
         found = node.operation.matrices(*graph.input_shapes(node), exact=exact)
-        return [to_domain(matrix) for matrix in found] if exact else list(found)
+        if not exact:
+            return list(found)
+        kept[id(node)] = [to_domain(matrix) for matrix in found]
+        return kept[id(node)]
 
     def identity(size: int) -> Any:
         return DomainMatrix.eye(size, ZZ) if exact else scipy.sparse.eye_array(size, format="csr")

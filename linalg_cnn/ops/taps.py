@@ -66,11 +66,12 @@ class TapOperation(Operation):
         rules = self.rules(in_shape)
         c_out, per_group, *kernel_size = self.weights.shape
         pixels = size_of(in_shape[1:])
-        index = index_dtype(self.count_entries(in_shape), size_of(in_shape))
+        per_channel = per_group * count_entries(rules)
+        index = index_dtype(c_out * per_channel, size_of(in_shape))
         canonical = all(rule.is_sorted for rule in rules)
         counts = [rule.reads for rule in rules]
 
-        columns = np.empty(per_group * count_entries(rules), index)
+        columns = np.empty(per_channel, index)
         chosen = np.empty(len(columns), np.int32)  # which weight of an output channel each entry is
         of_channel = np.arange(per_group, dtype=np.int32)[:, np.newaxis] * np.int32(size_of(tuple(kernel_size)))
         first_column = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels)
