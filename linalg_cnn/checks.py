@@ -306,16 +306,26 @@ def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:
     ValueError
         If ``max_bytes`` is no number of bytes.
     """
-    if max_bytes is not None and ((limit := _as_index(max_bytes)) is None or limit < 0):
-        raise ValueError(f"max_bytes: expected an int of at least 0, got {max_bytes!r}")
-    limit = _default_max_bytes() if max_bytes is None else max_bytes
+    limit = memory_limit(max_bytes)
     if n_bytes > limit:
         raise MemoryError(
             f"{what} needs {n_bytes:,} bytes ({n_bytes / 2**30:.1f} GiB), more than the limit of {limit:,} bytes"
         )
 
 
-def _default_max_bytes() -> int:
+def memory_limit(max_bytes: int | None = None) -> int:
+    """Return how many bytes a result may take: ``max_bytes``, or half of the machine's memory if not given.
+
+    Raises
+    ------
+    ValueError
+        If ``max_bytes`` is no number of bytes.
+    """
+    if max_bytes is not None:
+        limit = _as_index(max_bytes)
+        if limit is None or limit < 0:
+            raise ValueError(f"max_bytes: expected an int of at least 0, got {max_bytes!r}")
+        return limit
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):  # not a POSIX system

@@ -6,6 +6,7 @@ are far fewer. B is the network's answer to the zero input.
 """
 
 import operator
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,10 +16,13 @@ from sympy.polys.domains import ZZ
 from sympy.polys.matrices import DomainMatrix
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import check_choice, check_memory
+from linalg_cnn.arrays import like, zeros
+from linalg_cnn.checks import check_choice, check_memory, memory_limit
 from linalg_cnn.exact import add, from_domain, to_domain
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.types import size_of
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 DIRECTIONS = ("auto", "forward", "adjoint")
 FORMS = ("dense", "sparse", "sympy")
@@ -31,7 +35,14 @@ class HasGraph(Protocol):
     graph: AffineGraph
 
 
-def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str | None = None) -> AffineMap:
+def compose(
+    network: AffineGraph | HasGraph,
+    direction: str = "auto",
+    form: str | None = None,
+    *,
+    max_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> AffineMap:
     """Return a network as one affine map: theorem 3.1.
 
     Parameters
@@ -43,6 +54,10 @@ def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str 
     form : {"dense", "sparse", "sympy"}, optional
         ``dense`` works without building any operation's matrix. ``sparse`` and ``sympy`` multiply the matrices, as
         csr_array or exactly. Dense if not given, sympy for a network that holds sympy expressions.
+    max_bytes : int, optional
+        The most memory that a dense composition may take; half of the machine's if not given.
+    progress : callable, optional
+        Wraps the sequence of chunks that a dense composition works through, as ``tqdm.tqdm`` does.
 
     Returns
     -------
@@ -57,7 +72,7 @@ def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str 
     ValueError
         If ``direction`` or ``form`` is unknown, or numbers are asked for from a network of symbols.
     MemoryError
-        If the vectors to carry would take more than half of the machine's memory.
+        If W and the vectors on their way would take more than ``max_bytes``; nothing has been computed then.
 
     Examples
     --------
@@ -83,42 +98,93 @@ def compose(network: AffineGraph | HasGraph, direction: str = "auto", form: str 
     if direction == "auto":
         direction = "forward" if size_of(graph.in_shape) < size_of(graph.out_shape) else "adjoint"
     if form == "dense":
-        W, B = _dense_forward(graph) if direction == "forward" else _dense_adjoint(graph), _answer_to_zero(graph)
+        W, B = _dense(graph, direction, max_bytes, progress)
     else:
         W, B = _by_matrices(graph, direction, exact=form == "sympy")
     return AffineMap(W, B, graph.in_shape, graph.out_shape)
 
 
-def _answer_to_zero(graph: AffineGraph) -> Any:
-    return graph(np.zeros(graph.in_shape)).ravel()
+CHUNK_BYTES, CHUNK_VECTORS = 2**24, 32
+"""How many vectors are carried together: what fits the cache, but enough of them that a kernel is not read for few."""
 
 
-def _check_states(graph: AffineGraph, vectors: int, direction: str) -> None:
-    widest = max(size_of(shape) for shape in graph.shapes)
-    check_memory(f"composing by {direction}, which carries {vectors} vectors,", 2 * 8 * vectors * widest)
+def _dense(graph: AffineGraph, direction: str, max_bytes: int | None, progress: Progress | None) -> tuple[Any, Any]:
+    """Return W and B by carrying the unit vectors through the network, as many at a time as the cache holds."""
+    in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
+    per_vector = 8 * graph.largest_state(direction)
+    shape = graph.in_shape if direction == "forward" else graph.out_shape
+    limit = memory_limit(max_bytes)
+    chunk = max(CHUNK_BYTES // per_vector, CHUNK_VECTORS)
+    chunk = max(1, min(chunk, size_of(shape), (limit - 8 * in_size * out_size) // per_vector))
+    check_memory(
+        f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {chunk:,} vectors at a time,",
+        8 * in_size * out_size + per_vector * chunk,
+        max_bytes,
+    )
+    W, B = np.empty((out_size, in_size)), np.zeros(out_size)
+    starts: Iterable[int] = range(0, size_of(shape), chunk)
+    for start in starts if progress is None else progress(starts):
+        some = slice(start, min(start + chunk, size_of(shape)))
+        units = np.zeros((some.stop - start, size_of(shape)))
+        units[np.arange(len(units)), np.arange(start, some.stop)] = 1
+        units = units.reshape(-1, *shape)
+        if direction == "forward":
+            W[:, some] = push_columns(graph, units).T
+        else:
+            W[some], B[some] = pull_rows(graph, units)
+    return W, graph(np.zeros(graph.in_shape)).ravel() if direction == "forward" else B
 
 
-def _dense_forward(graph: AffineGraph) -> Any:
-    """Return W: column by column, what the network without its biases makes of the unit vectors."""
-    in_size = size_of(graph.in_shape)
-    _check_states(graph, in_size, "forward")
-    units = np.eye(in_size).reshape(in_size, *graph.in_shape)
-    columns = graph.push(units, lambda node, xs: node.operation.forward(*xs))
-    return columns.reshape(in_size, -1).T
+def push_columns(graph: AffineGraph, x: Any) -> Any:
+    """Return what a network without its biases makes of a batch: of unit vectors, columns of W.
+
+    Parameters
+    ----------
+    graph : AffineGraph
+    x : ndarray or torch tensor (n, *in_shape)
+
+    Returns
+    -------
+    ndarray or torch tensor (n, out_size)
+    """
+    y = graph.push(x, lambda node, xs: node.operation._forward(*xs))
+    return y.reshape(len(x), -1)
 
 
-def _dense_adjoint(graph: AffineGraph) -> Any:
-    """Return W: row by row, what the adjoints make of the unit vectors of the output."""
-    out_size = size_of(graph.out_shape)
-    _check_states(graph, out_size, "adjoint")
-    units = np.eye(out_size).reshape(out_size, *graph.out_shape)
+def pull_rows(graph: AffineGraph, y: Any) -> tuple[Any, Any]:
+    """Return what the adjoints make of a batch: of unit vectors, rows of W and the entries of B beside them.
+
+    What arrives at an operation's output is how much each row hears of it, hence of its bias.
+
+    Parameters
+    ----------
+    graph : AffineGraph
+    y : ndarray or torch tensor (n, *out_shape)
+
+    Returns
+    -------
+    (n, in_size), (n,) : of the kind of ``y``
+    """
+    B = zeros((len(y),), y)
 
     def step(node: Node, state: Any) -> Any:
-        back = node.operation.adjoint(state, *graph.input_shapes(node))
+        nonlocal B
+        shapes = graph.input_shapes(node)
+        offset = node.operation.offset(*shapes)
+        if offset is not None:
+            B = B + _pair(state, like(offset, state))
+        back = node.operation._adjoint(state, *shapes)
         return back if isinstance(back, tuple) else (back,)
 
-    rows = graph.pull(units, step)
-    return rows.reshape(out_size, -1)
+    rows = graph.pull(y, step)
+    return rows.reshape(len(y), -1), B
+
+
+def _pair(state: Any, offset: Any) -> Any:
+    """Return the inner product of each vector of a batch with an offset that broadcasts to it."""
+    same = tuple(axis for axis in range(-offset.ndim, 0) if offset.shape[axis] == 1 != state.shape[axis])
+    summed = state.sum(same) if same else state
+    return summed.reshape(len(state), -1) @ offset.reshape(-1)
 
 
 def _by_matrices(graph: AffineGraph, direction: str, exact: bool) -> tuple[Any, Any]:

@@ -141,6 +141,30 @@ class AffineGraph:
         y = y.copy() if np.may_share_memory(x, y) else y  # the result is the caller's to write to
         return y.reshape(*x.shape[:split], *self.out_shape)
 
+    def largest_state(self, direction: str) -> int:
+        """Return the entries that one vector needs at most while it is pushed ("forward") or pulled ("adjoint").
+
+        What an operation reads and what it makes are there at the same time, beside every value that is still to
+        be read.
+        """
+        sizes = [size_of(shape) for shape in self.shapes]
+        largest = 0
+        if direction == "forward":
+            last_reader = {value: number for number, node in enumerate(self.nodes) for value in node.inputs}
+            alive = {0}
+            for number, node in enumerate(self.nodes):
+                alive.add(number + 1)
+                largest = max(largest, sum(sizes[value] for value in alive))
+                alive -= {value for value in node.inputs if last_reader[value] == number}
+            return max(largest, sizes[0])
+        alive = {len(self.nodes)}
+        for number in reversed(range(len(self.nodes))):
+            if number + 1 in alive:
+                inputs = self.nodes[number].inputs
+                largest = max(largest, sum(sizes[value] for value in alive) + sum(sizes[value] for value in inputs))
+                alive = (alive - {number + 1}) | set(inputs)
+        return max(largest, sizes[-1])
+
     def push(self, start: State, step: Callable[[Node, list[State]], State]) -> State:
         """Carry a state from the input to the output: ``step(node, states of its inputs)`` gives the node's.
 

@@ -7,12 +7,13 @@ matrix, and the slices that ``forward`` and ``adjoint`` work on: numbers and sym
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import sympy
 
+from linalg_cnn.arrays import index_like, like, zeros_laid_like
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
@@ -73,6 +74,15 @@ class AxisRule:
         for column in self.sources.T:
             reads += column >= 0
         return reads
+
+    def common_weight(self, x: Any) -> Any:
+        """Return the factor that all taps share as a number to multiply ``x`` by, or None if they differ."""
+        if self.numerators is None or self.denominators is None:
+            return 1
+        n, d = self.numerators.flat[0], self.denominators.flat[0]
+        if np.any(self.numerators != n) or np.any(self.denominators != d):
+            return None
+        return sympy.Rational(int(n), int(d)) if x.dtype == object else int(n) / int(d)
 
     @property
     def is_sorted(self) -> bool:
@@ -196,27 +206,36 @@ def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc) -> Array:
     return np.asarray(joint.reshape(size_of(joint.shape[:axes]), size_of(joint.shape[axes:])))
 
 
-def apply_rule(x: Array, axis: int, rule: AxisRule) -> Array:
+def apply_rule(x: Any, axis: int, rule: AxisRule) -> Any:
     """Return ``x`` with the rule's matrix applied along ``axis``; taps that read nothing cost nothing."""
     if rule.is_identity:
         return x
-    y = np.zeros((*x.shape[:axis], rule.out_size, *x.shape[axis + 1 :]), dtype=x.dtype)
-    for outputs, inputs, weight in _taps(rule, x, axis):
-        y[_along(axis, outputs)] += weight * x[_along(axis, inputs)]
-    return y
+    y = zeros_laid_like(x, (*x.shape[:axis], rule.out_size, *x.shape[axis + 1 :]))
+    one_for_all = rule.common_weight(x)
+    for tap in range(rule.sources.shape[1]):
+        outputs = np.flatnonzero(rule.sources[:, tap] >= 0)
+        if outputs.size:
+            part = x[_along(axis, _index(rule.sources[outputs, tap], x))]
+            if one_for_all is None:
+                part = _weighted(part, rule, outputs, tap, axis)
+            y[_along(axis, _index(outputs, x))] += part
+    return y if one_for_all is None or one_for_all == 1 else y * one_for_all
 
 
-def apply_rule_adjoint(y: Array, axis: int, rule: AxisRule) -> Array:
+def apply_rule_adjoint(y: Any, axis: int, rule: AxisRule) -> Any:
     """Return ``y`` with the transpose of the rule's matrix applied along ``axis``."""
     if rule.is_identity:
         return y
-    x = np.zeros((*y.shape[:axis], rule.in_size, *y.shape[axis + 1 :]), dtype=y.dtype)
-    for outputs, inputs, weight in _taps(rule, y, axis):
-        term = weight * y[_along(axis, outputs)]
-        if np.all(np.diff(inputs) > 0):
-            x[_along(axis, inputs)] += term
-        else:  # several outputs read the same input, and `+=` would keep only the last of them
-            np.add.at(x, _along(axis, inputs), term)
+    x = zeros_laid_like(y, (*y.shape[:axis], rule.in_size, *y.shape[axis + 1 :]))
+    one_for_all = rule.common_weight(y)
+    if one_for_all is not None and one_for_all != 1:
+        y = y * one_for_all
+    for tap in range(rule.sources.shape[1]):
+        for outputs in _without_repeats(rule.sources[:, tap]):
+            part = y[_along(axis, _index(outputs, y))]
+            if one_for_all is None:
+                part = _weighted(part, rule, outputs, tap, axis)
+            x[_along(axis, _index(rule.sources[outputs, tap], y))] += part
     return x
 
 
@@ -224,18 +243,30 @@ def _along(axis: int, index: Any) -> tuple[Any, ...]:
     return (slice(None),) * axis + (index,)
 
 
-def _taps(rule: AxisRule, like: Array, axis: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield (outputs, inputs, weight along the axis) of each tap that reads something."""
-    for tap in range(rule.sources.shape[1]):
-        outputs = np.flatnonzero(rule.sources[:, tap] >= 0)
-        if outputs.size == 0:
-            continue
-        weight: Any = 1
-        if rule.numerators is not None and rule.denominators is not None:
-            n, d = rule.numerators[outputs, tap], rule.denominators[outputs, tap]
-            weight = _fractions(n, d) if like.dtype == object else (n / d).astype(like.dtype)
-            weight = weight.reshape(-1, *(1,) * (like.ndim - axis - 1))
-        yield outputs, rule.sources[outputs, tap], weight
+def _without_repeats(sources: IntArray) -> Iterator[IntArray]:
+    """Yield the outputs that read something in groups, none of which reads an input twice: `+=` would lose one."""
+    outputs = np.flatnonzero(sources >= 0)
+    while outputs.size:
+        firsts = np.sort(np.unique(sources[outputs], return_index=True)[1])
+        yield outputs[firsts]
+        outputs = np.delete(outputs, firsts)
+
+
+def _index(positions: IntArray, x: Any) -> Any:
+    """Return positions as a slice where they are evenly spaced, which spares a copy."""
+    steps = np.diff(positions)
+    even = len(positions) == 1 or (steps[0] > 0 and np.all(steps == steps[0]))
+    return _as_slice(positions) if even else index_like(positions, x)
+
+
+def _weighted(part: Any, rule: AxisRule, outputs: IntArray, tap: int, axis: int) -> Any:
+    """Return the part of an array that a tap meets, times the tap's weights along the axis."""
+    n, d = cast(IntArray, rule.numerators)[outputs, tap], cast(IntArray, rule.denominators)[outputs, tap]
+    shape = (-1, *(1,) * (part.ndim - axis - 1))
+    if not isinstance(part, np.ndarray):
+        return part * like((n / d).reshape(shape), part)
+    weight = _fractions(n, d) if part.dtype == object else (n / d).astype(part.dtype)
+    return part * weight.reshape(shape)
 
 
 def tap_slices(rule: AxisRule, tap: int) -> tuple[slice, slice] | None:

@@ -36,9 +36,22 @@ class Operation(ABC):
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the shape that comes out, or raise a ValueError that says why these shapes do not fit."""
 
-    @abstractmethod
     def forward(self, *xs: Array) -> Array:
-        """Return A x for a batch, without the bias."""
+        """Return A x for a batch, without the bias.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        """
+        xs = tuple(as_numbers(x) for x in xs)
+        self.out_shape(*(x.shape[1:] for x in xs))
+        y: Array = self._forward(*xs)
+        return y
+
+    @abstractmethod
+    def _forward(self, *xs: Any) -> Any:
+        """Return A x for batches of the right shapes: numpy arrays, or torch tensors on any device."""
 
     def adjoint(self, y: Array, *in_shapes: Shape) -> Any:
         """Return A' y for a batch; a tuple of one array per input where the operation merges several.
@@ -55,8 +68,8 @@ class Operation(ABC):
         return self._adjoint(y, *in_shapes)
 
     @abstractmethod
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Any:
-        """Return A' y for a batch of the right shape."""
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+        """Return A' y for a batch of the right shape: a numpy array, or a torch tensor on any device."""
 
     @abstractmethod
     def count_entries(self, *in_shapes: Shape) -> int:
@@ -125,14 +138,14 @@ class Separable(Operation):
         """Return the shape that comes out."""
         return tuple(rule.out_size for rule in self.rules(*in_shapes))
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Apply each axis' rule in turn."""
-        x = as_numbers(*xs)
+        (x,) = xs
         for axis, rule in enumerate(self.rules(x.shape[1:]), start=1):
             x = apply_rule(x, axis, rule)
         return x
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
         """Apply the transpose of each axis' rule in turn."""
         for axis, rule in enumerate(self.rules(*in_shapes), start=1):
             y = apply_rule_adjoint(y, axis, rule)

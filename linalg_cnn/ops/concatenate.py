@@ -1,13 +1,16 @@
 """Several values side by side."""
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers, check_int, check_shape
+from linalg_cnn.arrays import concatenate
+from linalg_cnn.checks import check_int, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.ops.base import Operation
-from linalg_cnn.types import Array, Shape, index_dtype, size_of
+from linalg_cnn.types import Shape, index_dtype, size_of
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,11 @@ class Concatenate(Operation):
             matrices.append(Entries((size, size_of(shape)), starts, columns, values))
         return tuple(matrices)
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Concatenate the batches' images."""
-        self.out_shape(*(x.shape[1:] for x in xs))
-        return np.concatenate([as_numbers(x) for x in xs], axis=self.axis + 1)
+        return concatenate(xs, self.axis + 1)
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
         """Split the batch into the parts that show each input."""
-        ends = np.cumsum([shape[self.axis] for shape in in_shapes])
-        return tuple(np.split(y, ends[:-1], axis=self.axis + 1))
+        ends = [0, *accumulate(shape[self.axis] for shape in in_shapes)]
+        return tuple(y[(slice(None),) * (self.axis + 1) + (slice(*ends_of_part),)] for ends_of_part in pairwise(ends))

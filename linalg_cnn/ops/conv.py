@@ -7,7 +7,7 @@ import numpy as np
 
 from linalg_cnn.checks import check_array, check_bias, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
-from linalg_cnn.ops.taps import TapOperation
+from linalg_cnn.ops.taps import TapOperation, tap_by_tap
 from linalg_cnn.rules import AxisRule, check_table
 from linalg_cnn.types import Array, Shape
 
@@ -95,7 +95,7 @@ class Conv(TapOperation):
         else:
             padding = check_per_axis("padding", self.padding, axes, 0)
         for name, value in (
-            ("kernel", kernel),
+            ("kernel", tap_by_tap(kernel)),
             ("bias", bias),
             ("stride", stride),
             ("padding", padding),
@@ -124,8 +124,10 @@ class Conv(TapOperation):
             return tuple((total // 2, total - total // 2) for total in totals)
         return tuple((width, width) for width in self.padding)
 
-    def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the rule of each spatial axis.
+    rule = staticmethod(conv_rule)
+
+    def axes(self, in_shape: Shape) -> list[tuple[Any, ...]]:
+        """Return the rule's arguments for each spatial axis.
 
         Raises
         ------
@@ -140,7 +142,7 @@ class Conv(TapOperation):
                 f"with groups={self.groups}, got {tuple(in_shape)}"
             )
         return [
-            conv_rule(size, taps, stride, *pair, dilation, self.padding_mode)
+            (size, taps, stride, *pair, dilation, self.padding_mode)
             for size, taps, stride, pair, dilation in zip(
                 sizes, self.kernel.shape[2:], self.stride, self.padding_pairs, self.dilation, strict=True
             )
@@ -152,20 +154,19 @@ class Conv(TapOperation):
         kernel: Array = self.kernel
         return kernel
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
         if self.padding_mode == "zeros":
-            return super().forward(*xs)
+            return super()._forward(*xs)
         pad, conv = self._pad_then_conv()
-        return conv.forward(pad.forward(*xs))
+        return conv._forward(pad._forward(*xs))
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
         """Return A' y: the same products with each tap's weights transposed."""
         if self.padding_mode == "zeros":
             return super()._adjoint(y, *in_shapes)
         pad, conv = self._pad_then_conv()
-        back: Array = pad.adjoint(conv.adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
-        return back
+        return pad._adjoint(conv._adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
         """Return a border that shows pixels as an operation of its own, and the convolution that is left."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from linalg_cnn.checks import check_array, check_bias, check_int, check_per_axis, check_shape
-from linalg_cnn.ops.taps import TapOperation
+from linalg_cnn.ops.taps import TapOperation, tap_by_tap
 from linalg_cnn.rules import NOTHING, AxisRule, check_table
 from linalg_cnn.types import Array, Shape, index_dtype
 
@@ -99,7 +99,7 @@ class ConvTranspose(TapOperation):
                     f"output_padding: expected less than the stride {step} or the dilation {spread}, got {extra}"
                 )
         for name, value in (
-            ("kernel", kernel),
+            ("kernel", tap_by_tap(kernel)),
             ("bias", bias),
             ("stride", stride),
             ("padding", check_per_axis("padding", self.padding, axes, 0)),
@@ -125,8 +125,10 @@ class ConvTranspose(TapOperation):
         swapped = grouped.swapaxes(1, 2).reshape(self.groups * per_group, c_in // self.groups, *taps)
         return np.flip(swapped, axis=tuple(range(2, self.kernel.ndim)))
 
-    def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the rule of each spatial axis.
+    rule = staticmethod(conv_transpose_rule)
+
+    def axes(self, in_shape: Shape) -> list[tuple[Any, ...]]:
+        """Return the rule's arguments for each spatial axis.
 
         Raises
         ------
@@ -139,18 +141,8 @@ class ConvTranspose(TapOperation):
                 f"in_shape: expected {self.kernel.shape[0]} channels for a kernel of shape {self.kernel.shape}, "
                 f"got {tuple(in_shape)}"
             )
-        return [
-            conv_transpose_rule(*per_axis)
-            for per_axis in zip(
-                sizes,
-                self.kernel.shape[2:],
-                self.stride,
-                self.padding,
-                self.output_padding,
-                self.dilation,
-                strict=True,
-            )
-        ]
+        options = (self.kernel.shape[2:], self.stride, self.padding, self.output_padding, self.dilation)
+        return list(zip(sizes, *options, strict=True))
 
 
 def conv_transpose_matrix(

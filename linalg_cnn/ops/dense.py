@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers, check_array, check_bias, check_shape
+from linalg_cnn.arrays import like
+from linalg_cnn.checks import check_array, check_bias, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
@@ -114,13 +115,12 @@ class Dense(Operation):
             ),
         )
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Return the product with the weight."""
-        x = as_numbers(*xs)
-        self.out_shape(x.shape[1:])
-        return np.asarray(x.reshape(len(x), size_of(x.shape[1:])) @ self.weight.T)
+        (x,) = xs
+        return x.reshape(len(x), size_of(x.shape[1:])) @ like(self.weight, x).T
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
         """Return the product with the weight's transpose, in the input's shape."""
         (in_shape,) = in_shapes
-        return np.asarray((y @ self.weight).reshape(len(y), *in_shape))
+        return (y @ like(self.weight, y)).reshape(len(y), *in_shape)

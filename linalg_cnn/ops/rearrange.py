@@ -2,10 +2,12 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import LARGEST_SIZE, as_numbers, check_int, check_per_axis, check_shape, is_sequence
+from linalg_cnn.arrays import index_like, zeros
+from linalg_cnn.checks import LARGEST_SIZE, check_int, check_per_axis, check_shape, is_sequence
 from linalg_cnn.entries import Entries
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, index_dtype, size_of
@@ -46,20 +48,38 @@ class Rearrangement(Operation):
         values = np.ones(sources.size, object if exact else np.float64)
         return (Entries((sources.size, size_of(in_shape)), starts, sources.ravel(), values),)
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Move the pixels."""
-        return self.move(as_numbers(*xs))
+        (x,) = xs
+        if isinstance(x, np.ndarray):
+            return self.move(x)
+        sources = self.sources(tuple(x.shape[1:]))
+        return x.reshape(len(x), -1)[:, index_like(sources.ravel(), x)].reshape(len(x), *sources.shape)
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
         """Move the pixels back; what was not shown is zero."""
         (in_shape,) = in_shapes
-        x = np.zeros((len(y), size_of(in_shape)), dtype=y.dtype)
-        x[:, self.sources(in_shape).ravel()] = y.reshape(len(y), size_of(y.shape[1:]))
+        x = zeros((len(y), size_of(in_shape)), y)
+        x[:, index_like(self.sources(in_shape).ravel(), y)] = y.reshape(len(y), size_of(y.shape[1:]))
         return x.reshape(len(y), *in_shape)
 
 
+class SameOrder(Rearrangement):
+    """A rearrangement that keeps the C-order ravel: A is the identity."""
+
+    def _forward(self, *xs: Any) -> Any:
+        """Return the same entries in the output's shape."""
+        (x,) = xs
+        return x.reshape(len(x), *self.out_shape(tuple(x.shape[1:])))
+
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+        """Return the same entries in the input's shape."""
+        (in_shape,) = in_shapes
+        return y.reshape(len(y), *in_shape)
+
+
 @dataclass(frozen=True)
-class Reshape(Rearrangement):
+class Reshape(SameOrder):
     """The same entries in another shape: A is the identity.
 
     Parameters
@@ -114,7 +134,7 @@ class Reshape(Rearrangement):
 
 
 @dataclass(frozen=True)
-class Flatten(Rearrangement):
+class Flatten(SameOrder):
     """The C-order ravel: A is the identity.
 
     Notes

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers, check_array, check_bias, check_shape
+from linalg_cnn.arrays import like
+from linalg_cnn.checks import check_array, check_bias, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, size_of
@@ -59,15 +60,14 @@ class PerChannel(Operation):
         factors = (self.exact() if exact else self).factors
         return (diagonal_entries(np.repeat(factors, size // len(factors))),)
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Return each channel times its factor."""
-        x = as_numbers(*xs)
-        self.out_shape(x.shape[1:])
-        return np.asarray(x * self.factors.reshape(-1, *(1,) * (x.ndim - 2)))
+        (x,) = xs
+        return x * like(self.factors.reshape(-1, *(1,) * (x.ndim - 2)), x)
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
         """Return each channel times its factor: a diagonal matrix is its own transpose."""
-        return self.forward(y)
+        return self._forward(y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,14 @@
 """What convolution and transposed convolution share: a kernel, each tap of which meets some of the pixels."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from linalg_cnn.checks import as_numbers
+from linalg_cnn.arrays import from_pixels, like, permute, to_pixels, zeros
 from linalg_cnn.entries import Entries, count_entries, row_starts
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
@@ -38,9 +39,16 @@ class TapOperation(Operation):
         """Return the bias of each channel."""
         return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
 
+    rule: ClassVar[Callable[..., AxisRule]]
+    """The rule of one spatial axis, a function of what `axes` says of it."""
+
     @abstractmethod
+    def axes(self, in_shape: Shape) -> list[tuple[Any, ...]]:
+        """Return the rule's arguments for each spatial axis; raise a ValueError that says why a shape does not fit."""
+
     def rules(self, in_shape: Shape) -> list[AxisRule]:
         """Return one rule per spatial axis, or raise a ValueError that says why the shape does not fit."""
+        return [type(self).rule(*axis) for axis in self.axes(in_shape)]
 
     @property
     @abstractmethod
@@ -99,46 +107,113 @@ class TapOperation(Operation):
             ),
         )
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
-        x = as_numbers(*xs)
-        rules = self.rules(x.shape[1:])
-        y_shape = (len(x), len(self.weights), *(rule.out_size for rule in rules))
-        y = np.zeros(y_shape, dtype=np.result_type(x, self.weights))
-        from_groups, to_groups = self._by_group(x), self._by_group(y)
-        for weights, outputs, inputs in self._meetings(rules):
-            to_groups[:, :, :, *outputs] += _mix_channels(weights, from_groups[:, :, :, *inputs])
-        return y
+        (x,) = xs
+        in_shape = tuple(x.shape[1:])
+        meetings = [(weights.swapaxes(1, 2), ins, outs) for weights, outs, ins in self._meetings(in_shape)]
+        return self._carry(x, self.out_shape(in_shape), meetings)
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> Array:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
         """Return A' y: the same products with each tap's weights transposed."""
         (in_shape,) = in_shapes
-        x = np.zeros((len(y), *in_shape), dtype=np.result_type(y, self.weights))
-        from_groups, to_groups = self._by_group(y), self._by_group(x)
-        for weights, outputs, inputs in self._meetings(self.rules(in_shape)):
-            transposed = weights.swapaxes(1, 2)
-            to_groups[:, :, :, *inputs] += _mix_channels(transposed, from_groups[:, :, :, *outputs])
-        return x
+        return self._carry(y, in_shape, list(self._meetings(in_shape)))
 
-    def _by_group(self, x: Array) -> Array:
-        """Return a view (groups, channels, N, *spatial) of a batch (N, groups * channels, *spatial)."""
-        split = x.reshape(len(x), self.groups, x.shape[1] // self.groups, *x.shape[2:])
-        return split.swapaxes(0, 1).swapaxes(1, 2)
-
-    def _meetings(self, rules: list[AxisRule]) -> Iterator[tuple[Array, tuple[slice, ...], tuple[slice, ...]]]:
+    def _meetings(self, in_shape: Shape) -> Iterator["Meeting"]:
         """Yield (weights (groups, C_out/groups, C_in/groups), output slices, input slices) of each tap."""
         weights = self.weights.reshape(self.groups, -1, *self.weights.shape[1:])
         runs = [
-            [(tap, run) for tap in range(size) if (run := tap_slices(rule, tap))]
-            for rule, size in zip(rules, self.weights.shape[2:], strict=True)
+            _tap_runs(type(self).rule, size, axis)
+            for size, axis in zip(self.weights.shape[2:], self.axes(in_shape), strict=True)
         ]
         for meeting in product(*runs):
-            taps, slices = zip(*meeting, strict=True)
-            outputs, inputs = zip(*slices, strict=True)
+            taps, outputs, inputs = zip(*meeting, strict=True)
             yield weights[:, :, :, *taps], outputs, inputs
 
+    def _carry(self, x: Any, shape: Shape, meetings: list["Meeting"]) -> Any:
+        """Return, in ``shape``, the sum over meetings (weights (groups, from, to), source, target) of the products."""
+        source = to_pixels(x)
+        if self.groups == 1 and shape[0] < FEW_CHANNELS and meetings:
+            target = zeros((shape[0], *shape[1:], len(x)), x, self.weights)
+            _add_all_taps(source, target, meetings)
+            return permute(target, (target.ndim - 1, *range(target.ndim - 1)))
+        target = zeros((*shape[1:], len(x), shape[0]), x, self.weights)
+        for weights, sources, targets in meetings:
+            weights = like(weights, x)
+            for read, written in _blocks(sources, targets, source.shape, shape[0]):
+                pixels = source[read]
+                mixed = _mix_channels(pixels.reshape(-1, self.groups, weights.shape[1]), weights)
+                target[written] += mixed.reshape(*pixels.shape[:-1], shape[0])
+        return from_pixels(target)
 
-def _mix_channels(weights: Array, x: Array) -> Array:
-    """Return (groups, out, N, *spatial) of weights (groups, out, in) and x (groups, in, N, *spatial)."""
-    mixed = weights @ x.reshape(*x.shape[:2], size_of(x.shape[2:]))
-    return mixed.reshape(*mixed.shape[:2], *x.shape[2:])
+
+Meeting = tuple[Array, tuple[slice, ...], tuple[slice, ...]]
+
+CACHED = 2**16
+"""How many numbers are multiplied together: products that are added right away should not leave the cache."""
+
+
+FEW_CHANNELS = 16
+"""With fewer channels to come out, the products of the taps one by one are too narrow to be fast."""
+
+
+@lru_cache(maxsize=256)
+def _tap_runs(rule: Callable[..., AxisRule], taps: int, axis: tuple[Any, ...]) -> list[tuple[int, slice, slice]]:
+    """Return (tap, outputs, inputs) of each tap of an axis that meets something; deep networks ask for few axes."""
+    table = rule(*axis)
+    return [(tap, *run) for tap in range(taps) if (run := tap_slices(table, tap))]
+
+
+def tap_by_tap(kernel: Array) -> Array:
+    """Return a kernel (C, C, *k) whose weights of one tap lie together in memory, as the products read them."""
+    taps_first = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 0, 1))
+    return taps_first.transpose(-2, -1, *range(kernel.ndim - 2))
+
+
+def _add_all_taps(source: Any, target: Any, meetings: list[Meeting]) -> None:
+    """Add every meeting's product to the target (channels, *spatial, N), from one matrix product for all taps.
+
+    It multiplies pixels by taps that do not meet them, too, which is little beside what a wider matrix gains.
+    """
+    channels = len(target)
+    weights = like(np.concatenate([weights[0] for weights, _, _ in meetings], axis=1), source).T
+    rows = max(1, CACHED // max(size_of(source.shape[1:-1]) * len(weights), 1))
+    for start in range(0, len(source), rows):
+        part = source[start : start + rows]
+        mixed = weights @ part.reshape(-1, part.shape[-1]).T
+        mixed = mixed.reshape(len(meetings), channels, *part.shape[:-1])
+        for number, (_, (first, *others), (written, *rest)) in enumerate(meetings):
+            # which of the tap's positions along the first axis lie in this part
+            low = max(0, -(-(start - first.start) // first.step))
+            high = min(len(range(*first.indices(len(source)))), -(-(start + len(part) - first.start) // first.step))
+            if low < high:
+                here, there = _part(first, low, high), _part(written, low, high)
+                here = slice(here.start - start, here.stop - start, here.step)
+                target[:, there, *rest] += mixed[number][:, here, *others]
+
+
+def _blocks(
+    source: tuple[slice, ...], target: tuple[slice, ...], shape: Shape, channels: int
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Yield the slices of a meeting cut along the first axis, so that each piece stays in the cache."""
+    first, count = source[0], len(range(*source[0].indices(shape[0])))
+    positions = [len(range(*pixels.indices(size))) for pixels, size in zip(source[1:], shape[1:], strict=False)]
+    numbers = size_of(tuple(positions)) * shape[-2] * max(shape[-1], channels)
+    rows = max(1, CACHED // max(numbers, 1))
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
+        yield (_part(first, start, stop), *source[1:]), (_part(target[0], start, stop), *target[1:])
+
+
+def _part(run: slice, start: int, stop: int) -> slice:
+    return slice(run.start + start * run.step, run.start + (stop - 1) * run.step + 1, run.step)
+
+
+def _mix_channels(pixels: Any, weights: Any) -> Any:
+    """Return (M, groups, to) of pixels (M, groups, from) and weights (groups, from, to)."""
+    groups, *channels = weights.shape
+    if groups == 1:
+        return pixels[:, 0] @ weights[0]
+    if channels == [1, 1]:  # depthwise: a product of matrices would go group by group
+        return pixels[:, :, 0] * weights[:, 0, 0]
+    return (pixels.swapaxes(0, 1) @ weights).swapaxes(0, 1)

@@ -1,16 +1,18 @@
 """The weighted sum of several values of one shape: what a skip connection does."""
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import sympy
 
-from linalg_cnn.checks import as_numbers, check_array, check_shape
+from linalg_cnn.checks import check_array, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn.types import Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +83,17 @@ class WeightedSum(Operation):
         weights = (self.exact() if exact else self).weights
         return tuple(diagonal_entries(np.full(size, weight)) for weight in weights)
 
-    def forward(self, *xs: Array) -> Array:
+    def _forward(self, *xs: Any) -> Any:
         """Return the weighted sum."""
-        xs = tuple(as_numbers(x) for x in xs)
-        self.out_shape(*(x.shape[1:] for x in xs))
-        total = self.weights[0] * xs[0]
-        for weight, x in zip(self.weights[1:], xs[1:], strict=True):
-            total = total + weight * x
-        return np.asarray(total)
+        return reduce(operator.add, (_times(weight, x) for weight, x in zip(self.weights, xs, strict=True)))
 
-    def _adjoint(self, y: Array, *in_shapes: Shape) -> tuple[Array, ...]:
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
         """Return the multiple of ``y`` that each input receives."""
-        return tuple(np.asarray(weight * y) for weight in self.weights)
+        return tuple(_times(weight, y) for weight in self.weights)
+
+
+def _times(weight: Any, x: Any) -> Any:
+    # A skip that is just added needs no copy; and an array of expressions stays one, also of no axes.
+    if isinstance(weight, float) and weight == 1:
+        return x
+    return np.asarray(weight * x) if isinstance(x, np.ndarray) else weight * x

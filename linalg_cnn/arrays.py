@@ -1,0 +1,69 @@
+"""What the operations need of an array beyond its own methods, for numpy arrays and torch tensors alike.
+
+A graph is walked with either: numpy here, torch tensors where `gpu` composes on an accelerator. Nothing here imports
+torch; a tensor brings its methods along.
+
+Where an operation works pixel by pixel, images lie in memory as (*spatial, N, channels): all that one pixel holds
+stands together, so that a slice of pixels is a matrix as it lies there. The shape that is seen stays
+(N, channels, *spatial).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from linalg_cnn.types import Array, IntArray, Shape
+
+
+def permute(x: Any, order: Shape) -> Any:
+    """Return a view with the axes in another order."""
+    return x.transpose(order) if isinstance(x, np.ndarray) else x.permute(order)
+
+
+def like(values: Array, x: Any) -> Any:
+    """Return parameters as the kind of array that ``x`` is, on its device."""
+    return values if isinstance(x, np.ndarray) else x.new_tensor(np.ascontiguousarray(values))
+
+
+def index_like(index: IntArray, x: Any) -> Any:
+    """Return positions as something that ``x`` can be indexed by."""
+    return index if isinstance(x, np.ndarray) else x.new_tensor(index).long()
+
+
+def zeros(shape: Shape, x: Any, parameters: Array | None = None) -> Any:
+    """Return zeros as the kind of array that ``x`` is, of the dtype that its products with parameters have."""
+    if isinstance(x, np.ndarray):
+        return np.zeros(shape, x.dtype if parameters is None else np.result_type(x, parameters))
+    return x.new_zeros(shape)
+
+
+def zeros_laid_like(x: Any, shape: Shape) -> Any:
+    """Return zeros of another shape whose axes lie in memory in the order of those of ``x``."""
+    if isinstance(x, np.ndarray):
+        return np.zeros_like(x, shape=shape)
+    order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
+    return permute(x.new_zeros([shape[axis] for axis in order]), tuple(int(axis) for axis in np.argsort(order)))
+
+
+def to_pixels(x: Any) -> Any:
+    """Return a batch (N, channels, *spatial) as (*spatial, N, channels), contiguous."""
+    pixels = permute(x, (*range(2, x.ndim), 0, 1))
+    return np.ascontiguousarray(pixels) if isinstance(x, np.ndarray) else pixels.contiguous()
+
+
+def from_pixels(x: Any) -> Any:
+    """Return (*spatial, N, channels) as a view (N, channels, *spatial)."""
+    return permute(x, (x.ndim - 2, x.ndim - 1, *range(x.ndim - 2)))
+
+
+def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
+    """Return several arrays side by side."""
+    if all(isinstance(x, np.ndarray) for x in xs):
+        return np.concatenate(xs, axis)
+    shape = list(xs[0].shape)
+    shape[axis] = sum(x.shape[axis] for x in xs)
+    joint, start = zeros(tuple(shape), xs[0]), 0
+    for x in xs:
+        joint[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)] = x
+        start += x.shape[axis]
+    return joint
