@@ -67,3 +67,13 @@ def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
         joint[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)] = x
         start += x.shape[axis]
     return joint
+
+
+def add_at(x: Any, columns: IntArray, values: Any) -> None:
+    """Add values (N, columns) to the columns of ``x`` in place, all of them where a column is named several times."""
+    if not isinstance(x, np.ndarray):
+        x.index_add_(1, index_like(columns, x), values)
+    elif len(np.unique(columns)) == len(columns):
+        x[:, columns] += values
+    else:
+        np.add.at(x.T, columns, values.T)

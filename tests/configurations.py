@@ -20,8 +20,10 @@ from torch.nn import functional
 from linalg_cnn import (
     AdaptiveAvgPool,
     AvgPool,
+    AxisDense,
     BatchNorm,
     Concatenate,
+    Constant,
     Conv,
     ConvTranspose,
     Dense,
@@ -35,6 +37,8 @@ from linalg_cnn import (
     Reshape,
     Scale,
     Slice,
+    SumOver,
+    Take,
     WeightedSum,
 )
 
@@ -319,14 +323,99 @@ def torch_adaptive_avg_pool(operation, x):
 @st.composite
 def scale(draw):
     in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
-    bias = integers(draw, in_shape[:1]) if draw(st.booleans()) else None
-    return Scale(integers(draw, in_shape[:1]), bias), in_shape
+
+    def parameter():
+        if len(in_shape) == 1 or draw(st.booleans()):
+            return integers(draw, in_shape[:1])
+        return integers(draw, tuple(draw(st.sampled_from([1, n])) for n in in_shape))
+
+    weight = parameter()
+    return Scale(weight, parameter() if draw(st.booleans()) else None), in_shape
+
+
+def spread(values, axes):
+    return values.reshape(-1, *(1,) * (axes - 1)) if values.ndim == 1 else values
 
 
 def torch_scale(operation, x):
-    per_channel = (-1, *(1,) * (x.ndim - 2))
-    y = x * torch.from_numpy(operation.weight).reshape(per_channel)
-    return y if operation.bias is None else y + torch.from_numpy(operation.bias).reshape(per_channel)
+    y = x * torch.from_numpy(spread(operation.weight, x.ndim - 1))
+    return y if operation.bias is None else y + torch.from_numpy(spread(operation.bias, x.ndim - 1))
+
+
+def loops_scale(operation, in_shape):
+    weight = spread(operation.weight, len(in_shape))
+    places = [tuple(0 if n == 1 else i for i, n in zip(p, weight.shape, strict=True)) for p in np.ndindex(in_shape)]
+    return np.diag([weight[place] for place in places])
+
+
+@st.composite
+def take(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2)))
+    table = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    return Take(integers(draw, table, -1, prod(in_shape) - 1).astype(np.int64)), in_shape
+
+
+def torch_take(operation, x):
+    with_zero = torch.cat([x.flatten(1), torch.zeros(len(x), 1, dtype=x.dtype)], dim=1)  # -1 is the last
+    return with_zero[:, torch.from_numpy(operation.sources).long()]
+
+
+def loops_take(operation, in_shape):
+    return np.array([[float(q == source) for q in range(prod(in_shape))] for source in operation.sources.ravel()])
+
+
+@st.composite
+def sum_over(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+    axes = draw(st.lists(st.integers(0, len(in_shape) - 1), unique=True))
+    return SumOver(tuple(axes), draw(st.booleans())), in_shape
+
+
+def torch_sum_over(operation, x):
+    if not operation.axes:
+        return x
+    axes = tuple(axis + 1 for axis in operation.axes)
+    return x.mean(axes, keepdim=True) if operation.mean else x.sum(axes, keepdim=True)
+
+
+def loops_sum_over(operation, in_shape):
+    out_shape = [1 if axis in operation.axes else n for axis, n in enumerate(in_shape)]
+    weight = 1 / prod(in_shape[axis] for axis in operation.axes) if operation.mean else 1.0
+
+    def hears(p, q):
+        return all(axis in operation.axes or p[axis] == q[axis] for axis in range(len(in_shape)))
+
+    return np.array([[weight * hears(p, q) for q in np.ndindex(in_shape)] for p in np.ndindex(*out_shape)])
+
+
+@st.composite
+def constant(draw):
+    shape = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
+    return Constant(integers(draw, shape)), draw(shapes(ranks=(0, 1, 2)))
+
+
+def torch_constant(operation, x):
+    return torch.from_numpy(operation.value).expand(len(x), *operation.value.shape)
+
+
+@st.composite
+def axis_dense(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2), longest=4))
+    axis, out = draw(st.integers(0, len(in_shape) - 1)), draw(st.integers(1, 4))
+    bias = integers(draw, (out,)) if draw(st.booleans()) else None
+    return AxisDense(integers(draw, (out, in_shape[axis])), bias, axis), in_shape
+
+
+def torch_axis_dense(operation, x):
+    bias = None if operation.bias is None else torch.from_numpy(operation.bias)
+    axis = operation.axis + 1
+    return functional.linear(x.movedim(axis, -1), torch.from_numpy(operation.weight), bias).movedim(-1, axis)
+
+
+def loops_axis_dense(operation, in_shape):
+    axis = operation.axis
+    before, after = prod(in_shape[:axis]), prod(in_shape[axis + 1 :])
+    return np.kron(np.kron(np.eye(before), operation.weight), np.eye(after))
 
 
 @st.composite

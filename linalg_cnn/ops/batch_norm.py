@@ -8,12 +8,12 @@ import sympy
 
 from linalg_cnn.checks import check_array
 from linalg_cnn.exact import to_exact
-from linalg_cnn.ops.scale import PerChannel
+from linalg_cnn.ops.scale import Diagonal
 from linalg_cnn.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class BatchNorm(PerChannel):
+class BatchNorm(Diagonal):
     """Batch normalisation with its running statistics: y = a x + (bias - a running_mean) per channel.
 
     The entry in the row and the column of (c, p) is a[c] = weight[c] / sqrt(running_var[c] + eps); there are no others.

@@ -1,4 +1,4 @@
-"""One factor and one shift per channel."""
+"""One factor and one shift per channel, or per entry."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, size_of
 
 
-class PerChannel(Operation):
-    """y[c] = factors[c] x[c] + shifts[c]: a diagonal matrix, constant on each channel."""
+class Diagonal(Operation):
+    """y = factors x + shifts, entry by entry: a diagonal matrix."""
 
     @property
     @abstractmethod
     def factors(self) -> Array:
-        """The factor of each channel, (channels,)."""
+        """The factors: one per channel, (channels,), or of as many axes as the input, each as long or 1."""
 
     @property
     @abstractmethod
     def shifts(self) -> Array | None:
-        """The shift of each channel, (channels,), or None."""
+        """The shifts, in one of the same two forms, or None."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -37,18 +37,24 @@ class PerChannel(Operation):
         Raises
         ------
         ValueError
-            If the number of channels differs from that of the parameters.
+            If the parameters do not fit it.
         """
         (in_shape,) = in_shapes
         shape = check_shape("in_shape", in_shape)
-        if shape[0] != len(self.factors):
-            raise ValueError(f"in_shape: expected {len(self.factors)} channels, got {shape}")
+        for values in (self.factors, self.shifts):
+            if values is None:
+                continue
+            if values.ndim == 1 and shape[0] != len(values):
+                raise ValueError(f"in_shape: expected {len(values)} channels, got {shape}")
+            spread = _spread(values, len(shape)).shape
+            if len(spread) != len(shape) or any(n not in {1, size} for n, size in zip(spread, shape, strict=True)):
+                raise ValueError(f"in_shape: expected a shape that {values.shape} broadcasts to, got {shape}")
         return shape
 
     def offset(self, *in_shapes: Shape) -> Array | None:
-        """Return the shift of each channel."""
+        """Return the shifts."""
         (in_shape,) = in_shapes
-        return None if self.shifts is None else self.shifts.reshape(-1, *(1,) * (len(in_shape) - 1))
+        return None if self.shifts is None else _spread(self.shifts, len(in_shape))
 
     def count_entries(self, *in_shapes: Shape) -> int:
         """Return the length of the diagonal."""
@@ -56,30 +62,35 @@ class PerChannel(Operation):
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
         """Return the diagonal."""
-        size = size_of(self.out_shape(*in_shapes))
-        factors = (self.exact() if exact else self).factors
-        return (diagonal_entries(np.repeat(factors, size // len(factors))),)
+        shape = self.out_shape(*in_shapes)
+        factors = _spread((self.exact() if exact else self).factors, len(shape))
+        return (diagonal_entries(np.broadcast_to(factors, shape).ravel()),)
 
     def _forward(self, *xs: Any) -> Any:
-        """Return each channel times its factor."""
+        """Return each entry times its factor."""
         (x,) = xs
-        return x * like(self.factors.reshape(-1, *(1,) * (x.ndim - 2)), x)
+        return x * like(_spread(self.factors, x.ndim - 1), x)
 
     def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return each channel times its factor: a diagonal matrix is its own transpose."""
+        """Return each entry times its factor: a diagonal matrix is its own transpose."""
         return self._forward(y)
 
 
-@dataclass(frozen=True, eq=False)
-class Scale(PerChannel):
-    """A factor and a shift for each channel.
+def _spread(values: Array, axes: int) -> Array:
+    """Return values of which one axis stands for the channels as an array that broadcasts over all axes."""
+    return values.reshape(-1, *(1,) * (axes - 1)) if values.ndim == 1 else values
 
-    The entry in the row and the column of (c, p) is weight[c]; there are no others.
+
+@dataclass(frozen=True, eq=False)
+class Scale(Diagonal):
+    """A factor and a shift for each channel, or for each entry.
+
+    The entry in the row and the column of (c, p) is weight[c], or weight[c, p]; there are no others.
 
     Parameters
     ----------
-    weight : array_like (channels,)
-    bias : array_like (channels,), optional
+    weight : array_like (channels,), or of as many axes as the input, each as long as the input's or 1
+    bias : array_like of either form, optional
 
     Raises
     ------
@@ -99,7 +110,7 @@ class Scale(PerChannel):
            [0., 2., 0., 0.],
            [0., 0., 3., 0.],
            [0., 0., 0., 3.]])
-    >>> import torch
+    >>> import numpy as np, torch
     >>> x = torch.arange(4.0, dtype=torch.float64).reshape(1, 2, 2)
     >>> np.array_equal(Scale([2, 3], [1, 0])(x), x * torch.tensor([[2], [3]]) + torch.tensor([[1], [0]]))
     True
@@ -109,13 +120,20 @@ class Scale(PerChannel):
     bias: Any = None
 
     def __post_init__(self) -> None:
-        weight = check_array("weight", self.weight, ndim=1)
+        weight = check_array("weight", self.weight)
+        check_shape("weight", weight.shape)
+        bias = self.bias
+        if bias is not None and weight.ndim == 1 and np.ndim(bias) == 1:
+            bias = check_bias(bias, len(weight), "channel")
+        elif bias is not None:
+            bias = check_array("bias", bias)
+            check_shape("bias", bias.shape)
         object.__setattr__(self, "weight", weight)
-        object.__setattr__(self, "bias", check_bias(self.bias, len(weight), "channel"))
+        object.__setattr__(self, "bias", bias)
 
     def __repr__(self) -> str:
-        """Show the size, not the parameters."""
-        return f"Scale({len(self.weight)} channels, bias={self.bias is not None})"
+        """Show the shape, not the parameters."""
+        return f"Scale(weight {self.weight.shape}, bias={self.bias is not None})"
 
     @property
     def symbolic(self) -> bool:

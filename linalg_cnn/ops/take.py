@@ -1,0 +1,118 @@
+"""Any choice of entries, by a table of their numbers: what is left where no rule per axis says it shorter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linalg_cnn.arrays import add_at, index_like, zeros
+from linalg_cnn.checks import as_array, check_shape
+from linalg_cnn.entries import Entries
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.types import Shape, index_dtype, size_of
+
+
+@dataclass(frozen=True, eq=False)
+class Take(Operation):
+    """The entries of the input that a table names, in the table's shape: roll, flip, expand, indexing.
+
+    Parameters
+    ----------
+    sources : int array_like
+        Of the shape that comes out: which entry of the input's C-order ravel each output shows; -1 shows a zero.
+        An entry may be shown several times, or not at all.
+
+    Raises
+    ------
+    TypeError
+        If ``sources`` are not integers.
+    ValueError
+        If there are none, or one is smaller than -1.
+
+    Notes
+    -----
+    The row of output p has a single 1, in column sources[p], and none where that is -1.
+
+    Source: ``torch.take(x, sources)`` for each sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Take([1, -1, 1]).matrix((2,)).toarray().astype(int)
+    array([[0, 1],
+           [0, 0],
+           [0, 1]])
+    >>> import torch
+    >>> x = torch.arange(6.0).reshape(1, 2, 3)
+    >>> numbers = torch.arange(6).reshape(2, 3).roll(1, dims=1)
+    >>> np.array_equal(Take(numbers)(x), x.roll(1, dims=2))
+    True
+    """
+
+    sources: Any
+
+    def __post_init__(self) -> None:
+        sources = as_array("sources", self.sources)
+        if sources.dtype.kind not in "iu":
+            raise TypeError(f"sources: expected integers, got dtype {sources.dtype}")
+        check_shape("sources", sources.shape)
+        if sources.min() < -1:
+            raise ValueError(f"sources: expected numbers of entries, or -1 for a zero, got {sources.min()}")
+        object.__setattr__(self, "sources", sources.astype(index_dtype(int(sources.max()))))
+
+    def __repr__(self) -> str:
+        """Show the shape, not the table."""
+        return f"Take(sources {self.sources.shape})"
+
+    def exact(self) -> "Take":
+        """Return the operation itself: it has no parameter that could be rounded."""
+        return self
+
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return the shape of the table.
+
+        Raises
+        ------
+        ValueError
+            If the input has fewer entries than the table names.
+        """
+        (in_shape,) = in_shapes
+        size = size_of(check_shape("in_shape", in_shape))
+        if self.sources.max() >= size:
+            raise ValueError(
+                f"in_shape: expected at least {self.sources.max() + 1} entries, as sources names, got {in_shape}"
+            )
+        shape: Shape = self.sources.shape
+        return shape
+
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return how many outputs show something."""
+        return int(np.count_nonzero(self.sources >= 0))
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return a 1 per output that shows something."""
+        (in_shape,) = in_shapes
+        sources = self.sources.ravel()
+        shown = sources >= 0
+        starts = np.zeros(sources.size + 1, dtype=index_dtype(sources.size))
+        np.cumsum(shown, out=starts[1:])
+        values = np.ones(int(starts[-1]), object if exact else np.float64)
+        return (Entries((sources.size, size_of(in_shape)), starts, sources[shown], values),)
+
+    def _forward(self, *xs: Any) -> Any:
+        """Return the entries that the table names."""
+        (x,) = xs
+        y = zeros((len(x), self.sources.size), x)
+        shown = np.flatnonzero(self.sources.ravel() >= 0)
+        read = x.reshape(len(x), size_of(tuple(x.shape[1:])))[:, index_like(self.sources.ravel()[shown], x)]
+        y[:, index_like(shown, x)] = read
+        return y.reshape(len(x), *self.sources.shape)
+
+    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+        """Return what each entry of the input hears from all the outputs that show it."""
+        (in_shape,) = in_shapes
+        x = zeros((len(y), size_of(in_shape)), y)
+        sources = self.sources.ravel()
+        shown = np.flatnonzero(sources >= 0)
+        add_at(x, sources[shown], y.reshape(len(y), sources.size)[:, index_like(shown, y)])
+        return x.reshape(len(y), *in_shape)
