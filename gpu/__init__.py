@@ -8,13 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpu.collapsing import collapse
     from gpu.convert import NearestResample
+    from gpu.linearizing import linearize
     from gpu.modules import SkipCNN
     from gpu.networks import three_layer_cnn
+    from gpu.not_affine import NotAffineError
+    from gpu.tracing import trace
 
-__all__ = ["NearestResample", "SkipCNN", "three_layer_cnn"]
+__all__ = ["NearestResample", "NotAffineError", "SkipCNN", "collapse", "linearize", "three_layer_cnn", "trace"]
 
-_HOME = {"NearestResample": "gpu.convert", "SkipCNN": "gpu.modules", "three_layer_cnn": "gpu.networks"}
+_HOME = {
+    "NearestResample": "gpu.convert",
+    "NotAffineError": "gpu.not_affine",
+    "SkipCNN": "gpu.modules",
+    "collapse": "gpu.collapsing",
+    "linearize": "gpu.linearizing",
+    "three_layer_cnn": "gpu.networks",
+    "trace": "gpu.tracing",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from linalg_cnn.arrays import like, zeros
 from linalg_cnn.checks import check_choice, check_memory, memory_limit
 from linalg_cnn.exact import add, from_domain, to_domain
 from linalg_cnn.graph import AffineGraph, Node
-from linalg_cnn.types import size_of
+from linalg_cnn.types import Array, size_of
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -42,6 +42,7 @@ def compose(
     *,
     max_bytes: int | None = None,
     progress: Progress | None = None,
+    place: Callable[[Array], Any] | None = None,
 ) -> AffineMap:
     """Return a network as one affine map: theorem 3.1.
 
@@ -58,6 +59,9 @@ def compose(
         The most memory that a dense composition may take; half of the machine's if not given.
     progress : callable, optional
         Wraps the sequence of chunks that a dense composition works through, as ``tqdm.tqdm`` does.
+    place : callable, optional
+        Brings an array to where a dense composition is to be computed and returns it as a torch tensor:
+        ``lambda array: torch.from_numpy(array).cuda()``.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def compose(
     if direction == "auto":
         direction = "forward" if size_of(graph.in_shape) < size_of(graph.out_shape) else "adjoint"
     if form == "dense":
-        W, B = _dense(graph, direction, max_bytes, progress)
+        W, B = _dense(graph, direction, max_bytes, progress, place)
     else:
         W, B = _by_matrices(graph, direction, exact=form == "sympy")
     return AffineMap(W, B, graph.in_shape, graph.out_shape)
@@ -108,7 +112,13 @@ CHUNK_BYTES, CHUNK_VECTORS = 2**24, 32
 """How many vectors are carried together: what fits the cache, but enough of them that a kernel is not read for few."""
 
 
-def _dense(graph: AffineGraph, direction: str, max_bytes: int | None, progress: Progress | None) -> tuple[Any, Any]:
+def _dense(
+    graph: AffineGraph,
+    direction: str,
+    max_bytes: int | None,
+    progress: Progress | None,
+    place: Callable[[Array], Any] | None,
+) -> tuple[Any, Any]:
     """Return W and B by carrying the unit vectors through the network, as many at a time as the cache holds."""
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
     per_vector = 8 * graph.largest_state(direction)
@@ -127,12 +137,17 @@ def _dense(graph: AffineGraph, direction: str, max_bytes: int | None, progress: 
         some = slice(start, min(start + chunk, size_of(shape)))
         units = np.zeros((some.stop - start, size_of(shape)))
         units[np.arange(len(units)), np.arange(start, some.stop)] = 1
-        units = units.reshape(-1, *shape)
+        vectors = units.reshape(-1, *shape) if place is None else place(units.reshape(-1, *shape))
         if direction == "forward":
-            W[:, some] = push_columns(graph, units).T
+            W[:, some] = _as_numpy(push_columns(graph, vectors)).T
         else:
-            W[some], B[some] = pull_rows(graph, units)
+            W[some], B[some] = map(_as_numpy, pull_rows(graph, vectors))
     return W, graph(np.zeros(graph.in_shape)).ravel() if direction == "forward" else B
+
+
+def _as_numpy(x: Any) -> Array:
+    array: Array = x if isinstance(x, np.ndarray) else x.cpu().numpy()
+    return array
 
 
 def push_columns(graph: AffineGraph, x: Any) -> Any:
@@ -167,16 +182,13 @@ def pull_rows(graph: AffineGraph, y: Any) -> tuple[Any, Any]:
     """
     B = zeros((len(y),), y)
 
-    def step(node: Node, state: Any) -> Any:
+    def hears(node: Node, state: Any) -> None:
         nonlocal B
-        shapes = graph.input_shapes(node)
-        offset = node.operation.offset(*shapes)
+        offset = node.operation.offset(*graph.input_shapes(node))
         if offset is not None:
             B = B + _pair(state, like(offset, state))
-        back = node.operation._adjoint(state, *shapes)
-        return back if isinstance(back, tuple) else (back,)
 
-    rows = graph.pull(y, step)
+    rows = graph.pull_back(y, hears)
     return rows.reshape(len(y), -1), B
 
 

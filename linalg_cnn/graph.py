@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator
 
 from linalg_cnn.checks import as_exact, as_numbers, check_shape
 from linalg_cnn.ops.base import Operation
@@ -86,6 +87,69 @@ class AffineGraph:
         self.nodes.append(Node(operation, inputs, where))
         self.shapes.append(shape)
         return len(self.nodes)
+
+    def extend(self, other: "AffineGraph", start: int) -> int:
+        """Append another graph, whose input is the value ``start``; return the number of the value it makes.
+
+        Raises
+        ------
+        ValueError
+            If that value has not the shape of the other graph's input.
+        """
+        if self.shapes[start] != other.in_shape:
+            raise ValueError(f"start: expected a value of shape {other.in_shape}, got {self.shapes[start]}")
+        numbers = [start]
+        for node in other.nodes:
+            numbers.append(self.add(node.operation, *(numbers[value] for value in node.inputs), name=node.name))
+        return numbers[-1]
+
+    def linear_operator(self) -> LinearOperator:
+        """Return the linear part as a scipy ``LinearOperator``: W times vectors without W, and W' times vectors.
+
+        For networks whose outputs are as large as their inputs: norms, spectra and solvers of
+        ``scipy.sparse.linalg`` take it. The bias is ``graph(zeros)``.
+
+        Returns
+        -------
+        LinearOperator of shape (out_size, in_size), float64
+
+        Raises
+        ------
+        TypeError
+            If the graph holds sympy expressions.
+
+        Examples
+        --------
+        >>> import numpy as np, scipy.sparse.linalg
+        >>> from linalg_cnn import Conv
+        >>> graph = AffineGraph((1, 64, 64))
+        >>> blurred = graph.add(Conv(np.full((1, 1, 3, 3), 1 / 9), padding=1), 0)
+        >>> blur = graph.linear_operator()
+        >>> largest = scipy.sparse.linalg.eigsh(blur, k=1, return_eigenvectors=False, v0=np.ones(64 * 64))
+        >>> largest.round(3)  # close to 1: only at the border a blur loses light
+        array([0.998])
+        """
+        if self.symbolic:
+            raise TypeError("linear_operator: expected numbers, got sympy expressions")
+        in_shape, out_shape = self.in_shape, self.out_shape
+
+        def forward(columns: Array) -> Array:
+            x = as_numbers(columns).T.reshape(-1, *in_shape)
+            y = self.push(x.astype(np.float64), lambda node, xs: node.operation._forward(*xs))
+            return np.asarray(y.reshape(len(x), size_of(out_shape)).T)
+
+        def adjoint(columns: Array) -> Array:
+            y = as_numbers(columns).T.reshape(-1, *out_shape)
+            return np.asarray(self.pull_back(y.astype(np.float64)).reshape(len(y), size_of(in_shape)).T)
+
+        return LinearOperator(
+            (size_of(out_shape), size_of(in_shape)),
+            dtype=np.float64,
+            matvec=lambda x: forward(x.reshape(-1, 1)).ravel(),
+            rmatvec=lambda y: adjoint(y.reshape(-1, 1)).ravel(),
+            matmat=forward,
+            rmatmat=adjoint,
+        )
 
     def __repr__(self) -> str:
         """Show the shapes and the number of operations."""
@@ -197,3 +261,17 @@ class AffineGraph:
             for value, state in zip(node.inputs, step(node, states.pop(number + 1)), strict=True):
                 states[value] = plus(states[value], state) if value in states else state
         return cast(State, states[0])
+
+    def pull_back(self, y: Any, hears: Callable[[Node, Any], None] | None = None) -> Any:
+        """Return W' y for a batch (N, *out_shape), an array or a torch tensor.
+
+        ``hears(node, state)`` is told what comes back to each operation's output.
+        """
+
+        def step(node: Node, state: Any) -> Sequence[Any]:
+            if hears is not None:
+                hears(node, state)
+            back = node.operation._adjoint(state, *self.input_shapes(node))
+            return back if isinstance(back, tuple) else (back,)
+
+        return self.pull(y, step)

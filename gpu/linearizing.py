@@ -1,0 +1,160 @@
+"""A network without its nonlinearities: activations become the identity, max pooling becomes average pooling."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign),
+    *(nn.Threshold, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink),
+)
+MAX_POOLS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.MaxPool1d: nn.AvgPool1d,
+    nn.MaxPool2d: nn.AvgPool2d,
+    nn.MaxPool3d: nn.AvgPool3d,
+}
+ADAPTIVE_MAX_POOLS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool3d: nn.AdaptiveAvgPool3d,
+}
+FUNCTIONS = (
+    *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"),
+    *("hardsigmoid", "hardtanh", "sigmoid", "logsigmoid", "tanh", "softplus", "softsign", "threshold", "hardshrink"),
+    *("softshrink", "tanhshrink"),
+)
+MAX_POOL_FUNCTIONS: dict[Any, Callable[..., torch.Tensor]] = {
+    functional.max_pool1d: functional.avg_pool1d,
+    functional.max_pool2d: functional.avg_pool2d,
+    functional.max_pool3d: functional.avg_pool3d,
+    torch.max_pool1d: functional.avg_pool1d,
+    torch.max_pool2d: functional.avg_pool2d,
+    torch.max_pool3d: functional.avg_pool3d,
+}
+
+
+MAX_POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
+
+def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    r"""Return a copy of a network without its nonlinearities, and what was changed in it.
+
+    Activations become the identity and max pooling becomes average pooling of the same windows, as modules and as
+    functions inside a ``forward``; functions are found by ``torch.fx``, and where it cannot follow a forward they
+    stay. What else is not affine stays, too, and `gpu.trace` names it. The network computes something else
+    afterwards: it is meant to be trained in this form, or trained on.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+
+    Returns
+    -------
+    (nn.Module, list of str)
+        The copy, in the mode (training or evaluation) of the model; a line for each change.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no ``nn.Module``.
+
+    Examples
+    --------
+    >>> model, changes = linearize(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)))
+    >>> print(*changes, sep="\n")
+    1: ReLU -> Identity
+    2: MaxPool2d -> AvgPool2d
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    model = copy.deepcopy(model)
+    changes: list[str] = []
+    stand_ins: dict[nn.Module, nn.Module] = {}
+    for name, part in model.named_modules():
+        stand_in = _stand_in(part)
+        if stand_in is not None:
+            stand_ins[part] = stand_in.train(part.training)
+            changes.append(f"{name or 'the model'}: {type(part).__name__} -> {type(stand_in).__name__}")
+    for part in list(model.modules()):
+        for name, child in part._modules.items():
+            if child in stand_ins:
+                part._modules[name] = stand_ins[child]
+    return _without_functions(stand_ins.get(model, model), changes), changes
+
+
+def _stand_in(part: nn.Module) -> nn.Module | None:
+    """Return what replaces a module, or None."""
+    kind: Any = type(part)
+    given: Any = part
+    if kind in ACTIVATIONS:
+        return nn.Identity()
+    if kind in MAX_POOLS and not given.return_indices and set(_axes(given.dilation)) == {1}:
+        pool: Any = MAX_POOLS[kind]
+        stand_in: nn.Module = pool(given.kernel_size, given.stride, given.padding, given.ceil_mode)
+        return stand_in
+    if kind in ADAPTIVE_MAX_POOLS and not given.return_indices:
+        adaptive: Any = ADAPTIVE_MAX_POOLS[kind]
+        averaging: nn.Module = adaptive(given.output_size)
+        return averaging
+    return None
+
+
+def _axes(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _without_functions(model: nn.Module, changes: list[str]) -> nn.Module:
+    """Return the model with the functions in its forward replaced; itself if there are none."""
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception:  # a forward that fx cannot follow stays as it is; it may raise anything on fx's stand-ins
+        return model
+    found = False
+    for node in list(graph.nodes):
+        stand_in = _rewritten(graph, node)
+        if stand_in is None:
+            continue
+        found = True
+        before = node.target if isinstance(node.target, str) else _function_name(node.target)
+        after = "identity" if stand_in in node.all_input_nodes else _function_name(stand_in.target)
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        place = stack[-1][0] if stack else ""
+        changes.append(f"{place or 'the model'}: {before} in forward -> {after}")
+        node.replace_all_uses_with(stand_in)
+        graph.erase_node(node)
+    if not found:
+        return model
+    rewritten = fx.GraphModule(model, graph, type(model).__name__)
+    return rewritten.train(model.training)
+
+
+def _function_name(function: Any) -> str:
+    for name in ("max_pool1d", "max_pool2d", "max_pool3d"):
+        if function is getattr(functional, name):  # a dispatcher that has no name of its own
+            return name
+    return str(getattr(function, "__name__", function))
+
+
+def _rewritten(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """Return the node whose result replaces a node's, or None."""
+    if node.op not in {"call_function", "call_method"} or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    name = node.target if isinstance(node.target, str) else _function_name(node.target)
+    module = getattr(node.target, "__module__", "") or ""
+    from_torch = isinstance(node.target, str) or module.startswith(("torch", "_VariableFunctions"))
+    if from_torch and name.rstrip("_") in FUNCTIONS:
+        return node.args[0]
+    if node.target not in MAX_POOL_FUNCTIONS:
+        return None
+
+    options = dict(zip(MAX_POOL_ARGUMENTS, node.args[1:], strict=False)) | node.kwargs
+    if options.pop("return_indices", False) or set(_axes(options.pop("dilation", 1))) != {1}:
+        return None
+    with graph.inserting_before(node):
+        return graph.call_function(MAX_POOL_FUNCTIONS[node.target], (node.args[0],), options)

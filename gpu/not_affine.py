@@ -1,0 +1,73 @@
+"""What makes a network not affine: names, places, remedies."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EVALUATE = "call .eval() first"
+LINEARIZE = "replace it by the identity, as gpu.linearize does"
+AVERAGE = "replace it by average pooling, as gpu.linearize does"
+RECURRENT = "no affine stand-in"
+
+REMEDIES = (
+    (r"(adaptive_|fractional_)?max_pool\d?d?(_with_indices)?|lp_pool", AVERAGE),
+    (
+        r"relu|relu6|hardtanh|leaky_relu|prelu|rrelu.*|elu|celu|selu|gelu|silu|mish|hardswish|hardsigmoid|hardshrink|"
+        r"softshrink|tanhshrink|sigmoid|log_sigmoid.*|tanh|softplus|softsign|threshold|glu",
+        LINEARIZE,
+    ),
+    (r"(native_|feature_|alpha_|feature_alpha_)?dropout|bernoulli", EVALUATE),
+    (r"(layer|group|instance|rms|native_layer|native_group)_norm", "train with batch normalisation instead"),
+    (r"(_?log)?_?softmax|_safe_softmax", "leave it off: it does not change which score is the largest"),
+    (r"clamp.*|abs|sign|exp|log.*|sqrt|rsqrt|pow|reciprocal|sin|cos|square|erf|floor|ceil|round|trunc|frac|fmod", ""),
+    (r"(scaled_dot_product|multi_head|_native_multi_head).*", ""),
+    (r"(a?max|a?min|arg.*|sort|topk|median|mode|var.*|std.*|.*norm|prod|cumprod|logsumexp|nonzero|unique.*)", ""),
+    (r"(eq|ne|lt|le|gt|ge|logical_.*|bitwise_.*|isnan|isinf)", ""),
+)
+"""(pattern of the operation's name in torch, what to do about it), for operations that are never affine."""
+
+
+def remedy_of(name: str) -> str | None:
+    """Return what to do about an operation of torch that is known not to be affine; None if it is not known."""
+    return next((remedy for pattern, remedy in REMEDIES if re.fullmatch(pattern, name)), None)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """One operation that is not affine, or not known to be.
+
+    Attributes
+    ----------
+    place : str
+        In the module: ``layer1.0.relu: ReLU``, or with file and line where it stands in a forward.
+    reason : str
+    remedy : str
+        What to do about it; empty if nothing is known.
+    times : int
+        How often it is passed.
+    """
+
+    place: str
+    reason: str
+    remedy: str = ""
+    times: int = 1
+
+    def __str__(self) -> str:
+        """Return the line of the message."""
+        often = f", {self.times} times" if self.times > 1 else ""
+        return f"{self.place}: {self.reason}{often}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class NotAffineError(ValueError):
+    """A module is not of the form W x + B, or not known to be.
+
+    Parameters
+    ----------
+    obstacles : sequence of Obstacle
+        All operations that stand in the way; also kept as an attribute.
+    """
+
+    def __init__(self, obstacles: Sequence[Obstacle]) -> None:
+        self.obstacles = tuple(obstacles)
+        lines = "".join(f"\n  {obstacle}" for obstacle in self.obstacles)
+        super().__init__(f"module: expected affine operations only, got {len(self.obstacles)} that are not:{lines}")
