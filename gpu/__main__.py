@@ -4,8 +4,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,9 +63,24 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
     demo.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
 
+    collapse = commands.add_parser("collapse", help="make one map of a trained network, with a report")
+    collapse.set_defaults(command=collapse_command)
+    collapse.add_argument("--model", required=True, metavar="MODULE:NAME", help="e.g. torchvision.models:resnet18")
+    collapse.add_argument("--model-args", type=json_object, default={}, metavar="JSON", help="its keyword arguments")
+    collapse.add_argument("--weights", type=Path, required=True, help="safetensors file with its state_dict")
+    collapse.add_argument("--in-shape", type=int_list, required=True, metavar="C,H,W", help="of what it takes")
+    collapse.add_argument("--out", type=Path, required=True, help="folder for the results")
+    collapse.add_argument("--linearize", action="store_true", help="drop activations, average instead of max pooling")
+    collapse.add_argument("--factored", type=yes_or_no, default="auto", metavar="auto|yes|no", help="keep two factors")
+    collapse.add_argument("--mean", type=float_list, help="what pixels in [0, 1] are normalised by, per channel")
+    collapse.add_argument("--std", type=float_list, help="what they are divided by, per channel")
+    collapse.add_argument("--no-scaling", dest="scale", action="store_false", help="the network takes pixels 0 to 255")
+    collapse.add_argument("--max-bytes", type=int, help="memory it may take; half of the machine's if not given")
+    collapse.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+
     predict = commands.add_parser("predict", help="classify picture files with a collapsed network")
     predict.set_defaults(command=predict_command)
-    predict.add_argument("map", type=Path, metavar="collapsed.safetensors", help="written by demo")
+    predict.add_argument("map", type=Path, metavar="collapsed.safetensors", help="written by demo or collapse")
     predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="a picture of the network's input size")
     predict.add_argument("--scores", action="store_true", help="print the score of every class, too")
     predict.add_argument("--invert", action="store_true", help="the pictures show dark ink on light paper")
@@ -75,7 +91,90 @@ def build_parser() -> argparse.ArgumentParser:
     matrices.add_argument("--out", type=Path, help="file for the record, JSON")
     matrices.add_argument("--quick", action="store_true", help="small matrices, to see that it runs")
     matrices.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+    composing = benches.add_parser("collapse", help="composing networks, beside autograd and beside unit images")
+    composing.set_defaults(command=bench_collapse_command)
+    composing.add_argument("--out", type=Path, help="file for the record, JSON")
+    composing.add_argument("--quick", action="store_true", help="small networks, to see that it runs")
+    composing.add_argument("--large", action="store_true", help="ResNet34 on 3x224x224, too: several minutes")
+    composing.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
+    composing.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
     return parser
+
+
+def int_list(text: str) -> tuple[int, ...]:
+    """Return the ints of ``3,64,64``; what is no int is a ValueError."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def float_list(text: str) -> tuple[float, ...]:
+    """Return the numbers of ``0.485,0.456,0.406``; what is no number is a ValueError."""
+    return tuple(float(part) for part in text.split(","))
+
+
+def yes_or_no(text: str) -> str | bool:
+    """Return True, False or "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if text not in {"auto", "yes", "no"}:
+        raise ValueError(text)
+    return "auto" if text == "auto" else text == "yes"
+
+
+def json_object(text: str) -> dict[str, object]:
+    """Return a JSON object.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {text}")  # noqa: TRY004 - argparse reports ValueErrors
+    return value
+
+
+def bench_collapse_command(out: Path | None, **options: Any) -> int:
+    """Run `gpu.bench.collapse` and print its tables.
+
+    Raises
+    ------
+    ValueError
+        If the folder of ``out`` does not exist.
+    """
+    from gpu.bench.collapse import bench_collapse, format_collapse
+
+    return _bench(out, lambda: bench_collapse(**options), format_collapse)
+
+
+def _bench(out: Path | None, measure: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str]) -> int:
+    from linalg_cnn.files import write_atomically
+
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out: expected a file in an existing folder, got {out}")
+    record = measure()
+    if out is not None:
+        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+    print(show(record))
+    return 0
+
+
+def collapse_command(**options: Any) -> int:
+    """Collapse a network and print the report."""
+    from gpu.collapse_command import run_collapse
+    from gpu.settings import CollapseSettings
+
+    settings = CollapseSettings(**options)
+    collapsed, changes = run_collapse(settings)
+    if settings.linearize:
+        print(f"linearised: {len(changes)} changes, listed in {settings.out / 'report.json'}\n")
+    print(collapsed.report)
+    print(f"\nin {settings.out}: collapsed.safetensors, report.json, report.html")
+    return 0
 
 
 def bench_matrices_command(out: Path | None, quick: bool, progress: bool) -> int:
@@ -87,15 +186,8 @@ def bench_matrices_command(out: Path | None, quick: bool, progress: bool) -> int
         If the folder of ``out`` does not exist.
     """
     from gpu.bench.matrices import bench_matrices, format_matrices
-    from linalg_cnn.files import write_atomically
 
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"--out: expected a file in an existing folder, got {out}")
-    record = bench_matrices(quick=quick, progress=progress)
-    if out is not None:
-        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
-    print(format_matrices(record))
-    return 0
+    return _bench(out, lambda: bench_matrices(quick=quick, progress=progress), format_matrices)
 
 
 def demo_command(**options: object) -> int:
@@ -113,15 +205,15 @@ def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bo
     Raises
     ------
     ValueError
-        If the file is not a whole, unaltered map from one-channel pictures.
+        If the file is not a whole, unaltered map from pictures, gray or in colour.
     """
     from gpu.pictures import read_picture
-    from linalg_cnn import AffineMap
+    from linalg_cnn import load_map
 
-    affine = AffineMap.load(map)
+    affine = load_map(map)
     shape = affine.in_shape
-    if shape is None or len(shape) != 3 or shape[0] != 1:
-        raise ValueError(f"{map}: expected a map from pictures (1, height, width), got in_shape {shape}")
+    if shape is None or len(shape) != 3 or shape[0] not in {1, 3}:
+        raise ValueError(f"{map}: expected a map from pictures (1 or 3, height, width), got in_shape {shape}")
     status = 0
     for path in pictures:
         try:

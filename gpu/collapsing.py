@@ -1,5 +1,6 @@
 """A trained network as one affine map, checked: trace, cut, compose, verify."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from torch import nn
 
 from gpu.convert import check_batch
 from gpu.preprocessing import preprocessing_operations
-from gpu.report import Report, costs_of_factors, costs_of_module, machine_rates, rank_of, verdict_of
+from gpu.report import Report, costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
 from gpu.tracing import trace
 from gpu.verification import composition_error, differences, reference_of, sample_inputs
-from linalg_cnn import AffineGraph, AffineMap, Operation, compose
+from linalg_cnn import AffineGraph, AffineMap, FactoredMap, Operation, compose
 from linalg_cnn.checks import check_memory, memory_limit
 from linalg_cnn.compose import Progress
 from linalg_cnn.cut import cheapest_cut, split
@@ -105,6 +106,16 @@ class Collapsed:
         outer, inner = self.factors
         check_memory("W multiplied out", 8 * outer.out_size * inner.in_size)
         return outer @ inner
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map to a safetensors file, which `linalg_cnn.load_map` reads: as it is, in float64.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what stood there before is then untouched.
+        """
+        (self.factors[0] if len(self.factors) == 1 else FactoredMap(self.factors)).save(path)
 
     def __repr__(self) -> str:
         """Show shapes and the form."""
@@ -207,7 +218,7 @@ def collapse(
     composed_at = time.perf_counter()
     replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     reference = reference_of(module, lambda pixels: _prepare(operations, pixels))
-    before = costs_of_module(module, _prepare(operations, x[:1]).to(like))
+    before = costs_of_network(module, traced)
     itemsize = like.element_size()
     after = costs_of_factors(shapes, itemsize)
     dense = [(size_of(graph.out_shape), size_of(in_shape))]

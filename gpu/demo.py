@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
         If the training diverges.
     """
     device = resolve_device(settings.device)
-    check_output_folder(settings.out)  # before the minutes of work, not after
+    check_output_folder(settings.out, RESULTS)  # before the minutes of work, not after
     training, held_out = load_digits(
         settings.dataset, settings.data_root, download=settings.download, seed=settings.seed
     )
@@ -87,8 +88,8 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
 RESULTS = ("collapsed.safetensors", "weights.png", "matrices.png", "report.json")
 
 
-def check_output_folder(out: Path) -> None:
-    """Make the folder for the results and see that they can be written into it.
+def check_output_folder(out: Path, results: Sequence[str]) -> None:
+    """Make the folder for the results and see that files of these names can be written into it.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def check_output_folder(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):
         pass
-    for name in RESULTS:
+    for name in results:
         if (out / name).is_dir():
             raise IsADirectoryError(f"{out / name}: expected a file to write, got a folder")
 

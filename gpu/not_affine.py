@@ -7,7 +7,6 @@ from dataclasses import dataclass
 EVALUATE = "call .eval() first"
 LINEARIZE = "replace it by the identity, as gpu.linearize does"
 AVERAGE = "replace it by average pooling, as gpu.linearize does"
-RECURRENT = "no affine stand-in"
 
 REMEDIES = (
     (r"(adaptive_|fractional_)?max_pool\d?d?(_with_indices)?|lp_pool", AVERAGE),
@@ -65,6 +64,14 @@ class NotAffineError(ValueError):
     ----------
     obstacles : sequence of Obstacle
         All operations that stand in the way; also kept as an attribute.
+
+    Examples
+    --------
+    >>> raise NotAffineError([Obstacle("1: ReLU", "relu is not affine", "replace it by the identity")])
+    Traceback (most recent call last):
+        ...
+    gpu.not_affine.NotAffineError: module: expected affine operations only, got 1 that are not:
+      1: ReLU: relu is not affine; replace it by the identity
     """
 
     def __init__(self, obstacles: Sequence[Obstacle]) -> None:

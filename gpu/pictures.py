@@ -13,22 +13,23 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool = False) -> npt.NDArray[np.uint8]:
-    """Return a picture file as gray values 0 to 255.
+    """Return a picture file as values 0 to 255, gray or red, green and blue.
 
-    Colours become their luminance. What is transparent shows the paper: black, or white with ``invert``.
+    For one channel, colours become their luminance. What is transparent shows the paper: black, or white with
+    ``invert``.
 
     Parameters
     ----------
     path : path
         A file of any 8-bit format that Pillow reads.
-    in_shape : (1, height, width)
-        The size the picture must have.
+    in_shape : (1 or 3, height, width)
+        The channels that come out, and the size the picture must have.
     invert : bool
         Turn dark ink on light paper into light ink on dark, as MNIST has it.
 
     Returns
     -------
-    uint8 array (1, height, width)
+    uint8 array (1 or 3, height, width)
 
     Raises
     ------
@@ -38,7 +39,7 @@ def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool 
         If it is not a whole picture, not of 8 bits, or of another size; the message names the path.
     """
     name = os.fspath(path)
-    _, height, width = in_shape
+    channels, height, width = in_shape
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -57,5 +58,6 @@ def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool 
         raise ValueError(f"{name}: expected an 8-bit picture, got Pillow's mode {mode!r}")
     colours = colours.convert("RGBA")
     paper = Image.new("RGBA", colours.size, "white" if invert else "black")
-    gray = np.asarray(Image.alpha_composite(paper, colours).convert("L"))
-    return (255 - gray if invert else gray)[np.newaxis]
+    opaque = Image.alpha_composite(paper, colours).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(opaque).reshape(height, width, channels).transpose(2, 0, 1)
+    return 255 - pixels if invert else pixels

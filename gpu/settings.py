@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 DATASETS = ("mnist-5k", "mnist")
 
@@ -39,4 +40,44 @@ class DemoSettings:
     learning_rate: float = 1e-3
     seed: int = 0
     device: str | None = None
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class CollapseSettings:
+    """What ``linalg-cnn collapse`` is run with; the command line's options of the same names.
+
+    Attributes
+    ----------
+    model : str
+        ``package.module:name`` of what makes the network when it is called.
+    weights : Path
+        safetensors file with the network's state_dict.
+    in_shape : tuple of int
+    out : Path
+        Folder for the results; made if it is not there.
+    model_args : dict
+        Keyword arguments for the network.
+    linearize : bool
+        See `gpu.linearize`.
+    factored : "auto", True or False
+    mean, std : tuple of float, optional
+        What pixels in [0, 1] are normalised by, per channel.
+    scale : bool
+        Whether pixels 0 to 255 are brought to [0, 1] first.
+    max_bytes : int, optional
+    progress : bool
+    """
+
+    model: str
+    weights: Path
+    in_shape: tuple[int, ...]
+    out: Path
+    model_args: dict[str, Any]
+    linearize: bool = False
+    factored: Literal["auto"] | bool = "auto"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    scale: bool = True
+    max_bytes: int | None = None
     progress: bool = True

@@ -16,6 +16,7 @@ The data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) ->
 from linalg_cnn import symbolic
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.compose import compose
+from linalg_cnn.factored import FactoredMap, load_map
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.ops import (
     AdaptiveAvgPool,
@@ -62,6 +63,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "Dense",
+    "FactoredMap",
     "Flatten",
     "Node",
     "Operation",
@@ -83,6 +85,7 @@ __all__ = [
     "compose",
     "conv_matrix",
     "conv_transpose_matrix",
+    "load_map",
     "pad_matrix",
     "resample_matrix",
     "shared_skip_weights",

@@ -1,26 +1,21 @@
 """The affine map x -> W x + B, with dense, sparse or exact entries."""
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
 import scipy.sparse
 import sympy
 
 from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_memory, check_shape
 from linalg_cnn.exact import add, from_domain, to_domain, to_sympy
-from linalg_cnn.files import write_atomically
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.types import Shape, size_of
 
 FORMAT = "linalg_cnn.AffineMap"
-FORMAT_VERSION = "1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -265,12 +260,8 @@ class AffineMap:
         """
         dense = self.toarray()
         tensors = {"W": np.ascontiguousarray(dense.W), "B": np.ascontiguousarray(dense.B)}
-        metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        for name in ("in_shape", "out_shape"):
-            if getattr(self, name) is not None:
-                metadata[name] = json.dumps(getattr(self, name))
-        metadata["sha256"] = _digest(tensors, metadata)
-        write_atomically(path, safetensors.numpy.save(tensors, metadata))
+        shapes = {name: getattr(self, name) for name in ("in_shape", "out_shape")}
+        write_map_file(path, FORMAT, tensors, {name: json.dumps(shape) for name, shape in shapes.items() if shape})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -283,42 +274,9 @@ class AffineMap:
         ValueError
             If it is truncated, altered, or something else; the message names the path.
         """
-        name = os.fspath(path)
-        if Path(path).is_dir():
-            raise ValueError(f"{name}: expected a file, got a folder")
-        try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                metadata = dict(file.metadata() or {})
-                if metadata.get("format") != FORMAT or set(file.keys()) != {"W", "B"}:
-                    raise ValueError(
-                        f"{name}: expected a saved AffineMap with tensors W and B, "
-                        f"got format {metadata.get('format')!r} with tensors {sorted(file.keys())}"
-                    )
-                tensors = {key: file.get_tensor(key) for key in ("W", "B")}
-        except FileNotFoundError:
-            raise
-        except (safetensors.SafetensorError, OSError, UnicodeDecodeError, AttributeError, TypeError) as error:
-            raise ValueError(f"{name}: expected a whole safetensors file, got: {error}") from error
-        if metadata.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
-                f"{name}: expected format version {FORMAT_VERSION}, got {metadata.get('format_version')!r}"
-            )
-        stored = metadata.pop("sha256", None)
-        found = _digest(tensors, metadata)
-        if stored != found:
-            raise ValueError(f"{name}: the content was altered: expected SHA-256 {stored}, got {found}")
+        _, tensors, metadata = read_map_file(path, {FORMAT: ("W", "B")})
         try:
             shapes = {key: tuple(json.loads(metadata[key])) for key in ("in_shape", "out_shape") if key in metadata}
             return cls(tensors["W"], tensors["B"], **shapes)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}: expected a map that can be, got {error}") from error
-
-
-def _digest(tensors: dict[str, Array], metadata: dict[str, str]) -> str:
-    """Return the SHA-256 over the configuration and over every tensor's name, dtype, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(json.dumps([name, str(tensor.dtype), tensor.shape]).encode())
-        digest.update(tensor.tobytes())
-    return digest.hexdigest()
+            raise ValueError(f"{os.fspath(path)}: expected a map that can be, got {error}") from error

@@ -170,6 +170,17 @@ class AffineGraph:
         """Whether an operation holds sympy expressions."""
         return any(node.operation.symbolic for node in self.nodes)
 
+    @property
+    def multiply_adds(self) -> int:
+        """How many products with weights one evaluation needs: the entries of the weights' matrices.
+
+        Those of taps that fall on padding do not exist and do not count.
+        """
+        weighted = [
+            node for node in self.nodes if hasattr(node.operation, "kernel") or hasattr(node.operation, "weight")
+        ]
+        return sum(node.operation.count_entries(*self.input_shapes(node)) for node in weighted)
+
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:
         """Return the shapes of the values that a node reads."""
         return tuple(self.shapes[value] for value in node.inputs)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linalg_cnn import AffineMap
-from linalg_cnn.affine import _digest
 from linalg_cnn.files import write_atomically
+from linalg_cnn.map_file import _digest
 
 a, b, x, y = sympy.symbols("a b x y")
 KINDS = {

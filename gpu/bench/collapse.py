@@ -1,0 +1,288 @@
+"""How long composing a network takes: beside autograd, beside pushing unit images, and beside the arithmetic floor."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+from tqdm import tqdm
+
+from gpu.collapsing import collapse
+from gpu.linearizing import linearize
+from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.tracing import trace
+from gpu.train import resolve_device
+from linalg_cnn import AffineGraph, compose
+from linalg_cnn.cut import cheapest_cut, split
+from linalg_cnn.types import Shape, size_of
+
+BATCH_SIZES = (1, 64, 1024)
+CHUNKS = (8, 16, 32, 64)
+
+
+def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> nn.Module:
+    """Return torchvision's ResNet without nonlinearities, float64, with weights and statistics from a seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
+        if in_shape[0] != 3:
+            model.conv1 = nn.Conv2d(in_shape[0], 64, 7, stride=2, padding=3, bias=False)
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(cast(torch.Tensor, part.running_mean), 0, 0.1)
+                nn.init.uniform_(cast(torch.Tensor, part.running_var), 0.5, 1.5)
+    return linearize(model.double().eval())[0].requires_grad_(False)
+
+
+class Stopwatch:
+    """Times functions on a device: medians of several runs after one that does not count."""
+
+    def __init__(self, device: torch.device, runs: int, progress: bool) -> None:
+        self.device, self.runs = device, runs
+        self.bar = tqdm(desc="collapse", unit="measurement", disable=not progress, dynamic_ncols=True)
+
+    def __call__(self, function: Callable[[], Any], runs: int | None = None) -> float:
+        """Return the median seconds of several runs; of a single one without warm-up for ``runs=1``."""
+        runs = self.runs if runs is None else runs
+        times = []
+        for _ in range(runs + (runs > 1)):
+            start = time.perf_counter()
+            function()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append(time.perf_counter() - start)
+        self.bar.update()
+        return float(np.median(times[1:] if runs > 1 else times))
+
+
+def product_rate(watch: Stopwatch) -> float:
+    """Return float64 multiply-adds per second of a large matrix product."""
+    n = 1024
+    a = np.random.default_rng(0).standard_normal((n, n))
+    if watch.device.type == "cuda":
+        b = torch.from_numpy(a).to(watch.device)
+        return n**3 / watch(lambda: b @ b)
+    return n**3 / watch(lambda: a @ a)
+
+
+def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
+    """Compose with numpy on the CPU, with torch tensors on an accelerator."""
+    place = None if device.type == "cpu" else lambda array: torch.from_numpy(array).to(device)
+    return compose(graph, direction, place=place)
+
+
+def jacobian(module: nn.Module, in_shape: Shape, device: torch.device, chunk: int | None = None) -> Callable[[], Any]:
+    """Return a function that computes W by ``torch.func.jacrev``."""
+    x = torch.zeros(in_shape, dtype=torch.float64, device=device)
+    return lambda: torch.func.jacrev(lambda x: module(x[None])[0], chunk_size=chunk)(x)
+
+
+def unit_images(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
+    """Return a function that pushes all unit images through the network: the way of the paper."""
+    size = size_of(in_shape)
+    units = torch.eye(size, dtype=torch.float64, device=device).reshape(size, *in_shape)
+
+    def push() -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([module(part) for part in units.split(784)])
+
+    return push
+
+
+def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
+    """Return how the ways to the map of one network compare."""
+    device = watch.device
+    module = linear_resnet(depth, in_shape, 10).to(device)
+    graph = trace(module, in_shape)
+    rate = product_rate(watch)
+    floor = size_of(graph.out_shape) * graph.multiply_adds / rate
+    composing = watch(lambda: compose_on(graph, device))
+    rows: list[dict[str, Any]] = [
+        {"way": "compose(trace(module)): the adjoints, tap by tap", "seconds": composing},
+        {"way": "torch.func.jacrev", "seconds": watch(jacobian(module, in_shape, device))},
+        {"way": "unit images through the network", "seconds": watch(unit_images(module, in_shape, device), 1)},
+        {"way": "trace alone", "seconds": watch(lambda: trace(module, in_shape), 3)},
+        {"way": "collapse: trace, compose, verify, report", "seconds": watch(lambda: collapse(module, in_shape), 3)},
+        {"way": "floor: useful multiply-adds at the rate of a matrix product", "seconds": floor},
+    ]
+    return {
+        "network": f"ResNet{depth}, linearised, {in_shape} to 10",
+        "multiply_adds_per_second": rate,
+        "rows": [row | {"times_compose": row["seconds"] / composing} for row in rows],
+    }
+
+
+def verdicts(watch: Stopwatch, depth: int, in_shape: Shape) -> list[dict[str, Any]]:
+    """Return what the report says of speed beside what is measured, float32."""
+    module = linear_resnet(depth, in_shape, 10).float().to(watch.device)
+    collapsed = collapse(module, in_shape)
+    rows = []
+    for size in BATCH_SIZES:
+        batch = torch.rand(size, *in_shape, device=watch.device)
+        before, after = (microseconds_per_image(m, batch)["median"] for m in (module, collapsed.module))
+        rows.append({
+            "batch_size": size,
+            "estimate": collapsed.report.verdict[str(size)],
+            "before": before,
+            "after": after,
+        })
+        watch.bar.update()
+    return rows
+
+
+def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Return the cost against image side and depth."""
+    rows = []
+    for depth, side in [*((18, side) for side in sides), *((depth, 28) for depth in depths)]:
+        module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
+        graph = trace(module, (1, side, side))
+        rows.append({
+            "depth": depth,
+            "side": side,
+            "useful_multiply_adds": graph.multiply_adds,
+            "compose_seconds": watch(lambda graph=graph: compose_on(graph, watch.device), 3),  # type: ignore[misc]
+            "jacrev_seconds": watch(jacobian(module, (1, side, side), watch.device), 3),
+        })
+    return rows
+
+
+def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dict[str, Any]:
+    """Return the cost of ResNet34 on colour images, kept as two factors, beside autograd's of the whole.
+
+    Autograd is timed on one chunk of rows of each size, and scaled to all of them.
+
+    Raises
+    ------
+    ValueError
+        If the network has no value to cut at.
+    """
+    device, in_shape = watch.device, (3, side, side)
+    module = linear_resnet(34, in_shape, classes).to(device)
+    graph = trace(module, in_shape)
+    cut = cheapest_cut(graph)
+    if cut is None:
+        raise ValueError("expected a network with a value to cut at")
+    outer, inner = split(graph, cut)
+    rate = product_rate(watch)
+    before = _peak_bytes()
+    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1)
+    peak = _peak_bytes()
+    x = torch.zeros(in_shape, dtype=torch.float64, device=device)
+    by_chunk = {}
+    for chunk in CHUNKS:
+        units = torch.eye(classes, dtype=torch.float64, device=device)[:chunk]
+        pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
+        by_chunk[str(chunk)] = watch(lambda pull=pull, units=units: torch.func.vmap(pull)(units), 2) / len(units)  # type: ignore[misc]
+    per_row = min(by_chunk.values())
+    vectors = size_of(inner.out_shape)
+    floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate
+    return {
+        "network": f"ResNet34, linearised, {in_shape} to {classes}",
+        "width_of_cut": vectors,
+        "compose_seconds": composing,
+        "peak_bytes": peak,
+        "peak_bytes_before": before,
+        "autograd_seconds_per_row": by_chunk,
+        "autograd_seconds_whole": per_row * classes,
+        "autograd_seconds_same_rows": per_row * vectors,
+        "floor_seconds": floor,
+        "multiply_adds_per_second": rate,
+    }
+
+
+def _peak_bytes() -> int:
+    """Return the most memory this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def bench_collapse(
+    *, quick: bool = False, large: bool = False, device: str | None = None, progress: bool = True
+) -> dict[str, Any]:
+    """Run the benchmark and return its record.
+
+    Parameters
+    ----------
+    quick : bool
+        Whether to take small networks, to see that it runs.
+    large : bool
+        Whether to take ResNet34 on 3x224x224, too.
+    device : str, optional
+        CUDA where there is one, the CPU otherwise, if not given.
+    progress : bool
+        Whether to draw a progress bar on standard error.
+    """
+    where = resolve_device(device)
+    watch = Stopwatch(where, 3 if quick else 11, progress)
+    depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
+    record = {
+        "experiment": "bench collapse",
+        "settings": {"runs": watch.runs, "quick": quick, "dtype": "float64"},
+        "hardware": describe_hardware(where),
+        "versions": describe_versions(),
+        "ways": small(watch, depth, in_shape),
+        "verdicts": verdicts(watch, depth, in_shape),
+        "scaling": scaling(watch, *(((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152)))),
+    }
+    if large:
+        record["large"] = colour_images(watch)
+    watch.bar.close()
+    return record
+
+
+def format_collapse(record: dict[str, Any]) -> str:
+    """Return the record as Markdown tables with the machine beneath."""
+    ways = record["ways"]
+    lines = [f"{ways['network']}, float64:", "", "| way | ms | times composing |", "|---|---:|---:|"]
+    lines += [f"| {row['way']} | {1e3 * row['seconds']:,.1f} | {row['times_compose']:,.2f} |" for row in ways["rows"]]
+    lines += [
+        "",
+        "| batch | network us per image, measured | map, measured | estimates of the report | verdict |",
+        "|---:|---:|---:|---:|---|",
+    ]
+    for row in record["verdicts"]:
+        estimate = row["estimate"]
+        right = "right" if estimate["cheaper"] == (row["after"] < row["before"]) else "WRONG"
+        lines.append(
+            f"| {row['batch_size']} | {row['before']:,.1f} | {row['after']:,.2f} | {estimate['before']:,.1f}, "
+            f"{estimate['after']:,.2f} | {'cheaper' if estimate['cheaper'] else 'not cheaper'}, {right} |"
+        )
+    lines += [
+        "",
+        "| network | image | useful multiply-adds | compose ms | jacrev ms | times faster |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| ResNet{row['depth']} | 1x{row['side']}x{row['side']} | {row['useful_multiply_adds']:,} | "
+        f"{1e3 * row['compose_seconds']:,.1f} | {1e3 * row['jacrev_seconds']:,.1f} | "
+        f"{row['jacrev_seconds'] / row['compose_seconds']:.1f} |"
+        for row in record["scaling"]
+    ]
+    if "large" in record:
+        row = record["large"]
+        whole, same = row["autograd_seconds_whole"], row["autograd_seconds_same_rows"]
+        lines += [
+            "",
+            f"{row['network']}, kept as two factors at its width of {row['width_of_cut']}:",
+            "",
+            "| | seconds | times composing |",
+            "|---|---:|---:|",
+            f"| composing both factors, {row['peak_bytes'] / 2**30:.1f} GiB at most | {row['compose_seconds']:.1f} | 1 |",
+            f"| autograd, the whole, at its best chunk | {whole:.1f} | {whole / row['compose_seconds']:.2f} |",
+            f"| autograd, as many rows as the cut is wide | {same:.1f} | {same / row['compose_seconds']:.2f} |",
+            f"| floor | {row['floor_seconds']:.1f} | {row['floor_seconds'] / row['compose_seconds']:.2f} |",
+        ]
+    hardware, versions = record["hardware"], record["versions"]
+    lines += [
+        "",
+        f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores, {hardware['threads']} threads; "
+        f"Python {versions['python']}, numpy {versions['numpy']}, torch {versions['torch']}; medians of up to "
+        f"{record['settings']['runs']} runs; a matrix product makes {ways['multiply_adds_per_second'] / 1e9:.1f} "
+        "thousand million multiply-adds a second.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""An affine map kept as a product: W = W1 W2 ... with fewer entries than W where a network narrows."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import matmul
+from typing import Any, Self
+
+import numpy as np
+
+from linalg_cnn.affine import FORMAT as AFFINE_FORMAT
+from linalg_cnn.affine import AffineMap
+from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.types import Array, Shape
+
+FORMAT = "linalg_cnn.FactoredMap"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FactoredMap:
+    """Several affine maps, applied one after the other.
+
+    Parameters
+    ----------
+    factors : sequence of AffineMap
+        The outermost first, as in W1 @ W2.
+
+    Raises
+    ------
+    TypeError
+        If a factor is no AffineMap of numbers.
+    ValueError
+        If there is none, or what comes out of one does not fit the next.
+
+    Examples
+    --------
+    >>> outer, inner = AffineMap([[1.0], [2.0]], [0.0, 5.0]), AffineMap([[1.0, 1.0]], [0.0])
+    >>> both = FactoredMap([outer, inner])
+    >>> both([3.0, 4.0])
+    array([ 7., 19.])
+    >>> both.product().W
+    array([[1., 1.],
+           [2., 2.]])
+    """
+
+    factors: Sequence[AffineMap]
+
+    def __post_init__(self) -> None:
+        factors = tuple(self.factors)
+        if not factors:
+            raise ValueError("factors: expected at least one, got none")
+        for number, factor in enumerate(factors):
+            if not isinstance(factor, AffineMap) or factor.symbolic:
+                raise TypeError(f"factors[{number}]: expected an AffineMap of numbers, got {factor!r}")
+            if number and factor.out_size != factors[number - 1].in_size:
+                raise ValueError(
+                    f"factors[{number}]: expected {factors[number - 1].in_size} entries to come out, "
+                    f"got {factor.out_size}"
+                )
+        object.__setattr__(self, "factors", factors)
+
+    def __repr__(self) -> str:
+        """Show the shapes of the matrices."""
+        return f"FactoredMap({' @ '.join(f'{f.out_size}x{f.in_size}' for f in self.factors)})"
+
+    @property
+    def in_size(self) -> int:
+        """Length of the vectors that go in."""
+        return self.factors[-1].in_size
+
+    @property
+    def out_size(self) -> int:
+        """Length of the vectors that come out."""
+        return self.factors[0].out_size
+
+    @property
+    def in_shape(self) -> Shape | None:
+        """Shape of what goes in, if it is known."""
+        return self.factors[-1].in_shape
+
+    @property
+    def out_shape(self) -> Shape | None:
+        """Shape of what comes out, if it is known."""
+        return self.factors[0].out_shape
+
+    def __call__(self, x: Any) -> Any:
+        """Return what the map makes of vectors (..., in_size); raises what `AffineMap` raises."""
+        for factor in reversed(self.factors):
+            x = factor(x)
+        return x
+
+    def product(self) -> AffineMap:
+        """Return the map multiplied out."""
+        return reduce(matmul, self.factors)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map to a safetensors file: tensors ``W0``, ``B0`` of the outermost factor, ``W1``, ``B1``, ...
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what stood there before is then untouched.
+        """
+        tensors: dict[str, Array] = {}
+        for number, factor in enumerate(self.factors):
+            dense = factor.toarray()
+            tensors |= {f"W{number}": np.ascontiguousarray(dense.W), f"B{number}": np.ascontiguousarray(dense.B)}
+        shapes = {"in_shape": self.in_shape, "out_shape": self.out_shape}
+        write_map_file(path, FORMAT, tensors, {name: json.dumps(shape) for name, shape in shapes.items() if shape})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a map that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is truncated, altered, or something else; the message names the path.
+        """
+        _, tensors, metadata = read_map_file(path, {FORMAT: None})
+        count = len(tensors) // 2
+        try:
+            shapes: list[dict[str, Any]] = [{} for _ in range(count)]
+            for name, number in (("out_shape", 0), ("in_shape", count - 1)):
+                if name in metadata:
+                    shapes[number][name] = tuple(json.loads(metadata[name]))
+            return cls([AffineMap(tensors[f"W{n}"], tensors[f"B{n}"], **shapes[n]) for n in range(count)])
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise ValueError(f"{os.fspath(path)}: expected a map that can be, got {error!r}") from error
+
+
+def load_map(path: str | os.PathLike[str]) -> AffineMap | FactoredMap:
+    """Read a map that `AffineMap.save` or `FactoredMap.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is truncated, altered, or something else; the message names the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     AffineMap([[1.0, 2.0]], [3.0]).save(f"{folder}/map.safetensors")
+    ...     load_map(f"{folder}/map.safetensors")
+    AffineMap(2 -> 1, dense float64)
+    """
+    found, _, _ = read_map_file(path, {AFFINE_FORMAT: ("W", "B"), FORMAT: None})
+    return AffineMap.load(path) if found == AFFINE_FORMAT else FactoredMap.load(path)
