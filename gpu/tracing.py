@@ -142,10 +142,17 @@ class Tracer:
             | dict(signature.inputs_to_buffers)
             | dict(signature.inputs_to_lifted_tensor_constants)
         )
+        wanted = self._wanted()
+        changed = set(signature.buffers_to_mutate.values())
         known: dict[str, Any] = {}
         for node in self.program.graph.nodes:
+            if node not in wanted:
+                continue
             if node.op == "placeholder":
                 known[node.name] = constant(tensors[names[node.name]]) if node.name in names else self.input
+                if names.get(node.name) in changed:
+                    self.place = names[node.name]
+                    self.report("is changed by every call, and what comes out depends on it", "")
             elif node.op == "call_function":
                 self.place = place_of(node)
                 known[node.name] = self.step(node, known)
@@ -156,6 +163,18 @@ class Tracer:
             raise ValueError(f"module: expected one tensor to come out, got {len(outputs)}")
         self.place = "the output"
         return self.finish(known[outputs[0]])
+
+    def _wanted(self) -> set[torch.fx.Node]:
+        """Return the nodes that the output depends on."""
+        outputs = set(self.program.graph_signature.user_outputs)
+        pending = [node for node in self.program.graph.nodes if node.name in outputs]
+        wanted: set[torch.fx.Node] = set()
+        while pending:
+            node = pending.pop()
+            if node not in wanted:
+                wanted.add(node)
+                pending += node.all_input_nodes
+        return wanted
 
     def finish(self, output: Any) -> AffineGraph:
         """Return the graph whose last value is the output.
@@ -274,9 +293,12 @@ def evaluate(node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
         raise Refusal(f"{name_of(node)} is random")
     if "device" in kwargs:
         kwargs = {**kwargs, "device": torch.device("cpu")}
+    target: Any = node.target
     with torch.no_grad():
-        result = node.target(*args, **kwargs)  # type: ignore[operator]
-    return pytree.tree_map_only(torch.Tensor, constant, result)
+        try:
+            return target(*args, **kwargs)
+        except RuntimeError:  # constants that the forward makes are float32 also where parameters became float64
+            return target(*pytree.tree_map_only(torch.Tensor, constant, args), **kwargs)
 
 
 def _leaves(tree: Any) -> Iterator[Any]:

@@ -63,7 +63,7 @@ UNKNOWN = Unknown()
 
 
 def constant(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a parameter or a constant as it is computed with: on the CPU, floating point as float64."""
+    """Return a parameter or a buffer as ``module.double()`` has it, on the CPU."""
     tensor = tensor.detach().cpu()
     return tensor.double() if tensor.is_floating_point() else tensor
 

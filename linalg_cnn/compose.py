@@ -194,7 +194,8 @@ def pull_rows(graph: AffineGraph, y: Any) -> tuple[Any, Any]:
 
 def _pair(state: Any, offset: Any) -> Any:
     """Return the inner product of each vector of a batch with an offset that broadcasts to it."""
-    same = tuple(axis for axis in range(-offset.ndim, 0) if offset.shape[axis] == 1 != state.shape[axis])
+    offset = offset.reshape(*(1,) * (state.ndim - 1 - offset.ndim), *offset.shape)
+    same = tuple(axis for axis in range(1, state.ndim) if offset.shape[axis - 1] == 1 != state.shape[axis])
     summed = state.sum(same) if same else state
     return summed.reshape(len(state), -1) @ offset.reshape(-1)
 

@@ -153,7 +153,8 @@ def _of_one_sample(c: torch.Tensor, x: Value) -> Array:
     """Return a constant that broadcasts to a tensor as one that broadcasts to a sample of it."""
     c = c.reshape((1,) * (x.rank - c.ndim) + tuple(c.shape))
     sample: Array = c.select(x.batch, 0).numpy()
-    return sample.reshape(sample.shape or (1,))
+    # an array of one axis stands for the channels, so it must be as long as they are
+    return np.broadcast_to(sample, x.shape or (1,)) if len(x.shape) <= 1 else sample
 
 
 def spread(tracer: "Tracer", x: Value, shape: Shape) -> Value:

@@ -196,6 +196,13 @@ def same(tracer: "Tracer", node: Node, x: Any, *args: Any, **kwargs: Any) -> Any
     return x
 
 
+def shape_only(tracer: "Tracer", node: Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+    """Return what is made for the shape of the data alone: ``zeros_like``, ``new_zeros``."""
+    like = torch.zeros((*x.shape[: x.batch], SAMPLES, *x.shape[x.batch :]), dtype=torch.float64)
+    target: Any = node.target
+    return target(like, *args, **{name: value for name, value in kwargs.items() if name != "device"})
+
+
 def dropout(tracer: "Tracer", node: Node, x: Any, p: float, training: bool = False) -> Any:
     """``dropout`` in evaluation mode.
 
@@ -212,6 +219,7 @@ def dropout(tracer: "Tracer", node: Node, x: Any, p: float, training: bool = Fal
 HANDLERS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(MOVEMENTS, move),
     "cat": cat,
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"), shape_only),
     **dict.fromkeys(
         ("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "_to_copy", "to", "type_as", "float", "double",
          "half", "bfloat16", "resolve_conj", "resolve_neg", "_conj", "positive", "requires_grad_"),

@@ -272,7 +272,7 @@ def format_collapse(record: dict[str, Any]) -> str:
             "",
             "| | seconds | times composing |",
             "|---|---:|---:|",
-            f"| composing both factors, {row['peak_bytes'] / 2**30:.1f} GiB at most | {row['compose_seconds']:.1f} | 1 |",
+            f"| composing, {row['peak_bytes'] / 2**30:.1f} GiB at most | {row['compose_seconds']:.1f} | 1 |",
             f"| autograd, the whole, at its best chunk | {whole:.1f} | {whole / row['compose_seconds']:.2f} |",
             f"| autograd, as many rows as the cut is wide | {same:.1f} | {same / row['compose_seconds']:.2f} |",
             f"| floor | {row['floor_seconds']:.1f} | {row['floor_seconds'] / row['compose_seconds']:.2f} |",

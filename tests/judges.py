@@ -1,0 +1,50 @@
+"""Four independent ways from a float64 torch module to its W and B; none of them shares code with another."""
+
+import numpy as np
+import torch
+
+from linalg_cnn import compose
+from linalg_cnn.types import size_of
+
+
+def by_jacrev(module, in_shape):
+    zero = torch.zeros(in_shape, dtype=torch.float64)
+    W = torch.func.jacrev(lambda x: module(x[None])[0].reshape(-1))(zero)
+    return W.reshape(-1, size_of(in_shape)).detach().numpy()
+
+
+def by_unit_vectors(module, in_shape):
+    size = size_of(in_shape)
+    units = torch.eye(size, dtype=torch.float64).reshape(size, *in_shape)
+    with torch.no_grad():
+        columns = module(units) - module(torch.zeros(1, *in_shape, dtype=torch.float64))
+    return columns.reshape(size, -1).T.numpy()
+
+
+def by_sparse_matrices(graph):
+    return compose(graph, form="sparse").W.toarray()
+
+
+def answer_to_zero(module, in_shape):
+    with torch.no_grad():
+        return module(torch.zeros(1, *in_shape, dtype=torch.float64)).reshape(-1).numpy()
+
+
+def assert_close(ours, theirs, rtol=1e-12):
+    assert ours.shape == theirs.shape
+    scale = max(np.abs(theirs).max(initial=0), 1e-300)
+    assert np.abs(ours - theirs).max(initial=0) <= rtol * scale
+
+
+def assert_all_agree(module, graph, rtol=1e-12):
+    """Composition by adjoints and forward, in numpy and in torch, against every judge."""
+    in_shape = graph.in_shape
+    W = by_jacrev(module, in_shape)
+    assert_close(by_unit_vectors(module, in_shape), W, rtol)
+    for options in ({"direction": "adjoint"}, {"direction": "forward"}, {"place": torch.from_numpy}):
+        affine = compose(graph, **options)
+        assert_close(affine.W, W, rtol)
+        bias = answer_to_zero(module, in_shape)
+        # B is a sum over all layers that may cancel; it is as exact as the terms are large
+        assert np.abs(affine.B - bias).max() <= rtol * max(1.0, np.abs(bias).max())
+    assert_close(by_sparse_matrices(graph), W, rtol)
