@@ -74,7 +74,9 @@ class BatchNorm(Diagonal):
             object.__setattr__(self, name, array)
         eps = check_array("eps", self.eps, ndim=0).item()  # a plain number, which leaves float32 float32
         object.__setattr__(self, "eps", eps)
-        for entry in (self.running_var + self.eps).tolist():
+        variance = self.running_var + self.eps
+        entries = variance.tolist() if variance.dtype == object else [variance.min().item()]
+        for entry in entries:
             if (sympy.sympify(entry) > 0) == False:  # noqa: E712 - an expression may be undecided
                 raise ValueError(f"running_var: expected running_var + eps > 0, got {entry}")
 
