@@ -134,7 +134,7 @@ def test_predict_refuses_other_files(demo, pictures, tmp_path, capsys):
         (altered, "the content was altered: expected SHA-256"),
         (truncated, "expected a whole safetensors file"),
         (missing, "No such file"),
-        (other, "expected a map from pictures (1, height, width), got in_shape None"),
+        (other, "expected a map from pictures (1 or 3, height, width), got in_shape None"),
     ]:
         assert main(["predict", str(path), str(pictures[0])]) == 1
         captured = capsys.readouterr()
