@@ -22,7 +22,7 @@ def permute(x: Any, order: Shape) -> Any:
 
 def like(values: Array, x: Any) -> Any:
     """Return parameters as the kind of array that ``x`` is, on its device."""
-    return values if isinstance(x, np.ndarray) else x.new_tensor(np.ascontiguousarray(values))
+    return values if isinstance(x, np.ndarray) else x.new_tensor(values.copy(order="C"))
 
 
 def index_like(index: IntArray, x: Any) -> Any:

@@ -121,10 +121,10 @@ def scale(tracer: "Tracer", x: Value, weight: Any, shift: Any) -> Value:
 
 
 def _real(c: Any) -> torch.Tensor:
-    tensor = torch.as_tensor(c)
-    if tensor.is_complex():
+    if isinstance(c, complex) or (isinstance(c, torch.Tensor) and c.is_complex()):
         raise Refusal("complex numbers")
-    return tensor.double()
+    # torch would make a Python number float32 first, which 0.7 is not
+    return torch.as_tensor(c, dtype=torch.float64)
 
 
 def _once(c: torch.Tensor, x: Value) -> torch.Tensor:

@@ -117,7 +117,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "cumsum": along_an_axis,
     **dict.fromkeys(("index_add", "scatter_add"), adding_at),
     **dict.fromkeys(
-        ("upsample_bicubic2d", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "col2im", "adaptive_avg_pool"),
+        # not the antialiased kinds: by a scale factor, torch's gradients of them are not those of what it computes
+        ("upsample_bicubic2d", "col2im"),
         of_images,
     ),
 }
