@@ -126,7 +126,7 @@ def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # a shape is another
         raise ValueError(
-            f"{path}: expected weights of {settings.model}: {_shortened(str(error).splitlines())}"
+            f"{path}: expected the weights of {settings.model}: {_shortened(str(error).splitlines())}"
         ) from error
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]  # a count that nothing uses
     if missing or unexpected:
