@@ -10,20 +10,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpu.collapsing import collapse
     from gpu.convert import NearestResample
+    from gpu.homotopy import remove_skips, set_skip_strength, skip_strengths
     from gpu.linearizing import linearize
     from gpu.modules import SkipCNN
-    from gpu.networks import three_layer_cnn
+    from gpu.networks import perceptron, six_layer_cnn, three_layer_cnn
     from gpu.not_affine import NotAffineError
+    from gpu.resnets import from_torchvision, resnet
     from gpu.tracing import trace
 
-__all__ = ["NearestResample", "NotAffineError", "SkipCNN", "collapse", "linearize", "three_layer_cnn", "trace"]
+__all__ = [
+    "NearestResample",
+    "NotAffineError",
+    "SkipCNN",
+    "collapse",
+    "from_torchvision",
+    "linearize",
+    "perceptron",
+    "remove_skips",
+    "resnet",
+    "set_skip_strength",
+    "six_layer_cnn",
+    "skip_strengths",
+    "three_layer_cnn",
+    "trace",
+]
 
 _HOME = {
     "NearestResample": "gpu.convert",
     "NotAffineError": "gpu.not_affine",
     "SkipCNN": "gpu.modules",
     "collapse": "gpu.collapsing",
+    "from_torchvision": "gpu.resnets",
     "linearize": "gpu.linearizing",
+    "perceptron": "gpu.networks",
+    "remove_skips": "gpu.homotopy",
+    "resnet": "gpu.resnets",
+    "set_skip_strength": "gpu.homotopy",
+    "six_layer_cnn": "gpu.networks",
+    "skip_strengths": "gpu.homotopy",
     "three_layer_cnn": "gpu.networks",
     "trace": "gpu.tracing",
 }

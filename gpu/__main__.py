@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu.settings import DATASETS, DemoSettings
+from gpu.settings import BACKENDS, DATASETS, EXPERIMENTS, DemoSettings, ExperimentSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="a picture of the network's input size")
     predict.add_argument("--scores", action="store_true", help="print the score of every class, too")
     predict.add_argument("--invert", action="store_true", help="the pictures show dark ink on light paper")
+    _add_experiment(commands)
     bench = commands.add_parser("bench", help="measure speed on this machine")
     benches = bench.add_subparsers(required=True, metavar="WHAT")
     matrices = benches.add_parser("matrices", help="building the matrices, beside copying them and beside other ways")
@@ -99,6 +100,37 @@ def build_parser() -> argparse.ArgumentParser:
     composing.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
     composing.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
     return parser
+
+
+def _add_experiment(commands: Any) -> None:
+    """Add ``experiment``, whose defaults are the paper's settings."""
+    defaults = ExperimentSettings("", Path("out"))
+    parser = commands.add_parser(
+        "experiment",
+        help="redraw a figure of the paper, or its timings, with the paper's own numbers beside",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(command=experiment_command)
+    parser.add_argument("name", choices=EXPERIMENTS)
+    parser.add_argument("--out", type=Path, default=defaults.out, help="folder for trials, record and figure")
+    parser.add_argument("--trials", type=int, default=defaults.trials, help="how often each network is trained")
+    parser.add_argument("--epochs", type=int, help="passes over the training set; 10, or 2 for figure2, if not given")
+    parser.add_argument("--subset", type=int, help="how many images to train on; all if not given")
+    parser.add_argument("--held-out", type=int, help="how many images to validate on; all if not given")
+    parser.add_argument("--dataset", choices=DATASETS, default=defaults.dataset, help="see demo")
+    parser.add_argument("--data-root", type=Path, help="folder with MNIST/raw/ in torchvision's layout")
+    parser.add_argument("--download", action="store_true", help="let torchvision fetch MNIST into --data-root")
+    parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images per step")
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="of Adam")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default=defaults.precision)
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the first trial; the next one has seed + 1")
+    parser.add_argument("--series", action="append", default=[], metavar="NAME", help="only this network; repeatable")
+    parser.add_argument("--t", type=float_list, default=(), metavar="T,T,...", help="figure2: skip strengths")
+    parser.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
+    parser.add_argument("--workers", type=int, default=defaults.workers, help="trials at the same time")
+    parser.add_argument("--backend", choices=BACKENDS, default=defaults.backend, help="where the workers are")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="of a Dask or Ray cluster; its own if not given")
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
 
 
 def int_list(text: str) -> tuple[int, ...]:
@@ -174,6 +206,16 @@ def collapse_command(**options: Any) -> int:
         print(f"linearised: {len(changes)} changes, listed in {settings.out / 'report.json'}\n")
     print(collapsed.report)
     print(f"\nin {settings.out}: collapsed.safetensors, report.json, report.html")
+    return 0
+
+
+def experiment_command(series: Sequence[str], **options: Any) -> int:
+    """Run an experiment and print its table."""
+    from gpu.experiments.command import format_experiment, run_experiment
+
+    settings = ExperimentSettings(series=tuple(series), **options)
+    print(format_experiment(run_experiment(settings)))
+    print(f"\nin {settings.out}: {settings.name}.json, {settings.name}.png")
     return 0
 
 

@@ -13,11 +13,13 @@ import torch
 
 from gpu.convert import to_module
 from gpu.data import Digits, load_digits
+from gpu.devices import resolve_device
+from gpu.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
 from gpu.modules import SkipCNN
 from gpu.networks import three_layer_cnn
 from gpu.settings import DemoSettings
 from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
-from gpu.train import PIXEL_SCALE, accuracy_of, predict_scores, resolve_device, train
+from gpu.train import train
 from linalg_cnn import AffineMap, Dense, SkipNetwork
 from linalg_cnn.display import matrices_figure, to_png, weights_figure
 from linalg_cnn.files import write_atomically

@@ -1,23 +1,24 @@
 """`SkipNetwork` as a torch module, and back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from gpu.convert import BATCH_NORM, NearestResample, check_batch, to_module, to_operation
+from gpu.homotopy import SkipJoin, WithSkips
 from linalg_cnn import ResampleTo, SkipNetwork
+from linalg_cnn.checks import check_choice
 from linalg_cnn.types import Shape
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-class SkipCNN(nn.Module):
-    """The paper's linear CNN with skip connections, equation (10), as a torch module.
+class SkipCNN(WithSkips):
+    """The paper's CNN with skip connections, equation (10), as a torch module; linear unless it is asked to be not.
 
     Parameters
     ----------
@@ -27,7 +28,9 @@ class SkipCNN(nn.Module):
         What `gpu.convert.to_operation` knows: Conv1d to Conv3d, ``Sequential(Flatten(), Linear(...))``, AvgPool,
         BatchNorm (one that tracks its running statistics), NearestResample, ...; all of one dtype.
     skip_weights, resample
-        As in `linalg_cnn.SkipNetwork`.
+        As in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so that `gpu.set_skip_strength` can change it.
+    activation : {"identity", "relu"}
+        After every layer but the last.
 
     Raises
     ------
@@ -52,8 +55,11 @@ class SkipCNN(nn.Module):
         layers: Sequence[nn.Module],
         skip_weights: Mapping[tuple[int, int], float] | None = None,
         resample: str = "nearest",
+        *,
+        activation: Literal["identity", "relu"] = "identity",
     ) -> None:
         super().__init__()
+        check_choice("activation", activation, ("identity", "relu"))
         operations = _each(layers, to_operation)
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
         if network.graph.symbolic:
@@ -62,13 +68,40 @@ class SkipCNN(nn.Module):
         if len(dtypes) > 1:
             raise ValueError(f"layers: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
         self.in_shape, self.out_shape = network.in_shape, network.out_shape
-        self.skip_weights, self.resample = network.skip_weights, resample
+        self.resample = resample
+        self.activation: nn.Module = nn.ReLU() if activation == "relu" else nn.Identity()
         self.layers = nn.ModuleList(layers)
-        self.resamplers = nn.ModuleDict()
-        for k, j in sorted(self.skip_weights):
-            here, goal = network.shapes[k], network.shapes[j]
-            if here != goal and self.skip_weights[k, j] != 0:
-                self.resamplers[f"{k}->{j}"] = NearestResample(ResampleTo(goal, resample), here)
+        # What each layer reads beside the layer before, where it does: {j: (k, ...)}, and how it is added up.
+        self.sources: dict[int, tuple[int, ...]] = {}
+        self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
+        self._given = tuple(network.skip_weights)
+        dtype = next(iter(dtypes), torch.get_default_dtype())
+        for j, goal in enumerate(network.shapes[:-1]):
+            into = {k: weight for (k, layer), weight in network.skip_weights.items() if layer == j != k}
+            # between shapes of different rank there is no resampling, and such a weight can only be 0
+            into = {k: weight for k, weight in sorted(into.items()) if len(network.shapes[k]) == len(goal)}
+            if not into:
+                continue
+            self.sources[j] = tuple(into)
+            weights = [float(network.skip_weights.get((j, j), 0.0)), *into.values()]
+            self.joins[str(j)] = SkipJoin(weights, dtype)
+            for k in into:
+                if network.shapes[k] != goal:
+                    self.resamplers[f"{k}->{j}"] = NearestResample(ResampleTo(goal, resample), network.shapes[k])
+
+    @property
+    def skip_weights(self) -> dict[tuple[int, int], float]:
+        """The weights t^(k,j) of this moment, as in `linalg_cnn.SkipNetwork`."""
+        weights = {(j, j): 1.0 for j in range(len(self.layers))}
+        for j, ks in self.sources.items():
+            exact = cast(SkipJoin, self.joins[str(j)]).exact
+            weights |= dict(zip([(j, j), *((k, j) for k in ks)], exact, strict=True))
+        return {key: weights.get(key, 0.0) for key in (*self._given, *weights) if key in self._given or weights[key]}
+
+    def drop_skips(self) -> None:
+        """Take out the sums and the resampling; what is left is a chain of layers."""
+        self.sources, self._given = {}, ()
+        self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
 
     @classmethod
     def from_network(cls, network: SkipNetwork) -> Self:
@@ -96,10 +129,14 @@ class SkipCNN(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the network has activations, which are not affine.
         ValueError
             If a batch normalisation is in training mode (it would mix the samples; call ``.eval()``), or a
             parameter is not finite.
         """
+        if not isinstance(self.activation, nn.Identity):
+            raise TypeError(f"activation: expected identity for an affine network, got {self.activation}")
         for name, module in self.named_modules():
             if type(module) in BATCH_NORM.values() and module.training:
                 raise ValueError(
@@ -119,19 +156,20 @@ class SkipCNN(nn.Module):
         check_batch(x, self.in_shape)
         f = [x]
         for j, layer in enumerate(self.layers):
-            f.append(layer(self._input_of(j, f)))
+            y = layer(self._input_of(j, f))
+            f.append(y if j == len(self.layers) - 1 else self.activation(y))
         return f[-1]
 
     def _input_of(self, j: int, f: list[torch.Tensor]) -> torch.Tensor:
         """Return the inner sum of equation (10): what layer j + 1 reads."""
-        terms = []
-        for k in range(j + 1):
-            weight, name = self.skip_weights.get((k, j), 0.0), f"{k}->{j}"
-            if weight == 0:
-                continue
-            term = self.resamplers[name](f[k]) if name in self.resamplers else f[k]
-            terms.append(term if weight == 1 else weight * term)
-        return reduce(torch.add, terms)
+        if j not in self.sources:
+            return f[j]
+        skips = []
+        for k in self.sources[j]:
+            name = f"{k}->{j}"
+            skips.append(self.resamplers[name](f[k]) if name in self.resamplers else f[k])
+        joined: torch.Tensor = self.joins[str(j)](f[j], *skips)
+        return joined
 
 
 def _each(layers: Iterable[Given], convert: Callable[[Given], Made]) -> list[Made]:

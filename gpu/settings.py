@@ -81,3 +81,66 @@ class CollapseSettings:
     scale: bool = True
     max_bytes: int | None = None
     progress: bool = True
+
+
+EXPERIMENTS = ("figure1", "figure2", "figure3", "distillation", "timing")
+BACKENDS = ("local", "dask", "ray")
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """What ``linalg-cnn experiment`` is run with; the command line's options of the same names.
+
+    The defaults are the paper's settings.
+
+    Attributes
+    ----------
+    name : str
+        One of `EXPERIMENTS`.
+    out : Path
+        Folder for the trials, the record and the figure; made if it is not there.
+    trials : int
+        How often each network is trained, with seeds ``seed``, ``seed + 1``, ...
+    epochs : int, optional
+        10 if not given; 2 for figure 2.
+    subset, held_out : int, optional
+        How many images to train and to validate on; all if not given.
+    dataset, data_root, download
+        See `gpu.data.load_digits`.
+    batch_size, learning_rate, precision, seed
+        See `gpu.train.Trainer`.
+    series : tuple of str
+        Which of the experiment's networks to train; all if empty.
+    t : tuple of float
+        The skip strengths of figure 2; the paper's 54 if empty.
+    device : str, optional
+        CUDA where there is one, the CPU otherwise, if not given.
+    workers : int
+        How many trials run at the same time.
+    backend : {"local", "dask", "ray"}
+        Where the workers are: processes of this machine, or a cluster.
+    cluster : str, optional
+        The cluster's address.
+    progress : bool
+    """
+
+    name: str
+    out: Path
+    trials: int = 5
+    epochs: int | None = None
+    subset: int | None = None
+    held_out: int | None = None
+    dataset: str = "mnist"
+    data_root: Path | None = None
+    download: bool = False
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    precision: str = "float32"
+    seed: int = 0
+    series: tuple[str, ...] = ()
+    t: tuple[float, ...] = ()
+    device: str | None = None
+    workers: int = 1
+    backend: str = "local"
+    cluster: str | None = None
+    progress: bool = True

@@ -7,8 +7,10 @@ import torch
 
 from gpu import three_layer_cnn
 from gpu.data import Digits, load_digits
+from gpu.devices import resolve_device
+from gpu.evaluation import accuracy_of, predict_scores
 from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
-from gpu.train import accuracy_of, predict_scores, resolve_device, train
+from gpu.train import train
 
 
 @pytest.fixture(scope="module")

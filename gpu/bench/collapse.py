@@ -13,10 +13,10 @@ from torch import nn
 from tqdm import tqdm
 
 from gpu.collapsing import collapse
+from gpu.devices import resolve_device
 from gpu.linearizing import linearize
 from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
 from gpu.tracing import trace
-from gpu.train import resolve_device
 from linalg_cnn import AffineGraph, compose
 from linalg_cnn.cut import cheapest_cut, split
 from linalg_cnn.types import Shape, size_of

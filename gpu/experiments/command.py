@@ -1,0 +1,142 @@
+"""``linalg-cnn experiment``: trials, a record, a figure."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpu.devices import resolve_device
+from gpu.experiments.figures import draw
+from gpu.experiments.plans import DEFAULT_EPOCHS, Trial, plan
+from gpu.experiments.sweep import sweep
+from gpu.experiments.timing import time_networks
+from gpu.experiments.trial import Place, images_of
+from gpu.settings import EXPERIMENTS, ExperimentSettings
+from linalg_cnn.checks import check_choice, check_int
+from linalg_cnn.files import write_atomically
+
+
+def run_experiment(settings: ExperimentSettings) -> dict[str, Any]:
+    """Run an experiment, or go on where it was killed; write ``NAME.json`` and ``NAME.png``; return the record.
+
+    The record is written anew after every trial, with what there is.
+
+    Raises
+    ------
+    ValueError
+        If a setting or the data are not what they should be.
+    OSError
+        If a file cannot be read or written.
+    RuntimeError
+        If workers keep dying.
+    """
+    check_choice("name", settings.name, EXPERIMENTS)
+    check_int("trials", settings.trials, 1)
+    resolve_device(settings.device)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    path = settings.out / f"{settings.name}.json"
+    if settings.name == "timing":
+        record = time_networks(settings)
+        write_record(path, record)
+    else:
+        record = _train(settings, path)
+    write_atomically(path.with_suffix(".png"), draw(record))
+    return record
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON, all or nothing."""
+    write_atomically(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _train(settings: ExperimentSettings, path: Path) -> dict[str, Any]:
+    series = plan(settings)
+    place = Place(
+        settings.out,
+        settings.data_root,
+        settings.download,
+        settings.device,
+        keep_weights=settings.name == "distillation",
+    )
+    results: dict[Trial, dict[str, Any]] = {}
+
+    def keep(trial: Trial, result: dict[str, Any]) -> None:
+        results[trial] = result
+        write_record(path, record_of(settings, series, results, place))
+
+    sweep(
+        [trial for trials in series.values() for trial in trials],
+        place,
+        workers=settings.workers,
+        backend=settings.backend,
+        cluster=settings.cluster,
+        progress=settings.progress,
+        on_result=keep,
+    )
+    return record_of(settings, series, results, place)
+
+
+def record_of(
+    settings: ExperimentSettings,
+    series: dict[str, list[Trial]],
+    results: dict[Trial, dict[str, Any]],
+    place: Place,
+) -> dict[str, Any]:
+    """Return the record of the trials that are over."""
+    first = next(trial for trials in series.values() for trial in trials)
+    training, held_out = images_of(first, place)
+    left_out = ("trial", "hardware", "versions")
+
+    def public(result: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in result.items() if name not in left_out and value is not None}
+
+    return {
+        "experiment": settings.name,
+        "settings": {
+            "epochs": settings.epochs or DEFAULT_EPOCHS[settings.name],
+            "trials": settings.trials,
+            "images": len(training),
+            "held_out_images": len(held_out),
+            "batch_size": settings.batch_size,
+            "dataset": settings.dataset,
+            "seed": settings.seed,
+            "optimizer": "Adam",
+            "learning_rate": settings.learning_rate,
+            "precision": settings.precision,
+        },
+        "hardware": _joint([result["hardware"] for result in results.values()]),
+        "versions": _joint([result["versions"] for result in results.values()]),
+        "complete": len(results) == len({trial for trials in series.values() for trial in trials}),
+        "series": [
+            {"name": name, "trials": [public(results[trial]) for trial in trials if trial in results]}
+            for name, trials in series.items()
+        ],
+    }
+
+
+def _joint(descriptions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what trials ran on; where they differ, all of it, in a list."""
+    joint: dict[str, Any] = {}
+    for name in dict.fromkeys(key for description in descriptions for key in description):
+        values = list(dict.fromkeys(description.get(name) for description in descriptions))
+        joint[name] = values[0] if len(values) == 1 else values
+    return joint
+
+
+def format_experiment(record: dict[str, Any]) -> str:
+    """Return the record as a short table."""
+    if "rows" in record:
+        lines = [f"{'network':<24}{'variant':<28}{'us per image':>14}{'spread':>9}{'paper':>9}"]
+        for row in record["rows"]:
+            paper = "" if row.get("paper") is None else f"{row['paper']:.2f}"
+            name = f"{row['network']:<24}{row['variant']:<28}"
+            lines.append(f"{name}{row['microseconds_per_image']:>14.2f}{row['spread']:>9.2f}{paper:>9}")
+        return "\n".join(lines)
+    lines = [f"{'':<48}{'trials':>7}{'first epoch':>13}{'last epoch':>12}"]
+    for series in record["series"]:
+        whole = [trial["epochs"] for trial in series["trials"] if trial["epochs"]]
+        if whole:
+            first, last = (
+                sum(epochs[which]["validation_accuracy"] for epochs in whole) / len(whole) for which in (0, -1)
+            )
+            lines.append(f"{series['name']:<48}{len(series['trials']):>7}{first:>13.2%}{last:>12.2%}")
+    return "\n".join(lines)
