@@ -99,6 +99,12 @@ def build_parser() -> argparse.ArgumentParser:
     composing.add_argument("--large", action="store_true", help="ResNet34 on 3x224x224, too: several minutes")
     composing.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
     composing.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+    training = benches.add_parser("training", help="images per second in training, beside a plain DataLoader loop")
+    training.set_defaults(command=bench_training_command)
+    training.add_argument("--out", type=Path, help="file for the record, JSON")
+    training.add_argument("--quick", action="store_true", help="few images, to see that it runs")
+    training.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
+    training.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
     return parser
 
 
@@ -183,6 +189,19 @@ def bench_collapse_command(out: Path | None, **options: Any) -> int:
     return _bench(out, lambda: bench_collapse(**options), format_collapse)
 
 
+def bench_training_command(out: Path | None, **options: Any) -> int:
+    """Run `gpu.bench.training` and print its table.
+
+    Raises
+    ------
+    ValueError
+        If the folder of ``out`` does not exist.
+    """
+    from gpu.bench.training import bench_training, format_training
+
+    return _bench(out, lambda: bench_training(**options), format_training)
+
+
 def _bench(out: Path | None, measure: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str]) -> int:
     from linalg_cnn.files import write_atomically
 
@@ -211,7 +230,8 @@ def collapse_command(**options: Any) -> int:
 
 def experiment_command(series: Sequence[str], **options: Any) -> int:
     """Run an experiment and print its table."""
-    from gpu.experiments.command import format_experiment, run_experiment
+    from gpu.experiments.command import run_experiment
+    from gpu.experiments.tables import format_experiment
 
     settings = ExperimentSettings(series=tuple(series), **options)
     print(format_experiment(run_experiment(settings)))

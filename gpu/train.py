@@ -168,7 +168,7 @@ class Trainer:
             batches = self.order.split(self.batch_size)
             while self.batch < len(batches):
                 index = batches[self.batch]
-                self._step(index)
+                self.step(index)
                 self.batch += 1
                 report(len(index))
                 if checkpoint is not None and time.monotonic() - saved >= every_seconds and self.batch < len(batches):
@@ -181,7 +181,7 @@ class Trainer:
         self.model.eval()
         return self.history
 
-    def _step(self, index: torch.Tensor) -> None:
+    def step(self, index: torch.Tensor) -> None:
         """Take one step on the images of an index."""
         if self.device.type != "cuda":
             self.train_on(index)

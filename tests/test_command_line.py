@@ -235,6 +235,16 @@ def test_predict_reads_other_picture_formats(demo, pictures, tmp_path, capsys):
     assert all("expected a whole picture file, got" in error for error in errors)
 
 
+def test_bench_training(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    assert main(["bench", "training", "--quick", "--no-progress", "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["experiment"] == "bench training"
+    assert {row["network"] for row in record["rows"]} == {"ResNet34", "3-layer CNN"}
+    assert all(rate > 0 for row in record["rows"] for rate in row["images_per_second"].values())
+    assert "| ResNet34 |" in capsys.readouterr().out
+
+
 def test_bench_matrices(tmp_path, capsys):
     """That it runs and what it writes; what it measures belongs to the machine."""
     out = tmp_path / "bench.json"

@@ -120,23 +120,3 @@ def _joint(descriptions: list[dict[str, Any]]) -> dict[str, Any]:
         values = list(dict.fromkeys(description.get(name) for description in descriptions))
         joint[name] = values[0] if len(values) == 1 else values
     return joint
-
-
-def format_experiment(record: dict[str, Any]) -> str:
-    """Return the record as a short table."""
-    if "rows" in record:
-        lines = [f"{'network':<24}{'variant':<28}{'us per image':>14}{'spread':>9}{'paper':>9}"]
-        for row in record["rows"]:
-            paper = "" if row.get("paper") is None else f"{row['paper']:.2f}"
-            name = f"{row['network']:<24}{row['variant']:<28}"
-            lines.append(f"{name}{row['microseconds_per_image']:>14.2f}{row['spread']:>9.2f}{paper:>9}")
-        return "\n".join(lines)
-    lines = [f"{'':<48}{'trials':>7}{'first epoch':>13}{'last epoch':>12}"]
-    for series in record["series"]:
-        whole = [trial["epochs"] for trial in series["trials"] if trial["epochs"]]
-        if whole:
-            first, last = (
-                sum(epochs[which]["validation_accuracy"] for epochs in whole) / len(whole) for which in (0, -1)
-            )
-            lines.append(f"{series['name']:<48}{len(series['trials']):>7}{first:>13.2%}{last:>12.2%}")
-    return "\n".join(lines)

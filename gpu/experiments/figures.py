@@ -19,6 +19,7 @@ PAPER_NAMES = {
         "3-layer CNN with skip connections": "3-layer CNN with skip connections",
         "Single-layer perceptron": "Single-layer perceptron",
     },
+    "figure2": {"ResNet34": "Validation set last epoch (mean)"},
     "figure3": {name: name for name in ("Static t", "Scheduled t starting at 0.9", "Scheduled t starting at 0.5")},
 }
 """Which of the paper's curves is beside which of ours."""
@@ -88,7 +89,7 @@ def _against_t(axes: Axes, record: dict[str, Any]) -> None:
             bars = np.abs(np.array([[min(by_t[t]), max(by_t[t])] for t in ts]).T - means)
             axes.errorbar(ts, means, bars, fmt="o-", color=colour, ms=4, lw=1, capsize=2, label=series["name"])
     paper = paper_figure("figure2")
-    column = "Validation set last epoch (mean)"
+    column = PAPER_NAMES["figure2"]["ResNet34"]
     axes.plot(paper["t"], paper[column], "s", color="gray", mfc="white", ms=4, label="the paper's ResNet34, 5 trials")
     _finish(axes, record, "t, the strength of the skips")
 

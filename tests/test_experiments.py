@@ -1,0 +1,235 @@
+"""The paper's experiments, small: what they train, what is kept, and how many run at once."""
+
+import json
+import os
+import signal
+
+import matplotlib.image
+import pytest
+import torch
+
+import gpu.experiments.sweep as sweeping
+from gpu.__main__ import main
+from gpu.experiments.command import run_experiment
+from gpu.experiments.figures import describe, draw
+from gpu.experiments.paper_numbers import FILES, TIMINGS, paper_figure
+from gpu.experiments.plans import SCHEDULES, Trial, plan
+from gpu.experiments.sweep import sweep
+from gpu.experiments.tables import format_experiment
+from gpu.experiments.trial import Place, run_trial
+from gpu.settings import ExperimentSettings
+
+SMALL = {"trials": 1, "epochs": 2, "subset": 64, "held_out": 50, "dataset": "mnist-5k", "progress": False}
+
+
+def small_trial(**options):
+    given = {
+        "network": "3-layer CNN",
+        "seed": 0,
+        "t": 0.5,
+        "activation": "relu",
+        "stem_pool": "max",
+        "epochs": 1,
+        "batch_size": 64,
+        "images": 64,
+        "held_out": 20,
+        "dataset": "mnist-5k",
+        "learning_rate": 1e-3,
+        "precision": "float32",
+    }
+    return Trial(**given | options)
+
+
+def test_defaults_are_the_papers_settings(tmp_path):
+    settings = ExperimentSettings("figure3", tmp_path)
+    assert (settings.trials, settings.batch_size, settings.subset, settings.dataset) == (5, 64, None, "mnist")
+    trials = [trial for series in plan(settings).values() for trial in series]
+    assert {trial.epochs for trial in trials} == {10}
+    assert {trial.network for trial in trials} == {"ResNet34"}
+    assert len({trial.key for trial in trials}) == len(trials) == 15
+    assert {trial.epochs for series in plan(ExperimentSettings("figure2", tmp_path)).values() for trial in series} == {
+        2
+    }
+
+
+def test_figure2_asks_for_the_papers_strengths(tmp_path):
+    series = plan(ExperimentSettings("figure2", tmp_path))
+    assert len(series) == 8
+    assert sorted({trial.t for trial in series["ResNet34"]}) == sorted(paper_figure("figure2")["t"])
+    assert all(trial.model().activation.__class__.__name__ == "Identity" for trial in series["3-layer CNN, linear"][:1])
+    with pytest.raises(ValueError, match="series: expected some of ResNet34, .*; got LeNet"):
+        plan(ExperimentSettings("figure2", tmp_path, series=("LeNet",)))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("epochs", [2, 3, 10, 17])
+def test_schedules_end_at_zero_for_any_number_of_epochs(name, epochs):
+    t = SCHEDULES[name](epochs)
+    assert t(epochs - 1) == 0
+    assert all(0 < t(epoch) < 1 for epoch in range(epochs - 1))
+    if name == "paper from 0.9" and epochs == 10:
+        assert [t(epoch) for epoch in range(10)] == [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0]
+
+
+@pytest.mark.parametrize("name", ["figure1", "distillation"])
+def test_an_experiment_from_the_command_line(tmp_path, capsys, name):
+    arguments = ["--epochs", "1", "--trials", "1", "--subset", "64", "--held-out", "50", "--dataset", "mnist-5k"]
+    assert main(["experiment", name, "--out", str(tmp_path), "--no-progress", *arguments]) == 0
+    printed = capsys.readouterr().out
+    record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert record["experiment"] == name
+    assert record["complete"]
+    assert {"epochs", "trials", "images", "batch_size", "dataset", "seed"} <= set(record["settings"])
+    assert record["hardware"]["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    for series in record["series"]:
+        assert series["name"] in printed
+        for trial in series["trials"]:
+            assert [epoch["epoch"] for epoch in trial["epochs"]] == [1]
+            assert 0 <= trial["epochs"][0]["validation_accuracy"] <= 1
+    assert matplotlib.image.imread(tmp_path / f"{name}.png").shape[2] == 4
+    trials = {series["name"]: series["trials"][0] for series in record["series"]}
+    if name == "figure1":  # erratum 4: the network of the paper's figure is not affine
+        assert "maxpool: MaxPool2d" in trials["ResNet34, linear, max pooling (not affine)"]["collapsed"]["refused"]
+        collapsed = trials["ResNet34, linear, average pooling"]["collapsed"]
+        assert collapsed["predictions_agree"] >= 49
+        assert collapsed["images_compared"] == 50
+    else:
+        removed = trials["No skips, taught"]["skips_removed"]
+        assert removed["predictions_agree"] == 50
+        assert removed["largest_difference"] == 0
+        assert removed["parameters"] < trials["No skips, taught"]["parameters"]
+        assert "skips_removed" not in trials["Teacher, t = 0.5"]
+
+
+def test_finished_trials_are_not_repeated(tmp_path, monkeypatch):
+    settings = ExperimentSettings("figure2", tmp_path, series=("3-layer CNN",), t=(0.1, 0.9), **SMALL)
+    first = run_experiment(settings)
+    assert [line.split()[1] for line in format_experiment(first).splitlines()[2:4]] == ["0.1", "0.9"]
+    assert [trial["epochs"][1]["t"] for trial in first["series"][0]["trials"]] == [0.1, 0.9]
+    monkeypatch.setattr("gpu.experiments.trial.Trainer", None)
+    assert run_experiment(settings) == first
+    assert not list(tmp_path.glob("trials/*/checkpoint"))
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_others_go_on(tmp_path):
+    settings = ExperimentSettings(
+        "figure2", tmp_path, series=("3-layer CNN",), t=(0.5,), **SMALL | {"learning_rate": 1e30, "trials": 2}
+    )
+    record = run_experiment(settings)
+    trials = record["series"][0]["trials"]
+    assert [trial["seed"] for trial in trials] == [0, 1]
+    assert all(trial["stopped"].startswith("training diverged") for trial in trials)
+    assert all(len(trial["epochs"]) < 2 for trial in trials)
+    assert len(list(tmp_path.glob("trials/*/result.json"))) == 2
+    assert record["complete"]
+    assert "3-layer CNN, seed 1: training diverged" in format_experiment(record)
+
+
+def test_bad_settings_are_named(tmp_path):
+    for options, message in (
+        ({"subset": 5000}, "subset: expected 1 to 4000 images, got 5000"),
+        ({"held_out": 0}, "held_out: expected 1 to 1000 images, got 0"),
+        ({"trials": 0}, "trials: expected an int of at least 1, got 0"),
+        ({"workers": 0}, "workers: expected an int of at least 1, got 0"),
+        ({"backend": "mpi"}, "backend: expected one of"),
+        ({"cluster": "tcp://127.0.0.1:1"}, "cluster: expected an address only with backend dask or ray"),
+        ({"device": "abacus"}, "device: expected a device of this machine"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_experiment(ExperimentSettings("figure1", tmp_path, **SMALL | options))
+    with pytest.raises(ValueError, match="name: expected one of"):
+        run_experiment(ExperimentSettings("figure9", tmp_path, **SMALL))
+
+
+def trials_of(count):
+    return [small_trial(seed=seed) for seed in range(count)]
+
+
+def test_all_local_cores_give_what_one_process_gives(tmp_path):
+    trials = trials_of(3)
+    told = []
+    parallel = sweep(
+        trials, Place(tmp_path / "two"), workers=2, progress=False, on_result=lambda trial, result: told.append(trial)
+    )
+    alone = sweep(trials, Place(tmp_path / "one"), progress=False)
+    for ours, theirs in zip(parallel, alone, strict=True):
+        assert ours["seed"] == theirs["seed"]
+        assert ours["epochs"][0]["loss"] == pytest.approx(theirs["epochs"][0]["loss"], rel=1e-4)
+    assert set(told) == set(trials)
+
+
+def dies_once(number, trial, place):
+    """Kill the worker the first time that the trial of seed 1 is begun."""
+    mark = place.folder / "died"
+    if trial.seed == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number, run_trial(trial, place)
+
+
+def always_dies(number, trial, place):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
+def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeping, "_numbered", dies_once)
+    results = sweep(trials_of(3), Place(tmp_path), workers=2, progress=False)
+    assert (tmp_path / "died").exists()
+    assert [result["seed"] for result in results] == [0, 1, 2]
+    assert all(result["stopped"] is None for result in results)
+    monkeypatch.setattr(sweeping, "_numbered", always_dies)
+    with pytest.raises(RuntimeError, match="workers died 3 times with 1 trials to go: 3-layer-cnn-relu-t-0.5-seed-7-"):
+        sweep([small_trial(seed=7)], Place(tmp_path), workers=2, progress=False)
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask warns of a slow disk, a busy port, ...: not of us
+def test_a_dask_cluster_of_two_workers(tmp_path):
+    from dask.distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+        results = sweep(
+            trials_of(3),
+            Place(tmp_path),
+            workers=2,
+            backend="dask",
+            cluster=cluster.scheduler_address,
+            progress=False,
+        )
+    assert [result["seed"] for result in results] == [0, 1, 2]
+    assert len(list(tmp_path.glob("trials/*/result.json"))) == 3
+
+
+def test_timings_have_the_papers_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpu.experiments.timing.SECONDS", 0.01)
+    record = run_experiment(ExperimentSettings("timing", tmp_path, **SMALL | {"batch_size": 2}))
+    measured = {(row["network"], row["variant"]): row for row in record["rows"]}
+    assert set(TIMINGS) <= set(measured)
+    assert all(row["microseconds_per_image"] > 0 and row["spread"] >= 0 for row in record["rows"])
+    assert measured["ResNet34", "with skips"]["paper"] == 106.83
+    deep = [measured["ResNet34", variant]["parameters"] for variant in ("with skips", "skips removed")]
+    assert deep[0] - deep[1] == 64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)
+    assert measured["ResNet34, linear", "collapsed"]["parameters"] == 7850
+    assert "83.10" in format_experiment(record)
+    assert describe(record).endswith("batch 2")
+    assert len(format_experiment(record).splitlines()) == len(record["rows"]) + 4
+    assert (tmp_path / "timing.png").stat().st_size > 10_000
+
+
+def test_figures_of_records_that_have_just_begun(tmp_path):
+    record = run_experiment(
+        ExperimentSettings(
+            "figure3", tmp_path, series=("Static t",), **SMALL | {"subset": 32, "epochs": 1, "held_out": 8}
+        )
+    )
+    for begun in (record, record | {"series": [{"name": "Static t", "trials": []}]}):
+        assert draw(begun).startswith(b"\x89PNG")
+    assert "32 images" in describe(record)
+
+
+def test_the_papers_numbers_are_whole():
+    for name in FILES:
+        columns = paper_figure(name)
+        assert len({len(values) for values in columns.values()}) == 1
+        assert all(0 <= value <= 10 for values in columns.values() for value in values)
+    assert paper_figure("figure1")["ResNet34 (linearized)"][-1] == 0.9868

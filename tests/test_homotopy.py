@@ -1,0 +1,298 @@
+"""Networks with skips of strength t, torchvision's among them, and the same without their skips."""
+
+import copy
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn.functional import relu
+
+import gpu
+from gpu.homotopy import SkipJoin, SkipSum
+from gpu.resnets import DEPTHS
+
+MAIN_PATH_CONVOLUTIONS = {18: 17, 34: 33, 50: 49}
+
+
+def shaken(model, seed=0):
+    """Give batch norms weights and statistics that trained ones could have."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (part.weight, 0.5, 1.5),
+                (part.bias, -0.2, 0.2),
+                (part.running_mean, -0.2, 0.2),
+                (part.running_var, 0.5, 1.5),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
+    return model
+
+
+def torchvision_resnet(depth):
+    torch.manual_seed(depth)
+    return shaken(getattr(torchvision.models, f"resnet{depth}")(num_classes=10))
+
+
+def networks():
+    """Every kind of network with skips, at t = 0."""
+    torch.manual_seed(0)
+    yield "resnet18", shaken(gpu.resnet(18, t=0)), (1, 28, 28)
+    yield "resnet34, linear", shaken(gpu.resnet(34, t=0, activation="identity", stem_pool="avg")), (1, 28, 28)
+    yield "resnet50, colour", shaken(gpu.resnet(50, in_channels=3, t=0)), (3, 32, 32)
+    for activation in ("identity", "relu"):
+        yield f"three layers, {activation}", gpu.three_layer_cnn(t=0.0, activation=activation), (1, 28, 28)
+        yield f"six layers, {activation}", gpu.six_layer_cnn(t=0.0, activation=activation), (1, 28, 28)
+    theirs = gpu.from_torchvision(torchvision_resnet(18))
+    gpu.set_skip_strength(theirs, 0)
+    yield "torchvision's resnet18", theirs, (3, 32, 32)
+
+
+def test_a_block_is_equation_23_with_t_on_the_skip():
+    torch.manual_seed(0)
+    model = shaken(gpu.resnet(18, t=0.75)).eval()
+    x = torch.randn(2, 64, 7, 7)
+    block = model.layer1[0]
+    main = block.bn2(block.conv2(relu(block.bn1(block.conv1(x)))))
+    assert torch.equal(block(x), relu(0.25 * main + 0.75 * x))
+    block = model.layer2[0]
+    main = block.bn2(block.conv2(relu(block.bn1(block.conv1(x)))))
+    assert torch.equal(block(x), relu(0.25 * main + 0.75 * block.downsample(x)))
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_torchvisions_weights_load_strictly(depth):
+    theirs = torchvision_resnet(depth)
+    ours = gpu.resnet(depth, in_channels=3, t=0.5)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert gpu.skip_strengths(ours) == {
+        name: 0.5 for name, part in ours.named_modules() if name.endswith("skip_sum") and part is not None
+    }
+    assert len(gpu.skip_strengths(ours)) == sum(
+        len(layer) for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4)
+    )
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.parametrize("training", [True, False])
+def test_from_torchvision_keeps_the_function_to_the_last_bit_at_one_half(depth, training):
+    theirs = torchvision_resnet(depth).train(training)
+    before = copy.deepcopy(theirs.state_dict())
+    ours = gpu.from_torchvision(theirs)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(x), theirs(x))
+    assert ours.training == training
+    if not training:
+        assert all(torch.equal(tensor, before[name]) for name, tensor in theirs.state_dict().items())
+
+
+def test_from_torchvision_at_another_t_and_of_wider_kin():
+    for theirs in (torchvision_resnet(18), torchvision.models.resnext50_32x4d(num_classes=10)):
+        model = theirs.double().eval()
+        x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+        for t in (0.1, 0.9):
+            ours = gpu.from_torchvision(model, t)
+            with torch.no_grad():
+                torch.testing.assert_close(ours(x), model(x), rtol=1e-5, atol=1e-7)  # t itself is kept in float32
+
+
+def test_loading_the_weights_alone_does_not_keep_the_function():
+    theirs = torchvision_resnet(18).eval()
+    ours = gpu.resnet(18, in_channels=3).eval()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert (ours(x) - theirs(x)).abs().max() > 0.1 * theirs(x).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("model", "t", "error", "message"),
+    [
+        (
+            torchvision.models.vgg11(),
+            0.5,
+            TypeError,
+            "model: expected a ResNet of torchvision's with its own blocks, got",
+        ),
+        (gpu.resnet(18), 0.5, TypeError, "model: expected a ResNet of torchvision's with its own blocks, got ResNet"),
+        (torchvision.models.resnet18(), 0.0, ValueError, "t: expected 0 < t < 1, got 0.0: one of the two paths would"),
+        (torchvision.models.resnet18(), 1.0, ValueError, "t: expected 0 < t < 1, got 1.0"),
+        (torchvision.models.resnet18(), 1.5, ValueError, r"t: expected a number in \[0, 1\], got 1.5"),
+        (torchvision.models.resnet34().half(), 0.5, ValueError, r"expected a dtype that can hold activations times"),
+    ],
+)
+def test_from_torchvision_refuses(model, t, error, message):
+    with pytest.raises(error, match=message):
+        gpu.from_torchvision(model, t)
+
+
+def test_from_torchvision_refuses_what_does_not_commute_with_scaling():
+    model = torchvision_resnet(18)
+    model.layer2[1].relu = nn.Tanh()
+    with pytest.raises(ValueError, match=r"layer2.1.relu: expected ReLU, which commutes with scaling, got Tanh"):
+        gpu.from_torchvision(model)
+    model = torchvision_resnet(18)
+    model.layer1[0].bn2 = nn.BatchNorm2d(64, affine=False)
+    with pytest.raises(ValueError, match="layer1.0: the last norm: expected batch normalisation with weight and bias"):
+        gpu.from_torchvision(model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 20}, "depth: expected one of 18, 34, 50, 101, 152, got 20"),
+        ({"depth": 18, "in_channels": 0}, "in_channels: expected an int of at least 1, got 0"),
+        ({"depth": 18, "num_classes": 0}, "num_classes: expected an int of at least 1, got 0"),
+        ({"depth": 18, "t": 1.01}, r"t: expected a number in \[0, 1\], got 1.01"),
+        ({"depth": 18, "t": float("nan")}, r"t: expected a number in \[0, 1\], got nan"),
+        ({"depth": 18, "activation": "tanh"}, "activation: expected one of"),
+        ({"depth": 18, "stem_pool": "min"}, "stem_pool: expected one of"),
+    ],
+)
+def test_resnet_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        gpu.resnet(**options)
+
+
+def test_the_linear_resnet_collapses_with_average_pooling_only():
+    torch.manual_seed(0)
+    model = shaken(gpu.resnet(18, t=0.3, activation="identity", stem_pool="avg")).eval()
+    collapsed = gpu.collapse(model, (1, 28, 28))
+    x = torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(collapsed.module(x), model(x), rtol=1e-3, atol=1e-4)
+    with pytest.raises(gpu.NotAffineError, match="maxpool: MaxPool2d: max_pool2d is not affine"):
+        gpu.trace(gpu.resnet(18, activation="identity").eval(), (1, 28, 28))
+    with pytest.raises(gpu.NotAffineError, match=r"layer4.1.relu: ReLU"):
+        gpu.trace(gpu.resnet(18).eval(), (1, 28, 28))
+
+
+def test_t_is_a_tensor_that_changes_in_place():
+    model = gpu.resnet(18, t=0.5)
+    tensors = {name: tensor for name, tensor in model.named_buffers() if name.endswith("skip_sum.t")}
+    assert len(tensors) == 8
+    addresses = [tensor.data_ptr() for tensor in tensors.values()]
+    gpu.set_skip_strength(model, 0.25)
+    gpu.set_skip_strength(model, {"layer3.0.skip_sum": 0.75})
+    assert [tensor.data_ptr() for tensor in tensors.values()] == addresses
+    assert [float(tensor) for tensor in tensors.values()] == [0.25] * 4 + [0.75] + [0.25] * 3
+    assert not any("skip_sum" in name for name in model.state_dict())
+
+
+def test_changing_t_does_not_compile_anew():
+    compiled = []
+
+    def count(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    model = SkipSum(0.5)
+    fast = torch.compile(model, backend=count, fullgraph=True)
+    for t in (0.5, 0.25, 0.0):
+        gpu.set_skip_strength(model, t)
+        assert float(fast(torch.tensor(4.0), torch.tensor(8.0))) == 4 + 4 * t
+    assert len(compiled) == 1
+
+
+def test_several_skips_into_a_layer_share_t():
+    model = gpu.six_layer_cnn(t=0.5)
+    gpu.set_skip_strength(model, 0.75)
+    weights = model.skip_weights
+    assert [weights[key] for key in ((5, 5), (1, 5), (2, 5), (3, 5), (4, 5))] == [0.25, *(0.1875,) * 4]
+    assert model.to_network().skip_weights == weights
+    x = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(model(x), torch.from_numpy(model.to_network()(x.numpy())).float())
+
+
+def test_weights_of_zero_are_kept_to_be_changed_later():
+    model = gpu.three_layer_cnn(t=0.0).double()
+    x = torch.rand(2, 1, 28, 28, dtype=torch.float64)
+    before = model(x)
+    gpu.set_skip_strength(model, 0.5)
+    assert not torch.allclose(model(x), before)
+    torch.testing.assert_close(model(x), torch.from_numpy(model.to_network()(x.numpy())))
+
+
+def test_a_relu_network_has_no_affine_twin():
+    model = gpu.three_layer_cnn(activation="relu")
+    x = torch.rand(2, 1, 28, 28)
+    f1 = relu(model.layers[0](x))
+    f2 = relu(model.layers[1](f1))
+    f3 = relu(model.layers[2](0.5 * f2 + 0.5 * model.resamplers["1->2"](f1)))
+    torch.testing.assert_close(model(x), model.layers[3](f3))
+    with pytest.raises(TypeError, match="activation: expected identity for an affine network, got ReLU"):
+        model.to_network()
+
+
+def test_set_skip_strength_refuses_and_changes_nothing():
+    model = gpu.resnet(18, t=0.5)
+    for t, message in (
+        (1.5, r"t: expected a number in \[0, 1\], got 1.5"),
+        (float("nan"), "got nan"),
+        ("0.5", "got '0.5'"),
+        (True, "got True"),
+        (
+            {"layer1.0.skip_sum": 0.1, "layer9": 0.1},
+            "t: expected names of skips, which are layer1.0.*got layer9",
+        ),
+        ({"layer1.0.skip_sum": 0.1, "layer1.1.skip_sum": -1}, r"t\['layer1.1.skip_sum'\]: expected a number in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gpu.set_skip_strength(model, t)
+    assert set(gpu.skip_strengths(model).values()) == {0.5}
+    with pytest.raises(ValueError, match="model: expected a network with skips of strength t, got Linear without any"):
+        gpu.set_skip_strength(nn.Linear(1, 1), 0.5)
+
+
+@pytest.mark.parametrize(("name", "model", "in_shape"), [pytest.param(*case, id=case[0]) for case in networks()])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_without_its_skips_a_network_computes_the_same_bits(name, model, in_shape, training):
+    model.train(training)
+    bare = gpu.remove_skips(model)
+    assert bare.training == training
+    x = torch.rand(4, *in_shape)
+    with torch.no_grad():
+        assert torch.equal(bare(x), model(x))
+    assert gpu.skip_strengths(bare) == {}
+    assert set(bare.state_dict()) <= set(model.state_dict())
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50])
+def test_the_sums_and_the_projections_are_gone(depth):
+    model = gpu.resnet(depth, t=0).eval()
+    bare = gpu.remove_skips(model)
+
+    def operations(module):
+        with torch.no_grad():
+            program = torch.export.export(module, (torch.zeros(2, 1, 28, 28),), strict=False)
+        return [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+
+    before, after = operations(model), operations(bare)
+    assert sum("conv2d" in name for name in after) == MAIN_PATH_CONVOLUTIONS[depth]
+    assert sum("conv2d" in name for name in before) == MAIN_PATH_CONVOLUTIONS[depth] + (4 if depth > 34 else 3)
+    assert any("add" in name or "mul" in name for name in before)
+    assert not any("add." in name or "add_." in name or "mul" in name for name in after)
+    parameters = [sum(p.numel() for p in m.parameters()) for m in (bare, model)]
+    assert parameters[0] < parameters[1]
+
+
+def test_remove_skips_leaves_the_model_and_says_why_not():
+    model = gpu.resnet(18, t=0)
+    gpu.remove_skips(model)
+    assert len(gpu.skip_strengths(model)) == 8
+    assert model.layer2[0].downsample is not None
+    gpu.set_skip_strength(model, {"layer1.0.skip_sum": 0.5})
+    with pytest.raises(ValueError, match=r"expected t = 0 for every skip, got 1 others: layer1.0.skip_sum at t = 0.5"):
+        gpu.remove_skips(model)
+    gpu.set_skip_strength(model, 0.1)
+    with pytest.raises(ValueError, match=r"got 8 others: .*, \.\.\.; what these skips carry would be lost"):
+        gpu.remove_skips(model)
+    with pytest.raises(ValueError, match=r"torchvision's own ResNets add x \+ F\(x\): gpu.from_torchvision gives"):
+        gpu.remove_skips(torchvision.models.resnet18())
+
+
+def test_skips_show_their_weights():
+    assert repr(SkipSum(0.25)) == "SkipSum(t=0.25)"
+    assert repr(SkipJoin([0.5, 0.5], torch.float32)) == "SkipJoin(weights=(0.5, 0.5))"

@@ -1,0 +1,229 @@
+"""Training that is killed loses nothing: resumed, it ends in the same bits."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import gpu
+from gpu.checkpoints import load_checkpoint, save_checkpoint
+from gpu.data import Digits, load_digits
+from gpu.distillation import Teacher
+from gpu.schedules import SkipSchedule, ThresholdSchedule
+from gpu.step_functions import Listed
+from gpu.train import Trainer
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def digits():
+    training, held_out = load_digits()
+    return Digits(training.images[:300], training.labels[:300]), Digits(held_out.images[:100], held_out.labels[:100])
+
+
+def network():
+    """Return a network with random numbers of its own (dropout), statistics, and skips."""
+    model = gpu.three_layer_cnn(channels=2, activation="relu")
+    model.layers[3] = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), *list(model.layers[3])[1:])
+    return model
+
+
+def trainer(digits, **options):
+    torch.manual_seed(5)
+    model = network()
+    schedule = SkipSchedule(model, Listed((0.5, 0.25, 0.0)))
+    return Trainer(model, *digits, epochs=EPOCHS, schedule=schedule, **({"learning_rate": 1e-2} | options))
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(batches):
+    """Return a report that stops training like a power cut, after some batches."""
+    seen = [0]
+
+    def report(images):
+        seen[0] += 1
+        if seen[0] == batches:
+            raise KilledError
+
+    return report
+
+
+@pytest.mark.parametrize("batches", [1, 4, 5, 6, 11])
+def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
+    whole = trainer(digits)
+    history = whole.run()
+    assert [epoch["t"] for epoch in history] == [0.5, 0.25, 0.0]
+
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KilledError):
+        trainer(digits).run(path, every_seconds=0.0, report=killed_after(batches))
+    torch.manual_seed(99)  # another process has another state of random numbers
+    resumed = trainer(digits)
+    assert resumed.run(path, every_seconds=0.0) == history
+    for (name, a), (_, b) in zip(whole.model.state_dict().items(), resumed.model.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert gpu.skip_strengths(resumed.model) == gpu.skip_strengths(whole.model)
+    ours, theirs = whole.optimizer.state_dict()["state"], resumed.optimizer.state_dict()["state"]
+    assert all(torch.equal(ours[i]["exp_avg_sq"], theirs[i]["exp_avg_sq"]) for i in ours)
+    assert torch.equal(whole.generator.get_state(), resumed.generator.get_state())
+    assert resumed.finished
+    assert resumed.images_seen == EPOCHS * 300
+
+
+SCRIPT = """
+    import sys, time
+    from pathlib import Path
+    from gpu.experiments.plans import Trial
+    from gpu.experiments.trial import Place, run_trial
+
+    trial = Trial("3-layer CNN", 3, "paper from 0.9", "relu", "max", 4, 64, 640, 100, "mnist-5k", 1e-2, "float32")
+    def slow(images):
+        time.sleep(float(sys.argv[2]))
+    import gpu.train
+    # at every batch, not every minute
+    gpu.train.Trainer.run.__kwdefaults__["every_seconds"] = 0.0
+    run_trial(trial, Place(Path(sys.argv[1])), slow)
+"""
+
+
+def test_a_killed_process_is_resumed(tmp_path):
+    """SIGKILL at three moments; what comes out is what comes out undisturbed."""
+
+    def start(folder, pause):
+        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(pause)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def results(folder):
+        return [file.read_text() for file in folder.glob("trials/*/result.json")]
+
+    undisturbed = start(tmp_path / "whole", 0)
+    for _ in range(3):
+        process = start(tmp_path / "killed", 0.05)
+        deadline = time.monotonic() + 60
+        folder = tmp_path / "killed"
+        before = {file: file.stat().st_mtime_ns for file in folder.glob("trials/*/checkpoint")}
+        while time.monotonic() < deadline:
+            now = {file: file.stat().st_mtime_ns for file in folder.glob("trials/*/checkpoint")}
+            if now and now != before:
+                break
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert results(folder) == []
+    last = start(tmp_path / "killed", 0)
+    for process in (last, undisturbed):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert len(results(tmp_path / "whole")) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(digits, tmp_path):
+    path = tmp_path / "checkpoint"
+    good = trainer(digits)
+    with pytest.raises(KilledError):
+        good.run(path, every_seconds=0.0, report=killed_after(7))
+    before = load_checkpoint(path)
+    bad = trainer(digits)
+
+    def poison(images):
+        next(bad.model.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match="training diverged: weights are not finite in epoch 2"):
+        bad.run(path, every_seconds=0.0, report=poison)
+    after = load_checkpoint(path)
+    assert after["batch"] == before["batch"]
+    assert all(torch.equal(after["model"][name], tensor) for name, tensor in before["model"].items())
+
+
+def test_a_checkpoint_of_another_training_is_refused(digits, tmp_path):
+    path = tmp_path / "checkpoint"
+    trainer(digits).run(path)
+    for options in ({"batch_size": 32}, {"seed": 1}, {"learning_rate": 1e-3}):
+        with pytest.raises(ValueError, match=r"state: expected one of \{'images': 300"):
+            trainer(digits, **options).run(path)
+    other = Trainer(gpu.three_layer_cnn(channels=3), *digits, epochs=EPOCHS, learning_rate=1e-2)
+    with pytest.raises(ValueError, match="state: expected one of"):
+        other.run(path)
+    state = load_checkpoint(path)
+    save_checkpoint(path, state | {"model": {}})
+    with pytest.raises(ValueError, match="state: expected the weights of this model, got others: Error"):
+        trainer(digits).run(path)
+
+
+def test_thresholds_are_told_the_accuracy(digits):
+    model = network()
+    schedule = ThresholdSchedule(model, values=(0.5, 0.0), thresholds=(0.01,))
+    history = Trainer(model, *digits, epochs=2, learning_rate=1e-2, schedule=schedule).run()
+    assert [epoch["t"] for epoch in history] == [0.5, 0.0]
+
+
+def test_bfloat16_trains_with_weights_in_float32(digits):
+    model = gpu.three_layer_cnn(channels=2)
+    history = Trainer(model, *digits, epochs=2, learning_rate=1e-2, precision="bfloat16").run()
+    exact = Trainer(gpu.three_layer_cnn(channels=2), *digits, epochs=2, learning_rate=1e-2).run()
+    assert next(model.parameters()).dtype == torch.float32
+    assert history[1]["loss"] != exact[1]["loss"]
+    assert abs(history[1]["loss"] - exact[1]["loss"]) < 0.2
+    with pytest.raises(ValueError, match="precision: expected one of"):
+        Trainer(model, *digits, precision="float8")
+
+
+def test_the_loss_of_a_taught_network_by_hand():
+    scores, taught = torch.tensor([[0.0, 2.0]]), torch.tensor([[4.0, 0.0]])
+    labels = torch.tensor([1])
+    teacher = Teacher(nn.Identity(), weight=0.25, temperature=2.0)
+    own, goal = torch.tensor([0.0, 1.0]).softmax(0), torch.tensor([2.0, 0.0]).softmax(0)
+    distance = float((goal * (goal / own).log()).sum())
+    cross = -float(scores.softmax(1)[0, 1].log())
+    assert float(teacher.loss(scores, taught, labels)) == pytest.approx(0.75 * cross + 0.25 * 4 * distance, rel=1e-5)
+    assert float(Teacher(nn.Identity(), weight=1.0).loss(taught, taught, labels)) == pytest.approx(0, abs=1e-6)
+    for options, message in (
+        ({"weight": 1.5}, "weight: expected a number in"),
+        ({"temperature": 0}, "temperature: exp"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Teacher(nn.Identity(), **options)
+
+
+def test_a_taught_network_comes_closer_to_its_teacher(digits):
+    teacher = gpu.three_layer_cnn(channels=4)
+    Trainer(teacher, *digits, epochs=6, learning_rate=1e-2).run()
+    wrong = Digits(digits[0].images, (digits[0].labels + 1) % 10)  # the labels alone would teach something else
+    student = gpu.three_layer_cnn(channels=4, seed=1)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    history = Trainer(
+        student, wrong, digits[1], epochs=6, learning_rate=1e-2, teacher=Teacher(teacher, weight=1.0)
+    ).run()
+    assert history[-1]["validation_accuracy"] > 0.6
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert not teacher.training
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_captured_step_is_the_step(digits):
+    def run(captured):
+        torch.manual_seed(0)
+        model = gpu.three_layer_cnn(channels=4).cuda()
+        made = Trainer(model, *digits, epochs=2, learning_rate=1e-2)
+        if not captured:
+            made.step = made.train_on
+        return made.run(), model
+
+    (ours, fast), (theirs, slow) = run(captured=True), run(captured=False)
+    assert [e["validation_accuracy"] for e in ours] == pytest.approx(
+        [e["validation_accuracy"] for e in theirs], abs=0.03
+    )
+    for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
