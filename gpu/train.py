@@ -145,7 +145,7 @@ class Trainer:
             at the end.
         every_seconds : float
         report : callable
-            Is told after every batch how many images it had.
+            Is told after every batch how many images it had; at the start, of those that a checkpoint stands for.
 
         Returns
         -------
@@ -162,6 +162,7 @@ class Trainer:
         """
         if checkpoint is not None and checkpoint.exists():
             self.load_state_dict(load_checkpoint(checkpoint))
+            report(self.images_seen)
         saved = time.monotonic()
         while not self.finished:
             self.model.train()

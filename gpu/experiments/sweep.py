@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import joblib
@@ -63,28 +64,43 @@ def sweep(
     check_choice("backend", backend, BACKENDS)
     if cluster is not None and backend == "local":
         raise ValueError(f"cluster: expected an address only with backend dask or ray, got {cluster!r} with local")
-    trials = list(dict.fromkeys(trials))
-    total = sum(trial.epochs * len(images_of(trial, place)[0]) for trial in trials)
+    # Taught ones come second: several of them, at the same time, would each train their teacher.
+    teachers = [trial.teacher for trial in trials if trial.teacher is not None]
+    stages = [
+        list(dict.fromkeys([*teachers, *(trial for trial in trials if trial.teacher is None)])),
+        list(dict.fromkeys(trial for trial in trials if trial.teacher is not None)),
+    ]
+    keeping = replace(place, keep_weights=place.keep_weights or bool(teachers))
     results: dict[Trial, Result] = {}
+    total = sum(_images_in(trial, place) for stage in stages for trial in stage)
     with tqdm(total=total, desc="training", unit="image", unit_scale=True, disable=not progress) as bar:
 
         def note(trial: Trial, result: Result, images: int) -> None:
             results[trial] = result
-            on_result(trial, result)
+            if trial in trials:
+                on_result(trial, result)
             bar.update(images)
 
-        for trial in trials:
-            result = finished(trial, place)
-            if result is not None:
-                note(trial, result, trial.epochs * len(images_of(trial, place)[0]))
-        pending = [trial for trial in trials if trial not in results]
-        if workers == 1 and backend == "local":
-            for trial in pending:
-                note(trial, run_trial(trial, place, bar.update), 0)
-        else:
-            for trial, result in _in_parallel(pending, place, workers, backend, cluster):
-                note(trial, result, trial.epochs * len(images_of(trial, place)[0]))
+        for stage in stages:
+            pending = []
+            for trial in stage:
+                result = finished(trial, keeping)
+                if result is None:
+                    pending.append(trial)
+                else:
+                    note(trial, result, _images_in(trial, place))
+            if workers == 1 and backend == "local":
+                for trial in pending:
+                    note(trial, run_trial(trial, keeping, bar.update), 0)
+            elif pending:
+                for trial, result in _in_parallel(pending, keeping, workers, backend, cluster):
+                    note(trial, result, _images_in(trial, place))
     return [results[trial] for trial in trials]
+
+
+def _images_in(trial: Trial, place: Place) -> int:
+    """Return how many images a trial trains on, repeated ones included."""
+    return trial.epochs * len(images_of(trial, place)[0])
 
 
 def _in_parallel(

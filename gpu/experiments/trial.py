@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,6 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
     """
     result = finished(trial, place)
     if result is not None:
-        report(trial.epochs * len(images_of(trial, place)[0]))
         return result
     folder = place.folder_of(trial)
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,8 +132,7 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
 
 def _taught(trial: Trial, place: Place) -> nn.Module:
     """Return the trained network of a trial, training it first if that has not been done."""
-    keeping = Place(place.folder, place.data_root, place.download, place.device, keep_weights=True)
-    run_trial(trial, keeping)
+    run_trial(trial, replace(place, keep_weights=True))
     model = trial.model()
     model.load_state_dict(safetensors.torch.load_file(place.folder_of(trial) / "weights.safetensors"))
     return model.eval()
