@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from gpu.not_affine import NotAffineError
     from gpu.resnets import from_torchvision, resnet
     from gpu.tracing import trace
+    from gpu.verification import VerificationError
 
 __all__ = [
     "NearestResample",
     "NotAffineError",
     "SkipCNN",
+    "VerificationError",
     "collapse",
     "from_torchvision",
     "linearize",
@@ -39,6 +41,7 @@ _HOME = {
     "NearestResample": "gpu.convert",
     "NotAffineError": "gpu.not_affine",
     "SkipCNN": "gpu.modules",
+    "VerificationError": "gpu.verification",
     "collapse": "gpu.collapsing",
     "from_torchvision": "gpu.resnets",
     "linearize": "gpu.linearizing",

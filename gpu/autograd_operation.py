@@ -1,7 +1,7 @@
 """Operations that are affine by their definition, but have no rule of their own in `linalg_cnn`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,14 @@ class AutogradOperation(Operation):
         the samples one by one: nothing here tries that out.
     in_shapes : tuple of shapes
         Of its inputs.
+    arguments : anything
+        What else the function depends on, by which two operations are compared.
     """
 
     name: str
-    function: Callable[..., torch.Tensor]
+    function: Callable[..., torch.Tensor] = field(compare=False)
     in_shapes: tuple[Shape, ...]
+    arguments: Any = None
 
     def __repr__(self) -> str:
         """Show what torch calls it."""

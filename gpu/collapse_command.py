@@ -4,14 +4,17 @@ import importlib
 import json
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 from torchvision import transforms
+from torchvision.transforms import v2
 from tqdm import tqdm
 
-from gpu.collapsing import Collapsed, collapse
+from gpu.collapsed import Collapsed
+from gpu.collapsing import MapTooLargeError, collapse
 from gpu.demo import check_output_folder
 from gpu.linearizing import linearize
 from gpu.settings import CollapseSettings
@@ -32,21 +35,28 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     OSError
         If a file cannot be read or written.
     MemoryError
-        If the composition would take more memory than allowed.
+        If it would take more memory than allowed.
+    VerificationError
+        If the map is not the network.
     """
+    steps = preprocessing(settings)
     model = load_weights(make_model(settings.model, settings.model_args), settings).eval()
     check_output_folder(settings.out, RESULTS)  # before the work, not after
     changes: list[str] = []
     if settings.linearize:
         model, changes = linearize(model)
-    collapsed = collapse(
-        model,
-        settings.in_shape,
-        factored=settings.factored,
-        preprocess=preprocessing(settings),
-        max_bytes=settings.max_bytes,
-        progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
-    )
+    try:
+        collapsed = collapse(
+            model,
+            settings.in_shape,
+            factored=settings.factored,
+            preprocess=steps,
+            max_bytes=settings.max_bytes,
+            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
+        )
+    except MapTooLargeError as error:
+        helps = ", or give --factored yes" if error.factored_helps else ""
+        raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
     collapsed.save(settings.out / "collapsed.safetensors")
     report = {
         "experiment": "collapse",
@@ -58,7 +68,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
             "preprocessing": {"scale": settings.scale, "mean": settings.mean, "std": settings.std},
         },
     } | collapsed.report.to_dict()
-    write_atomically(settings.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_atomically(settings.out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
     page = f"<!doctype html><meta charset=utf-8><title>{settings.model}</title>{collapsed._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
     return collapsed, changes
@@ -143,8 +153,22 @@ def _shortened(lines: list[str]) -> str:
 
 
 def preprocessing(settings: CollapseSettings) -> list[Any]:
-    """Return what is done to raw pixels before the network sees them."""
-    steps: list[Any] = [transforms.ConvertImageDtype(torch.float32)] if settings.scale else []
+    """Return what is done to raw pixels before the network sees them.
+
+    Raises
+    ------
+    ValueError
+        If a mean or a deviation is not finite, or a deviation is 0.
+    """
+    for option, values in (("--mean", settings.mean), ("--std", settings.std)):
+        if values is not None and not (np.isfinite(values).all() and (option == "--mean" or np.all(values))):
+            other = "" if option == "--mean" else " other than 0"
+            raise ValueError(
+                f"{option}: expected finite numbers{other}, got {','.join(f'{value:g}' for value in values)}"
+            )
+    if not settings.scale and settings.mean is None and settings.std is None:
+        return []
+    steps: list[Any] = [v2.ToDtype(torch.float32, scale=settings.scale)]
     if settings.mean is not None or settings.std is not None:
         steps.append(transforms.Normalize(settings.mean or (0.0,), settings.std or (1.0,)))
     return steps

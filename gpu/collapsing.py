@@ -1,133 +1,53 @@
 """A trained network as one affine map, checked: trace, cut, compose, verify."""
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
-from gpu.convert import check_batch
+from gpu.collapsed import Collapsed, CollapsedModule
+from gpu.copying import copy_of
 from gpu.preprocessing import preprocessing_operations
-from gpu.report import Report, costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
-from gpu.tracing import trace
-from gpu.verification import composition_error, differences, reference_of, sample_inputs
-from linalg_cnn import AffineGraph, AffineMap, FactoredMap, Operation, compose
+from gpu.report import RATE_BYTES, Report, costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
+from gpu.tracing import trace_with_shape
+from gpu.values import like_of
+from gpu.verification import (
+    BATCHES,
+    ROWS,
+    ROWS_TOGETHER,
+    bytes_per_sample,
+    sample_inputs,
+    verify,
+)
+from linalg_cnn import AffineGraph, AffineMap, Operation, compose
 from linalg_cnn.checks import check_memory, memory_limit
 from linalg_cnn.compose import Progress
 from linalg_cnn.cut import cheapest_cut, split
 from linalg_cnn.types import Shape, size_of
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-class CollapsedModule(nn.Module):
-    """W x + B as a torch module, in one linear layer or in two.
+
+class MapTooLargeError(MemoryError):
+    """A map, or the way to it, takes more memory than allowed.
 
     Parameters
     ----------
-    factors : sequence of AffineMap
-        The outermost first.
-    in_shape, out_shape : tuple of int
-        Of one sample; ``out_shape`` may be ().
-    dtype : torch.dtype
-
-    Raises
-    ------
-    ValueError
-        If an entry of a factor is too large for the dtype.
+    reason : str
+        What takes how much.
+    factored_helps : bool
+        Whether the map would be smaller as two factors; also kept as an attribute.
     """
 
-    def __init__(self, factors: Sequence[AffineMap], in_shape: Shape, out_shape: Shape, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
-        self.layers = nn.Sequential(*(_linear(factor, dtype) for factor in reversed(factors)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores of a batch: (N, *in_shape) of any dtype to (N, *out_shape).
-
-        Raises
-        ------
-        ValueError
-            If the samples have another shape.
-        """
-        check_batch(x, self.in_shape)
-        first: Any = self.layers[0]
-        y: torch.Tensor = self.layers(x.flatten(1).to(first.weight.dtype))
-        return y.reshape(x.shape[0], *self.out_shape)
-
-
-def _linear(factor: AffineMap, dtype: torch.dtype) -> nn.Linear:
-    linear = nn.Linear(factor.in_size, factor.out_size, device="meta")
-    for name, values in (("weight", factor.W), ("bias", factor.B)):
-        rounded = torch.from_numpy(np.ascontiguousarray(values)).to(dtype, copy=True)
-        if not torch.isfinite(rounded).all():
-            raise ValueError(
-                f"module: expected a map whose entries fit {dtype}, got one as large as {np.abs(values).max():.3g}; "
-                "collapse module.float() instead"
-            )
-        setattr(linear, name, nn.Parameter(rounded, requires_grad=False))
-    return linear
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Collapsed:
-    """A network as one affine map.
-
-    Attributes
-    ----------
-    module : CollapsedModule
-        Replaces the network: its dtype, its device, its output shape.
-    factors : tuple of AffineMap
-        float64, dense; the outermost first, so that ``affine`` is their product. One, or two.
-    report : Report
-        What it costs, how exact it is, whether it pays.
-    graph : AffineGraph
-        What was traced, with the preprocessing in front.
-    """
-
-    module: CollapsedModule
-    factors: tuple[AffineMap, ...]
-    report: Report
-    graph: AffineGraph
-
-    @property
-    def affine(self) -> AffineMap:
-        """The map itself, dense, in float64; multiplied out anew where it is kept as two factors.
-
-        Raises
-        ------
-        MemoryError
-            If W would take more than half of the machine's memory.
-        """
-        if len(self.factors) == 1:
-            return self.factors[0]
-        outer, inner = self.factors
-        check_memory("W multiplied out", 8 * outer.out_size * inner.in_size)
-        return outer @ inner
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map to a safetensors file, which `linalg_cnn.load_map` reads: as it is, in float64.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; what stood there before is then untouched.
-        """
-        (self.factors[0] if len(self.factors) == 1 else FactoredMap(self.factors)).save(path)
-
-    def __repr__(self) -> str:
-        """Show shapes and the form."""
-        form = " @ ".join(f"{factor.out_size}x{factor.in_size}" for factor in self.factors)
-        return f"Collapsed({self.module.in_shape} -> {self.module.out_shape}, {form}, {self.report.dtype})"
-
-    def __str__(self) -> str:
-        """Show the report."""
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
+    def __init__(self, reason: str, factored_helps: bool) -> None:
+        self.reason, self.factored_helps = reason, factored_helps
+        factors = "keep the map as factors (factored=True), " if factored_helps else ""
+        super().__init__(
+            f"{reason}; raise max_bytes, {factors}or use it without its matrix: "
+            "gpu.trace(module, in_shape).linear_operator()"
+        )
 
 
 def collapse(
@@ -142,14 +62,14 @@ def collapse(
 ) -> Collapsed:
     """Return the one affine map that a network is, or refuse a network that is not affine.
 
-    Theorem 3.1 of the paper for any architecture. The network is traced, not run; what its operations are is known
-    from their names (`gpu.trace`). The map is composed in float64, on CUDA if the network is there, compared with
-    the float64 network by autograd and on inputs, and rounded once, to the network's dtype.
+    Theorem 3.1 of the paper for any architecture. The network is traced; what its operations are is known from their
+    names (`gpu.trace`). The map is composed in float64, on CUDA if the network is there, compared with the float64
+    network by autograd and on batches of several sizes, and rounded once, to the network's dtype.
 
     Parameters
     ----------
     module : nn.Module
-        Takes one tensor (N, *in_shape), in evaluation mode. Left as it is.
+        Takes one tensor (N, *in_shape), in evaluation mode. Never run or changed: copies are.
     in_shape : tuple of int
         (channels, *spatial).
     factored : {"auto", True, False}
@@ -161,7 +81,8 @@ def collapse(
     inputs : tensor (N, *in_shape), optional
         What the map is compared on beside random inputs; raw pixels if there is preprocessing.
     max_bytes : int, optional
-        The most memory the composition may take; half of the machine's if not given.
+        The most memory it may take in all, copies of the network and the verification included; half of the
+        machine's if not given.
     progress : callable, optional
         Wraps the chunks of the composition, as ``tqdm.tqdm`` does.
 
@@ -174,12 +95,18 @@ def collapse(
     NotAffineError
         If an operation is not affine, or not known to be; each is listed with its place.
     TypeError
-        If ``module`` is no ``nn.Module``.
+        If ``module`` is no ``nn.Module``, ``inputs`` no tensor, or ``progress`` cannot be called.
     ValueError
-        If an argument is malformed, the network does not take such input, there is nothing to cut for
-        ``factored=True``, or the map does not fit the network's dtype.
-    MemoryError
-        If the composition would take more than ``max_bytes``; nothing has been computed then.
+        If an argument is malformed, the network cannot be copied, does not take such input, does not run in batches
+        of other sizes or in float64, there is nothing to cut for ``factored=True``, or the map does not fit the
+        network's dtype.
+    MapTooLargeError
+        A MemoryError, if it would take more than ``max_bytes``; nothing has been composed then.
+    VerificationError
+        If the map is not the network: if scores, rows of W or B are off from those of the float64 network by more
+        than 1e-8 of the largest of them (4 eps of the network's dtype where that is more, since constants are
+        rounded to it) and 1e-10 of the largest number on the way. Either the network depends on the size of the
+        batch or changes with every call, or the tracing is at fault.
 
     Notes
     -----
@@ -201,43 +128,52 @@ def collapse(
     """
     if factored != "auto" and not isinstance(factored, bool):
         raise ValueError(f"factored: expected 'auto', True or False, got {factored!r}")
-    memory_limit(max_bytes)
+    limit = memory_limit(max_bytes)
     start = time.perf_counter()
-    traced = trace(module, in_shape)
+    network = copy_of(module)
+    like = like_of(network)
+    if like.dtype not in DTYPES:
+        raise ValueError(f"module: expected float16, bfloat16, float32 or float64, got {like.dtype}")
+    traced, out_shape = trace_with_shape(network, in_shape)
     in_shape = traced.in_shape
     operations = preprocessing_operations(preprocess, in_shape)
     graph = with_operations_first(operations, traced)
-    like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-    x = sample_inputs(in_shape, bool(operations), _checked(inputs, in_shape))
-    with torch.no_grad():
-        out_shape = tuple(module(_prepare(operations, x[:1]).to(like)).shape[1:])
+    x = sample_inputs(in_shape, bool(operations), _checked(inputs, in_shape, like.dtype))
     traced_at = time.perf_counter()
     parts, shapes, cut_shapes = choose(graph, factored)
-    place = (lambda array: torch.from_numpy(array).to(like.device)) if like.device.type == "cuda" else None
-    factors = tuple(_compose(part, max_bytes, progress, place) for part in parts)
+    itemsize = like.element_size()
+    before, after = costs_of_network(network, traced), costs_of_factors(shapes, itemsize)
+    cut = None if cut_shapes is None else costs_of_factors(cut_shapes, itemsize)
+    together = min(ROWS, max(1, ROWS_TOGETHER // bytes_per_sample(traced)))
+    copies = before.bytes + 2 * 8 * before.bytes // itemsize  # the copy, what was traced of it, the copy in float64
+    checking = max(RATE_BYTES, bytes_per_sample(traced) * max(sum(BATCHES), together))
+    needed = copies + (8 + itemsize) * after.parameters + checking
+    try:
+        check_memory(
+            f"a map of {after.parameters:,} numbers, in float64 and in {_name(like.dtype)}, compared with the network,",
+            needed,
+            max_bytes,
+        )
+        factors = _compose(parts, limit - copies, progress, like.device)
+    except MemoryError as error:
+        raise MapTooLargeError(str(error), cut is not None and cut.parameters < after.parameters) from error
     composed_at = time.perf_counter()
     replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
-    reference = reference_of(module, lambda pixels: _prepare(operations, pixels))
-    before = costs_of_network(module, traced)
-    itemsize = like.element_size()
-    after = costs_of_factors(shapes, itemsize)
-    dense = [(size_of(graph.out_shape), size_of(in_shape))]
     report_parts: dict[str, Any] = {
-        "differences": differences(module, replacement, reference, factors, x),
-        "composition": composition_error(reference, factors, in_shape),
-        "rank": rank_of(factors),
+        **verify(network, replacement, factors, x, lambda pixels: _prepare(operations, pixels), together),
+        "rank": rank_of(factors, limit - needed + checking),
         "verdict": verdict_of(before, after, machine_rates(like.dtype, like.device)),
     }
     report = Report(
         in_shape=in_shape,
         out_shape=out_shape,
-        dtype=str(like.dtype).removeprefix("torch."),
+        dtype=_name(like.dtype),
         factors=shapes,
         before=before,
         after=after,
         choices={
-            "dense": costs_of_factors(dense, itemsize),
-            "factored": None if cut_shapes is None else costs_of_factors(cut_shapes, itemsize),
+            "dense": costs_of_factors([(size_of(graph.out_shape), size_of(in_shape))], itemsize),
+            "factored": cut,
         },
         seconds={
             "tracing": traced_at - start,
@@ -285,19 +221,40 @@ def with_operations_first(operations: Sequence[Operation], graph: AffineGraph) -
     return joint
 
 
-def _compose(graph: AffineGraph, max_bytes: int | None, progress: Progress | None, place: Any) -> AffineMap:
-    try:
-        return compose(graph, max_bytes=max_bytes, progress=progress, place=place)
-    except MemoryError as error:
-        raise MemoryError(
-            f"{error}; raise max_bytes, keep the map as factors (factored=True), or use it without its matrix: "
-            "gpu.trace(module, in_shape).linear_operator()"
-        ) from error
+def _compose(
+    parts: Sequence[AffineGraph], limit: int, progress: Progress | None, device: torch.device
+) -> tuple[AffineMap, ...]:
+    """Return the map of each part; each may take what the others' maps leave of the limit."""
+    place = (lambda array: torch.from_numpy(array).to(device)) if device.type == "cuda" else None
+    sizes = [8 * size_of(part.in_shape) * size_of(part.out_shape) for part in parts]
+    return tuple(
+        compose(part, max_bytes=max(0, limit - sum(sizes) + size), progress=progress, place=place)
+        for part, size in zip(parts, sizes, strict=True)
+    )
 
 
-def _checked(inputs: torch.Tensor | None, in_shape: Shape) -> torch.Tensor | None:
-    if inputs is not None:
-        check_batch(inputs, in_shape)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _checked(inputs: torch.Tensor | None, in_shape: Shape, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return what the map is compared on.
+
+    Raises
+    ------
+    TypeError
+        If it is no tensor.
+    ValueError
+        If it has another shape, or holds what is not a finite real number in the network's dtype.
+    """
+    if inputs is None:
+        return None
+    if not isinstance(inputs, torch.Tensor):
+        raise TypeError(f"inputs: expected a tensor, got {type(inputs).__name__}")
+    if tuple(inputs.shape[1:]) != in_shape:
+        raise ValueError(f"inputs: expected shape (N, {', '.join(map(str, in_shape))}), got {tuple(inputs.shape)}")
+    if inputs.is_complex() or not torch.isfinite(inputs.to(dtype)).all():
+        raise ValueError(f"inputs: expected finite real numbers that fit {_name(dtype)}, got others")
     return inputs
 
 

@@ -1,12 +1,15 @@
 """A network without its nonlinearities: activations become the identity, max pooling becomes average pooling."""
 
-import copy
+import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
+
+from gpu.copying import copy_of
 
 ACTIVATIONS = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -45,9 +48,13 @@ def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
     r"""Return a copy of a network without its nonlinearities, and what was changed in it.
 
     Activations become the identity and max pooling becomes average pooling of the same windows, as modules and as
-    functions inside a ``forward``; functions are found by ``torch.fx``, and where it cannot follow a forward they
-    stay. What else is not affine stays, too, and `gpu.trace` names it. The network computes something else
-    afterwards: it is meant to be trained in this form, or trained on.
+    functions inside a ``forward``. What else is not affine stays, and `gpu.trace` names it. The network computes
+    something else afterwards: it is meant to be trained in this form, or trained on.
+
+    Functions are found by ``torch.fx``, and where it cannot follow the forward, or that draws random numbers by
+    itself, they stay. Where a forward is rewritten, it is for training and for evaluation apart, and the mode of the
+    whole model chooses; its parameters, buffers and their names stay. Keep such a model by its state_dict: pickle
+    does not find a rewritten forward.
 
     Parameters
     ----------
@@ -57,12 +64,15 @@ def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
     Returns
     -------
     (nn.Module, list of str)
-        The copy, in the mode (training or evaluation) of the model; a line for each change.
+        The copy, in the mode (training or evaluation) of the model, with the hooks of what was replaced; a line for
+        each change, which says so where it is made in one of the modes only.
 
     Raises
     ------
     TypeError
         If ``model`` is no ``nn.Module``.
+    ValueError
+        If it cannot be copied.
 
     Examples
     --------
@@ -73,19 +83,21 @@ def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
-    model = copy.deepcopy(model)
+    model = copy_of(model)
     changes: list[str] = []
     stand_ins: dict[nn.Module, nn.Module] = {}
     for name, part in model.named_modules():
         stand_in = _stand_in(part)
         if stand_in is not None:
             stand_ins[part] = stand_in.train(part.training)
+            vars(stand_in).update({name: value for name, value in vars(part).items() if "hooks" in name})
             changes.append(f"{name or 'the model'}: {type(part).__name__} -> {type(stand_in).__name__}")
     for part in list(model.modules()):
         for name, child in part._modules.items():
             if child in stand_ins:
                 part._modules[name] = stand_ins[child]
-    return _without_functions(stand_ins.get(model, model), changes), changes
+    model = stand_ins.get(model, model)
+    return model, changes + _rewrite_forward(model)
 
 
 def _stand_in(part: nn.Module) -> nn.Module | None:
@@ -109,18 +121,45 @@ def _axes(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _without_functions(model: nn.Module, changes: list[str]) -> nn.Module:
-    """Return the model with the functions in its forward replaced; itself if there are none."""
-    try:
-        graph = fx.Tracer().trace(model)
-    except Exception:  # a forward that fx cannot follow stays as it is; it may raise anything on fx's stand-ins
-        return model
-    found = False
+def _rewrite_forward(model: nn.Module) -> list[str]:
+    """Replace the functions in the forward of a model, in place; return what was changed."""
+    modes = [(part, part.training) for part in model.modules()]
+    found = {training: _without_functions(model.train(training)) for training in (True, False)}
+    for part, training in modes:
+        part.training = training
+    forwards = {training: forward for training, (forward, _) in found.items()}
+    if not any(forwards.values()):
+        return []
+    kind = type(model)
+
+    @functools.wraps(kind.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return (forwards[self.training] or kind.forward)(self, *args, **kwargs)
+
+    model.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    in_training, in_evaluation = (Counter(lines) for _, lines in found.values())
+    return [
+        *(in_training & in_evaluation).elements(),
+        *(f"{line}, in training only" for line in (in_training - in_evaluation).elements()),
+        *(f"{line}, in evaluation only" for line in (in_evaluation - in_training).elements()),
+    ]
+
+
+def _without_functions(model: nn.Module) -> tuple[Callable[..., Any] | None, list[str]]:
+    """Return the forward of a model in its present mode without the functions, if it has any, and what was changed."""
+    with torch.random.fork_rng():
+        state = torch.get_rng_state()
+        try:
+            graph = fx.Tracer().trace(model)
+        except Exception:  # a forward that fx cannot follow stays as it is; it may raise anything on fx's stand-ins
+            return None, []
+        if not torch.equal(torch.get_rng_state(), state):  # fx would keep the numbers that it drew
+            return None, []
+    changes = []
     for node in list(graph.nodes):
         stand_in = _rewritten(graph, node)
         if stand_in is None:
             continue
-        found = True
         before = node.target if isinstance(node.target, str) else _function_name(node.target)
         after = "identity" if stand_in in node.all_input_nodes else _function_name(stand_in.target)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
@@ -128,10 +167,7 @@ def _without_functions(model: nn.Module, changes: list[str]) -> nn.Module:
         changes.append(f"{place or 'the model'}: {before} in forward -> {after}")
         node.replace_all_uses_with(stand_in)
         graph.erase_node(node)
-    if not found:
-        return model
-    rewritten = fx.GraphModule(model, graph, type(model).__name__)
-    return rewritten.train(model.training)
+    return (type(fx.GraphModule(model, graph)).forward, changes) if changes else (None, [])
 
 
 def _function_name(function: Any) -> str:

@@ -14,6 +14,11 @@ from linalg_cnn.types import Shape
 
 UNCHANGED = (v2.ToImage, v2.ToPureTensor, v2.PILToTensor, transforms.PILToTensor, nn.Identity, v2.Identity)
 """Steps that change how pixels are held, not their values."""
+NORMALIZE = (transforms.Normalize, v2.Normalize)
+TO_TENSOR = (transforms.ToTensor, v2.ToTensor)
+CONVERT = (transforms.ConvertImageDtype, v2.ConvertImageDtype, v2.ToDtype)
+EXACT = (torch.float32, torch.float64)
+"""What bytes can be converted to and be scaled in as the map does it, but for rounding that is as small as its own."""
 
 
 def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Operation]:
@@ -23,7 +28,7 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Operation
     ----------
     preprocess : a transform, ``Compose``, ``nn.Sequential``, a sequence of transforms, or None
         ``ToTensor``, ``Normalize``, ``ConvertImageDtype``, and of ``transforms.v2`` ``ToImage``, ``ToDtype``,
-        ``Normalize`` and what only changes how pixels are held.
+        ``Normalize`` and what only changes how pixels are held. Nothing derived from them: it may do anything.
     in_shape : tuple of int
         (channels, *spatial) of the pixels.
 
@@ -34,7 +39,8 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Operation
     Raises
     ------
     ValueError
-        If a step is not affine or not known, named with its place; or a ``Normalize`` is for other channels.
+        If a step is not affine or not known, rounds, or is one that torchvision refuses there, named with its place;
+        or a ``Normalize`` is for other channels or divides by zero.
 
     Notes
     -----
@@ -48,35 +54,40 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Operation
     >>> operation(np.array([[[[0.0, 255.0]]]]))
     array([[[[-2.,  2.]]]])
     """
-    factor, shift, of_bytes = np.ones(in_shape[0]), np.zeros(in_shape[0]), True
-    changed = False
-    for place, step in _steps(preprocess):
-        if isinstance(step, UNCHANGED):
-            continue
-        changed = True
-        if isinstance(step, (transforms.Normalize, v2.Normalize)):
+    factor, shift = np.ones(in_shape[0]), np.zeros(in_shape[0])
+    steps = [(place, step) for place, step in _steps(preprocess) if type(step) not in UNCHANGED]
+    floating = False
+    for place, step in steps:
+        if type(step) in NORMALIZE:
             mean, std = (_per_channel(place, name, getattr(step, name), in_shape[0]) for name in ("mean", "std"))
-            factor, shift, of_bytes = factor / std, (shift - mean) / std, False
-        elif _scales(place, step):
-            factor, shift = (factor / 255, shift / 255) if of_bytes else (factor, shift)
-            of_bytes = False
-    return [Scale(factor, shift)] if changed else []
+            if not floating:
+                raise ValueError(
+                    f"{place}: expected floating-point pixels for Normalize, as torchvision does, got bytes; put "
+                    "ToTensor, or v2.ToDtype(torch.float32, scale=True or False), before it"
+                )
+            if not std.all():
+                raise ValueError(f"{place}.std: expected numbers other than 0, got {step.std}")
+            factor, shift = factor / std, (shift - mean) / std
+        elif _scales(place, step) and not floating:  # torchvision scales integers, and leaves floats as they are
+            factor, shift = factor / 255, shift / 255
+        floating = True
+    return [Scale(factor, shift)] if steps else []
 
 
 def _scales(place: str, step: Any) -> bool:
-    """Return whether a step brings bytes to [0, 1].
+    """Return whether a step that makes floats of bytes brings them to [0, 1].
 
     Raises
     ------
     ValueError
         If it does anything else.
     """
-    if isinstance(step, (transforms.ToTensor, v2.ToTensor)):
+    if type(step) in TO_TENSOR:
         return True
-    if isinstance(step, (transforms.ConvertImageDtype, v2.ConvertImageDtype)) and step.dtype.is_floating_point:
-        return True
-    if isinstance(step, v2.ToDtype) and isinstance(step.dtype, torch.dtype) and step.dtype.is_floating_point:
-        return bool(step.scale)
+    if type(step) in CONVERT and isinstance(step.dtype, torch.dtype) and step.dtype.is_floating_point:
+        if step.dtype not in EXACT:
+            raise ValueError(f"{place}: expected a conversion to float32 or float64, got {step!r}, which rounds")
+        return type(step) is not v2.ToDtype or bool(step.scale)
     raise ValueError(
         f"{place}: expected ToTensor, Normalize, ConvertImageDtype or ToDtype to a floating type, got {step!r}, "
         "which is not known to be affine; apply it before the pixels are given to the map"
@@ -88,9 +99,9 @@ def _steps(preprocess: Any, place: str = "preprocess") -> list[tuple[str, Any]]:
     if preprocess is None:
         return []
     children: Sequence[Any] | None = None
-    if isinstance(preprocess, (transforms.Compose, v2.Compose)):
+    if type(preprocess) in {transforms.Compose, v2.Compose}:
         children = preprocess.transforms
-    elif isinstance(preprocess, (nn.Sequential, list, tuple)):
+    elif type(preprocess) in {nn.Sequential, list, tuple}:
         children = list(preprocess)
     if children is None:
         return [(place, preprocess)]

@@ -2,18 +2,18 @@
 
 import html
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import torch
 from torch import nn
 
 from linalg_cnn import AffineGraph, AffineMap
-from linalg_cnn.types import Shape
+from linalg_cnn.types import Array, Shape
 
 BATCH_SIZES = (1, 64, 1024)
 LARGEST_RANK_COST = 10**12
@@ -44,7 +44,7 @@ class Report:
     factors : list of shapes
         (out_size, in_size) of the matrices, the outermost first.
     rank : int, optional
-        Of W, numerically; None where it would take too long.
+        Of W, numerically; None where it would take too long, or more memory than is allowed.
     before, after : Costs
         Of the network and of what replaces it.
     choices : dict
@@ -79,18 +79,23 @@ class Report:
         return plain
 
     def to_json(self) -> str:
-        """Return everything as JSON."""
-        return json.dumps(asdict(self), indent=2)
+        """Return everything as JSON; what is not finite, such as a bound that does not exist, is null."""
+        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: what, of the network, of the map."""
-        seen, bound = self.differences, self.differences["bound"]
+        seen, bound, found = self.differences, self.differences["bound"], self.composition
         before, after = self.before, self.after
         shapes = " x ".join(f"({rows} x {columns})" for rows, columns in self.factors)
         tightness = f", {bound['tightness']:.0f} times what was seen" if bound["tightness"] else ""
+        held = f"{bound['largest']:.2g}{tightness}, {'held' if bound['held'] else 'BROKEN'}"
+        if not math.isfinite(bound["largest"]):
+            held = f"none: {self.dtype} is too coarse for sums that long, or may overflow"
+        place = f"{found['rows_compared']} of {found['rows']} rows"
+        if found["judge"] != "autograd":
+            place = f"{found['columns_compared']} of {found['columns']} columns"
         other = "factored" if len(self.factors) == 1 else "dense"
         choice = self.choices[other]
-        found = self.composition
         return [
             ("shape", f"{self.in_shape} -> {self.out_shape}", shapes),
             ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
@@ -109,12 +114,11 @@ class Report:
                 f"{seen['module']['relative']:.1g}",
             ),
             ("the map in float64, relative", "", f"{seen['map']['relative']:.1g}"),
-            ("bound on rounding", "", f"{bound['largest']:.2g}{tightness}, {'held' if bound['held'] else 'BROKEN'}"),
+            ("bound on rounding", "", held),
             (
-                "composition against autograd, relative",
+                f"composition against {found['judge']}, relative",
                 "",
-                f"W {found['W_relative']:.1g} ({found['rows_compared']} of {found['rows']} rows), "
-                f"B {found['B_relative']:.1g}",
+                f"W {found['W_relative']:.1g} ({place}), B {found['B_relative']:.1g}",
             ),
             *(
                 (
@@ -144,6 +148,15 @@ class Report:
         return f"<table>{head}{body}</table>"
 
 
+def _finite(tree: Any) -> Any:
+    """Return what `dataclasses.asdict` gave with None for numbers that JSON does not have."""
+    if isinstance(tree, dict):
+        return {name: _finite(branch) for name, branch in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_finite(branch) for branch in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
 def costs_of_network(module: nn.Module, graph: AffineGraph) -> Costs:
     """Return the costs of a network; its multiply-adds are those that no implementation can do without."""
     parameters = list(module.parameters())
@@ -160,29 +173,45 @@ def costs_of_factors(shapes: Sequence[tuple[int, int]], itemsize: int) -> Costs:
     return Costs(parameters, products, parameters * itemsize)
 
 
-def rank_of(factors: Sequence[AffineMap]) -> int | None:
-    """Return the numerical rank of W, by numpy's tolerance; None where it would take too long."""
+def rank_of(factors: Sequence[AffineMap], max_bytes: float = math.inf) -> int | None:
+    """Return the numerical rank of W, by numpy's tolerance; None where it would take too long or too much memory."""
     # W = W2 R' Q' with the QR of the inner factor: the singular values are those of the small W2 R'.
     matrices = [factor.W for factor in factors]
     rows, columns = len(matrices[0]), matrices[-1].shape[1]
     width = min(min(matrix.shape) for matrix in matrices)
-    if width**2 * (rows + columns) > LARGEST_RANK_COST:
+    inner = min(matrices[-1].shape)
+    if width**2 * (rows + columns) > LARGEST_RANK_COST or 8 * (rows + 8 * inner) * inner > max_bytes:
         return None
     small = matrices[-1]
     if small.shape[0] < small.shape[1]:
-        (r,) = scipy.linalg.qr(small.T, mode="r", check_finite=False)
-        small = r[: len(small)].T
+        small = _triangle(small.T).T
     for matrix in reversed(matrices[:-1]):
         small = matrix @ small
+    if small.shape[0] > small.shape[1]:
+        small = _triangle(small)
     values = np.linalg.svd(small, compute_uv=False)
     return int(np.sum(values > values.max() * max(rows, columns) * np.finfo(np.float64).eps))
+
+
+def _triangle(tall: Array) -> Array:
+    """Return R of the QR of a tall matrix, from blocks of its rows, so that it is never copied as a whole."""
+    columns = tall.shape[1]
+    r: Array = np.empty((0, columns))
+    step = max(columns, 1024)
+    for start in range(0, len(tall), step):
+        r = np.asarray(np.linalg.qr(np.concatenate([r, tall[start : start + step]]), mode="r"))
+    return r
+
+
+RATE_BYTES = 2**25
+"""How many bytes are read to see how fast that is: more than a cache holds."""
 
 
 def machine_rates(dtype: torch.dtype, device: torch.device) -> tuple[float, float]:
     """Return multiply-adds per second of a matrix product, and bytes per second that are read, on this machine."""
     n = 512
     a = torch.ones(n, n, dtype=dtype, device=device)
-    block = torch.ones(2**25 // a.element_size(), dtype=dtype, device=device)
+    block = torch.ones(RATE_BYTES // a.element_size(), dtype=dtype, device=device)
 
     def fastest(function: Any) -> float:
         best = float("inf")
@@ -194,7 +223,7 @@ def machine_rates(dtype: torch.dtype, device: torch.device) -> tuple[float, floa
             best = min(best, time.perf_counter() - start)
         return best
 
-    return n**3 / fastest(lambda: a @ a), 2**25 / fastest(block.sum)
+    return n**3 / fastest(lambda: a @ a), RATE_BYTES / fastest(block.sum)
 
 
 def verdict_of(before: Costs, after: Costs, rates: tuple[float, float]) -> dict[str, dict[str, Any]]:

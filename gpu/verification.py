@@ -1,50 +1,59 @@
 """How far a collapsed network is from the network: differences seen, a bound on them, and what composing cost."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from gpu.train import full_float32
-from linalg_cnn import AffineMap
+from gpu.devices import full_float32
+from gpu.reference import Reference, scores_of
+from gpu.rounding import rounding_bound
+from linalg_cnn import AffineGraph, AffineMap
 from linalg_cnn.types import Array, Shape, size_of
 
 ROWS = 16
 """How many rows of W are compared with autograd."""
+BATCHES = (1, 2, 5)
+"""The sizes of the first batches that are compared; the others have 4 samples."""
+ROWS_TOGETHER = 2**27
+"""How many bytes of a network's values autograd may keep for the rows that go back together."""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The network in float64, on what the map takes: the judge of the map.
+class VerificationError(RuntimeError):
+    """A map is not the network: one that depends on the size of the batch or changes, or a fault of the tracing.
 
-    Attributes
-    ----------
-    module : nn.Module
-        A float64 copy.
-    prepare : callable
-        Preprocessing in float64; the identity if there is none.
+    Examples
+    --------
+    >>> import gpu
+    >>> class OfSize(nn.Module):
+    ...     def forward(self, x):
+    ...         return 2 * x if len(x) == 1 else x
+    >>> gpu.collapse(OfSize(), (3,))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    gpu.verification.VerificationError: module: expected a map that is the network, got ... off by ...
     """
 
-    module: nn.Module
-    prepare: Callable[[torch.Tensor], torch.Tensor]
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores (N, out_size) of inputs (N, *in_shape), float64."""
-        return self.module(self.prepare(x.double())).reshape(len(x), -1)  # type: ignore[no-any-return]
+def bytes_per_sample(graph: AffineGraph) -> int:
+    """Return about how many bytes torch takes for one sample on its way through a network and back, in float64.
 
-
-def reference_of(module: nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor]) -> Reference:
-    """Return a float64 copy of a module; the module stays as it is."""
-    return Reference(copy.deepcopy(module).double().requires_grad_(False), prepare)
+    Every value and what comes back to it, and what a convolution copies of its input: all pixels under each tap.
+    """
+    columns = [0]
+    for node, shape in zip(graph.nodes, graph.shapes[1:], strict=True):
+        kernel = getattr(node.operation, "kernel", None)
+        if kernel is not None:
+            pixels = max(size_of(shape[1:]), size_of(graph.shapes[node.inputs[0]][1:]))
+            columns.append(kernel.size // len(kernel) * getattr(node.operation, "groups", 1) * pixels)
+    return 8 * (2 * sum(size_of(shape) for shape in graph.shapes) + max(columns))
 
 
 def sample_inputs(
-    in_shape: Shape, pixels: bool, given: torch.Tensor | None, count: int = 8, seed: int = 0
+    in_shape: Shape, pixels: bool, given: torch.Tensor | None, count: int = sum(BATCHES), seed: int = 0
 ) -> torch.Tensor:
     """Return random inputs, normal ones or raw pixels, and the given ones behind them; float64."""
     generator = torch.Generator().manual_seed(seed)
@@ -55,34 +64,113 @@ def sample_inputs(
     return drawn if given is None else torch.cat([drawn, given.detach().cpu().double()])
 
 
-def composition_error(reference: Reference, factors: Sequence[AffineMap], in_shape: Shape) -> dict[str, Any]:
+def composition_error(
+    reference: Reference, factors: Sequence[AffineMap], x: torch.Tensor, score: Array, together: int = ROWS
+) -> dict[str, Any]:
     """Return how far rows of W and all of B are from what autograd computes on the float64 network.
 
     Autograd knows nothing of graphs, cuts and kernels taken tap by tap; it is exact but for rounding, as the
-    composition is. Both errors are relative to the largest entry of W and of B.
+    composition is. Where its rows do not give the network's own answer to an input - a forward that detaches, a
+    ``torch.autograd.Function`` with another derivative - columns of W are compared instead, each of them the
+    difference of two answers. Both errors are relative to the largest entry of W and of B.
+
+    Parameters
+    ----------
+    reference : Reference
+    factors : sequence of AffineMap
+    x : float64 tensor (1, *in_shape)
+        An input, on the network's device.
+    score : float64 array (out_size,)
+        The reference's answer to it.
+    together : int
+        How many rows go back together.
+
+    Raises
+    ------
+    ValueError
+        If the forward cannot be run in float64.
+    VerificationError
+        If W or B is further off than rounding explains.
     """
-    device = next(reference.module.parameters(), torch.zeros(())).device
-    out_size = factors[0].out_size
-    rows = np.unique(np.linspace(0, out_size - 1, min(out_size, ROWS)).round().astype(int))
-    zero = torch.zeros(1, *in_shape, dtype=torch.float64, device=device)
-    x = zero.expand(len(rows), *in_shape).clone().requires_grad_()
-    with torch.enable_grad():
-        scores = reference(x)
-        chosen = scores[torch.arange(len(rows)), torch.from_numpy(rows)].sum()
-        (theirs,) = torch.autograd.grad(chosen, x, allow_unused=True) if scores.requires_grad else (None,)
-    expected = np.zeros((len(rows), size_of(in_shape))) if theirs is None else theirs.flatten(1).cpu().numpy()
-    W = factors[0].W[rows]
-    for factor in factors[1:]:
-        W = W @ factor.W
-    with torch.no_grad():
-        answer = reference(zero)[0].cpu().numpy()
-    B = apply_factors(factors, np.zeros((1, size_of(in_shape))))[0]
+    in_size, out_size = factors[-1].in_size, factors[0].out_size
+    rows, columns = (
+        np.unique(np.linspace(0, size - 1, min(size, ROWS)).round().astype(int)) for size in (out_size, in_size)
+    )
+    zero = torch.zeros_like(x)
+    answer = reference(zero)[0].cpu().numpy()
+    theirs = [
+        reference.rows(zero.expand(len(part), *x.shape[1:]), part)
+        for part in (rows[start : start + together] for start in range(0, len(rows), together))
+    ]
+    expected = np.concatenate([np.zeros((0, in_size)), *(part for part in theirs if part is not None)])
+    change = (score - answer)[rows]
+    trusted = len(expected) == len(rows) or not change.any()
+    if len(expected) < len(rows):
+        expected = np.zeros((len(rows), in_size))
+    error = np.abs(expected @ x.flatten().cpu().numpy() - change).max()
+    if trusted and error <= reference.allowed(np.abs(change).max()):
+        ours = _product(factors, rows, slice(None))
+    else:
+        units = torch.zeros(len(columns), in_size, dtype=torch.float64, device=x.device)
+        units[torch.arange(len(columns)), torch.from_numpy(columns)] = 1
+        parts = units.reshape(-1, *x.shape[1:]).split(4)
+        expected = (torch.cat([reference(part) for part in parts]).cpu().numpy() - answer).T
+        ours, trusted = _product(factors, slice(None), columns), False
+    B = apply_factors(factors, np.zeros((1, in_size)))[0]
     return {
-        "rows_compared": len(rows),
+        "judge": "autograd" if trusted else "differences of answers",
+        "rows_compared": len(ours),
         "rows": out_size,
-        "W_relative": relative(np.abs(W - expected).max(), np.abs(expected).max()),
-        "B_relative": relative(np.abs(B - answer).max(), np.abs(answer).max()),
+        "columns_compared": ours.shape[1],
+        "columns": in_size,
+        "W_relative": _compared(reference, "W", ours, expected)["relative"],
+        "B_relative": _compared(reference, "B", B, answer)["relative"],
     }
+
+
+def _product(factors: Sequence[AffineMap], rows: Any, columns: Any) -> Array:
+    """Return some rows or columns of W, all of them where that is ``slice(None)``."""
+    if isinstance(columns, slice):
+        W: Array = factors[0].W[rows]
+        for factor in factors[1:]:
+            W = W @ factor.W
+        return W
+    W = factors[-1].W[:, columns]
+    for factor in reversed(factors[:-1]):
+        W = factor.W @ W
+    return W
+
+
+def _compared(reference: Reference, what: str, ours: Array, theirs: Array) -> dict[str, float]:
+    """Return the largest difference between the map and the reference.
+
+    Raises
+    ------
+    VerificationError
+        If it is larger than rounding explains.
+    """
+    scale = float(np.abs(theirs).max(initial=0))
+    found = _against(ours, theirs, scale)
+    allowed = reference.allowed(scale)
+    if not found["largest"] <= allowed:
+        raise VerificationError(
+            f"module: expected a map that is the network, got {what} off by {found['largest']:.3g} where the largest "
+            f"entry is {scale:.3g} and {allowed:.3g} is allowed: what the network makes of a sample depends on how "
+            "many there are or changes with every call, or it was traced wrongly: then please report it"
+        )
+    return found
+
+
+def _against(ours: Array, theirs: Array, scale: float) -> dict[str, float]:
+    largest = float(_distances(ours, theirs).max(initial=0))
+    return {"largest": largest, "relative": relative(largest, scale)}
+
+
+def _distances(ours: Array, theirs: Array) -> Array:
+    """Return absolute differences; infinite where a score has overflowed."""
+    with np.errstate(invalid="ignore"):
+        found = np.abs(ours - theirs)
+    return np.where(np.isnan(found), np.inf, found)
 
 
 def relative(difference: float, scale: float) -> float:
@@ -97,113 +185,108 @@ def apply_factors(factors: Sequence[AffineMap], x: Array) -> Array:
     return x
 
 
-def rounding_bound(factors: Sequence[AffineMap], dtype: torch.dtype, x: Array) -> Array:
-    """Return a bound on the error of evaluating a map in ``dtype``, for each output of each input.
-
-    For one factor, with W~ and B~ as rounded to the dtype, u its unit roundoff and n the number of inputs::
-
-        |fl(W~ x + B~) - (W x + B)|  <=  |W~ - W| |x| + |B~ - B| + gamma_(n+1) (|W~| |x| + |B~|) + (n + 1) eta
-
-    where gamma_n = n u / (1 - n u) covers any order of summation, and eta is the smallest positive number, for
-    products that underflow. Of two factors, the inner one's error passes through the outer one. It holds for
-    products that are accumulated in the dtype or in a wider one; TF32 rounds ``x`` itself, so it must be off. The
-    float64 arithmetic of the bound itself and of what it is compared with is allowed for.
+def verify(
+    network: nn.Module,
+    collapsed: nn.Module,
+    factors: Sequence[AffineMap],
+    x: torch.Tensor,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+    together: int = ROWS,
+) -> dict[str, dict[str, Any]]:
+    """Return how far a map is from its network, or refuse a map that is not the network.
 
     Parameters
     ----------
+    network : nn.Module
+        A copy of the user's, in its own dtype. It is run, which may change it, and becomes float64.
+    collapsed : nn.Module
+        What replaces it, of its dtype and on its device.
     factors : sequence of AffineMap
-        float64, the outermost first.
-    dtype : torch.dtype
-    x : float64 array (N, in_size)
-        Exact in the dtype, as pixels are; what rounding the input costs is not part of it.
+    x : float64 tensor (N, *in_shape)
+        At least eight inputs. The network is given batches of 1, 2, 5 and then 4 of them: what it makes of a sample
+        must not depend on that.
+    prepare : callable
+        Preprocessing in float64; the identity if there is none.
+    together : int
+        How many rows of W are differentiated together.
 
     Returns
     -------
-    float64 array (N, out_size)
-        Infinite where n u >= 1: a dtype too coarse for so long a sum.
+    dict
+        ``differences``, see `differences`, and ``composition``, see `composition_error`.
 
-    Notes
-    -----
-    Source: Higham, Accuracy and Stability of Numerical Algorithms, lemma 8.4 and section 3.5.
+    Raises
+    ------
+    ValueError
+        If the forward cannot be run on such batches, in its own dtype or in float64.
+    VerificationError
+        If the map is further from the float64 network than rounding explains.
     """
-    info = torch.finfo(dtype)
-    u, eta = info.eps / 2, float(info.smallest_normal * info.eps)
-    value, error = x, np.zeros_like(x)
-    for factor in reversed(factors):
-        n = factor.in_size
-        W, B = (_rounded(part, dtype) for part in (factor.W, factor.B))
-        gamma = _gamma(n + 1, u)
-        size = np.abs(value) + error  # of what this factor is given, at most
-        absolute = size @ np.abs(W).T + np.abs(B)
-        passed = error @ np.abs(W).T
-        rounded = np.abs(value) @ np.abs(W - factor.W).T + np.abs(B - factor.B)
-        value = factor(value)
-        error = (passed + rounded + gamma * absolute + (n + 1) * eta) * (1 + _gamma(4 * n + 16, 2.0**-53))
-        error += 2 * _gamma(n + 1, 2.0**-53) * absolute
-    return error
+    like = next(collapsed.parameters())
+    x = x.to(like.dtype).double()  # so that all of them see the same input
+    count, out_size = len(x), factors[0].out_size
+    rest = count - sum(BATCHES)
+    parts = x.to(like.device).split([*BATCHES, *(min(4, rest - start) for start in range(0, rest, 4))])
+    with torch.no_grad(), full_float32():
+        prepared = (prepare(part).to(like.dtype) for part in x.to(like.device).split(sum(BATCHES)))
+        original = torch.cat([scores_of(network, part, out_size).double().cpu() for part in prepared])
+        ours = torch.cat([collapsed(part.to(like)).double().cpu() for part in x.split(64)]).reshape(count, -1)
+    reference = Reference(network, like.dtype, out_size, prepare)
+    exact = [reference(part).cpu().numpy() for part in parts]
+    composition = composition_error(reference, factors, parts[0], exact[0][0], together)
+    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), original.numpy())
+    return {"differences": found, "composition": composition}
 
 
-def _gamma(n: int, u: float) -> float:
-    return n * u / (1 - n * u) if n * u < 1 else math.inf
-
-
-def _rounded(values: Array, dtype: torch.dtype) -> Array:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(dtype).double().numpy()
-
-
-@torch.no_grad()
 def differences(
-    module: nn.Module, collapsed: nn.Module, reference: Reference, factors: Sequence[AffineMap], x: torch.Tensor
+    reference: Reference, factors: Sequence[AffineMap], x: Array, exact: Sequence[Array], ours: Array, original: Array
 ) -> dict[str, Any]:
     """Return the largest differences from the float64 network, absolute and relative to its largest score.
 
     Parameters
     ----------
-    module : nn.Module
-        The network in its own dtype.
-    collapsed : nn.Module
-        What replaces it.
     reference : Reference
-        The network in float64.
     factors : sequence of AffineMap
-    x : float64 tensor (N, *in_shape)
+    x : float64 array (N, in_size)
+        The inputs, exact in the network's dtype.
+    exact : sequence of float64 arrays (n, out_size)
+        What the reference makes of them, batch by batch.
+    ours, original : float64 arrays (N, out_size)
+        What the collapsed module and the network itself make of them in the network's dtype.
 
     Returns
     -------
     dict
         ``map``: of the float64 map; ``module``: of what replaces the network; ``original``: of the network itself,
         computing in its own dtype; ``bound``: the rigorous bound on the error of evaluating the map in the dtype,
-        beside the error seen, their ratio (the tightness), and whether the bound held for every score.
+        beside the error seen, their ratio (the tightness), and whether the bound held for every score. Infinite
+        where scores overflow or there is no bound; the tightness is then None.
+
+    Raises
+    ------
+    VerificationError
+        If the map is further from the float64 network than rounding explains.
     """
-    like = next(module.parameters(), torch.zeros(()))
-    dtype, device = next(collapsed.parameters()).dtype, like.device
-    x = x.to(dtype).double()  # so that all of them see the same input
-    exact = torch.cat([reference(part.to(device)).cpu() for part in x.split(4)]).numpy()
-    with full_float32():
-        ours = torch.cat([collapsed(part.to(device, dtype)).double().cpu() for part in x.split(64)]).reshape(len(x), -1)
-        prepared = (reference.prepare(part.to(device)).to(dtype) for part in x.split(4))
-        theirs = torch.cat([module(part).double().cpu() for part in prepared]).reshape(len(x), -1)
-    rows = x.flatten(1).numpy()
-    mapped = apply_factors(factors, rows)
-    seen = np.abs(ours.numpy() - mapped)
-    bound = rounding_bound(factors, dtype, rows)
-    scale = float(np.abs(exact).max())
-
-    def against(values: Array) -> dict[str, float]:
-        largest = float(np.abs(values - exact).max())
-        return {"largest": largest, "relative": relative(largest, scale)}
-
+    mapped, start = apply_factors(factors, x), 0
+    for theirs in exact:
+        _compared(reference, f"scores of a batch of {len(theirs)}", mapped[start : start + len(theirs)], theirs)
+        start += len(theirs)
+    expected = np.concatenate(exact)
+    scale = float(np.abs(expected).max())
+    seen, bound = _distances(ours, mapped), rounding_bound(factors, reference.dtype, x)
     largest_bound, largest_seen = float(bound.max()), float(seen.max())
     return {
         "inputs": len(x),
+        "batches": sorted({len(part) for part in exact}),
         "largest_score": scale,
-        "map": against(mapped),
-        "module": against(ours.numpy()),
-        "original": against(theirs.numpy()),
+        "allowed": reference.allowed(scale),
+        "map": _against(mapped, expected, scale),
+        "module": _against(ours, expected, scale),
+        "original": _against(original, expected, scale),
         "bound": {
             "largest": largest_bound,
             "seen": largest_seen,
-            "tightness": largest_bound / largest_seen if largest_seen else None,
+            "tightness": largest_bound / largest_seen if largest_seen and math.isfinite(largest_bound) else None,
             "held": bool(np.all(seen <= bound)),
         },
     }

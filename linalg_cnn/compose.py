@@ -72,7 +72,7 @@ def compose(
     Raises
     ------
     TypeError
-        If ``network`` is neither.
+        If ``network`` is neither, or ``progress`` cannot be called.
     ValueError
         If ``direction`` or ``form`` is unknown, or numbers are asked for from a network of symbols.
     MemoryError
@@ -93,6 +93,8 @@ def compose(
     if not isinstance(network, (AffineGraph, HasGraph)):
         raise TypeError(f"network: expected an AffineGraph or a SkipNetwork, got {type(network).__name__}")
     graph = network if isinstance(network, AffineGraph) else network.graph
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: expected something to call, such as tqdm.tqdm, got {type(progress).__name__}")
     check_choice("direction", direction, DIRECTIONS)
     if form is None:
         form = "sympy" if graph.symbolic else "dense"
@@ -108,8 +110,9 @@ def compose(
     return AffineMap(W, B, graph.in_shape, graph.out_shape)
 
 
-CHUNK_BYTES, CHUNK_VECTORS = 2**24, 32
-"""How many vectors are carried together: what fits the cache, but enough of them that a kernel is not read for few."""
+CHUNK_BYTES, CHUNK_VECTORS = 3 * 2**24, 32
+"""How many vectors are carried together: what fits the cache, a third of which is not temporary, but enough of them
+that a kernel is not read for few."""
 
 
 def _dense(
@@ -128,7 +131,7 @@ def _dense(
     chunk = max(1, min(chunk, size_of(shape), (limit - 8 * in_size * out_size) // per_vector))
     check_memory(
         f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {chunk:,} vectors at a time,",
-        8 * in_size * out_size + per_vector * chunk,
+        8 * in_size * out_size + max(per_vector * chunk, in_size * out_size),  # a byte each to see that it is finite
         max_bytes,
     )
     W, B = np.empty((out_size, in_size)), np.zeros(out_size)

@@ -14,6 +14,9 @@ from linalg_cnn.types import Array, Shape, size_of
 
 State = TypeVar("State")
 
+TEMPORARIES = 2
+"""How many times what it reads and makes an operation holds beside them at most, as measured on all of them."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -220,7 +223,8 @@ class AffineGraph:
         """Return the entries that one vector needs at most while it is pushed ("forward") or pulled ("adjoint").
 
         What an operation reads and what it makes are there at the same time, beside every value that is still to
-        be read.
+        be read, and at most twice as much again while it works: copies in another order of the pixels, products of
+        a tap, one axis after the other.
         """
         sizes = [size_of(shape) for shape in self.shapes]
         largest = 0
@@ -229,14 +233,17 @@ class AffineGraph:
             alive = {0}
             for number, node in enumerate(self.nodes):
                 alive.add(number + 1)
-                largest = max(largest, sum(sizes[value] for value in alive))
+                working = sizes[number + 1] + sum(sizes[value] for value in set(node.inputs))
+                largest = max(largest, sum(sizes[value] for value in alive) + TEMPORARIES * working)
                 alive -= {value for value in node.inputs if last_reader[value] == number}
             return max(largest, sizes[0])
         alive = {len(self.nodes)}
         for number in reversed(range(len(self.nodes))):
             if number + 1 in alive:
                 inputs = self.nodes[number].inputs
-                largest = max(largest, sum(sizes[value] for value in alive) + sum(sizes[value] for value in inputs))
+                read = sum(sizes[value] for value in inputs)
+                working = sizes[number + 1] + read
+                largest = max(largest, sum(sizes[value] for value in alive) + read + TEMPORARIES * working)
                 alive = (alive - {number + 1}) | set(inputs)
         return max(largest, sizes[-1])
 

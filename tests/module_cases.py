@@ -1,4 +1,4 @@
-"""Torch modules that are affine, each with the reason it is here in its name, and modules that are not."""
+"""Torch modules that are affine, each with the reason it is here in its name."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ class Lambda(nn.Module):
         super().__init__()
         self.function = function
         for name, part in parts.items():
-            if isinstance(part, torch.Tensor):
+            if isinstance(part, torch.Tensor) and not isinstance(part, nn.Parameter):
                 self.register_buffer(name, part)
             else:
                 setattr(self, name, part)
@@ -53,7 +53,41 @@ def samples_last(self, x):
     return (x.permute(1, 2, 3, 0) * 2 + self.c.reshape(-1, 1, 1, 1)).permute(3, 0, 1, 2)
 
 
+def out_read_through_a_view(self, x):
+    stacked = torch.zeros(len(x), 2, 3, 4, 5, dtype=x.dtype)
+    view = stacked.flatten(1)
+    torch.stack([x, 2 * x], 1, out=stacked)
+    return view
+
+
+def with_gradients(self, x):
+    with torch.enable_grad():
+        y = self.conv(x)
+        y[:, 0] *= 2
+    return y
+
+
+def without_gradients(self, x):
+    with torch.no_grad():
+        y = self.conv(x)
+        y[:, 0] *= 2
+    return y
+
+
+def without_autocast(self, x):
+    with torch.autocast("cpu", enabled=False):
+        return self.conv(x)
+
+
+def integers_assigned(self, x):
+    y = x * 2
+    y[:, 0] = self.i
+    return y
+
+
 C = (3, 4, 5)
+M = torch.tensor([True, False, True, True, False])
+I = torch.tensor([1, 2, 3, 4, 5])  # noqa: E741
 
 AFFINE = {
     "chunk_and_cat_in_another_order": (Lambda(lambda s, x: torch.cat(x.chunk(2, 3)[::-1], 3)), C),
@@ -126,6 +160,7 @@ AFFINE = {
     "adaptive_avg_pool_to_no_divisor": (nn.AdaptiveAvgPool2d((3, 2)), C),
     "upsample_nearest_by_size": (nn.Upsample((7, 9)), C),
     "upsample_nearest_by_a_factor": (nn.Upsample(scale_factor=1.7), C),
+    "upsample_nearest_of_float64": (nn.Sequential(conv(), nn.Upsample((7, 9)), nn.Upsample(scale_factor=1.5)), C),
     "upsample_nearest_exact": (nn.Upsample((7, 3), mode="nearest-exact"), C),
     "upsample_bilinear": (nn.Upsample((7, 9), mode="bilinear"), C),
     "upsample_bilinear_by_an_odd_factor": (nn.Upsample(scale_factor=1.7, mode="bilinear"), C),
@@ -160,124 +195,82 @@ AFFINE = {
     "an_output_that_ignores_the_input": (Lambda(lambda s, x: s.c.expand(len(x), -1), c=randn(4)), C),
     "an_operation_nobody_reads": (Lambda(lambda s, x: (x.relu(), 2 * x)[1], c=randn(4)), C),
     "identity": (nn.Identity(), C),
+    "a_constant_times_the_data": (Lambda(lambda s, x: s.c * x, c=randn(5)), C),
+    "slice_up_to_the_number_of_samples": (Lambda(lambda s, x: x[: len(x)] * 2), C),
+    "one_channel_of_every_sample_by_number": (Lambda(lambda s, x: x[torch.arange(len(x)), 1]), C),
+    "einsum_with_two_equal_slices": (
+        Lambda(lambda s, x: torch.einsum("nf,kfg->nkg", x.flatten(1), s.w), w=torch.ones(2, 60, 3)),
+        C,
+    ),
+    "einsum_with_a_constant_expanded_to_the_samples": (
+        Lambda(lambda s, x: torch.einsum("...hw,...hw->...", x, s.w.expand(len(x), -1, -1, -1)), w=randn(1, 3, 4, 5)),
+        C,
+    ),
+    "matmul_with_two_equal_matrices": (Lambda(lambda s, x: x[:, :2] @ s.w, w=torch.ones(2, 5, 3)), C),
+    "matmul_with_an_expanded_constant": (
+        Lambda(lambda s, x: s.w.expand(len(x), -1, -1, -1) @ x, w=randn(1, 3, 2, 4)),
+        C,
+    ),
+    "matmul_with_a_vector_on_the_left": (Lambda(lambda s, x: s.w @ x, w=randn(4)), C),
+    "addmm_to_the_data": (
+        Lambda(lambda s, x: torch.addmm(x, s.b.expand(len(x), -1), s.w), w=randn(2, 3), b=randn(2)),
+        (3,),
+    ),
+    "linear_with_a_vector": (Lambda(lambda s, x: functional.linear(x, s.w), w=randn(5)), C),
+    "avg_pool_past_the_end_with_a_divisor": (nn.AvgPool2d(2, 2, 0, True, True, divisor_override=3), (1, 1, 1)),
+    "avg_pool_1d_past_the_end": (nn.AvgPool1d(4, 3, 1, ceil_mode=True), (2, 1)),
+    "padding_with_ones_of_features": (
+        Lambda(lambda s, x: functional.pad(x.flatten(1), (1, 2), value=2.0)),
+        C,
+    ),
+    "circular_padding_of_a_cropped_row": (
+        Lambda(lambda s, x: functional.pad(x, (-1, 3), mode="circular")),
+        (1, 4),
+    ),
+    "cat_of_features_with_ones": (
+        Lambda(lambda s, x: torch.cat([x.flatten(1), torch.ones(len(x), 1)], 1)),
+        C,
+    ),
+    "features_masked_by_a_number": (Lambda(lambda s, x: x.sum((1, 2)).masked_fill(s.m, 5.0), m=M), C),
+    "a_number_that_could_be_that_of_an_entry": (
+        Lambda(lambda s, x: torch.where(s.m, x, 1) + torch.where(s.m, 7.0, x) - torch.where(s.m, x, -2.5), m=M),
+        C,
+    ),
+    "integers_among_the_entries": (
+        Lambda(
+            lambda s, x: torch.cat([torch.where(s.m, x, s.i), s.i.expand(len(x), 1, 4, 5)], 1).masked_fill(
+                s.m, torch.tensor(5)
+            ),
+            m=M,
+            i=I,
+        ),
+        C,
+    ),
+    "places_of_the_shape_of_the_data": (
+        Lambda(lambda s, x: x.gather(3, s.i.expand_as(x)) * s.i.type_as(x) + s.m.type_as(x), i=I - 1, m=M),
+        C,
+    ),
+    "integers_assigned": (Lambda(integers_assigned, i=I), C),
+    "region_without_autocast": (Lambda(without_autocast, conv=conv()), C),
+    "weights_behind_a_dropout": (
+        Lambda(lambda s, x: functional.linear(x, functional.dropout(s.w, 0.5, s.training)), w=randn(2, 5)),
+        C,
+    ),
+    "flipped_with_the_samples_second": (
+        Lambda(lambda s, x: torch.vstack([x.transpose(0, 1).flipud(), x.transpose(0, 1)]).vsplit(2)[0].transpose(0, 1)),
+        C,
+    ),
+    "a_number_read_from_a_buffer": (Lambda(lambda s, x: x * s.c.item(), c=torch.tensor(2.5)), C),
+    "mean_in_a_wider_dtype": (Lambda(lambda s, x: x.sum(1, dtype=torch.float64).cumsum(1, dtype=torch.float64)), C),
     "the_last_value_is_an_earlier_one": (Lambda(lambda s, x: (lambda y, z: y if z.numel() else z)(x * 2, x * 3)), C),
 }
 
-
-def branches(self, x):
-    return x if x.sum() > 0 else -x
-
-
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-
-    def forward(self, x):
-        return self.attention(x, x, x, need_weights=False)[0]
-
-
-class Counter(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(()))
-
-    def forward(self, x):
-        self.calls += 1
-        return x * self.calls
-
-
-class Squeeze(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.squeeze = conv(3, 3, 1)
-
-    def forward(self, x):
-        return x * self.squeeze(x.mean((2, 3), keepdim=True))
-
-
-NOT_AFFINE = {
-    "relu_module": (nn.Sequential(conv(), nn.ReLU()), C, r"1: ReLU: relu is not affine; replace it by the identity"),
-    "relu_function": (Lambda(lambda s, x: functional.relu(x)), C, r"Lambda \(module_cases.py, line \d+\): relu"),
-    "relu_in_place": (Lambda(lambda s, x: (x + 1).relu_()), C, "relu is not affine"),
-    "relu_that_never_cuts": (Lambda(lambda s, x: functional.relu(x + 1000)), C, "relu is not affine"),
-    "clamp_far_out": (Lambda(lambda s, x: x.clamp(-1e9, 1e9)), C, "clamp is not affine"),
-    "leaky_relu_of_slope_one": (nn.LeakyReLU(1.0), C, "leaky_relu is not affine"),
-    "absolute_of_a_positive": (Lambda(lambda s, x: (x + 1e6).abs()), C, "abs is not affine"),
-    "gelu": (nn.GELU(), C, "gelu is not affine"),
-    "sigmoid": (nn.Sigmoid(), C, "sigmoid is not affine"),
-    "prelu": (nn.PReLU(), C, "prelu is not affine"),
-    "softplus": (nn.Softplus(), C, "softplus is not affine"),
-    "max_pool": (nn.MaxPool2d(2), C, "0?.*MaxPool2d: max_pool2d is not affine; replace it by average pooling"),
-    "adaptive_max_pool": (nn.AdaptiveMaxPool2d(1), C, "adaptive_max_pool2d is not affine; .*average pooling"),
-    "max_over_an_axis": (Lambda(lambda s, x: x.amax(1)), C, "amax is not affine"),
-    "softmax": (nn.Softmax(1), C, "softmax is not affine; leave it off"),
-    "log_softmax": (nn.LogSoftmax(1), C, "log_softmax is not affine"),
-    "layer_norm": (nn.LayerNorm(5), C, "layer_norm is not affine"),
-    "group_norm": (nn.GroupNorm(1, 3), C, "group_norm is not affine"),
-    "instance_norm": (nn.InstanceNorm2d(3), C, "InstanceNorm2d: "),
-    "batch_norm_without_statistics": (nn.BatchNorm2d(3, track_running_stats=False), C, "statistics of the batch"),
-    "square": (Lambda(lambda s, x: x * x), C, "product of two values that depend on the data"),
-    "power": (Lambda(lambda s, x: x**2), C, "pow is not affine"),
-    "product_of_two_paths": (Squeeze(), C, "Squeeze .*product of two values that depend on the data"),
-    "product_behind_a_relu": (Lambda(lambda s, x: x.relu() * x), C, "product of two values that depend on the data"),
-    "division_by_the_data": (Lambda(lambda s, x: 1 / (x + 9)), C, "depends on the data|reciprocal is not affine"),
-    "gram_matrix": (Lambda(lambda s, x: torch.einsum("nchw,ndhw->ncd", x, x)), C, "product of two values"),
-    "matmul_with_itself": (Lambda(lambda s, x: x @ x.mT), C, "product of two values"),
-    "attention": (Attention(), (3, 4), "attention: MultiheadAttention: "),
-    "weights_from_the_data": (
-        Lambda(lambda s, x: functional.conv2d(s.c, x), c=randn(2, 3, 4, 5)),
-        C,
-        "depend on the data",
-    ),
-    "mean_over_everything": (Lambda(lambda s, x: x - x.mean()), C, "mixes the samples of the batch"),
-    "mean_over_the_batch": (Lambda(lambda s, x: x - x.mean(0, keepdim=True)), C, "mixes the samples of the batch"),
-    "samples_flipped": (Lambda(lambda s, x: x.flip(0)), C, "mixes the samples of the batch"),
-    "samples_rolled_by_two": (Lambda(lambda s, x: x.roll(2, 0)), C, "mixes the samples of the batch"),
-    "first_two_samples": (Lambda(lambda s, x: x[:2]), C, "mixes the samples of the batch"),
-    "sum_along_the_batch": (Lambda(lambda s, x: x.cumsum(0)), C, "mixes the samples of the batch"),
-    "samples_summed_by_einsum": (
-        Lambda(lambda s, x: torch.einsum("nchw->chw", x)),
-        C,
-        "mixes the samples of the batch",
-    ),
-    "samples_in_the_channels": (
-        Lambda(lambda s, x: x.reshape(1, -1, 4, 5)),
-        C,
-        "mixes the samples of the batch, or joins",
-    ),
-    "a_constant_for_each_sample": (Lambda(lambda s, x: x + s.c, c=randn(2, 1, 1, 1)), C, "each sample of the batch"),
-    "branch_on_the_data": (Lambda(branches), C, r"Lambda \(module_cases.py, line \d+\): branches on the data"),
-    "number_read_from_the_data": (Lambda(lambda s, x: x * float(x.mean())), C, "depend|reads a number|mixes"),
-    "index_from_the_data": (Lambda(lambda s, x: x[:, x.argmax(1).flatten()[:1]]), C, "argmax is not affine"),
-    "condition_from_the_data": (Lambda(lambda s, x: torch.where(x > 0, x, 0.0)), C, "gt is not affine"),
-    "rounded_to_integers": (Lambda(lambda s, x: x.int().double()), C, "rounds to|not known to be affine"),
-    "noise": (Lambda(lambda s, x: x + torch.randn(4, 5)), C, "randn is random"),
-    "sorted": (Lambda(lambda s, x: x.sort(1)[0]), C, "sort is not affine"),
-    "antialiased_resampling": (
-        Lambda(lambda s, x: functional.interpolate(x, (3, 3), mode="bicubic", antialias=True)),
-        C,
-        "not known to be affine",
-    ),
-    "floor_division": (Lambda(lambda s, x: torch.div(x, 2, rounding_mode="floor")), C, "division rounded by floor"),
-    "lerp_by_the_data": (Lambda(lambda s, x: torch.lerp(s.c, s.c, x), c=randn(5)), C, "product of two values"),
-    "added_at_places_from_the_data": (
-        Lambda(lambda s, x: x.index_add(1, x.flatten().argmax()[None], x[:, :1])),
-        C,
-        "argmax is not affine",
-    ),
-    "samples_picked_by_index": (Lambda(lambda s, x: x[s.i], i=torch.tensor([1, 0])), C, "mixes the samples"),
-    "complex_numbers": (Lambda(lambda s, x: (x * 1j).real), C, "complex numbers"),
-    "matmul_over_the_samples": (Lambda(lambda s, x: s.w @ x.flatten(1), w=randn(2, 2)), C, "mixes the samples"),
-    "fourier_transform": (Lambda(lambda s, x: torch.fft.fft(x).real), C, "not known to be affine"),
-    "variance": (Lambda(lambda s, x: x.var((2, 3))), C, "var is not affine"),
+WITHOUT_AUTOGRAD = {
+    "out_read_through_a_view": (Lambda(out_read_through_a_view), C),
+    "out_of_a_product": (Lambda(lambda s, x: torch.mul(x, 2, out=torch.zeros(x.shape, dtype=x.dtype))), C),
+    "region_with_gradients": (Lambda(with_gradients, conv=conv()), C),
+    "region_without_gradients": (Lambda(without_gradients, conv=conv()), C),
+    "squeezed_at_the_end": (Lambda(lambda s, x: s.pool(x).squeeze(), pool=nn.AdaptiveAvgPool2d(1)), C),
+    "without_a_gradient_of_its_own": (Lambda(lambda s, x: x.detach() * 2), C),
 }
-
-TRAINING = {
-    "batch_norm_in_training": (
-        nn.BatchNorm2d(3),
-        C,
-        "BatchNorm2d: .*statistics of the batch.*; call .eval\\(\\) first",
-    ),
-    "dropout_in_training": (nn.Dropout(), C, "Dropout: .*random in training mode; call .eval\\(\\) first"),
-}
+"""Where autograd is no judge: it sees no gradient, or another shape."""

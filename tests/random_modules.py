@@ -35,6 +35,15 @@ STEPS = {
     "enlarge": lambda net, option, x: functional.interpolate(x, scale_factor=2, mode="nearest"),
     "pad": lambda net, option, x: functional.pad(x, option, mode="replicate"),
     "channel_constants": lambda net, option, x: x * torch.linspace(-1, 1, x.shape[1]).view(-1, 1, 1) + option,
+    "masked": lambda net, option, x: torch.where(torch.arange(x.shape[-1]) % 2 == 0, x, option),
+    "token": lambda net, option, x: torch.cat(
+        [x, x.new_full((1, 1, *x.shape[2:]), option).expand(len(x), -1, -1, -1)], 1
+    ),
+    "per_channel": lambda net, option, x: torch.einsum(
+        "nchw,nc->nhwc", x, torch.linspace(-1, 1, x.shape[1], dtype=x.dtype).expand(len(x), -1)
+    ).permute(0, 3, 1, 2),
+    "gathered": lambda net, option, x: x.gather(2, torch.arange(x.shape[2]).flip(0)[:, None].expand_as(x)),
+    "added_up": lambda net, option, x: x.index_add(1, torch.zeros(1, dtype=torch.int64), option * x[:, -1:]),
     "double_in_place": lambda net, option, x: _double_first_column(x.clone()),
 }
 
@@ -54,7 +63,9 @@ def random_nets(draw):
         source = draw(st.integers(max(0, len(shapes) - 3), len(shapes) - 1))
         shape = shapes[source]
         kinds = ["layer", "layer", "layer", "roll", "transpose", "centre", "sum_channels", "resize", "pad"]
-        kinds += ["channel_constants", "double_in_place"]
+        kinds += ["channel_constants", "double_in_place", "masked", "per_channel", "gathered", "added_up"]
+        if shape[0] < 12:
+            kinds.append("token")
         if shape[1] * shape[2] <= 16:
             kinds.append("enlarge")
         if shape[0] % 2 == 0:

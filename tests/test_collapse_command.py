@@ -13,7 +13,7 @@ from PIL import Image
 import gpu
 from gpu.__main__ import main
 from gpu.bench.collapse import colour_images, format_collapse
-from linalg_cnn import load_map
+from linalg_cnn import AffineMap, load_map
 
 MODEL = "torchvision.models:squeezenet1_1"
 
@@ -25,6 +25,10 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     safetensors.torch.save_file(model.state_dict(), path)
     return path
+
+
+def narrow():
+    return torch.nn.Sequential(torch.nn.Linear(48, 3), torch.nn.Linear(3, 40))
 
 
 def command(weights, out, *more, shape="3,32,32", arguments='{"num_classes": 3}', model=MODEL):
@@ -63,8 +67,13 @@ def test_factored_and_unscaled(weights, tmp_path):
         out = tmp_path / choice
         assert main(command(weights, out, "--linearize", "--no-scaling", "--factored", choice)) == 0
         assert type(load_map(out / "collapsed.safetensors")).__name__ == form
+    named = tmp_path / "named"
+    assert main(command(weights, named, "--linearize", "--no-scaling", "--mean", "10,20,30", "--std", "2")) == 0
     one, two = (load_map(tmp_path / choice / "collapsed.safetensors") for choice in ("no", "yes"))
     np.testing.assert_allclose(two.product().W, one.W, atol=1e-12 * np.abs(one.W).max())
+    normalised = load_map(named / "collapsed.safetensors")
+    W = normalised.W if isinstance(normalised, AffineMap) else normalised.product().W
+    np.testing.assert_allclose(2 * W, one.W, atol=1e-12 * np.abs(one.W).max())
 
 
 def test_weights_in_half_precision_stay_half(tmp_path):
@@ -82,6 +91,10 @@ def test_what_goes_wrong_is_said_in_one_line(weights, tmp_path, capsys):
     out = tmp_path / "out"
     pickled = tmp_path / "model.pt"
     torch.save({"weight": torch.ones(1)}, pickled)
+    bottleneck = tmp_path / "narrow.safetensors"
+    safetensors.torch.save_file(narrow().state_dict(), bottleneck)
+    fp8 = tmp_path / "fp8.safetensors"
+    safetensors.torch.save_file(torch.nn.Linear(4, 2).to(torch.float8_e4m3fn).state_dict(), fp8)
     for given, message in (
         (command(weights, out), "module: expected affine operations only"),
         (command(pickled, out), "expected a whole safetensors file"),
@@ -92,7 +105,27 @@ def test_what_goes_wrong_is_said_in_one_line(weights, tmp_path, capsys):
         (command(weights, out, model="no_such_package:network"), "expected package.module:name"),
         (command(weights, out, model="math:isqrt", arguments="{}"), "--model-args: expected arguments of math:isqrt"),
         (command(weights, out, model="builtins:dict", arguments="{}"), "to make an nn.Module, got dict"),
-        (command(weights, out, "--linearize", "--max-bytes", "1000"), "max_bytes"),
+        (
+            command(weights, out, "--linearize", "--std", "0,1,1"),
+            "--std: expected finite numbers other than 0, got 0,1,1",
+        ),
+        (command(weights, out, "--linearize", "--mean", "nan"), "--mean: expected finite numbers, got nan"),
+        (command(weights, out, "--linearize", "--max-bytes", "1000"), "bytes; raise --max-bytes\n"),
+        (
+            command(
+                bottleneck,
+                out,
+                *("--max-bytes", "1000", "--factored", "no"),
+                shape="48",
+                arguments="{}",
+                model=f"{__name__}:narrow",
+            ),
+            "bytes; raise --max-bytes, or give --factored yes\n",
+        ),
+        (
+            command(fp8, out, shape="4", arguments='{"in_features": 4, "out_features": 2}', model="torch.nn:Linear"),
+            "expected float16, bfloat16, float32 or float64, got torch.float8_e4m3fn",
+        ),
     ):
         assert main(given) == 1
         error = capsys.readouterr().err

@@ -2,22 +2,47 @@
 
 import copy
 import json
+import subprocess
+import sys
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from judges import assert_close, by_jacrev
+from module_cases import Lambda
 from torch import nn
 from torchvision import transforms
 from torchvision.transforms import v2
 
 import gpu
+from gpu.collapsing import CollapsedModule
 from gpu.preprocessing import preprocessing_operations
-from gpu.verification import rounding_bound
+from gpu.rounding import rounding_bound
+from gpu.verification import VerificationError, sample_inputs, verify
 from linalg_cnn import AffineMap, FactoredMap, load_map
 
 NORMALISE = [transforms.ToTensor(), transforms.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.25])]
+
+
+FLOATS = transforms.ConvertImageDtype(torch.float32)
+
+
+class Clamped(transforms.Normalize):
+    def forward(self, tensor):
+        return super().forward(tensor).clamp(-1, 1)
+
+
+class Rectified(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class Absolute(transforms.Compose):
+    def __call__(self, image):
+        return super().__call__(image).abs()
 
 
 def classifier(dtype=torch.float32, classes=4):
@@ -109,6 +134,11 @@ def test_maps_are_saved_and_loaded_in_either_form(tmp_path):
         v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=False)]),
         [transforms.Compose([transforms.PILToTensor()]), transforms.ConvertImageDtype(torch.float32)],
         transforms.ToTensor(),
+        # torchvision scales integers only: what is float already stays as it is
+        v2.Compose([v2.ToImage(), v2.ToDtype(torch.float64), v2.ToDtype(torch.float32, scale=True)]),
+        v2.Compose([v2.ToImage(), v2.ToDtype(torch.float64), v2.ConvertImageDtype(torch.float32)]),
+        v2.Compose([v2.ToImage(), v2.ToDtype(torch.float64, scale=True), v2.ToDtype(torch.float32, scale=True)]),
+        v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize([120.0], [60.0])]),
     ],
 )
 def test_preprocessing_is_folded_in(chain):
@@ -137,6 +167,13 @@ def test_preprocessing_that_is_not_affine_is_refused():
         (transforms.Compose([transforms.Resize(4), *NORMALISE]), r"preprocess\[0\]: expected ToTensor.*Resize"),
         ([transforms.Compose([transforms.ColorJitter()])], r"preprocess\[0\]\[0\]: .*ColorJitter"),
         (transforms.Normalize([0.5, 0.5], [1.0, 1.0]), r"preprocess.mean: expected one entry per channel \(3\), got 2"),
+        (transforms.Normalize([0.5], [0.5]), "preprocess: expected floating-point pixels for Normalize.*got bytes"),
+        ([FLOATS, transforms.Normalize([0.5], [0.0])], r"preprocess\[1\].std: expected numbers other than 0"),
+        ([transforms.ConvertImageDtype(torch.float16)], r"preprocess\[0\]: expected a conversion to float32.*rounds"),
+        ([v2.ToDtype(torch.bfloat16)], r"preprocess\[0\]: expected a conversion to float32.*rounds"),
+        ([FLOATS, Clamped([0.5], [0.1])], r"preprocess\[1\]: expected ToTensor.*Clamped"),
+        (Rectified(FLOATS), "preprocess: expected ToTensor.*Rectified"),
+        (Absolute([FLOATS]), "preprocess: expected ToTensor.*Absolute"),
     ):
         with pytest.raises(ValueError, match=message):
             gpu.collapse(classifier(), (3, 8, 8), preprocess=chain)
@@ -190,12 +227,25 @@ def test_bad_arguments():
     net = classifier()
     with pytest.raises(ValueError, match="factored: expected 'auto', True or False, got 1"):
         gpu.collapse(net, (3, 8, 8), factored=1)
-    with pytest.raises(ValueError, match="x: expected shape"):
-        gpu.collapse(net, (3, 8, 8), inputs=torch.ones(2, 3, 8, 9))
+    for inputs, error, message in (
+        (torch.ones(2, 3, 8, 9), ValueError, r"inputs: expected shape \(N, 3, 8, 8\), got \(2, 3, 8, 9\)"),
+        (np.ones((2, 3, 8, 8)), TypeError, "inputs: expected a tensor, got ndarray"),
+        (torch.full((2, 3, 8, 8), np.nan), ValueError, "inputs: expected finite real numbers that fit float32"),
+        (torch.full((2, 3, 8, 8), 1e39, dtype=torch.float64), ValueError, "inputs: expected finite real numbers"),
+        (torch.ones(2, 3, 8, 8, dtype=torch.complex64), ValueError, "inputs: expected finite real numbers"),
+    ):
+        with pytest.raises(error, match=message):
+            gpu.collapse(net, (3, 8, 8), inputs=inputs)
+    with pytest.raises(TypeError, match="progress: expected something to call"):
+        gpu.collapse(net, (3, 8, 8), progress=3)
+    with pytest.raises(ValueError, match="on the meta device"):
+        gpu.collapse(nn.Linear(2, 2, device="meta"), (2,))
+    with pytest.raises(ValueError, match="module: expected float16, bfloat16, float32 or float64, got torch.float8"):
+        gpu.collapse(nn.Linear(2, 2).to(torch.float8_e4m3fn), (2,))
+    with pytest.raises(TypeError, match="module: expected an nn.Module, got builtin"):
+        gpu.collapse(torch.relu, (2,))
     with pytest.raises(ValueError, match="factored: expected 'auto' or False for a network without a value to cut at"):
         gpu.collapse(nn.Linear(4, 3), (4,), factored=True)
-    with pytest.raises(MemoryError, match=r"needs [\d,]+ bytes.*max_bytes.*factored=True.*linear_operator"):
-        gpu.collapse(net, (3, 8, 8), max_bytes=1000)
     layer = nn.Linear(1, 1).half()
     nn.init.constant_(layer.weight, 1000)
     with pytest.raises(ValueError, match=r"expected a map whose entries fit torch.float16, got one as large as 1e\+06"):
@@ -229,3 +279,256 @@ def test_on_cuda():
     x = torch.randn(2, 3, 8, 8, device="cuda")
     torch.testing.assert_close(collapsed.module(x), net(x), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(collapsed.affine.W, gpu.collapse(classifier(), (3, 8, 8)).affine.W, atol=1e-12)
+
+
+def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
+    """However it came about: here what composing gives is spoilt a little, in W and then in B."""
+    from gpu import collapsing
+
+    right = collapsing._compose
+    net = classifier()
+    for part, message in (("W", "got W off by 0.001"), ("B", "got B off by 0.001")):
+
+        def spoilt(*args, part=part):
+            (affine,) = right(*args)
+            W, B = (array + 1e-3 * (name == part) for name, array in (("W", affine.W), ("B", affine.B)))
+            return (AffineMap(W, B, affine.in_shape, affine.out_shape),)
+
+        monkeypatch.setattr(collapsing, "_compose", spoilt)
+        with pytest.raises(VerificationError, match=message):
+            gpu.collapse(net, (3, 8, 8))
+
+
+@pytest.mark.parametrize("odd", [1, 2, 4, 5])
+def test_every_size_of_batch_is_compared(odd):
+    """Two is what tracing sees; no other size may mean something else."""
+    network = Lambda(lambda s, x: 3 * x if len(x) == odd else 2 * x)
+    affine = AffineMap(2 * np.eye(6), np.zeros(6), (6,), (6,))
+    module = CollapsedModule([affine], (6,), (6,), torch.float32)
+    x = sample_inputs((6,), False, torch.ones(4, 6))
+    with pytest.raises(VerificationError, match=f"scores of a batch of {odd} off by|got W off by"):
+        verify(network, module, [affine], x)
+    found = verify(Lambda(lambda s, x: 2 * x), module, [affine], x)
+    assert found["differences"]["batches"] == [1, 2, 4, 5]
+    with pytest.raises(ValueError, match="module: expected a forward that runs on 8 samples .*got RuntimeError"):
+        verify(Lambda(lambda s, x: 2 * x.reshape(2, 6)), module, [affine], x)
+
+
+class Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+class WithoutDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda s, x: 2 * x.detach() + x,
+        lambda s, x: Reversed.apply(x) + s.shift,
+        lambda s, x: WithoutDerivative.apply(x),
+        torch.no_grad()(lambda s, x: 2 * x),
+    ],
+    ids=["detached", "another derivative", "no derivative", "no_grad"],
+)
+def test_where_autograd_is_no_judge_answers_are(forward):
+    report = gpu.collapse(Lambda(forward, shift=torch.ones(20)), (20,)).report
+    assert report.composition["judge"] == "differences of answers"
+    assert (report.composition["columns_compared"], report.composition["rows_compared"]) == (16, 20)
+    assert report.composition["W_relative"] < 1e-12
+    assert report.differences["map"]["relative"] < 1e-12
+    assert "composition against differences of answers" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("forward", "in_shape"),
+    [
+        (lambda s, x: x - x.mean((2, 3), keepdim=True), (3, 1, 1)),  # nothing is left but rounding errors
+        (lambda s, x: 255 * x - x.repeat(1, 3, 1, 1)[:, 3:6] * 255, (3, 2, 2)),
+        (lambda s, x: x + torch.full((5,), 0.1), (5,)),  # 0.1 as float32 has it
+        (lambda s, x: x + torch.full(x.shape[1:], 0.1, dtype=x.dtype), (5,)),
+        (lambda s, x: s.layer(x.float() / 255), (5,)),
+        (lambda s, x: s.layer(x) @ torch.ones(5, 2), (5,)),
+        (lambda s, x: nn.functional.conv2d(x, torch.ones(2, 3, 3, 3)), (3, 4, 4)),
+        (lambda s, x: nn.functional.interpolate(x, size=46), (1, 14)),  # float64 images would show other pixels
+        (lambda s, x: nn.functional.interpolate(x, size=(26, 46), mode="nearest-exact"), (1, 14, 16)),
+        (lambda s, x: s.layer(x.sub_(0.5)), (5,)),  # writes to what it is given
+        (lambda s, x: torch.zeros(len(x), 5).copy_(x) * 3, (5,)),
+    ],
+)
+def test_a_right_map_raises_no_alarm(forward, in_shape):
+    torch.manual_seed(0)
+    network = Lambda(forward, layer=nn.Linear(5, 5)).eval()
+    collapsed = gpu.collapse(network, in_shape, inputs=torch.randn(3, *in_shape))
+    x = torch.randn(3, *in_shape)
+    with torch.no_grad():
+        expected = network(x.clone())
+    torch.testing.assert_close(collapsed.module(x), expected, rtol=1e-4, atol=1e-4)
+    assert collapsed.report.differences["map"]["largest"] <= collapsed.report.differences["allowed"]
+
+
+def test_parts_of_several_dtypes():
+    torch.manual_seed(0)
+    body, head = nn.Conv2d(3, 2, 3).bfloat16(), nn.Linear(12, 2)
+    mixed = Lambda(lambda s, x: s.head(s.body(x).float().flatten(1)), body=body, head=head)
+    collapsed = gpu.collapse(mixed, (3, 4, 5))
+    assert collapsed.module(torch.ones(1, 3, 4, 5)).dtype == torch.bfloat16
+    assert collapsed.report.differences["map"]["relative"] < 1e-12
+    buffers = Lambda(lambda s, x: x * s.scale, scale=torch.full((5,), 0.1, dtype=torch.float64))
+    assert gpu.collapse(buffers, (5,)).report.dtype == "float64"
+
+
+class Counting(nn.Module):
+    """Counts its calls, as a number and in a buffer, and passes a batch norm in training that nobody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+        self.calls = 0
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.count += 1
+        self.norm(x[:, None])
+        return 2 * x
+
+
+def test_the_given_module_is_never_run():
+    net = Counting().train()
+    before = copy.deepcopy(net.state_dict())
+    gpu.collapse(net, (5,))
+    assert net.calls == 0
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    locked = nn.Linear(5, 2)
+    locked.lock = threading.Lock()
+    with pytest.raises(
+        ValueError, match="module: expected a module that copy.deepcopy can copy, got TypeError: cannot"
+    ):
+        gpu.collapse(locked, (5,))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_a_module_that_holds_results_of_its_last_run():
+    net = nn.utils.weight_norm(nn.Linear(5, 2))
+    net(torch.ones(1, 5))
+    x = torch.randn(3, 5)
+    result = net.weight
+    for replaced in (gpu.linearize(net)[0], gpu.collapse(net, (5,)).module):
+        assert net.weight is result
+        torch.testing.assert_close(replaced(x), nn.functional.linear(x, result, net.bias))
+
+
+def test_squeezing_scores():
+    """One sample loses its axis in the network, several do not; the map keeps it."""
+    net = Lambda(lambda s, x: s.pool(x).squeeze(), pool=nn.AdaptiveAvgPool2d(1))
+    collapsed = gpu.collapse(net, (3, 4, 5))
+    assert collapsed.module(torch.ones(1, 3, 4, 5)).shape == (1, 3)
+    assert collapsed.report.out_shape == (3,)
+    whole = Lambda(lambda s, x: x.sum((1, 2, 3)))
+    assert gpu.collapse(whole, (3, 4, 5)).module(torch.ones(2, 3, 4, 5)).shape == (2,)
+
+
+def strict(text):
+    def refuse(name):
+        raise AssertionError(name)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_where_there_is_no_bound_the_report_says_so():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).bfloat16()
+    with torch.no_grad():
+        net[1].weight[0] = net[1].bias[0] = 0
+    report = gpu.collapse(net, (1, 28, 28)).report
+    bound = strict(report.to_json())["differences"]["bound"]
+    assert (bound["largest"], bound["tightness"], bound["held"]) == (None, None, True)
+    assert "none: bfloat16 is too coarse for sums that long" in str(report)
+    overflowing = nn.Linear(60, 10).half()
+    with torch.no_grad():
+        overflowing.weight *= 1e5
+    report = gpu.collapse(overflowing, (60,)).report
+    found = strict(report.to_json())["differences"]
+    assert found["bound"]["held"]
+    assert found["bound"]["seen"] is found["module"]["largest"] is None
+    assert "BROKEN" not in str(report)
+
+
+def test_a_bound_of_zeros_and_of_what_overflows():
+    zeros = AffineMap(np.zeros((2, 3000)), np.zeros(2))
+    assert np.isfinite(rounding_bound([zeros], torch.bfloat16, np.ones((1, 3000)))).all()
+    large = AffineMap([[4e4, 4e4, -6e4]], [0.0])  # the sum fits, but not on every way to it
+    assert np.isinf(rounding_bound([large], torch.float16, np.ones((1, 3)))).all()
+    assert np.isfinite(rounding_bound([large], torch.float32, np.ones((1, 3)))).all()
+    narrow = AffineMap([[1.0]], [0.0])
+    assert np.isinf(rounding_bound([narrow, large], torch.float16, np.ones((2, 3)))).all()
+
+
+def test_the_bound_needs_no_second_matrix():
+    wide = AffineMap(np.ones((3000, 1000)), np.zeros(3000))
+    x = np.ones((2, 1000))
+    rounding_bound([wide], torch.float32, x)
+    tracemalloc.start()
+    rounding_bound([wide], torch.float32, x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < wide.W.nbytes / 2
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+import torch
+from torch import nn
+import gpu
+torch.set_num_threads(1)
+net = nn.Upsample(scale_factor=2, mode="bicubic")
+gpu.collapse(net, (1, 4, 4))
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before = peak()
+gpu.collapse(net, (3, 24, 24), max_bytes=int(sys.argv[1]))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_it_keeps_within_its_limit():
+    """In a process of its own (ru_maxrss starts with its parent's): W takes 91 MiB, what replaces the network 46."""
+    limit = 200 * 2**20
+    run = subprocess.run([sys.executable, "-c", PEAK, str(limit)], capture_output=True, text=True, check=True)
+    assert 91 * 2**20 < int(run.stdout) <= limit
+
+
+def test_too_much_memory_is_refused_with_advice_that_helps():
+    net = classifier()
+    with pytest.raises(
+        MemoryError, match=r"needs [\d,]+ bytes.*; raise max_bytes, or use it .*linear_operator"
+    ) as caught:
+        gpu.collapse(net, (3, 8, 8), max_bytes=1000)
+    assert not caught.value.factored_helps
+    with pytest.raises(MemoryError, match="factored=True") as caught:
+        gpu.collapse(bottleneck(), (3, 4, 4), max_bytes=1000, factored=False)
+    assert caught.value.factored_helps
+    with pytest.raises(MemoryError) as caught:
+        gpu.collapse(nn.Linear(4, 3), (4,), max_bytes=0)
+    assert "factored" not in str(caught.value)
+
+
+def test_the_rank_of_any_form():
+    from gpu.report import rank_of
+
+    rng = np.random.default_rng(0)
+    narrow, tall, wide = rng.normal(size=(2, 7)), rng.normal(size=(2500, 2)), rng.normal(size=(7, 2500))
+    maps = [AffineMap(W, np.zeros(len(W))) for W in (tall @ narrow, narrow @ wide, rng.normal(size=(5, 5)))]
+    assert [rank_of([affine]) for affine in maps] == [2, 2, 5]
+    assert rank_of([maps[0], AffineMap(wide, np.zeros(7))]) == 2
+    assert rank_of([maps[0]], max_bytes=100) is None

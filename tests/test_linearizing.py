@@ -1,7 +1,10 @@
 """Linearising: what is replaced, as modules and as functions, and what is left to be refused."""
 
+import copy
+
 import pytest
 import torch
+import torchvision
 from module_cases import Lambda
 from torch import nn
 from torch.nn import functional
@@ -70,3 +73,99 @@ def test_an_activation_alone():
     assert changes == ["the model: ReLU -> Identity"]
     with pytest.raises(TypeError, match="model: expected an nn.Module, got builtin"):
         gpu.linearize(torch.relu)
+
+
+class Dropping(nn.Module):
+    """What its forward does depends on its mode, in an option and in a branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = functional.relu(self.layer(x))
+        y = functional.dropout(y, 0.5, self.training)
+        return 3 * y if self.training else y
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_rewritten_forward_keeps_both_modes(training):
+    torch.manual_seed(0)
+    linear, changes = gpu.linearize(Dropping().train(training))
+    assert changes == ["the model: relu in forward -> identity"]
+    assert linear.training == linear.layer.training == training
+    x = torch.randn(50, 4)
+    linear.eval()
+    torch.testing.assert_close(linear(x), linear.layer(x))
+    gpu.trace(linear, (4,))
+    dropped = linear.train()(x)
+    assert 50 < int((dropped == 0).sum()) < 150
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], 6 * linear.layer(x)[kept])
+    copied = copy.deepcopy(linear.eval())
+    copied.layer.weight.data.zero_()
+    torch.testing.assert_close(copied(x), copied.layer.bias.expand(50, 4))
+    assert float(linear(x).detach().var()) > 0.01
+
+
+def test_changes_in_one_mode_are_listed_so():
+    def forward(self, x):
+        if self.training:
+            return functional.max_pool1d(x.relu(), 2)
+        return functional.relu(x).tanh()
+
+    linear, changes = gpu.linearize(Lambda(forward))
+    assert changes == [
+        "the model: relu in forward -> identity",
+        "the model: max_pool1d in forward -> avg_pool1d, in training only",
+        "the model: tanh in forward -> identity, in evaluation only",
+    ]
+    x = torch.randn(1, 1, 4)
+    torch.testing.assert_close(linear(x), functional.avg_pool1d(x, 2))
+    torch.testing.assert_close(linear.eval()(x), x)
+
+    def half_known(self, x):
+        if self.training and x.sum() > 0:
+            return x
+        return x.relu()
+
+    linear, changes = gpu.linearize(Lambda(half_known).eval())
+    assert changes == ["the model: relu in forward -> identity, in evaluation only"]
+    torch.testing.assert_close(linear(-x.abs()), -x.abs())
+    torch.testing.assert_close(linear.train()(-x.abs()), 0 * x)
+
+
+def test_linearised_in_training_then_evaluated():
+    torch.manual_seed(0)
+    model = torchvision.models.googlenet(num_classes=3, init_weights=False)
+    linear, _ = gpu.linearize(model)
+    assert len(linear(torch.randn(2, 3, 64, 64))) == 3
+    assert gpu.trace(linear.eval(), (3, 64, 64)).out_shape == (3,)
+    assert linear.state_dict().keys() == model.state_dict().keys()
+
+
+def test_random_numbers_of_a_forward_are_not_kept():
+    state = torch.get_rng_state()
+    noisy = Lambda(lambda s, x: functional.relu(x) + torch.randn(4))
+    linear, changes = gpu.linearize(noisy)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert changes == []
+    x = torch.randn(2, 4)
+    assert not torch.equal(linear(x), linear(x))
+
+
+def test_hooks_and_names_stay():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    seen = []
+    model[1].register_forward_hook(lambda module, args, result: seen.append(result.shape) or 2 * result)
+    linear, _ = gpu.linearize(model)
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(linear(x), 2 * linear[0](x))
+    assert seen == [(2, 3)]
+    constant = Lambda(lambda s, x: functional.prelu(s.layer(x), torch.tensor(0.25)), layer=nn.Linear(3, 3))
+    linear, changes = gpu.linearize(constant)
+    assert changes == ["the model: prelu in forward -> identity"]
+    assert linear.state_dict().keys() == constant.state_dict().keys()
+    assert type(linear).__name__ == "Lambda"
+    assert isinstance(linear, Lambda)
+    assert type(constant) is Lambda

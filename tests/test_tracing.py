@@ -1,16 +1,23 @@
 """Tracing: affine modules are composed right, by four independent judges; the others are refused by name and place."""
 
+import contextlib
 import copy
 
 import numpy as np
 import pytest
 import torch
+from aten_cases import BY_NAME
 from judges import assert_all_agree, assert_close, by_unit_vectors
-from module_cases import AFFINE, NOT_AFFINE, TRAINING, Lambda
+from module_cases import AFFINE, WITHOUT_AUTOGRAD, Lambda
+from not_affine_cases import NOT_AFFINE, TRAINING
 from torch import nn
 
 import gpu
 from gpu import NotAffineError
+from gpu.aten import HANDLERS
+from gpu.exporting import export
+from gpu.tracing import trace_with_shape
+from gpu.values import like_of, name_of
 from linalg_cnn import AffineGraph, compose
 
 even_kernel_warns = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -29,6 +36,17 @@ def prepared(module):
     return module.requires_grad_(False)
 
 
+def assert_same(module, graph):
+    """A graph computes what the module does, for some numbers of samples; 1e-12 of the largest is rounding."""
+    generator = torch.Generator().manual_seed(1)
+    for count in (1, 2, 3, 5):
+        x = torch.randn(count, *graph.in_shape, dtype=torch.float64, generator=generator)
+        with torch.no_grad():
+            theirs = module(x.clone()).detach().numpy()
+        ours = graph(x.numpy()).reshape(theirs.shape)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1.0, np.abs(theirs).max()))
+
+
 @even_kernel_warns
 @slow_jacrev_warns
 @pytest.mark.parametrize(("module", "in_shape"), AFFINE.values(), ids=AFFINE)
@@ -36,13 +54,42 @@ def test_affine_modules_compose_to_what_they_compute(module, in_shape):
     module = prepared(module)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     graph = gpu.trace(module, in_shape)
-    x = torch.randn(3, *in_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        theirs = module(x).numpy()
-    np.testing.assert_allclose(graph(x.numpy()).reshape(theirs.shape), theirs, rtol=1e-12, atol=1e-12)
+    assert_same(module, graph)
     assert_all_agree(module, graph)
     after = module.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(("module", "in_shape"), WITHOUT_AUTOGRAD.values(), ids=WITHOUT_AUTOGRAD)
+def test_affine_modules_that_autograd_cannot_judge(module, in_shape):
+    module = prepared(module)
+    graph = gpu.trace(module, in_shape)
+    assert_same(module, graph)
+    assert_close(compose(graph).W, by_unit_vectors(module, in_shape), scale=1.0)
+
+
+def recorded(module, in_shape):
+    return {name_of(node).rstrip("_") for node in export(module, in_shape, 2).graph.nodes if node.op == "call_function"}
+
+
+@pytest.mark.parametrize(("name", "module", "in_shape"), [(name, *case) for name, case in BY_NAME.items()], ids=BY_NAME)
+def test_operations_by_their_names_in_aten(name, module, in_shape):
+    module = prepared(module)
+    assert name in recorded(module, in_shape)
+    graph = gpu.trace(module, in_shape)
+    assert_same(module, graph)
+    assert_close(compose(graph).W, by_unit_vectors(module, in_shape), scale=1.0)
+
+
+@even_kernel_warns
+def test_every_handler_has_a_case():
+    missing = set(HANDLERS) - set(BY_NAME)
+    cases = [*TRAINING.values(), *AFFINE.values(), *reversed(NOT_AFFINE.values())]
+    for number, (module, in_shape, *_) in enumerate(cases):
+        if missing:
+            with contextlib.suppress(ValueError):
+                missing -= recorded(copy.deepcopy(module).train(number < len(TRAINING)), in_shape)
+    assert not missing
 
 
 @pytest.mark.parametrize(("module", "in_shape", "message"), NOT_AFFINE.values(), ids=NOT_AFFINE)
@@ -127,12 +174,78 @@ def test_bad_arguments():
         gpu.trace(nn.Identity(), (1, 0))
     with pytest.raises(ValueError, match=r"module: expected a forward that takes \(2, 4, 5\) .* got RuntimeError"):
         gpu.trace(nn.Linear(3, 2), (4, 5))
-    with pytest.raises(ValueError, match="module: expected one tensor to come out, got 2"):
-        gpu.trace(Lambda(lambda s, x: (x, x + 1)), (1, 2))
     with pytest.raises(ValueError, match="module: expected an output whose first axis counts the samples"):
         gpu.trace(Lambda(lambda s, x: x.transpose(0, 1)), (3, 2))
     with pytest.raises(ValueError, match=r"expected an entry per sample to come out, got a constant of shape \(5,\)"):
         gpu.trace(Lambda(lambda s, x: s.c, c=torch.ones(5)), (3, 2))
+    with pytest.raises(ValueError, match="parameters that hold numbers, got weight on the meta device"):
+        gpu.trace(nn.Linear(5, 2, device="meta"), (5,))
+    with pytest.raises(ValueError, match=r"expected real parameters, got torch.complex64"):
+        gpu.trace(nn.Linear(5, 2, dtype=torch.complex64), (5,))
+    with pytest.raises(ValueError, match=r"takes \(3, 3, 4\) .* in the module: Lambda \(.*, line \d+\): shape"):
+        gpu.trace(Lambda(lambda s, x: x.reshape(-1, 2, 12).sum(0)), (3, 4))
+    with pytest.raises(ValueError, match=r"reads or writes x.data, .*use x.detach\(\)"):
+        gpu.trace(Lambda(lambda s, x: x.data * 2), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda x: (x, x + 1), "a tuple of 2"),
+        (lambda x: (x,), "a tuple of 1"),
+        (lambda x: [x], "a list of 1"),
+        (lambda x: {"out": x}, "a dict of 1"),
+        (lambda x: None, r"\[None\]"),
+        (lambda x: 3.0, r"\[3.0\]"),
+    ],
+)
+def test_anything_but_one_tensor_is_refused(output, message):
+    with pytest.raises(ValueError, match=f"module: expected one tensor to come out, got {message}"):
+        gpu.trace(Lambda(lambda s, x: output(x)), (1, 2))
+
+
+def test_nothing_is_written_about_what_cannot_be_recorded(capfd):
+    for function in (lambda s, x: x if x.sum() > 0 else -x, lambda s, x: x * float(s.p), lambda s, x: x[:, 9]):
+        with pytest.raises(ValueError, match="module: "):
+            gpu.trace(Lambda(function, p=nn.Parameter(torch.ones(()))), (3, 4))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_float32_images_show_the_pixels_that_float32_arithmetic_picks():
+    for scale in ({"size": 46}, {"scale_factor": 46 / 14}):
+        module = nn.Upsample(**scale)
+        x = torch.arange(14.0)[None, None]
+        np.testing.assert_array_equal(gpu.trace(module, (1, 14))(x.numpy()), module(x).numpy())
+
+
+def test_the_shape_of_one_score_per_image():
+    graph, out_shape = trace_with_shape(Lambda(lambda s, x: x.sum((1, 2))), (3, 4))
+    assert graph.out_shape == (1,)
+    assert out_shape == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "dtype"),
+    [
+        (nn.Linear(2, 2).bfloat16(), torch.bfloat16),
+        (Lambda(None, c=torch.ones(2, dtype=torch.float64)), torch.float64),
+        (Lambda(None, i=torch.arange(3)), torch.float32),
+        (nn.Identity(), torch.float32),
+    ],
+)
+def test_the_dtype_that_a_module_computes_in(module, dtype):
+    assert like_of(module).dtype == dtype
+
+
+def test_operations_left_to_torch():
+    graph = gpu.trace(Lambda(lambda s, x: x.cumsum(1)), (3,))
+    operation = graph.nodes[0].operation
+    assert repr(operation) == "AutogradOperation(cumsum)"
+    assert operation.exact() is operation
+    with pytest.raises(ValueError, match=r"cumsum: expected inputs of shapes \(\(3,\),\), got \(\(4,\),\)"):
+        operation.out_shape((4,))
+    with pytest.raises(TypeError, match="expected numbers, got sympy expressions"):
+        operation._forward(np.array([[1, 2, 3]], dtype=object))
 
 
 def test_the_graph_names_its_operations_by_their_place():

@@ -7,11 +7,11 @@ what comes out, or raises `gpu.values.Refusal`. What has no handler is refused.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpu.aten import arithmetic, by_autograd, layers, movement
+from gpu.aten import arithmetic, by_autograd, layers, movement, resampling
 from gpu.aten.arithmetic import check_product
 
 __all__ = ["HANDLERS", "check_product"]
 
 HANDLERS: Mapping[str, Callable[..., Any]] = (
-    layers.HANDLERS | arithmetic.HANDLERS | movement.HANDLERS | by_autograd.HANDLERS
+    layers.HANDLERS | resampling.HANDLERS | arithmetic.HANDLERS | movement.HANDLERS | by_autograd.HANDLERS
 )

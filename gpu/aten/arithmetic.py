@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gpu.aten.by_autograd import one_factor
-from gpu.values import Refusal, Unknown, Value, name_of
+from gpu.aten.by_autograd import by_autograd, called
+from gpu.values import Refusal, Unknown, Value, name_of, without_samples
 from linalg_cnn import AxisDense, ResampleTo, Scale, SumOver, WeightedSum
 from linalg_cnn.types import Array, Shape
 
 if TYPE_CHECKING:
-    from gpu.tracing import Tracer
+    from gpu.tracer import Tracer
 
 Node = torch.fx.Node
 
@@ -128,20 +128,9 @@ def _real(c: Any) -> torch.Tensor:
 
 
 def _once(c: torch.Tensor, x: Value) -> torch.Tensor:
-    """Return a constant that was expanded to the samples as it was before.
-
-    Raises
-    ------
-    Refusal
-        If it has different entries for the samples.
-    """
+    """Return a constant that was expanded to the samples as it was before."""
     axis = c.ndim - (x.rank - x.batch)
-    if axis < 0 or c.shape[axis] == 1:
-        return c
-    first = c.narrow(axis, 0, 1)
-    if not torch.equal(c, first.expand_as(c)):
-        raise Refusal("a constant with an entry of its own for each sample of the batch")
-    return first
+    return c if axis < 0 else without_samples(c, axis)
 
 
 def _tensor_shape(x: Value) -> Shape:
@@ -195,8 +184,20 @@ def reduce(
     return tracer.reshape(y, left, batch)
 
 
+def addcmul(tracer: "Tracer", node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
+    """``addcmul``: x + value y z, with a constant for y or z."""
+    product = mul(tracer, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) * _real(z)
+    return _sum(tracer, x, product, 1.0, float(value))
+
+
+def addcdiv(tracer: "Tracer", node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
+    """``addcdiv``: x + value y / z, with a constant for z."""
+    ratio = div(tracer, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) / _real(z)
+    return _sum(tracer, x, ratio, 1.0, float(value))
+
+
 def matmul(tracer: "Tracer", node: Node, x: Any, y: Any) -> Any:
-    """``matmul`` and ``mm`` with a constant matrix on one side.
+    """``matmul``, ``mm`` and ``bmm`` with a constant on one side.
 
     Raises
     ------
@@ -205,22 +206,31 @@ def matmul(tracer: "Tracer", node: Node, x: Any, y: Any) -> Any:
     """
     if isinstance(x, Value) and isinstance(y, Value):
         raise Refusal(PRODUCT)
-    if isinstance(x, Value) and y.ndim == 2:
-        axis = x.axis(-1)
-        return tracer.add(AxisDense(y.T.double().numpy(), None, axis), x)
-    if isinstance(y, Value) and x.ndim == 2 and y.rank > 1:
-        axis = y.axis(-2)
-        return tracer.add(AxisDense(x.double().numpy(), None, axis), y)
-    return one_factor(tracer, node, x, y)
-
-
-def addmm(tracer: "Tracer", node: Node, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Any:
-    """``addmm``: beta bias + alpha x y."""
-    if isinstance(x, Value) or isinstance(y, Value):
-        product = scale(tracer, matmul(tracer, node, x, y), float(alpha), 0.0)
+    if isinstance(x, Value):
+        y = _one_matrix(y, x)
+        if y.ndim == 2:
+            axis = x.axis(-1)
+            return tracer.add(AxisDense(y.T.double().numpy(), None, axis), x)
     else:
-        product = alpha * (x @ y)
-    return _sum(tracer, bias, product, float(beta), 1.0)
+        x = _one_matrix(x, y)
+        if x.ndim == 2 and y.rank > 1:
+            axis = y.axis(-2)
+            return tracer.add(AxisDense(x.double().numpy(), None, axis), y)
+    return by_autograd(tracer, called(node, torch.ops.aten.matmul.default), x, y)
+
+
+def _one_matrix(c: torch.Tensor, x: Value) -> torch.Tensor:
+    """Return constant matrices that were expanded to the samples of the other factor as they were before."""
+    if c.ndim > 2 and x.batch < x.rank - 2:
+        c = _once(c, x)
+    return c[0] if c.ndim == 3 and len(c) == 1 and x.rank >= c.ndim else c
+
+
+def add_matmul(tracer: "Tracer", node: Node, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    """``addmm``, ``baddbmm``: beta bias + alpha x y."""
+    if isinstance(x, Value) or isinstance(y, Value):
+        return _sum(tracer, bias, matmul(tracer, node, x, y), float(beta), float(alpha))
+    return _sum(tracer, bias, _real(x) @ _real(y), float(beta), float(alpha))
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {
@@ -238,7 +248,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "lerp": lerp,
     "mean": reduce,
     "sum": reduce,
-    "matmul": matmul,
-    "mm": matmul,
-    "addmm": addmm,
+    "addcmul": addcmul,
+    "addcdiv": addcdiv,
+    **dict.fromkeys(("matmul", "mm", "bmm"), matmul),
+    **dict.fromkeys(("addmm", "baddbmm"), add_matmul),
 }

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from gpu.aten.by_autograd import by_autograd
 from gpu.aten.movement import move
-from gpu.not_affine import EVALUATE
-from gpu.values import Refusal, Value, name_of
+from gpu.not_affine import EVALUATE, remedy_of
+from gpu.values import Refusal, Value, images, name_of
 from linalg_cnn import (
     AdaptiveAvgPool,
     AvgPool,
@@ -19,51 +18,36 @@ from linalg_cnn import (
     ConvTranspose,
     Dense,
     Pad,
-    Resample,
 )
 from linalg_cnn.types import Array
 
 if TYPE_CHECKING:
-    from gpu.tracing import Tracer
+    from gpu.tracer import Tracer
 
 Node = torch.fx.Node
 
-LINEAR_MODES = ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
-NEAREST_MODES = [f"{kind}{rank}d" for kind in ("upsample_nearest", "_upsample_nearest_exact") for rank in (1, 2, 3)]
+STATISTICS = "batch_norm takes the statistics of the batch, which mixes its samples"
+TRACK = "make it with track_running_stats=True"
 
 
-def values_of(parameter: Any) -> Array | None:
-    """Return a parameter as an array.
+def check_constant(*parameters: Any) -> None:
+    """Refuse parameters that depend on the data.
 
     Raises
     ------
     Refusal
-        If it depends on the data.
+        If one does.
     """
-    if isinstance(parameter, Value):
+    if any(isinstance(parameter, Value) for parameter in parameters):
         raise Refusal("product of two values that depend on the data")
+
+
+def values_of(parameter: torch.Tensor | None) -> Array | None:
+    """Return a parameter as an array."""
     if parameter is None:
         return None
     array: Array = parameter.double().numpy()
     return array
-
-
-def images(x: Any, axes: int | None = None) -> Value:
-    """Return data that are images (N, channels, *spatial).
-
-    Raises
-    ------
-    Refusal
-        If the samples do not come first, or the number of spatial axes is another.
-    """
-    if not isinstance(x, Value):
-        raise Refusal("weights that depend on the data")
-    if x.batch != 0 or (axes is not None and len(x.shape) != 1 + axes):
-        raise Refusal(
-            f"mixes the samples of the batch: it takes axis 0 for the samples, which are axis {x.batch} "
-            f"of {len(x.shape) + 1}"
-        )
-    return x
 
 
 def conv(
@@ -78,11 +62,13 @@ def conv(
     groups: int = 1,
 ) -> Value:
     """``conv1d``, ``conv2d``, ``conv3d``."""
-    kernel = values_of(weight)
-    x = images(x, weight.ndim - 2)
-    options = {"stride": _ints(stride), "dilation": _ints(dilation), "groups": groups}
-    padding = padding if isinstance(padding, str) else _ints(padding)
-    return tracer.add(Conv(kernel, values_of(bias), padding=padding, **options), x)
+    options = {"stride": _ints(stride), "padding": _ints(padding), "dilation": _ints(dilation), "groups": groups}
+    check_constant(weight, bias)
+    return tracer.add(tracer.once(_conv, weight, bias, **options), images(x, weight.ndim - 2))
+
+
+def _conv(weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> Conv:
+    return Conv(values_of(weight), values_of(bias), **options)
 
 
 def conv_transpose(
@@ -98,18 +84,22 @@ def conv_transpose(
     dilation: Any = 1,
 ) -> Value:
     """``conv_transpose1d``, ``conv_transpose2d``, ``conv_transpose3d``."""
-    kernel = values_of(weight)
-    x = images(x, weight.ndim - 2)
-    operation = ConvTranspose(
-        kernel,
-        values_of(bias),
+    check_constant(weight, bias)
+    operation = tracer.once(
+        _conv_transpose,
+        weight,
+        bias,
         stride=_ints(stride),
         padding=_ints(padding),
         output_padding=_ints(output_padding),
         dilation=_ints(dilation),
         groups=groups,
     )
-    return tracer.add(operation, x)
+    return tracer.add(operation, images(x, weight.ndim - 2))
+
+
+def _conv_transpose(weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> ConvTranspose:
+    return ConvTranspose(values_of(weight), values_of(bias), **options)
 
 
 def convolution(
@@ -159,9 +149,26 @@ def batch_norm(
         In training mode, or without running statistics.
     """
     if training or mean is None:
-        raise Refusal("batch_norm takes the statistics of the batch, which mixes its samples", EVALUATE)
-    operation = BatchNorm(values_of(weight), values_of(bias), values_of(mean), values_of(variance), eps)
-    return tracer.add(operation, images(x))
+        raise Refusal(STATISTICS, TRACK if mean is None else EVALUATE)
+    check_constant(weight, bias, mean, variance)
+    return tracer.add(tracer.once(_batch_norm, weight, bias, mean, variance, eps=eps), images(x))
+
+
+def _batch_norm(weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> BatchNorm:
+    return BatchNorm(values_of(weight), values_of(bias), values_of(mean), values_of(variance), eps)
+
+
+def instance_norm(tracer: "Tracer", node: Node, *args: Any) -> Value:
+    """``instance_norm`` by running statistics, which is batch normalisation.
+
+    Raises
+    ------
+    Refusal
+        If it takes the statistics of each image.
+    """
+    if args[5]:
+        raise Refusal("instance_norm by the statistics of each image is not affine", remedy_of("instance_norm") or "")
+    return batch_norm(tracer, node, *args[:5], False, *args[6:])
 
 
 def native_batch_norm(tracer: "Tracer", node: Node, *args: Any) -> list[Any]:
@@ -177,7 +184,8 @@ def training_batch_norm(tracer: "Tracer", node: Node, *args: Any) -> Any:
     Refusal
         Always.
     """
-    raise Refusal("takes the statistics of the batch, which mixes its samples", EVALUATE)
+    target: Any = node.target
+    raise Refusal(STATISTICS, TRACK if target._overloadname == "no_stats" else EVALUATE)
 
 
 def linear(tracer: "Tracer", node: Node, x: Any, weight: Any, bias: Any = None) -> Value:
@@ -188,14 +196,22 @@ def linear(tracer: "Tracer", node: Node, x: Any, weight: Any, bias: Any = None) 
     Refusal
         If the matrix depends on the data, or the last axis counts the samples.
     """
-    matrix, shift = values_of(weight), values_of(bias)
-    if not isinstance(x, Value):
-        raise Refusal("weights that depend on the data")
+    check_constant(weight, bias)
     axis = x.axis(-1)
+    if weight.ndim == 1:
+        return by_autograd(tracer, node, x, weight, bias)
     if len(x.shape) == 1:
-        return tracer.add(Dense(matrix, shift), x)
+        return tracer.add(tracer.once(_dense, weight, bias), x)
     # the samples may be any axis but the last, and stay where they are
-    return tracer.add(AxisDense(matrix, shift, axis), x)
+    return tracer.add(tracer.once(_axis_dense, weight, bias, axis=axis), x)
+
+
+def _dense(weight: torch.Tensor, bias: torch.Tensor | None) -> Dense:
+    return Dense(values_of(weight), values_of(bias))
+
+
+def _axis_dense(weight: torch.Tensor, bias: torch.Tensor | None, axis: int) -> AxisDense:
+    return AxisDense(values_of(weight), values_of(bias), axis)
 
 
 def avg_pool(
@@ -222,7 +238,8 @@ def avg_pool(
     try:
         operation.out_shape(x.shape)
     except ValueError:  # torch lets a window larger than the image pass with ceil_mode
-        return by_autograd(tracer, node, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+        divisor = () if divisor_override is None else (divisor_override,)  # which avg_pool1d does not have
+        return by_autograd(tracer, node, x, kernel_size, stride, padding, ceil_mode, count_include_pad, *divisor)
     return tracer.add(operation, x)
 
 
@@ -244,52 +261,16 @@ def pad(tracer: "Tracer", node: Node, x: Value, widths: Any, mode: str = "consta
     return move(tracer, node, x, widths, mode, value)
 
 
-def constant_pad(tracer: "Tracer", node: Node, x: Value, widths: Any, value: float = 0.0) -> Any:
-    """``constant_pad_nd``."""
-    if value:
-        return move(tracer, node, x, widths, value)
-    spatial = x.batch == 0 and len(widths) < 2 * len(x.shape)
-    return pad(tracer, node, x, widths) if spatial else move(tracer, node, x, widths)
-
-
-def mode_pad(tracer: "Tracer", node: Node, x: Value, widths: Any) -> Any:
-    """``reflection_pad2d``, ``replication_pad2d`` and their kin."""
-    return pad(tracer, node, x, widths, "reflect" if name_of(node).startswith("reflection") else "replicate")
-
-
-def upsample(tracer: "Tracer", node: Node, x: Any, size: Any, *options: Any) -> Any:
-    """``upsample_nearest2d``, ``upsample_bilinear2d`` and their kin."""
-    name, out = name_of(node), tuple(node.meta["val"].shape[2:])
-    x = images(x, int(name[-2]))
-    nearest = "nearest" in name
-    scales = pytree.tree_leaves(options[0 if nearest else 1 :])
-    given = [scale for scale in scales if scale is not None]
-    if nearest:
-        # By factors, torch rounds their inverses; only sizes have a rule of their own.
-        if given:
-            return move(tracer, node, x, size, *options)
-        return tracer.add(Resample(out, "nearest-exact" if "exact" in name else "nearest"), x)
-    if given and any(n * scale != o for n, scale, o in zip(x.shape[1:], given, out, strict=True)):
-        return by_autograd(tracer, node, x, size, *options)
-    return tracer.add(Resample(out, "linear", bool(options[0])), x)
-
-
 HANDLERS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv_transpose),
     "convolution": convolution,
     "batch_norm": batch_norm,
+    "instance_norm": instance_norm,
     "_native_batch_norm_legit_no_training": native_batch_norm,
-    **dict.fromkeys(
-        ("_native_batch_norm_legit", "_native_batch_norm_legit_functional", "native_batch_norm"), training_batch_norm
-    ),
+    **dict.fromkeys(("_native_batch_norm_legit", "_native_batch_norm_legit_functional"), training_batch_norm),
     "linear": linear,
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), avg_pool),
-    **dict.fromkeys(
-        [f"{prefix}adaptive_avg_pool{rank}d" for prefix in ("", "_") for rank in (1, 2, 3)], adaptive_avg_pool
-    ),
+    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"), adaptive_avg_pool),
     "pad": pad,
-    "constant_pad_nd": constant_pad,
-    **dict.fromkeys([f"{kind}_pad{rank}d" for kind in ("reflection", "replication") for rank in (1, 2, 3)], mode_pad),
-    **dict.fromkeys((*LINEAR_MODES, *NEAREST_MODES), upsample),
 }

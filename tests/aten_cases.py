@@ -1,0 +1,177 @@
+"""One affine module for each operation of ATen that module_cases does not name, under that operation's name."""
+
+import torch
+from module_cases import C, Lambda, randn
+from torch import nn
+from torch.nn import functional
+
+F2 = (3, 4)
+
+
+def in_place(function, **parts):
+    """A forward that also works in place, so that torch rewrites it without that, and decomposes some operations."""
+
+    def forward(self, x):
+        y = x * 1
+        y[:, :1] += 1
+        return function(self, y)
+
+    return Lambda(forward, **parts)
+
+
+def index_put(self, x):
+    y = x * 2
+    y[:, self.i] = x[:, :2]
+    return y
+
+
+def fill(self, x):
+    y = x * 2
+    y[:, 0] = 0
+    y[:, 1].fill_(3.5)
+    y[:, 2:].fill_(self.c[0])
+    return y
+
+
+def select_scatter(self, x):
+    y = x.new_zeros(x.shape)
+    y[:, 0] = x[:, 1]
+    y[:, 1:2] = self.c
+    return y
+
+
+def written(make):
+    def forward(self, x):
+        y = make(x)
+        y.copy_(x)
+        return y
+
+    return Lambda(forward)
+
+
+ONES = torch.ones(3)
+
+BY_NAME = {
+    "_native_batch_norm_legit_no_training": (in_place(lambda s, x: s.n(x), n=nn.BatchNorm2d(3)), C),
+    "_to_copy": (in_place(lambda s, x: x.to(torch.float64)), C),
+    "_upsample_nearest_exact1d": (nn.Upsample(scale_factor=1.7, mode="nearest-exact"), F2),
+    "_upsample_nearest_exact3d": (nn.Upsample((3, 2, 5), mode="nearest-exact"), (2, 2, 3, 2)),
+    "_unsafe_view": (in_place(lambda s, x: x.transpose(1, 2).flatten(1)), F2),
+    "adaptive_avg_pool1d": (nn.AdaptiveAvgPool1d(3), (2, 5)),
+    "adaptive_avg_pool3d": (nn.AdaptiveAvgPool3d((2, None, 1)), (2, 3, 2, 3)),
+    "addcdiv": (Lambda(lambda s, x: torch.addcdiv(s.c, x, s.d, value=2) - torch.addcdiv(x, s.c, s.d), c=randn(5),
+                       d=randn(5) + 4), C),
+    "addcmul": (Lambda(lambda s, x: torch.addcmul(s.c, x, s.d, value=2) - torch.addcmul(x, s.c, s.d), c=randn(5),
+                       d=randn(5)), C),
+    "adjoint": (Lambda(lambda s, x: x.adjoint()), C),
+    "alias": (Lambda(lambda s, x: torch.ops.aten.alias.default(x)), C),
+    "atleast_2d": (Lambda(lambda s, x: torch.atleast_2d(x)), C),
+    "atleast_3d": (Lambda(lambda s, x: torch.atleast_3d(x)), (3,)),
+    "avg_pool3d": (nn.AvgPool3d((1, 2, 2), 2, ceil_mode=True, divisor_override=3), (2, 1, 3, 3)),
+    "baddbmm": (
+        Lambda(
+            lambda s, x: torch.baddbmm(s.b.expand(len(x), -1, -1), x, s.w.expand(len(x), -1, -1), beta=2, alpha=3)
+            + torch.baddbmm(x[..., :2], s.b.expand(len(x), 3, -1), s.v.expand(len(x), -1, -1)),
+            b=randn(1, 3, 2),
+            w=randn(1, 4, 2),
+            v=randn(1, 2, 2),
+        ),
+        F2,
+    ),
+    "broadcast_to": (Lambda(lambda s, x: torch.broadcast_to(x[:, None], (len(x), 2, 3, 4))), F2),
+    "clone": (Lambda(lambda s, x: x.clone()), F2),
+    "concat": (Lambda(lambda s, x: torch.concat([x, 2 * x], 1)), F2),
+    "concatenate": (Lambda(lambda s, x: torch.concatenate([x, 2 * x], 1)), F2),
+    "constant_pad_nd": (
+        Lambda(lambda s, x: torch.constant_pad_nd(x, (1, -1), 2.5) + torch.constant_pad_nd(x, (1, -1))), F2,
+    ),
+    "contiguous": (Lambda(lambda s, x: torch.ops.aten.contiguous(x.transpose(1, 2))), F2),
+    "conv_transpose3d": (nn.ConvTranspose3d(2, 1, (1, 2, 2), stride=2), (2, 2, 1, 2)),
+    "convolution": (
+        Lambda(
+            lambda s, x: torch.convolution(x, s.w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+            - torch.convolution(x, s.w, s.b, [1, 1], [1, 1], [1, 1], True, [0, 0], 1),
+            w=randn(3, 3, 3, 3),
+            b=randn(3),
+        ),
+        C,
+    ),
+    "copy": (written(torch.zeros_like), C),
+    "detach": (Lambda(lambda s, x: x.detach()), F2),
+    "diagonal": (Lambda(lambda s, x: x.diagonal(1, 1, 2)), F2),
+    "diagonal_scatter": (Lambda(lambda s, x: torch.diagonal_scatter(x, x[:, :, 1], 0, 1, 2)), F2),
+    "diff": (
+        Lambda(lambda s, x: x.diff(dim=1, n=2, prepend=s.c.expand(len(x), 1, 4), append=-x), c=randn(1, 1, 4)), F2,
+    ),
+    "divide": (Lambda(lambda s, x: x.divide(3)), F2),
+    "dstack": (Lambda(lambda s, x: torch.dstack([x, -x])), F2),
+    "empty_like": (written(torch.empty_like), C),
+    "expand_as": (Lambda(lambda s, x: x[:, :1].expand_as(x)), F2),
+    "expand_copy": (Lambda(lambda s, x: torch.expand_copy(x[:, :1], (-1, 2, -1))), F2),
+    "feature_alpha_dropout": (nn.FeatureAlphaDropout(), C),
+    "fill": (Lambda(fill, c=randn(2)), C),
+    "fliplr": (Lambda(lambda s, x: x.fliplr()), F2),
+    "full_like": (Lambda(lambda s, x: x + torch.full_like(x, 2.5)), F2),
+    "gather": (Lambda(lambda s, x: x.gather(1, s.i.expand(len(x), -1, -1)), i=torch.tensor([[[2, 0, 1, 1]]])), F2),
+    "hsplit": (Lambda(lambda s, x: x.hsplit(3)[1]), F2),
+    "hstack": (Lambda(lambda s, x: torch.hstack([x, -x])), F2),
+    "index_copy": (Lambda(lambda s, x: x.index_copy(1, s.i, -x[:, :2]), i=torch.tensor([2, 0])), F2),
+    "index_put": (Lambda(index_put, i=torch.tensor([2, 0])), F2),
+    "index_select": (Lambda(lambda s, x: x.index_select(1, s.i), i=torch.tensor([2, 0])), F2),
+    "instance_norm": (nn.InstanceNorm2d(3, affine=True, track_running_stats=True), C),
+    "kron": (Lambda(lambda s, x: torch.kron(x, s.w), w=randn(1, 1, 3)), F2),
+    "mm": (Lambda(lambda s, x: torch.mm(x, s.w), w=randn(3, 2)), (3,)),
+    "moveaxis": (Lambda(lambda s, x: x.moveaxis(1, -1)), F2),
+    "movedim": (Lambda(lambda s, x: x.movedim(-1, 1)), F2),
+    "multiply": (Lambda(lambda s, x: x.multiply(3)), F2),
+    "mv": (Lambda(lambda s, x: torch.mv(x, s.w), w=randn(3)), (3,)),
+    "narrow": (Lambda(lambda s, x: x.narrow(1, 1, 2)), F2),
+    "native_channel_shuffle": (Lambda(lambda s, x: functional.native_channel_shuffle(x, 3)), C),
+    "negative": (Lambda(lambda s, x: x.negative()), F2),
+    "new_empty": (written(lambda x: x.new_empty(x.shape)), C),
+    "new_full": (Lambda(lambda s, x: x + x.new_full((4,), 2.5)), F2),
+    "new_ones": (Lambda(lambda s, x: x + x.new_ones((4,))), F2),
+    "numpy_T": (Lambda(lambda s, x: (x.flatten(1).T * 2).T), F2),
+    "outer": (Lambda(lambda s, x: torch.outer(x.sum((1, 2)), s.w), w=randn(3)), F2),
+    "permute_copy": (Lambda(lambda s, x: torch.permute_copy(x, (0, 2, 1))), F2),
+    "positive": (Lambda(lambda s, x: x.positive()), F2),
+    "reshape_as": (Lambda(lambda s, x: x.flatten(1).reshape_as(x)), F2),
+    "resolve_conj": (Lambda(lambda s, x: x.resolve_conj()), F2),
+    "resolve_neg": (Lambda(lambda s, x: x.resolve_neg()), F2),
+    "scatter_add": (
+        Lambda(
+            lambda s, x: x.scatter_add(1, s.i.expand(len(x), -1, -1), s.c.expand(len(x), -1, -1))
+            + torch.zeros_like(x).scatter_add(1, s.i.expand(len(x), -1, -1), x),
+            i=torch.tensor([[[2, 0, 1, 1], [1, 1, 1, 1]]]),
+            c=randn(1, 2, 4),
+        ),
+        F2,
+    ),
+    "select_scatter": (Lambda(select_scatter, c=randn(4)), F2),
+    "split": (Lambda(lambda s, x: x.split(2, 2)[1]), F2),
+    "split_copy": (Lambda(lambda s, x: torch.split_copy(x, 2, 2)[1]), F2),
+    "squeeze_copy": (Lambda(lambda s, x: torch.squeeze_copy(x[:, :1], 1)), F2),
+    "subtract": (Lambda(lambda s, x: x.subtract(3)), F2),
+    "swapaxes": (Lambda(lambda s, x: x.swapaxes(1, 2)), F2),
+    "swapdims": (Lambda(lambda s, x: x.swapdims(1, 2)), F2),
+    "t": (Lambda(lambda s, x: (x.t() * 2).t()), (3,)),
+    "take": (Lambda(lambda s, x: x.take(torch.arange(x.numel()).view(len(x), -1)[:, 1:])), F2),
+    "tensor_split": (Lambda(lambda s, x: x.tensor_split(2, 1)[1]), F2),
+    "tensordot": (
+        Lambda(lambda s, x: torch.tensordot(x.flatten(1), s.w, dims=([1], [1])), w=torch.ones(2, 12, 3)), F2,
+    ),
+    "tile": (Lambda(lambda s, x: x.tile((1, 2, 1))), F2),
+    "triu": (Lambda(lambda s, x: x.triu(1)), F2),
+    "true_divide": (Lambda(lambda s, x: x.true_divide(3)), F2),
+    "type_as": (Lambda(lambda s, x: x.type_as(s.c), c=torch.ones(1)), F2),
+    "unbind": (Lambda(lambda s, x: torch.stack([s.l(t) for t in x.unbind(1)], 1), l=nn.Linear(4, 2)), F2),
+    "unfold": (Lambda(lambda s, x: x.unfold(2, 2, 1)), F2),
+    "unsafe_chunk": (Lambda(lambda s, x: torch.unsafe_chunk(x, 2, 2)[1]), F2),
+    "unsafe_split": (Lambda(lambda s, x: torch.unsafe_split(x, 2, 2)[1]), F2),
+    "unsqueeze_copy": (Lambda(lambda s, x: torch.unsqueeze_copy(x, 1)), F2),
+    "upsample_nearest1d": (nn.Upsample(5), F2),
+    "upsample_nearest3d": (nn.Upsample(scale_factor=(1.5, 2, 1)), (2, 2, 3, 2)),
+    "view_as": (Lambda(lambda s, x: x.flatten(1).view_as(x)), F2),
+    "view_copy": (Lambda(lambda s, x: torch.view_copy(x, (-1, 12))), F2),
+}  # fmt: skip
+"""(module, in_shape)"""
