@@ -7,6 +7,7 @@ are far fewer. B is the network's answer to the zero input.
 
 import operator
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ import numpy as np
 import scipy.sparse
 from sympy.polys.domains import ZZ
 from sympy.polys.matrices import DomainMatrix
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.arrays import like, to_pixels, zeros
@@ -110,9 +112,12 @@ def compose(
     return AffineMap(W, B, graph.in_shape, graph.out_shape)
 
 
-CHUNK_BYTES, CHUNK_VECTORS = 3 * 2**24, 32
-"""How many vectors are carried together: what fits the cache, a third of which is not temporary, but enough of them
-that a kernel is not read for few."""
+CHUNK_BYTES = 2**24
+"""How many bytes the vectors that are carried together may take: what fits the cache."""
+
+ARRAY_BYTES = 7 * 2**22
+"""How large a network's values may make them nevertheless. Memory of up to 32 MiB is given back to the next array of
+that size; beyond, the system brings fresh pages for every array, which costs as much as a third of the products."""
 
 
 def _dense(
@@ -122,30 +127,59 @@ def _dense(
     progress: Progress | None,
     place: Callable[[Array], Any] | None,
 ) -> tuple[Any, Any]:
-    """Return W and B by carrying the unit vectors through the network, as many at a time as the cache holds."""
+    """Return W and B by carrying the unit vectors through the network, as many at a time as the cache holds.
+
+    Where there are many chunks, each core carries one of its own: the many products between small arrays do not gain
+    from several cores each.
+    """
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
     per_vector = 8 * graph.largest_state(direction)
     shape = graph.in_shape if direction == "forward" else graph.out_shape
+    count = size_of(shape)
     limit = memory_limit(max_bytes)
-    chunk = max(CHUNK_BYTES // per_vector, CHUNK_VECTORS)
-    chunk = max(1, min(chunk, size_of(shape), (limit - 8 * in_size * out_size) // per_vector))
+    largest = 8 * max(size_of(value) for value in graph.shapes)
+    fitting = max(1, (limit - 8 * in_size * out_size) // per_vector)
+    chunk = min(max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1), count, fitting)
+    alone = place is not None or count < 2 * chunk
+    workers = 1 if alone else max(1, min(_cores(), count // chunk, fitting // chunk))
     check_memory(
-        f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {chunk:,} vectors at a time,",
-        8 * in_size * out_size + max(per_vector * chunk, in_size * out_size),  # a byte each to see that it is finite
+        f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {workers * chunk:,} vectors at a time,",
+        # a byte each to see that W is finite
+        8 * in_size * out_size + max(per_vector * chunk * workers, in_size * out_size),
         max_bytes,
     )
     W, B = np.empty((out_size, in_size)), np.zeros(out_size)
-    starts: Iterable[int] = range(0, size_of(shape), chunk)
-    for start in starts if progress is None else progress(starts):
-        some = slice(start, min(start + chunk, size_of(shape)))
-        units = np.zeros((some.stop - start, size_of(shape)))
+
+    def carry(start: int) -> None:
+        some = slice(start, min(start + chunk, count))
+        units = np.zeros((some.stop - start, count))
         units[np.arange(len(units)), np.arange(start, some.stop)] = 1
         vectors = units.reshape(-1, *shape) if place is None else place(units.reshape(-1, *shape))
         if direction == "forward":
             W[:, some] = _as_numpy(push_columns(graph, vectors)).T
         else:
             W[some], B[some] = map(_as_numpy, pull_rows(graph, vectors))
+
+    starts = range(0, count, chunk)
+    wrapped = iter(starts if progress is None else progress(starts))
+    if workers == 1:
+        for start in wrapped:
+            carry(start)
+    else:
+        with threadpool_limits(1, user_api="blas"):
+            pool = ThreadPoolExecutor(workers)
+            try:
+                for _ in pool.map(carry, starts):
+                    next(wrapped)
+                next(wrapped, None)  # so that a progress bar sees its end
+            finally:
+                pool.shutdown(cancel_futures=True)
     return W, graph(np.zeros(graph.in_shape)).ravel() if direction == "forward" else B
+
+
+def _cores() -> int:
+    """Return how many threads numpy's products may use: what the user or the machine lets them."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
 def _as_numpy(x: Any) -> Array:

@@ -1,5 +1,6 @@
 """Theorem 3.1: forward composition == adjoint composition == layer by layer == the printed recursion == torch."""
 
+import sys
 import tracemalloc
 from functools import reduce
 from operator import matmul
@@ -279,3 +280,48 @@ def test_a_composition_keeps_within_its_limit(layer, in_shape, direction):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= limit + 2**20
+
+
+@pytest.mark.parametrize("direction", ["forward", "adjoint"])
+@pytest.mark.parametrize("cores", [1, 3])
+def test_cores_that_carry_chunks_of_their_own_give_the_same_map(monkeypatch, direction, cores):
+    module = sys.modules["linalg_cnn.compose"]
+    rng = np.random.default_rng(0)
+    layers = [Conv(rng.integers(-2, 3, (2, 1, 3, 3)), padding=1), BatchNorm([2, 1], [1, 1], [0, 1], [1, 1], eps=0)]
+    graph = SkipNetwork((1, 5, 4), layers, {(0, 1): 0.5, (1, 1): 0.5}).graph
+    whole = compose(graph, direction)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(module, "ARRAY_BYTES", 1)
+    monkeypatch.setattr(module, "_cores", lambda: cores)
+    told = []
+
+    def progress(starts):
+        for start in starts:
+            told.append(start)
+            yield start
+
+    parts = compose(graph, direction, progress=progress)
+    assert np.array_equal(parts.W, whole.W)
+    assert np.array_equal(parts.B, whole.B)
+    assert told == list(range(20 if direction == "forward" else 40))
+
+
+def test_an_error_in_a_chunk_is_not_lost(monkeypatch):
+    module = sys.modules["linalg_cnn.compose"]
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(module, "ARRAY_BYTES", 1)
+    monkeypatch.setattr(module, "_cores", lambda: 2)
+
+    def fail(graph, vectors):
+        raise FloatingPointError("lost")
+
+    monkeypatch.setattr(module, "pull_rows", fail)
+    with pytest.raises(FloatingPointError, match="lost"):
+        compose(SkipNetwork((1, 9), [Conv([[[1.0]]])]), "adjoint")
+
+
+def test_cores_are_those_that_products_may_use():
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        assert sys.modules["linalg_cnn.compose"]._cores() == 1

@@ -4,11 +4,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
-from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
 
 from linalg_cnn.arrays import from_pixels, like, permute, to_pixels, zeros
 from linalg_cnn.entries import Entries, count_entries, row_starts
@@ -140,9 +138,6 @@ class TapOperation(Operation):
             _add_all_taps(source, target, meetings)
             return permute(target, (target.ndim - 1, *range(target.ndim - 1)))
         target = zeros((*shape[1:], len(x), shape[0]), x, self.weights)
-        if self.groups == 1 and meetings and _blas_adds(source, target, meetings):
-            _add_row_by_row(source, target, meetings)
-            return from_pixels(target)
         for weights, sources, targets in meetings:
             weights = like(weights, x)
             for read, written in _blocks(sources, targets, source.shape, shape[0]):
@@ -160,9 +155,6 @@ CACHED = 2**16
 
 FEW_CHANNELS = 16
 """With fewer channels to come out, the products of the taps one by one are too narrow to be fast."""
-
-LONG_ROW = 2**14
-"""How many numbers a row of pixels must hold for its products to be worth a call of BLAS each."""
 
 
 @lru_cache(maxsize=256)
@@ -198,38 +190,6 @@ def _add_all_taps(source: Any, target: Any, meetings: list[Meeting]) -> None:
                 here, there = _part(first, low, high), _part(written, low, high)
                 here = slice(here.start - start, here.stop - start, here.step)
                 target[:, there, *rest] += mixed[number][:, here, *others]
-
-
-def _blas_adds(source: Any, target: Any, meetings: list[Meeting]) -> bool:
-    """Return whether BLAS can add the products in place: rows that lie together, long enough for a call each."""
-    return (
-        isinstance(source, np.ndarray)
-        and source.dtype == target.dtype == meetings[0][0].dtype
-        and source.dtype.char in "fd"
-        and all(targets[-1].step == 1 for _, _, targets in meetings)
-        and min(source.shape[-3], target.shape[-3]) * target.shape[-2] * target.shape[-1] >= LONG_ROW
-    )
-
-
-def _add_row_by_row(source: Array, target: Array, meetings: list[Meeting]) -> None:
-    """Add every meeting's product to the target, in place and by BLAS, a row of pixels at a time."""
-    terms: list[tuple[Shape, Shape, Meeting]] = []
-    for meeting in meetings:
-        read, written = (
-            product(*(range(size)[run] for size, run in zip(array.shape, runs[:-1], strict=False)))
-            for array, runs in zip((source, target), meeting[1:], strict=True)
-        )
-        terms += [(there, here, meeting) for here, there in zip(read, written, strict=True)]
-    if meetings[0][0].size <= size_of(target.shape[-3:]):
-        # The row stays in the cache until all taps are added to it; otherwise it is better that the weights stay.
-        terms.sort(key=itemgetter(0))
-    multiply = get_blas_funcs("gemm", (source, target))
-    for there, here, (weights, reads, writes) in terms:
-        pixels = source[here][reads[-1]].reshape(-1, source.shape[-1])
-        row = target[there][writes[-1]].reshape(-1, target.shape[-1])
-        # BLAS counts in Fortran's order, in which the transposes lie as they are: row' += mix' pixels'
-        left, transposed = (weights[0].T, False) if weights[0].flags.c_contiguous else (weights[0], True)
-        multiply(1.0, left, pixels.T, 1.0, row.T, trans_a=transposed, overwrite_c=True)
 
 
 def _blocks(
