@@ -98,15 +98,19 @@ def _timing(axes: Axes, record: dict[str, Any]) -> None:
     """Draw the time per image of each network and variant, beside the paper's."""
     rows = record["rows"]
     places = np.arange(len(rows))
-    axes.barh(places - 0.2, [row["microseconds_per_image"] for row in rows], 0.38, color=COLOURS[0], label="measured",
-              xerr=[row["spread"] / 2 for row in rows])  # fmt: skip
+    measured = [row["microseconds_per_image"] for row in rows]
+    spread = [row["spread"] / 2 for row in rows]
+    bars = axes.barh(places - 0.2, measured, 0.38, color=COLOURS[0], label="measured", xerr=spread)
+    axes.bar_label(bars, [f"{value:,.3g}" for value in measured], fontsize=7, padding=4)
     paper = [row["paper"] or np.nan for row in rows]
-    axes.barh(places + 0.2, paper, 0.38, color=COLOURS[4], label=f"the paper's: {TIMING_HARDWARE}")
+    bars = axes.barh(places + 0.2, paper, 0.38, color=COLOURS[4], label=f"the paper's: {TIMING_HARDWARE}")
+    axes.bar_label(bars, [f"{row['paper']:,.3g}" if row["paper"] else "" for row in rows], fontsize=7, padding=4)
     axes.set_yticks(places, [f"{row['network']}: {row['variant']}" for row in rows])
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel(f"microseconds per image\n{describe(record)}")
-    axes.legend()
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
 
 def _finish(axes: Axes, record: dict[str, Any], xlabel: str) -> None:
