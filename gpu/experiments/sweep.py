@@ -118,7 +118,7 @@ def _in_parallel(
         for _ in range(TRIES):
             came: set[Trial] = set()
             with suppress(BrokenProcessPool):  # a worker was killed, and with it the pool
-                for number, result in _results(pending, place, workers):
+                for number, result in _results(pending, place, workers, backend):
                     came.add(pending[number])
                     yield pending[number], result
             # what was finished and has not come is in files, and comes at once
@@ -129,12 +129,11 @@ def _in_parallel(
     raise RuntimeError(f"workers died {TRIES} times with {len(pending)} trials to go: {names}; is there enough memory?")
 
 
-def _results(trials: Sequence[Trial], place: Place, workers: int) -> Iterable[tuple[int, Result]]:
-    """Return (number, result) of trials as they come."""
+def _results(trials: Sequence[Trial], place: Place, workers: int, backend: str) -> Iterable[tuple[int, Result]]:
+    """Return (number, result) of trials: as they come, or all at the end from Ray, whose backend knows no other way."""
     tasks = (joblib.delayed(_numbered)(number, trial, place) for number, trial in enumerate(trials))
-    results: Iterable[tuple[int, Result]] = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)(
-        tasks
-    )
+    run = joblib.Parallel(workers, return_as="list" if backend == "ray" else "generator_unordered", batch_size=1)
+    results: Iterable[tuple[int, Result]] = run(tasks)
     return results
 
 
