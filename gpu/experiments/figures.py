@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, paper_figure
 
@@ -73,6 +74,7 @@ def _against_epochs(axes: Axes, record: dict[str, Any]) -> None:
                 lw=0.8,
                 label=label,
             )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, record, "epoch")
 
 
@@ -110,11 +112,11 @@ def _timing(axes: Axes, record: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(f"microseconds per image\n{describe(record)}")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
 
 
 def _finish(axes: Axes, record: dict[str, Any], xlabel: str) -> None:
     axes.set_xlabel(f"{xlabel}\n{describe(record)}", fontsize=9)
     axes.set_ylabel("validation accuracy")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
