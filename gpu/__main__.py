@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(command(**arguments))
     except ModuleNotFoundError as error:
-        print(f"linalg-cnn: error: {error}; this command needs: pip install 'linalg_cnn[demo]'", file=sys.stderr)
+        extra = "cluster" if error.name in {"dask", "distributed", "ray"} else "demo"
+        print(f"linalg-cnn: error: {error}; this command needs: pip install 'linalg_cnn[{extra}]'", file=sys.stderr)
         return 1
     except (ValueError, OSError, MemoryError, FloatingPointError, RuntimeError) as error:
         print(f"linalg-cnn: error: {error}", file=sys.stderr)

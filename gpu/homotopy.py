@@ -1,10 +1,11 @@
 """The homotopy of the paper's section 4: skips of strength t, how t is set, and the network without its skips."""
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ class Skip(nn.Module):
     @property
     @abstractmethod
     def skip_strength(self) -> float:
-        """The weight that is not on the main path."""
+        """The weight of the skips together; 0 only if each of them is 0."""
 
     @abstractmethod
     def set_skip_strength(self, t: float) -> None:
@@ -98,6 +99,15 @@ class SkipJoin(Skip):
         self.exact = tuple(weights)
         self.register_buffer("weights", torch.tensor(weights, dtype=dtype), persistent=False)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Convert the weights anew from what they are exactly, so that ``.double()`` gives no rounded ones."""
+        super()._apply(fn, recurse)
+        self._fill()
+        return self
+
+    def _fill(self) -> None:
+        self.weights.copy_(torch.tensor(self.exact, dtype=torch.float64))
+
     def forward(self, main: torch.Tensor, *skips: torch.Tensor) -> torch.Tensor:
         """Return the sum; where all weights but the first are 0, that is ``main`` wherever the skips are finite."""
         total = self.weights[0] * main
@@ -107,14 +117,14 @@ class SkipJoin(Skip):
 
     @property
     def skip_strength(self) -> float:
-        """The weight of the skips together."""
-        return 1 - self.exact[0]
+        """What the skips' weights come to in all, without their signs."""
+        return math.fsum(map(abs, self.exact[1:]))
 
     def set_skip_strength(self, t: float) -> None:
         """Share t equally among the skips."""
         skips = len(self.exact) - 1
         self.exact = (1 - t, *(t / skips,) * skips)
-        self.weights.copy_(torch.tensor(self.exact))
+        self._fill()
 
     def extra_repr(self) -> str:
         """Show the weights."""

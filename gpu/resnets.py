@@ -40,7 +40,7 @@ class SkipBlock(WithSkips):
         """Return a block of this kind that takes over all that a block of torchvision's holds."""
         made = cls.__new__(cls)
         made.__dict__ = block.__dict__.copy()
-        made.skip_sum = SkipSum(t)
+        made.skip_sum = SkipSum(t).to(made.conv1.weight.device)
         return made
 
     def main_path(self, x: torch.Tensor) -> torch.Tensor:
@@ -194,7 +194,7 @@ def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
     Raises
     ------
     TypeError
-        If ``model`` is no ResNet of torchvision's with its own blocks.
+        If ``model`` is no ResNet of torchvision's with its own blocks and a linear layer at the end.
     ValueError
         If t is 0 or 1, which no scaling can make up for; an activation does not commute with scaling; a block has
         no batch normalisation with weights; or the scales underflow in the model's dtype.
@@ -211,6 +211,8 @@ def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
     strength = check_share("t", t)
     if not 0 < strength < 1:
         raise ValueError(f"t: expected 0 < t < 1, got {t}: one of the two paths would carry nothing")
+    if not isinstance(model.fc, nn.Linear):
+        raise TypeError(f"model: expected a linear layer as fc, got {model.fc!r}")
     made = _with_strength(copy.deepcopy(model), strength)
     scale = 1.0  # of what a block reads, beside what torchvision's reads
     with torch.no_grad():
@@ -235,8 +237,11 @@ def _rescale(name: str, block: SkipBlock, t: float, scale: float) -> float:
     block.conv1.weight /= scale
     after = t * scale
     if block.downsample is not None:
-        projection, norm = block.downsample
-        cast(nn.Conv2d, projection).weight /= scale
+        projection, norm = block.downsample[0], block.downsample[-1]
+        if len(block.downsample) != 2 or not isinstance(projection, nn.Conv2d):
+            got = block.downsample
+            raise ValueError(f"{name}.downsample: expected a convolution and a norm, got {got}")
+        projection.weight /= scale
         _scale_output(f"{name}.downsample", norm, 1 / t)
         after = 1.0
     _scale_output(f"{name}: the last norm", block.last_norm, after / (1 - t))

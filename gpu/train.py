@@ -16,6 +16,7 @@ from gpu.data import Digits, check_seed
 from gpu.devices import full_float32 as full_float32
 from gpu.distillation import Teacher
 from gpu.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
+from gpu.homotopy import set_skip_strength, skip_strengths
 from gpu.schedules import SkipSchedule, ThresholdSchedule
 from linalg_cnn.checks import check_choice, check_int
 
@@ -98,17 +99,18 @@ class Trainer:
             "learning_rate": learning_rate,
             "seed": seed,
             "precision": precision,
-            "taught": teacher is not None,
+            "taught": None if teacher is None else [teacher.weight, teacher.temperature],
         }
         self.schedule, self.teacher = schedule, teacher
         if teacher is not None:
             teacher.model.eval()
+        self.fused = self.device.type in {"cpu", "cuda"}
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
         self.optimizer = torch.optim.Adam(
             model.parameters(),
             lr=learning_rate,
             # one kernel for all parameters: on the CPU five times faster than Adam's default
-            fused=self.device.type in {"cpu", "cuda"},
+            fused=self.fused,
             capturable=on_cuda,
         )
         self.generator = torch.Generator().manual_seed(seed)
@@ -122,7 +124,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all epochs are over."""
-        return len(self.history) == self.epochs
+        return len(self.history) >= self.epochs
 
     @property
     def images_seen(self) -> int:
@@ -141,8 +143,8 @@ class Trainer:
         Parameters
         ----------
         checkpoint : Path, optional
-            Where the state is kept: after an epoch or in the middle of one when ``every_seconds`` have passed, and
-            at the end.
+            Where the state is kept: after the first epoch, then after an epoch or in the middle of one when
+            ``every_seconds`` have passed, and at the end.
         every_seconds : float
         report : callable
             Is told after every batch how many images it had; at the start, of those that a checkpoint stands for.
@@ -164,6 +166,7 @@ class Trainer:
             self.load_state_dict(load_checkpoint(checkpoint))
             report(self.images_seen)
         saved = time.monotonic()
+        kept = checkpoint is not None and checkpoint.exists()
         while not self.finished:
             self.model.train()
             batches = self.order.split(self.batch_size)
@@ -174,11 +177,13 @@ class Trainer:
                 report(len(index))
                 if checkpoint is not None and time.monotonic() - saved >= every_seconds and self.batch < len(batches):
                     self._save(checkpoint)
-                    saved = time.monotonic()
+                    saved, kept = time.monotonic(), True
             self._end_epoch()
-            if checkpoint is not None and (self.finished or time.monotonic() - saved >= every_seconds):
+            due = self.finished or not kept or time.monotonic() - saved >= every_seconds
+            if checkpoint is not None and due:
                 self._save(checkpoint)
-                saved = time.monotonic()
+                saved, kept = time.monotonic(), True
+        self.graphed = None  # gives the memory of the graph back
         self.model.eval()
         return self.history
 
@@ -210,9 +215,18 @@ class Trainer:
         self.hits += (scores.detach().argmax(1) == labels).sum()
 
     def _end_epoch(self) -> None:
-        """Note what the epoch gave, and make ready for the next one."""
+        """Note what the epoch gave, and make ready for the next one.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss, a weight or a score is no longer finite.
+        """
         self._check_finite()
-        accuracy = accuracy_of(predict_scores(self.model, self.held_out.images), self.held_out.labels)
+        scores = predict_scores(self.model, self.held_out.images)
+        if not scores.isfinite().all():
+            raise FloatingPointError(f"training diverged: scores are not finite after epoch {len(self.history) + 1}")
+        accuracy = accuracy_of(scores, self.held_out.labels)
         epoch: Epoch = {
             "epoch": len(self.history) + 1,
             "loss": self.loss_sum.item() / len(self.labels),
@@ -221,11 +235,12 @@ class Trainer:
         }
         if self.schedule is not None:
             epoch["t"] = self.schedule.get_last_t()
+        self.history.append(epoch)
+        if not self.finished:  # the network stays at the t of its last epoch
             if isinstance(self.schedule, ThresholdSchedule):
                 self.schedule.step(accuracy)
-            else:
+            elif self.schedule is not None:
                 self.schedule.step()
-        self.history.append(epoch)
         self.batch = 0
         self.loss_sum.zero_()
         self.hits.zero_()
@@ -264,6 +279,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "t": skip_strengths(self.model),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "drawn_from": self.drawn_from,
             "random": torch.get_rng_state(),
@@ -290,6 +306,10 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"state: expected the weights of this model, got others: {error}") from error
+        for group in self.optimizer.param_groups:  # the state may be from another device
+            group |= {"fused": self.fused, "capturable": self.device.type == "cuda"}
+        if state["t"]:
+            set_skip_strength(self.model, state["t"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"].cpu())
@@ -328,8 +348,9 @@ class _GraphedStep:
         if self.graph is None:
             self.graph = torch.cuda.CUDAGraph()
             self.trainer.optimizer.zero_grad(set_to_none=True)
-            with torch.cuda.graph(self.graph):  # records, and runs nothing
-                self.trainer.train_on(self.index)
+            device = self.trainer.device
+            with torch.cuda.device(device), torch.cuda.graph(self.graph, stream=torch.cuda.Stream(device)):
+                self.trainer.train_on(self.index)  # recorded, not run
         self.graph.replay()
 
 

@@ -121,8 +121,34 @@ def test_a_trial_that_diverges_is_recorded_and_the_others_go_on(tmp_path):
     assert all(trial["stopped"].startswith("training diverged") for trial in trials)
     assert all(len(trial["epochs"]) < 2 for trial in trials)
     assert len(list(tmp_path.glob("trials/*/result.json"))) == 2
-    assert record["complete"]
     assert "3-layer CNN, seed 1: training diverged" in format_experiment(record)
+
+
+def test_a_series_at_a_time_fills_one_record(tmp_path):
+    for name in ("3-layer CNN", "6-layer CNN"):
+        record = run_experiment(ExperimentSettings("figure2", tmp_path, series=(name,), t=(0.1,), **SMALL))
+        assert not record["complete"]
+    assert [series["name"] for series in record["series"]] == ["3-layer CNN", "6-layer CNN"]
+    assert all(len(series["trials"]) == 1 for series in record["series"])
+    with pytest.raises(ValueError, match="t: expected different numbers, got"):
+        run_experiment(ExperimentSettings("figure2", tmp_path, t=(0.1, 0.1), **SMALL))
+
+
+def test_weights_too_large_to_collapse_and_scores_that_overflow_are_recorded(tmp_path):
+    for rate in (1e9, 1e12):
+        out = tmp_path / str(rate)
+        small = SMALL | {"learning_rate": rate, "epochs": 1, "subset": 128}
+        record = run_experiment(
+            ExperimentSettings("figure1", out, series=("3-layer CNN with skip connections",), **small)
+        )
+        (trial,) = record["series"][0]["trials"]
+        assert "stopped" in trial or "refused" in trial["collapsed"]
+
+
+def test_a_teacher_that_diverges_is_named(tmp_path):
+    teacher = small_trial(learning_rate=1e30, epochs=3)
+    with pytest.raises(ValueError, match="teacher: expected a network that could be trained, got 3-layer-"):
+        sweep([small_trial(teacher=teacher)], Place(tmp_path), progress=False)
 
 
 def test_bad_settings_are_named(tmp_path):
@@ -130,6 +156,9 @@ def test_bad_settings_are_named(tmp_path):
         ({"subset": 5000}, "subset: expected 1 to 4000 images, got 5000"),
         ({"held_out": 0}, "held_out: expected 1 to 1000 images, got 0"),
         ({"trials": 0}, "trials: expected an int of at least 1, got 0"),
+        ({"epochs": 0}, "epochs: expected an int of at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected an int of at least 1, got 0"),
+        ({"t": (0.5,)}, "t: expected only with figure2, got it with figure1"),
         ({"workers": 0}, "workers: expected an int of at least 1, got 0"),
         ({"backend": "mpi"}, "backend: expected one of"),
         ({"cluster": "tcp://127.0.0.1:1"}, "cluster: expected an address only with backend dask or ray"),
@@ -179,7 +208,9 @@ def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path, monke
     assert [result["seed"] for result in results] == [0, 1, 2]
     assert all(result["stopped"] is None for result in results)
     monkeypatch.setattr(sweeping, "_numbered", always_dies)
-    with pytest.raises(RuntimeError, match="workers died 3 times with 1 trials to go: 3-layer-cnn-relu-t-0.5-seed-7-"):
+    with pytest.raises(
+        RuntimeError, match="workers died 3 times in a row with 1 trials to go: 3-layer-cnn-relu-t-0.5-"
+    ):
         sweep([small_trial(seed=7)], Place(tmp_path), workers=2, progress=False)
 
 

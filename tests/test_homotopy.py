@@ -293,6 +293,34 @@ def test_remove_skips_leaves_the_model_and_says_why_not():
         gpu.remove_skips(torchvision.models.resnet18())
 
 
+def test_skips_that_cancel_are_skips():
+    layers = [nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)]
+    model = gpu.SkipCNN((1, 6, 6), layers, {(0, 2): -0.5, (1, 2): 0.5, (2, 2): 1.0})
+    assert gpu.skip_strengths(model) == {"joins.2": 1.0}
+    with pytest.raises(ValueError, match="expected t = 0 for every skip"):
+        gpu.remove_skips(model)
+
+
+def test_weights_are_exact_in_every_dtype():
+    model = gpu.three_layer_cnn(t=0.1).double()
+    x = torch.rand(2, 1, 28, 28, dtype=torch.float64)
+    for t in (0.1, 0.3):
+        gpu.set_skip_strength(model, t)
+        assert gpu.skip_strengths(model) == {"joins.2": t}
+        torch.testing.assert_close(model(x), torch.from_numpy(model.to_network()(x.numpy())), rtol=1e-13, atol=1e-14)
+
+
+def test_from_torchvision_names_what_is_not_torchvisions():
+    model = torchvision_resnet(18)
+    model.fc = nn.Identity()
+    with pytest.raises(TypeError, match="model: expected a linear layer as fc, got Identity"):
+        gpu.from_torchvision(model)
+    model = torchvision_resnet(18)
+    model.layer2[0].downsample = nn.Sequential(nn.AvgPool2d(2), *model.layer2[0].downsample)
+    with pytest.raises(ValueError, match="layer2.0.downsample: expected a convolution and a norm, got Sequential"):
+        gpu.from_torchvision(model)
+
+
 def test_skips_show_their_weights():
     assert repr(SkipSum(0.25)) == "SkipSum(t=0.25)"
     assert repr(SkipJoin([0.5, 0.5], torch.float32)) == "SkipJoin(weights=(0.5, 0.5))"

@@ -165,6 +165,32 @@ def test_a_checkpoint_of_another_training_is_refused(digits, tmp_path):
         trainer(digits).run(path)
 
 
+def test_t_is_kept_beside_the_weights(digits, tmp_path):
+    path = tmp_path / "checkpoint"
+    model = network()
+    gpu.set_skip_strength(model, 0.25)
+    Trainer(model, *digits, epochs=1).run(path)
+    resumed = Trainer(network(), *digits, epochs=2)
+    resumed.run(path)
+    assert gpu.skip_strengths(resumed.model) == {"joins.2": 0.25}
+    shorter = Trainer(network(), *digits, epochs=1)
+    assert len(shorter.run(path)) == 2  # nothing is left to do
+
+
+def test_the_network_stays_at_the_t_of_its_last_epoch(digits):
+    model = network()
+    schedule = SkipSchedule(model, [0.5, 0.25].__getitem__)
+    assert [epoch["t"] for epoch in Trainer(model, *digits, epochs=2, schedule=schedule).run()] == [0.5, 0.25]
+    assert gpu.skip_strengths(model) == {"joins.2": 0.25}
+
+
+def test_the_first_epoch_is_kept_at_once(digits, tmp_path):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KilledError):
+        trainer(digits).run(path, report=killed_after(6))
+    assert len(load_checkpoint(path)["history"]) == 1
+
+
 def test_thresholds_are_told_the_accuracy(digits):
     model = network()
     schedule = ThresholdSchedule(model, values=(0.5, 0.0), thresholds=(0.01,))

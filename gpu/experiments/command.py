@@ -1,15 +1,16 @@
 """``linalg-cnn experiment``: trials, a record, a figure."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gpu.devices import resolve_device
 from gpu.experiments.figures import draw
-from gpu.experiments.plans import DEFAULT_EPOCHS, Trial, plan
+from gpu.experiments.plans import Trial, plan
 from gpu.experiments.sweep import sweep
 from gpu.experiments.timing import time_networks
-from gpu.experiments.trial import Place, images_of
+from gpu.experiments.trial import Place, finished, images_of
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.files import write_atomically
@@ -31,6 +32,13 @@ def run_experiment(settings: ExperimentSettings) -> dict[str, Any]:
     """
     check_choice("name", settings.name, EXPERIMENTS)
     check_int("trials", settings.trials, 1)
+    check_int("batch_size", settings.batch_size, 1)
+    if settings.epochs is not None:
+        check_int("epochs", settings.epochs, 1)
+    if settings.t and settings.name != "figure2":
+        raise ValueError(f"t: expected only with figure2, got it with {settings.name}")
+    if len(set(settings.t)) != len(settings.t):
+        raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)
     settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / f"{settings.name}.json"
@@ -51,17 +59,20 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 def _train(settings: ExperimentSettings, path: Path) -> dict[str, Any]:
     series = plan(settings)
     place = Place(
-        settings.out,
-        settings.data_root,
+        settings.out.resolve(),  # workers may be elsewhere
+        None if settings.data_root is None else settings.data_root.resolve(),
         settings.download,
         settings.device,
         keep_weights=settings.name == "distillation",
     )
-    results: dict[Trial, dict[str, Any]] = {}
+    # What an earlier start has finished stays in the record, also of series that are not asked for now.
+    whole = plan(replace(settings, series=()))
+    found = ((trial, finished(trial, place)) for trials in whole.values() for trial in trials)
+    results: dict[Trial, dict[str, Any]] = {trial: result for trial, result in found if result is not None}
 
     def keep(trial: Trial, result: dict[str, Any]) -> None:
         results[trial] = result
-        write_record(path, record_of(settings, series, results, place))
+        write_record(path, record_of(settings, whole, results, place))
 
     sweep(
         [trial for trials in series.values() for trial in trials],
@@ -72,7 +83,7 @@ def _train(settings: ExperimentSettings, path: Path) -> dict[str, Any]:
         progress=settings.progress,
         on_result=keep,
     )
-    return record_of(settings, series, results, place)
+    return record_of(settings, whole, results, place)
 
 
 def record_of(
@@ -92,7 +103,7 @@ def record_of(
     return {
         "experiment": settings.name,
         "settings": {
-            "epochs": settings.epochs or DEFAULT_EPOCHS[settings.name],
+            "epochs": first.epochs,
             "trials": settings.trials,
             "images": len(training),
             "held_out_images": len(held_out),
@@ -105,10 +116,12 @@ def record_of(
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),
-        "complete": len(results) == len({trial for trials in series.values() for trial in trials}),
+        "complete": not settings.series
+        and len(results) == len({trial for trials in series.values() for trial in trials}),
         "series": [
             {"name": name, "trials": [public(results[trial]) for trial in trials if trial in results]}
             for name, trials in series.items()
+            if not settings.series or name in settings.series or any(trial in results for trial in trials)
         ],
     }
 

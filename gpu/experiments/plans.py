@@ -152,7 +152,7 @@ def _trial(settings: ExperimentSettings) -> Trial:
         t=0.5,
         activation="relu",
         stem_pool="max",
-        epochs=settings.epochs or DEFAULT_EPOCHS[settings.name],
+        epochs=DEFAULT_EPOCHS[settings.name] if settings.epochs is None else settings.epochs,
         batch_size=settings.batch_size,
         images=settings.subset,
         held_out=settings.held_out,

@@ -16,7 +16,7 @@ from gpu.settings import BACKENDS
 from linalg_cnn.checks import check_choice, check_int
 
 TRIES = 3
-"""How often a trial is begun whose worker dies."""
+"""How often trials are begun again whose workers die, without any coming to its end."""
 
 Result = dict[str, Any]
 
@@ -56,7 +56,7 @@ def sweep(
     ValueError
         If a setting is not what it should be.
     RuntimeError
-        If a trial's worker has died in three tries.
+        If workers die three times in a row and no trial comes to its end.
     OSError
         If a file cannot be read or written.
     """
@@ -111,11 +111,12 @@ def _in_parallel(
     Raises
     ------
     RuntimeError
-        If one has died in three tries.
+        If workers die three times in a row and no trial comes to its end.
     """
     pending = list(trials)
+    rounds_without_result = 0
     with _workers(workers, backend, cluster):
-        for _ in range(TRIES):
+        while pending:
             came: set[Trial] = set()
             with suppress(BrokenProcessPool):  # a worker was killed, and with it the pool
                 for number, result in _results(pending, place, workers, backend):
@@ -123,10 +124,13 @@ def _in_parallel(
                     yield pending[number], result
             # what was finished and has not come is in files, and comes at once
             pending = [trial for trial in pending if trial not in came]
-            if not pending:
-                return
-    names = ", ".join(trial.key for trial in pending[:3])
-    raise RuntimeError(f"workers died {TRIES} times with {len(pending)} trials to go: {names}; is there enough memory?")
+            rounds_without_result = 0 if came else rounds_without_result + 1
+            if rounds_without_result == TRIES:
+                names = ", ".join(trial.key for trial in pending[:3])
+                raise RuntimeError(
+                    f"workers died {TRIES} times in a row with {len(pending)} trials to go: {names}; "
+                    "is there enough memory?"
+                )
 
 
 def _results(trials: Sequence[Trial], place: Place, workers: int, backend: str) -> Iterable[tuple[int, Result]]:

@@ -17,10 +17,10 @@ from gpu.devices import resolve_device
 from gpu.distillation import Teacher
 from gpu.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
 from gpu.experiments.plans import Trial
-from gpu.homotopy import remove_skips, skip_strengths
-from gpu.not_affine import NotAffineError
+from gpu.homotopy import remove_skips, set_skip_strength, skip_strengths
 from gpu.timing import describe_hardware, describe_versions
 from gpu.train import Trainer
+from gpu.verification import VerificationError
 from linalg_cnn.files import write_atomically
 
 
@@ -55,10 +55,11 @@ def finished(trial: Trial, place: Place) -> dict[str, Any] | None:
     """Return the result of a trial that is over; None if it is not, or its weights are wanted and not there."""
     folder = place.folder_of(trial)
     path = folder / "result.json"
-    if not path.exists() or (place.keep_weights and not (folder / "weights.safetensors").exists()):
+    if not path.exists():
         return None
     result: dict[str, Any] = json.loads(path.read_text())
-    return result
+    whole = result["stopped"] is not None or (folder / "weights.safetensors").exists()
+    return result if whole or not place.keep_weights else None
 
 
 def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda images: None) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
     Raises
     ------
     ValueError
-        If a setting or the data are not what they should be.
+        If a setting or the data are not what they should be, or the teacher diverged.
     OSError
         If a file cannot be read or written.
     """
@@ -91,6 +92,7 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
     folder.mkdir(parents=True, exist_ok=True)
     training, held_out = images_of(trial, place)
     device = resolve_device(place.device)
+    taught = None if trial.teacher is None else _taught(trial.teacher, place)
     model = trial.model().to(device)
     trainer = Trainer(
         model,
@@ -101,7 +103,7 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
         learning_rate=trial.learning_rate,
         seed=trial.seed,
         schedule=trial.schedule(model),
-        teacher=None if trial.teacher is None else Teacher(_taught(trial.teacher, place).to(device)),
+        teacher=None if taught is None else Teacher(taught.to(device)),
         precision=trial.precision,
     )
     checkpoint = folder / "checkpoint"
@@ -124,17 +126,27 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
         if place.keep_weights:
             state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
             write_atomically(folder / "weights.safetensors", safetensors.torch.save(state))
-    write_atomically(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomically(folder / "result.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
     if stopped is None:  # of a trial that diverged, the last good state stays
         checkpoint.unlink(missing_ok=True)
     return result
 
 
 def _taught(trial: Trial, place: Place) -> nn.Module:
-    """Return the trained network of a trial, training it first if that has not been done."""
-    run_trial(trial, replace(place, keep_weights=True))
+    """Return the trained network of a trial, training it first if that has not been done.
+
+    Raises
+    ------
+    ValueError
+        If it diverged.
+    """
+    result = run_trial(trial, replace(place, keep_weights=True))
+    if result["stopped"] is not None:
+        raise ValueError(f"teacher: expected a network that could be trained, got {trial.key}: {result['stopped']}")
     model = trial.model()
     model.load_state_dict(safetensors.torch.load_file(place.folder_of(trial) / "weights.safetensors"))
+    if skip_strengths(model):
+        set_skip_strength(model, result["epochs"][-1]["t"])
     return model.eval()
 
 
@@ -185,7 +197,7 @@ def afterwards(model: nn.Module, trial: Trial, held_out: Digits) -> dict[str, An
     if trial.activation == "identity":
         try:
             collapsed = collapse(model, tuple(held_out.images.shape[1:]))
-        except NotAffineError as error:
+        except (ValueError, VerificationError) as error:  # not affine, or weights too large for its dtype
             found["collapsed"] = {"refused": str(error)}
         else:
             mapped = collapsed.affine((held_out.images.flatten(1).double() * PIXEL_SCALE).numpy())
