@@ -1,6 +1,7 @@
 """torchvision's residual networks with skips of strength t."""
 
 import copy
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Literal, Self, cast
 
@@ -43,18 +44,14 @@ class SkipBlock(WithSkips):
         made.skip_sum = SkipSum(t).to(made.conv1.weight.device)
         return made
 
+    @abstractmethod
     def main_path(self, x: torch.Tensor) -> torch.Tensor:
         """Return F(x)."""
-        return cast(torch.Tensor, self.last_norm(self.before_last_norm(x)))
-
-    def before_last_norm(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the main path's last batch normalisation reads."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def last_norm(self) -> nn.Module:
         """The main path's last batch normalisation."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the block's output for a batch (N, channels, height, width)."""
@@ -72,9 +69,9 @@ class SkipBlock(WithSkips):
 class BasicBlock(SkipBlock, theirs.BasicBlock):  # type: ignore[misc] # torchvision is without types
     """Two 3x3 convolutions beside a skip of strength t: the block of ResNet18 and 34."""
 
-    def before_last_norm(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what ``bn2`` reads."""
-        y: torch.Tensor = self.conv2(self.relu(self.bn1(self.conv1(x))))
+    def main_path(self, x: torch.Tensor) -> torch.Tensor:
+        """Return F(x)."""
+        y: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         return y
 
     @property
@@ -89,10 +86,10 @@ class Bottleneck(SkipBlock, theirs.Bottleneck):  # type: ignore[misc] # torchvis
     conv3: nn.Conv2d
     bn3: nn.Module
 
-    def before_last_norm(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what ``bn3`` reads."""
+    def main_path(self, x: torch.Tensor) -> torch.Tensor:
+        """Return F(x)."""
         y = self.conv2(self.relu(self.bn1(self.conv1(x))))
-        z: torch.Tensor = self.conv3(self.relu(self.bn2(y)))
+        z: torch.Tensor = self.bn3(self.conv3(self.relu(self.bn2(y))))
         return z
 
     @property

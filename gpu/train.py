@@ -13,15 +13,12 @@ from tqdm import tqdm
 
 from gpu.checkpoints import load_checkpoint, save_checkpoint
 from gpu.data import Digits, check_seed
-from gpu.devices import full_float32 as full_float32
 from gpu.distillation import Teacher
 from gpu.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
+from gpu.graphed_step import GraphedStep
 from gpu.homotopy import set_skip_strength, skip_strengths
 from gpu.schedules import SkipSchedule, ThresholdSchedule
 from linalg_cnn.checks import check_choice, check_int
-
-WARM_UP = 3
-"""Batches before the step is captured as a CUDA graph: cuDNN chooses its algorithms on them."""
 
 
 class Epoch(TypedDict):
@@ -119,7 +116,7 @@ class Trainer:
         self.order = self._new_order()
         self.loss_sum = torch.zeros((), device=self.device)
         self.hits = torch.zeros((), device=self.device, dtype=torch.int64)
-        self.graphed: _GraphedStep | None = None
+        self.graphed: GraphedStep | None = None
 
     @property
     def finished(self) -> bool:
@@ -193,7 +190,7 @@ class Trainer:
             self.train_on(index)
             return
         if self.graphed is None:
-            self.graphed = _GraphedStep(self)
+            self.graphed = GraphedStep(self.train_on, self.optimizer, self.batch_size, self.device)
         self.graphed(index)
 
     def train_on(self, index: torch.Tensor) -> None:
@@ -320,38 +317,6 @@ class Trainer:
         self.order = self._new_order()
         self.loss_sum.copy_(state["loss_sum"])
         self.hits.copy_(state["hits"])
-
-
-class _GraphedStep:
-    """A training step as a CUDA graph: one launch instead of some thousand."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.index = torch.zeros(trainer.batch_size, dtype=torch.int64, device=trainer.device)
-        self.seen = 0
-        self.graph: Any = None
-
-    def __call__(self, index: torch.Tensor) -> None:
-        """Take a step: by itself on the first batches and on one that is smaller, else by replaying the graph."""
-        if len(index) != len(self.index):
-            self.trainer.train_on(index)
-            return
-        if self.seen < WARM_UP:  # on another stream, as CUDA graphs want it
-            stream = torch.cuda.Stream(self.trainer.device)
-            stream.wait_stream(torch.cuda.current_stream(self.trainer.device))
-            with torch.cuda.stream(stream):
-                self.trainer.train_on(index)
-            torch.cuda.current_stream(self.trainer.device).wait_stream(stream)
-            self.seen += 1
-            return
-        self.index.copy_(index)
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            self.trainer.optimizer.zero_grad(set_to_none=True)
-            device = self.trainer.device
-            with torch.cuda.device(device), torch.cuda.graph(self.graph, stream=torch.cuda.Stream(device)):
-                self.trainer.train_on(self.index)  # recorded, not run
-        self.graph.replay()
 
 
 def train(
