@@ -46,7 +46,7 @@ class Offer:
 
     def name(self, rows: int) -> str:
         """Return the way that pays for so many images."""
-        return [name for least, name in self.paying if rows >= least][0]
+        return next(name for least, name in self.paying if rows >= least)
 
     def choose(self, rows: int) -> Choice:
         """Return the way that pays for so many images, with its reason."""
