@@ -4,12 +4,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpu.bench.command import add_bench
 from gpu.settings import BACKENDS, DATASETS, EXPERIMENTS, DemoSettings, ExperimentSettings
 
 
@@ -86,26 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--scores", action="store_true", help="print the score of every class, too")
     predict.add_argument("--invert", action="store_true", help="the pictures show dark ink on light paper")
     _add_experiment(commands)
-    bench = commands.add_parser("bench", help="measure speed on this machine")
-    benches = bench.add_subparsers(required=True, metavar="WHAT")
-    matrices = benches.add_parser("matrices", help="building the matrices, beside copying them and beside other ways")
-    matrices.set_defaults(command=bench_matrices_command)
-    matrices.add_argument("--out", type=Path, help="file for the record, JSON")
-    matrices.add_argument("--quick", action="store_true", help="small matrices, to see that it runs")
-    matrices.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
-    composing = benches.add_parser("collapse", help="composing networks, beside autograd and beside unit images")
-    composing.set_defaults(command=bench_collapse_command)
-    composing.add_argument("--out", type=Path, help="file for the record, JSON")
-    composing.add_argument("--quick", action="store_true", help="small networks, to see that it runs")
-    composing.add_argument("--large", action="store_true", help="ResNet34 on 3x224x224, too: several minutes")
-    composing.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
-    composing.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
-    training = benches.add_parser("training", help="images per second in training, beside a plain DataLoader loop")
-    training.set_defaults(command=bench_training_command)
-    training.add_argument("--out", type=Path, help="file for the record, JSON")
-    training.add_argument("--quick", action="store_true", help="few images, to see that it runs")
-    training.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
-    training.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+    add_bench(commands)
     return parser
 
 
@@ -177,44 +159,6 @@ def json_object(text: str) -> dict[str, object]:
     return value
 
 
-def bench_collapse_command(out: Path | None, **options: Any) -> int:
-    """Run `gpu.bench.collapse` and print its tables.
-
-    Raises
-    ------
-    ValueError
-        If the folder of ``out`` does not exist.
-    """
-    from gpu.bench.collapse import bench_collapse, format_collapse
-
-    return _bench(out, lambda: bench_collapse(**options), format_collapse)
-
-
-def bench_training_command(out: Path | None, **options: Any) -> int:
-    """Run `gpu.bench.training` and print its table.
-
-    Raises
-    ------
-    ValueError
-        If the folder of ``out`` does not exist.
-    """
-    from gpu.bench.training import bench_training, format_training
-
-    return _bench(out, lambda: bench_training(**options), format_training)
-
-
-def _bench(out: Path | None, measure: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str]) -> int:
-    from linalg_cnn.files import write_atomically
-
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"--out: expected a file in an existing folder, got {out}")
-    record = measure()
-    if out is not None:
-        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
-    print(show(record))
-    return 0
-
-
 def collapse_command(**options: Any) -> int:
     """Collapse a network and print the report."""
     from gpu.collapse_command import run_collapse
@@ -238,19 +182,6 @@ def experiment_command(series: Sequence[str], **options: Any) -> int:
     print(format_experiment(run_experiment(settings)))
     print(f"\nin {settings.out}: {settings.name}.json, {settings.name}.png")
     return 0
-
-
-def bench_matrices_command(out: Path | None, quick: bool, progress: bool) -> int:
-    """Run `gpu.bench.matrices` and print its tables.
-
-    Raises
-    ------
-    ValueError
-        If the folder of ``out`` does not exist.
-    """
-    from gpu.bench.matrices import bench_matrices, format_matrices
-
-    return _bench(out, lambda: bench_matrices(quick=quick, progress=progress), format_matrices)
 
 
 def demo_command(**options: object) -> int:

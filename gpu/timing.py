@@ -3,27 +3,35 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 CPUINFO = Path("/proc/cpuinfo")
+LEAST_RUNS = 3
 
 
 @torch.inference_mode()
-def microseconds_per_image(model: nn.Module, batch: torch.Tensor, min_run_time: float = 0.5) -> dict[str, float]:
+def microseconds_per_image(
+    model: Callable[[torch.Tensor], Any],
+    batch: torch.Tensor,
+    statement: str = "model(batch)",
+    min_run_time: float = 0.5,
+) -> dict[str, float]:
     """Time a model on one batch that is already on its device, without any loading: the paper's section 5.1.
 
     Warm-up, synchronisation and the choice of the number of runs are `torch.utils.benchmark`'s.
 
     Parameters
     ----------
-    model : nn.Module
+    model : nn.Module, or another callable
     batch : tensor (N, ...)
+    statement : str
+        What is timed.
     min_run_time : float
-        Seconds to spend.
+        Seconds to spend; more where a single run takes that long, for three runs at least.
 
     Returns
     -------
@@ -33,8 +41,9 @@ def microseconds_per_image(model: nn.Module, batch: torch.Tensor, min_run_time: 
     # Imported here: it looks for a CUDA toolkit and may print what it found.
     from torch.utils.benchmark import Timer
 
-    timer = Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
-    measured = timer.blocked_autorange(min_run_time=min_run_time)
+    timer = Timer(statement, globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
+    once = timer.timeit(1).mean
+    measured = timer.blocked_autorange(min_run_time=max(min_run_time, LEAST_RUNS * once))
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
 
@@ -57,6 +66,18 @@ def describe_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that compute."""
     packages = ("linalg_cnn", "numpy", "scipy", "sympy", "torch", "torchvision")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def describe_machine(record: dict[str, Any]) -> str:
+    """Return a line on what a record was measured on."""
+    hardware, versions = record["hardware"], record["versions"]
+    place = hardware.get("gpu", hardware["processor"])
+    if "cpu_capability" in hardware:
+        place += f" ({hardware['cpu_capability']})"
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "scipy", "torch"))
+    return (
+        f"{place}, {hardware['cores']} cores, {hardware['threads']} threads; Python {versions['python']}, {packages}."
+    )
 
 
 def _processor() -> str:

@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 import torchvision
 from torch import nn
-from tqdm import tqdm
 
+from gpu.bench.measuring import Timing, time_runs
+from gpu.bench.progress import Progress
 from gpu.collapsing import collapse
 from gpu.devices import resolve_device
 from gpu.linearizing import linearize
@@ -23,6 +23,7 @@ from linalg_cnn.types import Shape, size_of
 
 BATCH_SIZES = (1, 64, 1024)
 CHUNKS = (8, 16, 32, 64)
+WAYS = 6
 
 
 def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> nn.Module:
@@ -40,24 +41,16 @@ def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> n
 
 
 class Stopwatch:
-    """Times functions on a device: medians of several runs after one that does not count."""
+    """Times functions on a device, and counts them in a progress bar."""
 
-    def __init__(self, device: torch.device, runs: int, progress: bool) -> None:
-        self.device, self.runs = device, runs
-        self.bar = tqdm(desc="collapse", unit="measurement", disable=not progress, dynamic_ncols=True)
+    def __init__(self, device: torch.device, runs: int, bar: Progress) -> None:
+        self.device, self.runs, self.bar = device, runs, bar
 
-    def __call__(self, function: Callable[[], Any], runs: int | None = None) -> float:
-        """Return the median seconds of several runs; of a single one without warm-up for ``runs=1``."""
-        runs = self.runs if runs is None else runs
-        times = []
-        for _ in range(runs + (runs > 1)):
-            start = time.perf_counter()
-            function()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            times.append(time.perf_counter() - start)
-        self.bar.update()
-        return float(np.median(times[1:] if runs > 1 else times))
+    def __call__(self, function: Callable[[], Any], runs: int | None = None) -> Timing:
+        """Return the median seconds and the spread of several runs; of a single one, cold, for ``runs=1``."""
+        timing = time_runs(function, self.runs if runs is None else runs, self.device)
+        self.bar.done()
+        return timing
 
 
 def product_rate(watch: Stopwatch) -> float:
@@ -66,8 +59,8 @@ def product_rate(watch: Stopwatch) -> float:
     a = np.random.default_rng(0).standard_normal((n, n))
     if watch.device.type == "cuda":
         b = torch.from_numpy(a).to(watch.device)
-        return n**3 / watch(lambda: b @ b)
-    return n**3 / watch(lambda: a @ a)
+        return n**3 / watch(lambda: b @ b).median
+    return n**3 / watch(lambda: a @ a).median
 
 
 def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
@@ -102,18 +95,21 @@ def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
     rate = product_rate(watch)
     floor = size_of(graph.out_shape) * graph.multiply_adds / rate
     composing = watch(lambda: compose_on(graph, device))
-    rows: list[dict[str, Any]] = [
-        {"way": "compose(trace(module)): the adjoints, tap by tap", "seconds": composing},
-        {"way": "torch.func.jacrev", "seconds": watch(jacobian(module, in_shape, device))},
-        {"way": "unit images through the network", "seconds": watch(unit_images(module, in_shape, device), 1)},
-        {"way": "trace alone", "seconds": watch(lambda: trace(module, in_shape), 3)},
-        {"way": "collapse: trace, compose, verify, report", "seconds": watch(lambda: collapse(module, in_shape), 3)},
-        {"way": "floor: useful multiply-adds at the rate of a matrix product", "seconds": floor},
-    ]
+    ways = {
+        "compose(trace(module)): the adjoints, tap by tap": composing,
+        "torch.func.jacrev": watch(jacobian(module, in_shape, device)),
+        "unit images through the network": watch(unit_images(module, in_shape, device), 1),
+        "trace alone": watch(lambda: trace(module, in_shape), 3),
+        "collapse: trace, compose, verify, report": watch(lambda: collapse(module, in_shape), 3),
+        "floor: useful multiply-adds at the rate of a matrix product": Timing(floor, 0.0),
+    }
     return {
         "network": f"ResNet{depth}, linearised, {in_shape} to 10",
         "multiply_adds_per_second": rate,
-        "rows": [row | {"times_compose": row["seconds"] / composing} for row in rows],
+        "rows": [
+            {"way": way, "seconds": taken, "spread": spread, "times_compose": taken / composing.median}
+            for way, (taken, spread) in ways.items()
+        ],
     }
 
 
@@ -124,14 +120,16 @@ def verdicts(watch: Stopwatch, depth: int, in_shape: Shape) -> list[dict[str, An
     rows = []
     for size in BATCH_SIZES:
         batch = torch.rand(size, *in_shape, device=watch.device)
-        before, after = (microseconds_per_image(m, batch)["median"] for m in (module, collapsed.module))
+        before, after = (microseconds_per_image(m, batch) for m in (module, collapsed.module))
         rows.append({
             "batch_size": size,
             "estimate": collapsed.report.verdict[str(size)],
-            "before": before,
-            "after": after,
+            "before": before["median"],
+            "before_spread": before["iqr"],
+            "after": after["median"],
+            "after_spread": after["iqr"],
         })
-        watch.bar.update()
+        watch.bar.done()
     return rows
 
 
@@ -141,12 +139,16 @@ def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -
     for depth, side in [*((18, side) for side in sides), *((depth, 28) for depth in depths)]:
         module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
         graph = trace(module, (1, side, side))
+        composing = watch(lambda graph=graph: compose_on(graph, watch.device), 3)  # type: ignore[misc]
+        jacrev = watch(jacobian(module, (1, side, side), watch.device), 3)
         rows.append({
             "depth": depth,
             "side": side,
             "useful_multiply_adds": graph.multiply_adds,
-            "compose_seconds": watch(lambda graph=graph: compose_on(graph, watch.device), 3),  # type: ignore[misc]
-            "jacrev_seconds": watch(jacobian(module, (1, side, side), watch.device), 3),
+            "compose_seconds": composing.median,
+            "compose_spread": composing.spread,
+            "jacrev_seconds": jacrev.median,
+            "jacrev_spread": jacrev.spread,
         })
     return rows
 
@@ -170,14 +172,14 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
     outer, inner = split(graph, cut)
     rate = product_rate(watch)
     before = _peak_bytes()
-    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1)
+    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).median
     peak = _peak_bytes()
     x = torch.zeros(in_shape, dtype=torch.float64, device=device)
     by_chunk = {}
     for chunk in CHUNKS:
         units = torch.eye(classes, dtype=torch.float64, device=device)[:chunk]
         pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
-        by_chunk[str(chunk)] = watch(lambda pull=pull, units=units: torch.func.vmap(pull)(units), 2) / len(units)  # type: ignore[misc]
+        by_chunk[str(chunk)] = watch(lambda pull=pull, units=units: torch.func.vmap(pull)(units), 2).median / len(units)  # type: ignore[misc]
     per_row = min(by_chunk.values())
     vectors = size_of(inner.out_shape)
     floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate
@@ -202,7 +204,7 @@ def _peak_bytes() -> int:
 
 
 def bench_collapse(
-    *, quick: bool = False, large: bool = False, device: str | None = None, progress: bool = True
+    *, quick: bool = False, large: bool = False, device: str | None = None, progress: bool | Progress = True
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -214,12 +216,14 @@ def bench_collapse(
         Whether to take ResNet34 on 3x224x224, too.
     device : str, optional
         CUDA where there is one, the CPU otherwise, if not given.
-    progress : bool
-        Whether to draw a progress bar on standard error.
+    progress : bool or Progress
+        Whether to draw a progress bar on standard error; or the one to go on in.
     """
     where = resolve_device(device)
-    watch = Stopwatch(where, 3 if quick else 11, progress)
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
+    sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
+    parts = WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
+    watch = Stopwatch(where, 3 if quick else 11, Progress.of(progress, "collapse", parts))
     record = {
         "experiment": "bench collapse",
         "settings": {"runs": watch.runs, "quick": quick, "dtype": "float64"},
@@ -227,11 +231,12 @@ def bench_collapse(
         "versions": describe_versions(),
         "ways": small(watch, depth, in_shape),
         "verdicts": verdicts(watch, depth, in_shape),
-        "scaling": scaling(watch, *(((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152)))),
+        "scaling": scaling(watch, sides, depths),
+        "left_out": [] if large else ["ResNet34 on 3x224x224: several minutes, with --large"],
     }
     if large:
         record["large"] = colour_images(watch)
-    watch.bar.close()
+    watch.bar.finish()
     return record
 
 

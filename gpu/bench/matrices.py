@@ -12,8 +12,9 @@ import scipy.linalg
 import scipy.sparse
 import torch
 from torch.nn import functional
-from tqdm import tqdm
 
+from gpu.bench.measuring import time_runs
+from gpu.bench.progress import Progress
 from gpu.timing import describe_hardware, describe_versions
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
@@ -36,15 +37,12 @@ class Case:
     others: tuple[tuple[str, Callable[[], float]], ...] = ()
 
 
+CPU = torch.device("cpu")
+
+
 def seconds(build: Build, runs: int) -> float:
-    """Return the median time of several runs, after one that does not count."""
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        result = build()
-        times.append(time.perf_counter() - start)
-        del result  # giving the memory back is not part of building
-    return float(np.median(times[1:]))
+    """Return the median time of several runs."""
+    return time_runs(build, runs, CPU).median
 
 
 def kron_sum(kernel: Any, in_shape: tuple[int, int, int], padding: int) -> Any:
@@ -171,7 +169,7 @@ def copy_of(matrix: Any, runs: int) -> tuple[int, int, float]:
 def measure(case: Case, runs: int) -> dict[str, Any]:
     """Return one row of the table: seconds, the ratio to copying the result, and peak memory over its size."""
     entries, n_bytes, copying = copy_of(case.build(), runs)
-    building = seconds(case.build, runs)
+    building, spread = time_runs(case.build, runs, CPU)
     tracemalloc.start()
     case.build()
     peak = tracemalloc.get_traced_memory()[1]
@@ -180,6 +178,7 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
         "matrix": case.name,
         "entries": entries,
         "seconds": building,
+        "spread": spread,
         "times_copying_it": building / copying,
         "peak_over_result": peak / n_bytes,
     }
@@ -198,10 +197,11 @@ def scaling(largest: int, runs: int) -> list[dict[str, Any]]:
     while entries <= largest:
         side = max(3, round((entries / (16 * 16 * 9)) ** 0.5))
         count, _, copying = copy_of(conv_matrix(kernel, (16, side, side), padding=1), runs)
-        taken = seconds(lambda side=side: conv_matrix(kernel, (16, side, side), padding=1), runs)  # type: ignore[misc]
+        taken, spread = time_runs(lambda side=side: conv_matrix(kernel, (16, side, side), padding=1), runs, CPU)  # type: ignore[misc]
         rows.append({
             "entries": count,
             "seconds": taken,
+            "spread": spread,
             "nanoseconds_per_entry": 1e9 * taken / count,
             "times_copying_it": taken / copying,
         })
@@ -209,28 +209,34 @@ def scaling(largest: int, runs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def bench_matrices(*, quick: bool = False, progress: bool = True) -> dict[str, Any]:
+def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
     Parameters
     ----------
     quick : bool
         Whether to take small matrices, to see that it runs.
-    progress : bool
-        Whether to draw a progress bar on standard error.
+    progress : bool or Progress
+        Whether to draw a progress bar on standard error; or the one to go on in.
     """
     runs = 3 if quick else 7
-    rows = [
-        measure(case, runs)
-        for case in tqdm(cases(quick, runs), desc="matrices", disable=not progress, dynamic_ncols=True)
-    ]
+    all_cases = cases(quick, runs)
+    bar = Progress.of(progress, "matrices", len(all_cases) + 1)
+    rows = []
+    for case in all_cases:
+        rows.append(measure(case, runs))
+        bar.done(case.name)
+    lines = scaling(10**5 if quick else 10**8, runs)
+    bar.finish()
+    left_out = sorted({f"other ways: {row['others_left_out']}" for row in rows if "others_left_out" in row})
     return {
         "experiment": "bench matrices",
         "settings": {"runs": runs, "quick": quick, "dtype": "float64"},
         "hardware": describe_hardware(torch.device("cpu")),
         "versions": describe_versions(),
         "rows": rows,
-        "scaling": scaling(10**5 if quick else 10**8, runs),
+        "scaling": lines,
+        "left_out": left_out,
     }
 
 

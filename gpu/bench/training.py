@@ -1,7 +1,5 @@
 """Images per second in training: the project's loop beside the loop that a user would write."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
-from tqdm import tqdm
 
+from gpu.bench.measuring import time_in_turn, timing_of
+from gpu.bench.progress import Progress
 from gpu.data import Digits, load_digits
 from gpu.devices import resolve_device
 from gpu.networks import three_layer_cnn
@@ -62,7 +61,9 @@ def make(network: str) -> nn.Module:
         return model
 
 
-def bench_training(*, quick: bool = False, device: str | None = None, progress: bool = True) -> dict[str, Any]:
+def bench_training(
+    *, quick: bool = False, device: str | None = None, progress: bool | Progress = True
+) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
     Both ways train the same network on the same images, in turn, an epoch each time; warm-up and validation are not
@@ -74,61 +75,49 @@ def bench_training(*, quick: bool = False, device: str | None = None, progress: 
         Whether to train on a few images, to see that it runs.
     device : str, optional
         CUDA where there is one, the CPU otherwise, if not given.
-    progress : bool
-        Whether to draw a progress bar on standard error.
+    progress : bool or Progress
+        Whether to draw a progress bar on standard error; or the one to go on in.
     """
     where = resolve_device(device)
     digits, _ = load_digits()
     runs = 2 if quick else 7
     rows = []
-    with tqdm(total=2 * len(IMAGES) * (runs + 1), desc="training", unit="epoch", disable=not progress) as bar:
-        for network, count in IMAGES.items():
-            count = 2 * BATCH_SIZE if quick else count
-            part = Digits(digits.images[:count], digits.labels[:count])
-            models = {way: make(network).to(where) for way in ("plain", "ours")}
-            trainer = Trainer(models["ours"], part, part, epochs=1, batch_size=BATCH_SIZE)
+    bar = Progress.of(progress, "training", 2 * len(IMAGES) * (runs + 1))
+    for network, count in IMAGES.items():
+        count = 2 * BATCH_SIZE if quick else count
+        part = Digits(digits.images[:count], digits.labels[:count])
+        models = {way: make(network).to(where) for way in ("plain", "ours")}
+        trainer = Trainer(models["ours"], part, part, epochs=1, batch_size=BATCH_SIZE)
 
-            def ours(trainer: Trainer = trainer) -> None:
-                trainer.model.train()
-                for index in trainer.order.split(BATCH_SIZE):
-                    trainer.step(index)
+        def ours(trainer: Trainer = trainer) -> None:
+            trainer.model.train()
+            for index in trainer.order.split(BATCH_SIZE):
+                trainer.step(index)
 
-            def plain(model: nn.Module = models["plain"], part: Digits = part) -> None:
-                plain_loop(model, part, where)
+        def plain(model: nn.Module = models["plain"], part: Digits = part) -> None:
+            plain_loop(model, part, where)
 
-            seconds = _in_turn({"plain": plain, "ours": ours}, runs, where, bar.update)
-            ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
-            rows.append({
-                "network": network,
-                "images": count,
-                "images_per_second": {way: count / float(np.median(times)) for way, times in seconds.items()},
-                "times_faster": float(np.median(ratios)),
-                "times_faster_from_to": [min(ratios), max(ratios)],
-            })
+        seconds = time_in_turn({"plain": plain, "ours": ours}, runs, where, bar.done)
+        ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
+        timings = {way: timing_of(times) for way, times in seconds.items()}
+        rows.append({
+            "network": network,
+            "images": count,
+            "images_per_second": {way: count / timing.median for way, timing in timings.items()},
+            "seconds": {way: timing.median for way, timing in timings.items()},
+            "spread": {way: timing.spread for way, timing in timings.items()},
+            "times_faster": float(np.median(ratios)),
+            "times_faster_from_to": [min(ratios), max(ratios)],
+        })
+    bar.finish()
     return {
         "experiment": "bench training",
         "settings": {"batch_size": BATCH_SIZE, "runs": runs, "quick": quick},
         "hardware": describe_hardware(where),
         "versions": describe_versions(),
         "rows": rows,
+        "left_out": [],
     }
-
-
-def _in_turn(
-    ways: dict[str, Callable[[], None]], runs: int, device: torch.device, done: Callable[[], Any]
-) -> dict[str, list[float]]:
-    """Return the seconds of each way in several runs, one way after the other in each, after a run to warm up."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for run in range(runs + 1):
-        for way, train in ways.items():
-            start = time.perf_counter()
-            train()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if run:
-                seconds[way].append(time.perf_counter() - start)
-            done()
-    return seconds
 
 
 def format_training(record: dict[str, Any]) -> str:

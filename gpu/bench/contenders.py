@@ -1,0 +1,147 @@
+"""The ways to a prediction that `bench predict` times: what a user would otherwise pick."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gpu.collapsing import collapse
+from gpu.copying import copy_of
+from gpu.experiments.timing import IN_SHAPE
+from gpu.homotopy import remove_skips
+from gpu.networks import six_layer_cnn, three_layer_cnn
+from gpu.predict import Predictor
+from gpu.resnets import resnet
+
+Predict = Callable[[torch.Tensor], Any]
+"""Takes a batch, and leaves the scores wherever they are."""
+Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
+"""Takes a batch, floats; returns what is timed, and on which images."""
+
+
+def networks(*, quick: bool) -> dict[str, nn.Module]:
+    """Return the networks of the table, freshly initialised: how fast a network is does not hang on its weights.
+
+    The nonlinear ResNet34 has skips of strength 0, so that it is the same function with them and without.
+    """
+    depth = 18 if quick else 34
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        linear = resnet(depth, activation="identity", stem_pool="avg")
+        deep = resnet(depth, t=0.0)
+    found = {
+        "3-layer CNN, linear": three_layer_cnn(),
+        "6-layer CNN, linear": six_layer_cnn(),
+        f"ResNet{depth}, linear": linear,
+        f"ResNet{depth}, with skips": deep,
+        f"ResNet{depth}, skips removed": remove_skips(deep.eval()),
+    }
+    return {name: module.eval().requires_grad_(False) for name, module in found.items()}
+
+
+def fold_batch_norms(module: nn.Module) -> nn.Module | None:
+    """Return a copy whose batch normalisations are in the convolutions before them; None if it has none.
+
+    For networks whose modules are registered in the order of their calls, as ResNets' are.
+
+    Notes
+    -----
+    Source: ``torch.nn.utils.fusion.fuse_conv_bn_eval``.
+    """
+    folded = copy_of(module)
+    found = False
+    for part in folded.modules():
+        for (name, conv), (norm_name, norm) in pairwise(list(part.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
+                setattr(part, norm_name, nn.Identity())
+                found = True
+    return folded if found else None
+
+
+def compiled(module: nn.Module, batch: torch.Tensor, backend: str) -> Predict:
+    """Return a network compiled by ``torch.compile`` for this batch size."""
+    torch.compiler.reset()
+    network = torch.compile(module, backend=backend, dynamic=False)
+    network(batch)
+    return network
+
+
+def in_onnxruntime(module: nn.Module) -> Predict:
+    """Return a network as ONNX, run by onnxruntime on as many threads as torch takes. For the CPU.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If onnxruntime, or what exports to it, is not installed.
+    """
+    import onnxruntime
+
+    example = torch.rand(2, *IN_SHAPE)
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    exported = torch.onnx.export(copy_of(module), (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+    assert exported is not None  # noqa: S101 - for mypy: it is, with dynamo=True
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        exported.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch.numpy()})
+
+
+def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
+    """Return a network as a CUDA graph for this batch, which it reads where it lies."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream), torch.no_grad():
+        for _ in range(3):  # cuDNN chooses its algorithms
+            module(batch)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph: Any = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), torch.no_grad():
+        module(batch)
+    return lambda _: graph.replay()
+
+
+def contenders(name: str, module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
+    """Return the variants of a network.
+
+    Parameters
+    ----------
+    name : str
+        Of the network; one that ends in "linear" is collapsed, too.
+    module : nn.Module
+        On the device.
+    device : torch.device
+    backend : str
+        Of ``torch.compile``.
+    """
+    variants: dict[str, Bind] = {}
+    for prefix, network in (("", module), ("batch norm folded, ", fold_batch_norms(module))):
+        if network is not None:
+            variants |= {f"{prefix}{variant}": bind for variant, bind in _in_torch(network, device, backend).items()}
+    if device.type == "cpu":
+        session = cache(lambda: in_onnxruntime(module))
+        variants["onnxruntime"] = lambda batch: (session(), batch)
+    if name.endswith("linear"):
+        collapsed = collapse(module, IN_SHAPE, factored=False)
+        predictor = Predictor(collapsed.affine, device=device)
+        variants["collapsed, nn.Linear"] = lambda batch: (collapsed.module, batch)
+        variants["collapsed, Predictor, floats"] = lambda batch: (predictor, batch)
+        variants["collapsed, Predictor, bytes"] = lambda batch: (predictor, (255 * batch).to(torch.uint8))
+    return variants
+
+
+def _in_torch(module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
+    variants: dict[str, Bind] = {
+        "eager": lambda batch: (module, batch),
+        "torch.compile": lambda batch: (compiled(module, batch, backend), batch),
+    }
+    if device.type == "cuda":
+        variants["CUDA graph"] = lambda batch: (graphed(module, batch), batch)
+    return variants

@@ -1,0 +1,229 @@
+"""How long a prediction takes: beside what a user would otherwise pick, and beside reading the pixels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import transforms
+
+from gpu.bench.contenders import Bind, contenders, networks
+from gpu.bench.measuring import time_in_turn, timing_of
+from gpu.bench.progress import Progress
+from gpu.collapsing import collapse
+from gpu.devices import full_float32, resolve_device
+from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
+from gpu.experiments.timing import IN_SHAPE
+from gpu.networks import three_layer_cnn
+from gpu.predict import CapturedPrediction, Predictor
+from gpu.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from linalg_cnn.types import size_of
+
+BATCH_SIZES = (1, 64, 1024, 10_000)
+PIXELS = size_of(IN_SHAPE)
+MEAN, STD = 0.1307, 0.3081
+"""Of MNIST's pixels: what networks for it are normalised by."""
+READING = "reading the bytes"
+PREDICTOR = "Predictor, bytes"
+LINEAR = "nn.Linear(u.flatten(1).float())"
+NORMALISED = "nn.Linear of (u.float() / 255 - mean) / std"
+
+
+def bench_predict(
+    *, quick: bool = False, device: str | None = None, progress: bool | Progress = True
+) -> dict[str, Any]:
+    """Run the benchmark and return its record.
+
+    Networks and the collapsed ``nn.Linear`` are given floats that lie ready on the device, as in the paper's section
+    5.1; the predictor is given bytes, too, and the floor is the time that it takes to read these.
+
+    Parameters
+    ----------
+    quick : bool
+        Whether to take few images and small batches, to see that it runs.
+    device : str, optional
+        CUDA where there is one, the CPU otherwise, if not given.
+    progress : bool or Progress
+        Whether to draw a progress bar on standard error; or the one to go on in.
+    """
+    where = resolve_device(device)
+    sizes, seconds = ((4,), 0.01) if quick else (BATCH_SIZES, 0.5)
+    backend = "eager" if quick else "inductor"
+    found = networks(quick=quick)
+    images, runs = (2_000, 3) if quick else (100_000, 11)
+    bar = Progress.of(progress, "predict", len(found) * len(sizes) + 4 * (runs + 1))
+    with full_float32():
+        from_bytes = time_from_bytes(where, images, runs, bar)
+        left_out: dict[str, None] = {}
+        rows = []
+        for name, module in found.items():
+            variants = contenders(name, module.to(where), where, backend)
+            for size in sizes:
+                batch = torch.rand(size, *IN_SHAPE, device=where)
+                for variant, bind in variants.items():
+                    try:
+                        rows.append(row_of(name, variant, batch, bind, seconds))
+                    except Exception as error:  # whatever a compiler or an exporter stumbles over
+                        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                        left_out[f"{name}, {variant}: {reason}"] = None
+                bar.done(f"{name}, batch {size}")
+    rows += [floor_of(size, where, from_bytes["bytes_per_second"]) for size in sizes]
+    bar.finish()
+    if where.type != "cuda":
+        left_out["CUDA graphs, the Triton kernel: there is no CUDA device"] = None
+    return {
+        "experiment": "bench predict",
+        "settings": {
+            "images": images,
+            "runs": runs,
+            "batch_sizes": sizes,
+            "in_shape": IN_SHAPE,
+            "compile_backend": backend,
+            "quick": quick,
+        },
+        "hardware": describe_hardware(where) | {"cpu_capability": torch.backends.cpu.get_cpu_capability()},
+        "versions": describe_versions(),
+        "paper_hardware": TIMING_HARDWARE,
+        "from_bytes": from_bytes,
+        "rows": rows,
+        "left_out": list(left_out),
+    }
+
+
+def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress) -> dict[str, Any]:
+    """Return what the pixels of many images cost, one way after the other: more than the caches hold.
+
+    All ways are the same function: a collapsed 3-layer CNN after the usual normalisation.
+    """
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (images, *IN_SHAPE), dtype=torch.uint8).to(device)
+    normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize([MEAN], [STD])])
+    network = three_layer_cnn().eval()
+    raw, normalised = (collapse(network, IN_SHAPE, preprocess=p) for p in (normalise, None))
+    linear, after = raw.module.to(device), normalised.module.to(device)
+    predictor = Predictor(raw.affine, device=device)
+    words = pixels.view(-1).view(torch.int64)
+    ways: dict[str, Callable[[], Any]] = {
+        READING: words.amax if device.type == "cpu" else words.clone,
+        PREDICTOR: lambda: predictor(pixels),
+        LINEAR: lambda: linear(pixels),
+        NORMALISED: lambda: after((pixels.float() / 255 - MEAN) / STD),
+    }
+    if device.type == "cuda":
+        ways["Predictor, bytes to classes"] = lambda: predictor.classes(pixels)
+        ways["Predictor, batches of 64 as one CUDA graph"] = CapturedPrediction(predictor, pixels, 64)
+    seconds = time_in_turn(ways, runs, device, bar.done)
+    exact = torch.from_numpy(raw.affine(pixels.flatten(1).cpu().double().numpy()))
+    largest = exact.abs().max()
+    timings = {way: timing_of(taken) for way, taken in seconds.items()}
+    read = 2 if device.type == "cuda" else 1  # a copy reads and writes
+    one = pixels[:1]
+    single = {
+        PREDICTOR: microseconds_per_image(predictor, one),
+        LINEAR: microseconds_per_image(linear.layers[0], one, "model(batch.flatten(1).float())"),
+    }
+    return {
+        "images": images,
+        "ways": {
+            way: {
+                "microseconds_per_image": 1e6 * timing.median / images,
+                "spread": 1e6 * timing.spread / images,
+                "times_reading": float(np.median(np.divide(seconds[way], seconds[READING]))),
+                "times_predictor": float(np.median(np.divide(seconds[way], seconds[PREDICTOR]))),
+            }
+            for way, timing in timings.items()
+        },
+        "bytes_per_second": read * pixels.numel() / timings[READING].median,
+        "way_taken": predictor.way_for(images)._asdict(),
+        "relative_error": {
+            PREDICTOR: float((predictor(pixels).cpu() - exact).abs().max() / largest),
+            LINEAR: float((linear(pixels).cpu() - exact).abs().max() / largest),
+        },
+        "batch_1": {way: {"microseconds": m["median"], "spread": m["iqr"]} for way, m in single.items()},
+    }
+
+
+def row_of(network: str, variant: str, batch: torch.Tensor, bind: Bind, seconds: float) -> dict[str, Any]:
+    """Return a row of the table."""
+    predict, images = bind(batch)
+    measured = microseconds_per_image(predict, images, min_run_time=seconds)
+    paper = paper_number(network, variant) if len(batch) == 64 else None
+    return {
+        "network": network,
+        "variant": variant,
+        "batch_size": len(batch),
+        "device": str(batch.device),
+        "microseconds_per_image": measured["median"],
+        "spread": measured["iqr"],
+        "paper": paper,
+    }
+
+
+def floor_of(size: int, device: torch.device, bytes_per_second: float) -> dict[str, Any]:
+    """Return the row of the floor: the bytes of an image over the bandwidth of this run."""
+    return {
+        "network": "any, linear",
+        "variant": "floor: " + READING,
+        "batch_size": size,
+        "device": str(device),
+        "microseconds_per_image": 1e6 * PIXELS / bytes_per_second,
+        "spread": 0.0,
+        "paper": None,
+    }
+
+
+def paper_number(network: str, variant: str) -> float | None:
+    """Return the paper's microseconds per image of a network as it is, or of what it collapses to.
+
+    Examples
+    --------
+    >>> paper_number("ResNet34, linear", "eager"), paper_number("ResNet34, linear", "collapsed, nn.Linear")
+    (104.91, 2.06)
+    """
+    if variant == "collapsed, nn.Linear":
+        return TIMINGS["perceptron", "network"]
+    if variant != "eager":
+        return None
+    name, _, what = network.partition(", ")
+    return TIMINGS.get((name, what)) if what != "linear" else TIMINGS.get((network, "network"))
+
+
+def format_predict(record: dict[str, Any]) -> str:
+    """Return the record as Markdown tables with the machine beneath."""
+    found = record["from_bytes"]
+    lines = [
+        f"{found['images']:,} images of {PIXELS} bytes, from bytes to scores, one way after the other in each of "
+        f"{record['settings']['runs']} runs:",
+        "",
+        "| way | us per image | middle half | times reading the bytes | times the predictor |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {way} | {row['microseconds_per_image']:.4f} | {row['spread']:.4f} | {row['times_reading']:.1f} | "
+        f"{row['times_predictor']:.2f} |"
+        for way, row in found["ways"].items()
+    ]
+    way, error, single = found["way_taken"], found["relative_error"], found["batch_1"]
+    lines += [
+        "",
+        f'The predictor took the way "{way["way"]}" ({way["reason"]}). Largest error, of the largest score: '
+        f"{error[PREDICTOR]:.1e}, float32's {error[LINEAR]:.1e}. A batch of one image: "
+        f"{single[PREDICTOR]['microseconds']:.2f} us, {LINEAR} {single[LINEAR]['microseconds']:.2f} us.",
+    ]
+    sizes = record["settings"]["batch_sizes"]
+    lines += [
+        "",
+        f"Microseconds per image by batch size; the paper's at 64, on {record['paper_hardware']}:",
+        "",
+        "| network | variant | " + " | ".join(f"{size:,}" for size in sizes) + " | the paper's |",
+        "|---|---|" + "---:|" * (len(sizes) + 1),
+    ]
+    table: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for row in record["rows"]:
+        table.setdefault((row["network"], row["variant"]), {})[row["batch_size"]] = row
+    for (network, variant), by_size in table.items():
+        cells = [f"{by_size[size]['microseconds_per_image']:,.3g}" if size in by_size else "" for size in sizes]
+        paper = next((f"{row['paper']}" for row in by_size.values() if row["paper"] is not None), "")
+        lines.append(f"| {network} | {variant} | {' | '.join(cells)} | {paper} |")
+    lines += ["", describe_machine(record)]
+    return "\n".join(lines)
