@@ -1,4 +1,4 @@
-"""``linalg-cnn collapse`` and what is done with its result; ``linalg-cnn bench collapse``."""
+"""``linalg-cnn collapse`` and what is done with its result."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,6 @@ from PIL import Image
 
 import gpu
 from gpu.__main__ import main
-from gpu.bench.collapse import colour_images, format_collapse
 from linalg_cnn import AffineMap, load_map
 
 MODEL = "torchvision.models:squeezenet1_1"
@@ -135,21 +134,3 @@ def test_what_goes_wrong_is_said_in_one_line(weights, tmp_path, capsys):
     for wrong in (["--factored", "maybe"], ["--model-args", "[1]"], ["--in-shape", "3,x"], ["--mean", "a"]):
         with pytest.raises(SystemExit):
             main([*command(weights, out), *wrong])
-
-
-def test_bench_collapse(tmp_path, capsys, monkeypatch):
-    out = tmp_path / "bench.json"
-    assert main(["bench", "collapse", "--quick", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
-    record = json.loads(out.read_text())
-    assert {row["way"].partition(":")[0] for row in record["ways"]["rows"]} >= {"torch.func.jacrev", "floor"}
-    table = capsys.readouterr().out
-    assert "| torch.func.jacrev |" in table
-    monkeypatch.setattr(
-        "gpu.bench.collapse.colour_images",
-        lambda watch: colour_images(watch, side=32, classes=30),
-    )
-    assert main(["bench", "collapse", "--quick", "--large", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
-    record = json.loads(out.read_text())
-    assert record["large"]["compose_seconds"] > 0
-    assert "autograd, the whole" in format_collapse(record)
-    assert main(["bench", "collapse", "--out", str(tmp_path / "missing" / "bench.json")]) == 1

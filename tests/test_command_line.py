@@ -10,9 +10,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from gpu.__main__ import main
-from gpu.bench.matrices import kron_sum
 from gpu.data import load_digits
-from linalg_cnn import AffineMap, conv_matrix
+from linalg_cnn import AffineMap
 
 
 @pytest.fixture(scope="module")
@@ -233,42 +232,3 @@ def test_predict_reads_other_picture_formats(demo, pictures, tmp_path, capsys):
     errors = captured.err.splitlines()
     assert [path in error for path, error in zip(paths[2:], errors, strict=True)] == [True] * 3
     assert all("expected a whole picture file, got" in error for error in errors)
-
-
-def test_bench_training(tmp_path, capsys):
-    out = tmp_path / "bench.json"
-    assert main(["bench", "training", "--quick", "--no-progress", "--out", str(out)]) == 0
-    record = json.loads(out.read_text())
-    assert record["experiment"] == "bench training"
-    assert {row["network"] for row in record["rows"]} == {"ResNet34", "3-layer CNN"}
-    assert all(rate > 0 for row in record["rows"] for rate in row["images_per_second"].values())
-    assert "| ResNet34 |" in capsys.readouterr().out
-
-
-def test_bench_matrices(tmp_path, capsys):
-    """That it runs and what it writes; what it measures belongs to the machine."""
-    out = tmp_path / "bench.json"
-    assert main(["bench", "matrices", "--quick", "--no-progress", "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
-    record = json.loads(out.read_text())
-    assert record["experiment"] == "bench matrices"
-    assert len(record["rows"]) >= 12
-    for row in record["rows"]:
-        assert row["entries"] > 0
-        assert row["seconds"] > 0
-        assert row["times_copying_it"] > 0
-        assert 0.9 < row["peak_over_result"] < 30  # small matrices: the fixed cost shows
-        assert row["matrix"] in printed
-    first = record["rows"][0]["others_times_slower"]
-    assert set(first) == {"sum of scipy.sparse.kron", "unit images through torch"}
-    assert [round(np.log10(row["entries"])) for row in record["scaling"]] == [4, 5]
-    assert record["hardware"]["processor"] in printed
-    assert main(["bench", "matrices", "--out", str(tmp_path / "missing" / "bench.json")]) == 1
-    assert "--out: expected a file in an existing folder, got" in capsys.readouterr().err
-
-
-def test_the_textbooks_matrix_is_the_same():
-    """What the benchmark times beside ours builds the same matrix."""
-    kernel = np.random.default_rng(0).standard_normal((3, 2, 3, 2))
-    theirs = kron_sum(kernel, (2, 5, 6), 1)
-    np.testing.assert_array_equal(theirs.toarray(), conv_matrix(kernel, (2, 5, 6), padding=1).toarray())

@@ -64,7 +64,7 @@ def predict_figure(record: dict[str, Any]) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("microseconds per image (middle half of the runs as a line)", color=MUTED)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(f"What a prediction costs\n{describe_machine(record)}", color=INK, fontsize=12)
+    figure.suptitle(f"What a prediction costs\n{describe_machine(record)}", color=INK, fontsize=11)
     return figure
 
 

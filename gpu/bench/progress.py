@@ -18,7 +18,7 @@ class Progress:
 
     def __init__(self, draw: bool, benchmarks: int = 1) -> None:
         self.left, self.share = benchmarks, 0.0
-        layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+        layout = "{desc}{percentage:3.0f}%|{bar}| {elapsed}{postfix}"
         self.bar: Any = tqdm(total=float(benchmarks), disable=not draw, bar_format=layout)
 
     @classmethod

@@ -1,0 +1,330 @@
+"""``linalg-cnn bench``: that it runs and what it writes. What it measures belongs to the machine."""
+
+import copy
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import gpu
+from gpu.__main__ import main
+from gpu.bench import contenders, everything
+from gpu.bench.collapse import colour_images, format_collapse
+from gpu.bench.compare import Measured, compare, measurements, read_record
+from gpu.bench.contenders import fold_batch_norms, in_onnxruntime
+from gpu.bench.matrices import kron_sum
+from gpu.bench.measuring import time_in_turn, time_runs, timing_of
+from gpu.bench.pictures import MARKS, predict_figure
+from gpu.bench.predict import bench_predict, format_predict, paper_number
+from gpu.bench.progress import Progress
+from gpu.experiments.paper_numbers import TIMINGS
+from gpu.timing import microseconds_per_image
+from linalg_cnn import conv_matrix
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What ``bench all`` writes."""
+    out = tmp_path_factory.mktemp("bench") / "all"
+    assert main(["bench", "all", "--quick", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def record(folder):
+    return json.loads((folder / "all.json").read_text())
+
+
+def test_all_writes_a_record_and_a_picture_of_each(folder, record):
+    assert list(record["benchmarks"]) == ["predict", "collapse", "matrices", "training"]
+    for name, part in record["benchmarks"].items():
+        assert part["experiment"] == f"bench {name}"
+        assert json.loads((folder / f"{name}.json").read_text()) == part
+        with Image.open(folder / f"{name}.png") as picture:
+            assert min(picture.size) > 300
+            assert picture.info["Description"]
+
+
+def test_the_report_names_machine_versions_threads_and_what_was_left_out(folder, record):
+    report = (folder / "report.md").read_text()
+    hardware, versions = record["hardware"], record["versions"]
+    assert f"{hardware['cores']} cores, {hardware['threads']} threads" in report
+    assert hardware["processor"] in report
+    assert f"torch {versions['torch']}" in report
+    assert "- predict: CUDA graphs, the Triton kernel: there is no CUDA device" in report
+    assert "- collapse: ResNet34 on 3x224x224" in report
+    assert "the numbers say nothing about speed" in report
+    for name in record["benchmarks"]:
+        assert f"]({name}.png)" in report
+
+
+def test_predict_times_every_way_of_every_network(record):
+    part = record["benchmarks"]["predict"]
+    assert not any("Error" in reason for reason in part["left_out"])
+    variants = {}
+    for row in part["rows"]:
+        assert row["microseconds_per_image"] > 0
+        variants.setdefault(row["network"], set()).add(row["variant"])
+    plain = {"eager", "torch.compile", "onnxruntime"}
+    folded = {"batch norm folded, eager", "batch norm folded, torch.compile"}
+    collapsed = {"collapsed, nn.Linear", "collapsed, Predictor, floats", "collapsed, Predictor, bytes"}
+    assert variants == {
+        "3-layer CNN, linear": plain | collapsed,
+        "6-layer CNN, linear": plain | collapsed,
+        "ResNet18, linear": plain | folded | collapsed,
+        "ResNet18, with skips": plain | folded,
+        "ResNet18, skips removed": plain | folded,
+        "any, linear": {"floor: reading the bytes"},
+    }
+    found = part["from_bytes"]
+    assert found["ways"]["reading the bytes"]["times_reading"] == 1
+    assert max(found["relative_error"].values()) < 1e-5  # of float32 sums of 784 terms
+    assert "| ResNet18, skips removed | onnxruntime |" in format_predict(part)
+
+
+def test_what_cannot_be_made_is_left_out_by_name(monkeypatch):
+    def missing(module):
+        raise ModuleNotFoundError("No module named 'onnxruntime'")
+
+    monkeypatch.setattr(contenders, "in_onnxruntime", missing)
+    monkeypatch.setattr("gpu.bench.predict.networks", lambda quick: {"3-layer CNN, linear": gpu.three_layer_cnn()})
+    part = bench_predict(quick=True, device="cpu", progress=False)
+    assert part["left_out"][0] == "3-layer CNN, linear, onnxruntime: ModuleNotFoundError: No module named 'onnxruntime'"
+    assert {row["variant"] for row in part["rows"]} >= {"eager", "torch.compile", "collapsed, nn.Linear"}
+
+
+def test_the_papers_numbers_stand_beside_what_they_are_of():
+    assert paper_number("3-layer CNN, linear", "eager") == TIMINGS["3-layer CNN, linear", "network"]
+    assert paper_number("ResNet34, skips removed", "eager") == TIMINGS["ResNet34", "skips removed"]
+    assert paper_number("ResNet34, with skips", "eager") == TIMINGS["ResNet34", "with skips"]
+    assert paper_number("6-layer CNN, linear", "eager") is None  # the paper's has activations
+    assert paper_number("ResNet34, linear", "onnxruntime") is None
+
+
+def test_the_picture_shows_every_row(record):
+    part = copy.deepcopy(record["benchmarks"]["predict"])
+    part["rows"][0]["paper"] = 1.0
+    figure = predict_figure(part)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    shown = {MARKS[row["variant"]][2] for row in part["rows"] if row["variant"] in MARKS}
+    assert set(labels) == shown | {"floor: reading the bytes", "the paper's, " + part["paper_hardware"]}
+
+
+def test_bench_matrices(record):
+    part = record["benchmarks"]["matrices"]
+    assert len(part["rows"]) >= 12
+    for row in part["rows"]:
+        assert row["entries"] > 0
+        assert row["seconds"] > 0
+        assert row["spread"] >= 0
+        assert row["times_copying_it"] > 0
+        assert 0.9 < row["peak_over_result"] < 30  # small matrices: the fixed cost shows
+    first = part["rows"][0]["others_times_slower"]
+    assert set(first) == {"sum of scipy.sparse.kron", "unit images through torch"}
+    assert [round(np.log10(row["entries"])) for row in part["scaling"]] == [4, 5]
+
+
+def test_bench_training(record):
+    rows = record["benchmarks"]["training"]["rows"]
+    assert {row["network"] for row in rows} == {"ResNet34", "3-layer CNN"}
+    assert all(rate > 0 for row in rows for rate in row["images_per_second"].values())
+
+
+def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "bench.json"
+    monkeypatch.setattr(
+        "gpu.bench.collapse.colour_images",
+        lambda watch: colour_images(watch, side=32, classes=30),
+    )
+    assert main(["bench", "collapse", "--quick", "--large", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
+    part = json.loads(out.read_text())
+    assert {row["way"].partition(":")[0] for row in part["ways"]["rows"]} >= {"torch.func.jacrev", "floor"}
+    assert part["large"]["compose_seconds"] > 0
+    assert part["left_out"] == []
+    assert "autograd, the whole" in format_collapse(part)
+    assert "| torch.func.jacrev |" in capsys.readouterr().out
+
+
+def test_the_textbooks_matrix_is_the_same():
+    """What the benchmark times beside ours builds the same matrix."""
+    kernel = np.random.default_rng(0).standard_normal((3, 2, 3, 2))
+    theirs = kron_sum(kernel, (2, 5, 6), 1)
+    np.testing.assert_array_equal(theirs.toarray(), conv_matrix(kernel, (2, 5, 6), padding=1).toarray())
+
+
+def test_folded_batch_norms_change_nothing():
+    torch.manual_seed(0)
+    network = gpu.resnet(18, t=0.3).eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
+    folded = fold_batch_norms(network)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    assert any(isinstance(part, nn.BatchNorm2d) for part in network.modules())  # the given one is left as it was
+    x = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(folded(x), network(x), rtol=1e-4, atol=1e-4)  # float32, 36 layers
+    assert fold_batch_norms(gpu.three_layer_cnn()) is None
+
+
+def test_onnxruntime_computes_the_same():
+    network, batch = gpu.three_layer_cnn().eval(), torch.rand(3, 1, 28, 28)
+    (scores,) = in_onnxruntime(network)(batch)
+    torch.testing.assert_close(torch.from_numpy(scores), network(batch).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_one_bar_counts_all_benchmarks(capsys):
+    bar = Progress(True, 2)
+    for name, parts in (("first", 3), ("second", 5)):
+        begun = Progress.of(bar, name, parts)
+        assert begun is bar
+        for _ in range(parts - 1):  # a part may be missing
+            begun.done()
+        begun.finish()
+    assert bar.bar.n == pytest.approx(2)
+    drawn = capsys.readouterr().err.split("\r")[-1]
+    assert "second: 100%" in drawn
+    Progress.of(False, "quiet", 1).finish()
+    assert not capsys.readouterr().err
+
+
+def test_a_failing_benchmark_does_not_stop_the_others(tmp_path, monkeypatch):
+    def measure(*, quick, progress):
+        Progress.of(progress, "works", 1).finish()
+        return copy.deepcopy(worked)
+
+    def fail(**_):
+        raise RuntimeError("out of luck\nand more")
+
+    worked = {"experiment": "timing", "rows": [row()], "left_out": []} | machine()
+    works = everything.BENCHMARKS["matrices"]._replace(measure=measure, show=lambda record: "shown")
+    fails = works._replace(measure=fail)
+    monkeypatch.setattr(everything, "BENCHMARKS", {"fails": fails, "works": works})
+    result = everything.bench_all(tmp_path, quick=True, device="cpu", progress=False)
+    assert result["left_out"] == ["fails: RuntimeError: out of luck"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.json", "report.md", "works.json", "works.png"]
+    assert "shown" in (tmp_path / "report.md").read_text()
+
+
+def test_files_go_to_folders_that_exist(tmp_path, capsys):
+    for option in ("--out", "--picture"):
+        assert main(["bench", "predict", option, str(tmp_path / "missing" / "file")]) == 1
+        assert f"{option}: expected a file in an existing folder, got" in capsys.readouterr().err
+
+
+def test_predict_draws_its_picture(tmp_path, monkeypatch, record):
+    monkeypatch.setattr("gpu.bench.predict.bench_predict", lambda **_: record["benchmarks"]["predict"])
+    files = {option: tmp_path / name for option, name in (("--out", "a.json"), ("--picture", "a.png"))}
+    assert main(["bench", "predict", *(str(part) for pair in files.items() for part in pair)]) == 0
+    with Image.open(files["--picture"]) as picture:
+        assert "Microseconds per image" in picture.info["Description"]
+    assert read_record(files["--out"]) == record["benchmarks"]["predict"]
+
+
+def machine(**changes):
+    hardware = {"processor": "P", "cores": 2, "threads": 2, "device": "cpu"}
+    versions = {"python": "3", "numpy": "2", "scipy": "1", "torch": "2"}
+    return {"hardware": hardware | changes, "versions": versions}
+
+
+def row(network="net", micros=100.0, spread=4.0):
+    return {
+        "network": network,
+        "variant": "eager",
+        "batch_size": 64,
+        "microseconds_per_image": micros,
+        "spread": spread,
+    }
+
+
+def timings(**rows):
+    return {"experiment": "timing", "rows": [row(name, *values) for name, values in rows.items()]} | machine()
+
+
+def test_compare_tells_changes_from_noise():
+    a = timings(fast=(100, 4), slow=(100, 4), noisy=(100, 30), small=(100, 0.1), once=(100, 0), gone=(1, 0.1))
+    b = timings(fast=(50, 4), slow=(300, 4), noisy=(140, 30), small=(103, 0.1), once=(900, 9), new=(1, 0.1))
+    lines = compare(a, b).splitlines()
+    name = "{}, eager, batch 64, an image"
+    assert lines[2] == f"| {name.format('slow')} | 100 us +- 2 | 300 us +- 2 | 3.00 | slower |"
+    assert lines[3] == f"| {name.format('fast')} | 100 us +- 2 | 50 us +- 2 | 0.50 | faster |"
+    assert lines[4:] == [
+        "",
+        "1 faster, 1 slower, 2 within the noise, 1 without a spread to judge by.",
+        f"Only in A: {name.format('gone')}.",
+        f"Only in B: {name.format('new')}.",
+    ]
+
+
+def test_compare_names_other_conditions():
+    a, b = timings(net=(1, 0.1)), timings(net=(1, 0.1)) | machine(threads=1)
+    assert compare(a, b).splitlines() == [
+        "NOTE hardware, threads: 2 in A, 1 in B",
+        "",
+        "0 faster, 0 slower, 1 within the noise, 0 without a spread to judge by.",
+    ]
+    assert "NOTE" not in compare(a, a)
+
+
+def test_a_record_compared_with_itself_has_not_changed(folder, record, capsys):
+    assert main(["bench", "compare", *2 * [str(folder / "all.json")]]) == 0
+    assert "0 faster, 0 slower" in capsys.readouterr().out
+    found = measurements(record)
+    assert {name.partition(":")[0] for name in found} == set(record["benchmarks"])
+    assert all(measured.seconds > 0 for measured in found.values())
+    slower = copy.deepcopy(record)
+    for part in slower["benchmarks"]["matrices"]["rows"]:
+        part["seconds"] *= 100
+    assert f"{len(record['benchmarks']['matrices']['rows'])} slower" in compare(record, slower)
+
+
+def test_committed_records_can_be_compared(pytestconfig):
+    records = sorted((pytestconfig.rootpath / "docs" / "records").glob("bench_*.json"))
+    assert records
+    for path in records:
+        assert measurements(read_record(path))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"experiment": "figure1"}', '{"experiment": "bench predict"}'])
+def test_compare_refuses_what_is_no_record(tmp_path, capsys, content):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    assert main(["bench", "compare", str(path), str(path)]) == 1
+    assert f"{path}: expected a benchmark's record, got" in capsys.readouterr().err
+
+
+def test_measured_is_seconds():
+    (measured,) = measurements(timings(net=(100, 4))).values()
+    assert measured == Measured(pytest.approx(1e-4), pytest.approx(4e-6))
+
+
+def test_ways_are_timed_in_turn():
+    order = []
+    ways = {name: lambda name=name: order.append(name) for name in "ab"}
+    counted = []
+    seconds = time_in_turn(ways, 2, CPU, lambda: counted.append(1))
+    assert order == ["a", "b"] * 3  # one round to warm up
+    assert [len(taken) for taken in seconds.values()] == [2, 2]
+    assert len(counted) == 6
+
+
+def test_a_single_run_is_not_warmed_up_and_has_no_spread():
+    calls = []
+    assert time_runs(lambda: calls.append(1), 1, CPU).spread == 0
+    assert len(calls) == 1
+    time_runs(lambda: calls.append(1), 3, CPU)
+    assert len(calls) == 5
+    assert timing_of([3.0, 1.0, 2.0]).median == 2
+
+
+def test_slow_predictions_are_timed_more_than_once():
+    calls = []
+    measured = microseconds_per_image(lambda _: calls.append(time.sleep(0.01)), torch.zeros(2, 1), min_run_time=0.0)
+    assert measured["median"] >= 5_000  # two images in 10 ms
+    assert len(calls) >= 4  # one to see how long it takes
