@@ -23,6 +23,8 @@ class CapturedPrediction:
 
     Raises
     ------
+    TypeError
+        If the images are no tensor.
     ValueError
         If the predictor or the images are not on CUDA, there are no images, or the batch size is not positive.
 
@@ -34,12 +36,15 @@ class CapturedPrediction:
     def __init__(
         self, predictor: Predictor, images: torch.Tensor, batch_size: int | None = None, *, classes: bool = False
     ) -> None:
+        if not isinstance(images, torch.Tensor):
+            raise TypeError(f"images: expected a torch tensor, got {type(images).__name__}")
         if predictor.device.type != "cuda" or images.device.type != "cuda":
             raise ValueError(
                 f"device: expected predictor and images on CUDA, got {predictor.device} and {images.device}"
             )
         if not len(images) or (batch_size is not None and batch_size < 1):
             raise ValueError(f"batch_size: expected at least one image a batch, got {len(images)} by {batch_size}")
+        self._read = predictor, images  # what the graph reads must not be freed
         predict = predictor.classes if classes else predictor
         batches = images.split(batch_size or len(images))
 

@@ -42,7 +42,7 @@ def fold(preprocess: Any, factor: AffineMap) -> AffineMap:
     if factor.in_shape is None:
         raise ValueError("preprocess: expected a map with in_shape, whose first entry is the channels, got one without")
     for operation in reversed(preprocessing_operations(preprocess, factor.in_shape)):
-        inner = AffineMap(operation.matrix(factor.in_shape), operation(np.zeros(factor.in_shape)).ravel())
+        inner = AffineMap(operation.matrix(factor.in_shape), operation(np.zeros((1, *factor.in_shape))).ravel())
         folded = factor @ inner
         factor = AffineMap(folded.W, folded.B, factor.in_shape, factor.out_shape)
     return factor

@@ -9,7 +9,7 @@ import torch
 
 from gpu.predict.int8_product import is_exact, longest_sum
 from gpu.predict.layers import Layers
-from gpu.predict.planes import MOST_PLANES, Planes, planes_needed, split
+from gpu.predict.planes import MOST_PLANES, planes_needed, split
 from gpu.predict.ways import Blocks, Linear, PlaneProducts, UnavailableError, Way, whole
 from linalg_cnn import AffineMap
 
@@ -114,6 +114,8 @@ def make_planes(innermost: AffineMap, layers: Layers, device: torch.device, forc
         raise UnavailableError(f"it pays from {LEAST_INPUTS} inputs on, here are {in_size}")
     if not forced and "AVX" not in torch.backends.cpu.get_cpu_capability():
         raise UnavailableError("it pays on x86 processors with AVX2 or AVX-512")
+    if not forced and whole(out_size) > MOST_COLUMNS:
+        raise UnavailableError(f"it pays for up to {MOST_COLUMNS} columns, here are {out_size} outputs")
     for bits in (8, 7):
         count = planes_needed(innermost.W, bits)
         if count is None:
@@ -134,7 +136,8 @@ def make_triton(innermost: AffineMap, layers: Layers, device: torch.device) -> W
     Raises
     ------
     UnavailableError
-        If there is no CUDA device, no Triton, or the map is not of a size that the kernel is for.
+        If there is no CUDA device, no Triton, the map is not of a size that the kernel is for, or the kernel does not
+        run, or not exactly.
     """
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise UnavailableError("it is for CUDA")
@@ -142,5 +145,9 @@ def make_triton(innermost: AffineMap, layers: Layers, device: torch.device) -> W
         from gpu.predict.triton_kernel import TritonProducts, planes_for_tensor_cores
     except ModuleNotFoundError:
         raise UnavailableError("triton is not installed") from None
-    planes: Planes = planes_for_tensor_cores(innermost.W)
-    return TritonProducts(planes, innermost.B, layers[1:], device)
+    products = TritonProducts(planes_for_tensor_cores(innermost.W), innermost.B, layers[1:], device)
+    try:
+        products.check()
+    except Exception as error:  # Triton needs a C compiler and a driver that it knows, and says so in many ways
+        raise UnavailableError(f"its kernel does not run: {type(error).__name__}: {error}") from error
+    return products

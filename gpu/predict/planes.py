@@ -8,7 +8,10 @@ from linalg_cnn.types import Array
 
 BRIGHTEST = 255
 MOST_PLANES = 5
-DARK_SHARE = 0.1
+LIT = ((0.9, 1.0), (0.5, 2.0))
+"""Which share of a row's weights is lit, the lightest ones, and how many times float32's rounding is allowed then."""
+SMALLEST_SCALE = 1e-290
+"""A row whose weights are all smaller is rounded to zero: its scale would leave float64's range."""
 UNIT_ROUNDOFF = 2.0**-24
 """Of float32."""
 
@@ -56,7 +59,7 @@ def largest_integer(bits: int, planes: int) -> int:
 def quantum(W: Array, bits: int, planes: int) -> Array:
     """Return the distance of the numbers that each row's entries are rounded to, float64 (out_size,)."""
     largest = np.abs(W).max(axis=1)
-    return np.where(largest > 0, largest, 1.0) / largest_integer(bits, planes)
+    return np.where(largest > SMALLEST_SCALE, largest, 1.0) / largest_integer(bits, planes)
 
 
 def split(W: Array, bits: int, planes: int) -> Planes:
@@ -92,11 +95,11 @@ def split(W: Array, bits: int, planes: int) -> Planes:
 def planes_needed(W: Array, bits: int) -> int | None:
     """Return the fewest planes that round no worse than float32 would, or None where `MOST_PLANES` are too few.
 
-    A row's integers share one factor, so a single huge weight makes all the others coarse, which shows on images
-    where its pixel is dark. So the two roundings are compared with the heaviest tenth of the weights dark. For
-    n weights of root mean square r, float32's running sum takes n steps that round by up to 2^-24 of a sum that has
-    grown like a random walk: as an error per weight, 2^-24 r sqrt(n / 2) (N. Higham and T. Mary, A new approach to
-    probabilistic rounding error analysis, 2019).
+    A row's integers share one factor, so a few huge weights make all the others coarse, which shows on images where
+    their pixels are dark. So the two roundings are compared with the heaviest tenth of the weights dark, and, where
+    twice float32's is allowed, with the heavier half. For n weights of root mean square r, float32's running sum takes
+    n steps that round by up to 2^-24 of a sum that has grown like a random walk: as an error per weight,
+    2^-24 r sqrt(n / 2) (N. Higham and T. Mary, A new approach to probabilistic rounding error analysis, 2019).
 
     Parameters
     ----------
@@ -112,12 +115,18 @@ def planes_needed(W: Array, bits: int) -> int | None:
     5
     >>> planes_needed(np.array([[1e9] + [0.01] * 783]), bits=8)
     """
-    magnitudes = np.sort(np.abs(W), axis=1)
-    lit = magnitudes[:, : max(1, round((1 - DARK_SHARE) * W.shape[1]))]
-    used = np.count_nonzero(lit, axis=1)
-    typical = np.sqrt((lit**2).sum(axis=1) / np.maximum(used, 1))
-    float32_step = UNIT_ROUNDOFF * typical * np.sqrt(np.maximum(used, 2) / 2)
+    magnitudes = np.abs(W)
+    largest = magnitudes.max(axis=1, keepdims=True)
+    relative = np.sort(magnitudes / np.where(largest > SMALLEST_SCALE, largest, 1.0), axis=1)
+    used = np.count_nonzero(relative, axis=1)
+    squares = np.cumsum(relative**2, axis=1)  # of the lightest weights, zeros first
+    allowed = np.full(len(W), np.inf)
+    for share, times in LIT:
+        lit = np.maximum(np.rint(share * used), 1).astype(int)
+        last = np.clip(W.shape[1] - used + lit, 1, None) - 1
+        typical = np.sqrt(squares[np.arange(len(W)), last.clip(max=W.shape[1] - 1)] / lit)
+        allowed = np.minimum(allowed, times * UNIT_ROUNDOFF * typical * np.sqrt(np.maximum(lit, 2) / 2))
     for planes in range(1, MOST_PLANES + 1):
-        if ((quantum(W, bits, planes) <= float32_step) | (used == 0)).all():
+        if ((1 / largest_integer(bits, planes) <= allowed) | (used == 0)).all():
             return planes
     return None

@@ -9,6 +9,7 @@ from gpu.predict.layers import as_layers, error_bound, factors_of, fold
 from gpu.predict.offers import WAYS, Choice, Offer, offer_for_bytes, offer_for_floats
 from gpu.predict.ways import Linear
 from linalg_cnn import AffineMap, FactoredMap
+from linalg_cnn.checks import check_int
 from linalg_cnn.types import Array
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -45,8 +46,9 @@ class Predictor:
 
     Notes
     -----
-    Bytes are predicted at the accuracy of float32 or better, on every way: `error_bound`. Floats of 16 bits are
-    widened to float32; float64 images are computed in float64.
+    Bytes are predicted at the accuracy of float32, on every way: `gpu.predict.planes.planes_needed` says what this
+    means, `error_bound` gives a bound. Floats of 16 bits are widened to float32; float64 images are computed in
+    float64. As everywhere in float32, entries below 1e-45 are lost, and sums above 3e38 become infinite.
 
     Examples
     --------
@@ -69,7 +71,7 @@ class Predictor:
         device: str | torch.device | None = None,
         way: str = "auto",
     ) -> None:
-        if way not in {"auto", *WAYS}:
+        if way not in ("auto", *WAYS):
             raise ValueError(f"way: expected one of auto, {', '.join(WAYS)}, got {way!r}")
         self.way = way
         self.device = resolve_device("cpu" if device is None else str(device))
@@ -77,8 +79,9 @@ class Predictor:
         self.in_shape, self.in_size = self._factors[0].in_shape, self._factors[0].in_size
         self.out_size = self._factors[-1].out_size
         self._byte_factors = [fold(preprocess, self._factors[0]), *self._factors[1:]]
-        self._floats = offer_for_floats(as_layers(self._factors, torch.float32, self.device), self.device)
-        byte_layers = as_layers(self._byte_factors, torch.float32, self.device)
+        layers = as_layers(self._factors, torch.float32, self.device)
+        self._floats = offer_for_floats(layers, self.device)
+        byte_layers = layers if preprocess is None else as_layers(self._byte_factors, torch.float32, self.device)
         self._bytes = offer_for_bytes(self._byte_factors[0], byte_layers, self.device, way)
         self._float64: Linear | None = None
         if way != "auto" and way not in self._bytes.ways:
@@ -104,28 +107,19 @@ class Predictor:
         ValueError
             If they have another shape, or floats are given to a way that takes bytes only.
         """
-        flat = self._flat(images)
-        if flat.dtype == torch.float64:
-            if self._float64 is None:
-                self._float64 = Linear(as_layers(self._factors, torch.float64, self.device))
-            return self._float64(flat)
-        offer = self._offer(flat.dtype)
-        return offer.ways[offer.name(flat.shape[0]) if self.way == "auto" else self.way](flat)
+        return self._scores(self._flat(images))
 
     def classes(self, images: torch.Tensor) -> torch.Tensor:
         """Return the class of each image, that of its highest score, the first of equal ones: int64 (N,).
 
         Takes what a call takes, and raises the same errors.
         """
-        if (
-            isinstance(images, torch.Tensor)
-            and images.dtype == torch.uint8
-            and self.way_for(len(images)).way == "triton"
-        ):
+        flat = self._flat(images)
+        if flat.dtype == torch.uint8 and self._name(flat) == "triton":
             kernel: Any = self._bytes.ways["triton"]
-            best: torch.Tensor = kernel.classes(self._flat(images))  # without writing the scores
+            best: torch.Tensor = kernel.classes(flat)  # without writing the scores
             return best
-        return self(images).argmax(1)
+        return self._scores(flat).argmax(1)
 
     def way_for(self, rows: int, dtype: torch.dtype = torch.uint8) -> Choice:
         """Return the way that a batch takes, and why.
@@ -142,8 +136,9 @@ class Predictor:
         TypeError
             If images of this dtype are not taken.
         ValueError
-            If floats would be given to a way that takes bytes only.
+            If ``rows`` is no int of at least 0, or floats would be given to a way that takes bytes only.
         """
+        check_int("rows", rows, 0)
         offer = self._offer(dtype)
         if dtype == torch.float64:
             return Choice("linear", "float64 images are computed in float64")
@@ -152,7 +147,8 @@ class Predictor:
     def error_bound(self, way: str) -> Array:
         """Return how far each score of an image of bytes can be from W x + B: float64 (out_size,).
 
-        It holds for every image and every order of summation, so that most images are far within.
+        It holds for every image and every order of summation, so that most images are far within; not if products
+        in TF32 are allowed on CUDA, or for sums that leave the range of float32's normal numbers.
 
         Parameters
         ----------
@@ -163,7 +159,7 @@ class Predictor:
         ValueError
             If the way cannot be taken here.
         """
-        if way not in self._bytes.ways:
+        if way not in tuple(self._bytes.ways):
             raise ValueError(f"way: expected one of {', '.join(self._bytes.ways)}, got {way!r}")
         return error_bound(self._byte_factors, self._bytes.ways[way].planes)
 
@@ -180,6 +176,30 @@ class Predictor:
                 lines.append(f"  {rows:>6,} x {str(dtype).removeprefix('torch.')}: {choice.way} ({choice.reason})")
         lines += [f"  bytes, {way}: scores within {self.error_bound(way).max():.2g}" for way in self._bytes.ways]
         return "\n".join(lines)
+
+    def _scores(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the scores of flat images, whatever autocast would make of them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the way does not take images of this dtype.
+        """
+        if torch.is_autocast_enabled(self.device.type):
+            with torch.autocast(self.device.type, enabled=False):
+                return self._scores(flat)
+        offer = self._offer(flat.dtype)
+        if flat.dtype == torch.float64:
+            if self._float64 is None:
+                self._float64 = Linear(as_layers(self._factors, torch.float64, self.device))
+            return self._float64(flat)
+        return offer.ways[self._name(flat)](flat)
+
+    def _name(self, flat: torch.Tensor) -> str:
+        """Return the way that flat images take, of uint8 or of 16 or 32 bits."""
+        if self.way != "auto":
+            return self.way
+        return (self._bytes if flat.dtype == torch.uint8 else self._floats).name(flat.shape[0])
 
     def _offer(self, dtype: torch.dtype) -> Offer:
         """Return the ways of images of a dtype.

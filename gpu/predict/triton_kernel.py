@@ -1,5 +1,7 @@
 """Bytes to scores, or to classes, in one kernel on tensor cores. Imports triton."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 import triton
@@ -117,14 +119,15 @@ class TritonProducts:
         digits[:, :, : self.outputs] = planes.digits.transpose(2, 0, 1)
         units, biases = np.zeros((self.count, self.width)), np.zeros(self.width)
         units[:, : self.outputs] = planes.unit
-        dark = (planes.unit * planes.digits.sum(axis=2, dtype=np.int64)).sum(axis=0)
-        biases[: self.outputs] = bias + 128 * dark  # what the kernel takes from every pixel
+        ones = (planes.unit * planes.digits.sum(axis=2, dtype=np.int64)).sum(axis=0)
+        biases[: self.outputs] = bias + 128 * ones  # what the kernel takes from every pixel
+        self.black_and_white = np.stack([bias, bias + 255 * ones])
         self.digits, self.units, self.bias = (torch.from_numpy(part).to(device) for part in (digits, units, biases))
         self.rest = Linear(rest) if rest else None
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images, uint8."""
-        scores = torch.empty(len(flat), self.outputs, device=self.device)
+        scores = torch.empty(len(flat), self.outputs, dtype=torch.float32, device=self.device)
         self._launch(flat, scores, classes=False)
         return scores if self.rest is None else self.rest(scores)
 
@@ -136,24 +139,41 @@ class TritonProducts:
         self._launch(flat, best, classes=True)
         return best
 
+    def check(self) -> None:
+        """Run the kernel on a black image and on a white one.
+
+        Raises
+        ------
+        ArithmeticError
+            If the scores are not what the planes make of them.
+        """
+        expected = torch.from_numpy(self.black_and_white)
+        images = torch.tensor([[0], [255]], dtype=torch.uint8, device=self.device).expand(2, self.inputs)
+        scores = torch.empty(2, self.outputs, dtype=torch.float32, device=self.device)
+        self._launch(images, scores, classes=False)
+        error = (scores.cpu() - expected).abs().max()
+        if not error <= 2.0**-23 * expected.abs().max():
+            raise ArithmeticError(f"expected the scores {expected.tolist()}, got {scores.tolist()}")
+
     def _launch(self, flat: torch.Tensor, result: torch.Tensor, *, classes: bool) -> None:
         if not len(flat):
             return
-        _kernel[(triton.cdiv(len(flat), BLOCK_ROWS),)](
-            flat.contiguous(),
-            self.digits,
-            self.units,
-            self.bias,
-            result,
-            len(flat),
-            self.inputs,
-            self.outputs,
-            self.count,
-            self.width,
-            BLOCK_ROWS,
-            BLOCK_INPUTS,
-            classes,
-        )
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            _kernel[(triton.cdiv(len(flat), BLOCK_ROWS),)](
+                flat.contiguous(),
+                self.digits,
+                self.units,
+                self.bias,
+                result,
+                len(flat),
+                self.inputs,
+                self.outputs,
+                self.count,
+                self.width,
+                BLOCK_ROWS,
+                BLOCK_INPUTS,
+                classes,
+            )
 
     def __str__(self) -> str:
         """Say what it does."""

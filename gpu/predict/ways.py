@@ -88,7 +88,7 @@ class Blocks:
 
     def _block(self, block: torch.Tensor) -> torch.Tensor:
         y = linear(block.float(), self.weight, self.bias)[:, : self.width]
-        return y if self.rest is None else self.rest(y)
+        return y.contiguous() if self.rest is None else self.rest(y)
 
     def __str__(self) -> str:
         """Say what it does."""
@@ -111,7 +111,7 @@ class PlaneProducts:
     def __init__(self, planes: Planes, bias: Array, rest: Layers) -> None:
         count, self.width, inputs = planes.digits.shape
         self.planes: Planes | None = planes
-        digits = torch.zeros(inputs, whole(count * self.width), dtype=torch.int8)
+        digits = torch.zeros(inputs, whole(count * self.width), dtype=torch.int8, device="cpu")
         digits[:, : count * self.width] = torch.from_numpy(planes.digits).reshape(-1, inputs).T
         longest = longest_sum(planes.bits)  # of inputs: a longer sum would not fit into 32 bits
         self.parts: list[tuple[slice | None, torch.Tensor]] = [(None, digits)]
@@ -119,7 +119,7 @@ class PlaneProducts:
             parts = [slice(start, start + longest) for start in range(0, inputs, longest)]
             self.parts = [(part, digits[part]) for part in parts]
         self.units = list(torch.from_numpy(planes.unit))
-        self.together = torch.zeros(digits.shape[1], self.width, dtype=torch.float64)
+        self.together = torch.zeros(digits.shape[1], self.width, dtype=torch.float64, device="cpu")
         self.together[: count * self.width] = torch.cat([unit.diag() for unit in self.units])
         self.bias = torch.from_numpy(bias)
         self.rest = Linear(rest) if rest else None
@@ -130,7 +130,7 @@ class PlaneProducts:
         """Return the scores of flat images, uint8."""
         if len(flat) <= self.rows:
             return self._block(flat)
-        scores = torch.empty(len(flat), self.out_size)
+        scores = torch.empty(len(flat), self.out_size, dtype=torch.float32, device=flat.device)
         for start in range(0, len(flat), self.rows):
             scores[start : start + self.rows] = self._block(flat[start : start + self.rows])
         return scores

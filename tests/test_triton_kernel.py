@@ -1,0 +1,288 @@
+"""The Triton kernel, run by Triton's interpreter in a process of its own, and compiled where there is CUDA."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from gpu.predict import Predictor
+from gpu.predict.planes import largest_integer, split
+from gpu.predict.ways import UnavailableError
+from linalg_cnn import AffineMap, FactoredMap
+
+pytest.importorskip("triton")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+LARGEST = largest_integer(8, 4)
+
+
+def integer_map(inputs, outputs, seed=0):
+    """Integers with the largest that four planes hold in every row: a quantum of 1, and sums that float64 holds."""
+    rng = np.random.default_rng(seed)
+    W = rng.integers(-LARGEST, LARGEST + 1, (outputs, inputs)).astype(np.float64)
+    W[:, 0] = LARGEST
+    return AffineMap(W, rng.integers(-LARGEST, LARGEST + 1, outputs).astype(np.float64))
+
+
+def random_map(inputs, outputs, seed=0):
+    rng = np.random.default_rng(seed)
+    return AffineMap(rng.standard_normal((outputs, inputs)), rng.standard_normal(outputs))
+
+
+def random_pixels(rows, inputs):
+    pixels = np.random.default_rng(rows).integers(0, 256, (rows, inputs), dtype=np.uint8)
+    pixels[1::5], pixels[2::5] = 255, 0
+    return pixels
+
+
+EXACT = {
+    "one of each": (integer_map(1, 1), random_pixels(1, 1)),
+    "no images": (integer_map(64, 3), random_pixels(0, 64)),
+    "one output": (integer_map(64, 1), random_pixels(5, 64)),
+    "a row too many for a block": (integer_map(64, 10), random_pixels(129, 64)),
+    "an input too many for a block": (integer_map(65, 10), random_pixels(128, 65)),
+    "an input too few for a block": (integer_map(63, 16), random_pixels(7, 63)),
+    "17 outputs": (integer_map(100, 17), random_pixels(40, 100)),
+    "the most outputs": (integer_map(130, 64), random_pixels(3, 130)),
+    "handwritten digits": (integer_map(784, 10), random_pixels(150, 784)),
+}
+FACTORED = (FactoredMap([random_map(6, 10), random_map(70, 6, seed=1)]), random_pixels(40, 70))
+RANDOM = (random_map(784, 10), random_pixels(150, 784))
+
+W = np.zeros((12, 70))
+W[[3, 5, 11]] = 1.0
+TIED = (AffineMap(W, np.zeros(12)), np.concatenate([random_pixels(130, 70), np.zeros((3, 70), np.uint8)]))
+NEGATIVE = (AffineMap(-np.ones((3, 70)), -np.ones(3)), random_pixels(20, 70))
+"""All scores are below the 0 of the outputs that pad the kernel's block."""
+
+CASES = EXACT | {"factored": FACTORED, "random": RANDOM, "tied": TIED, "negative": NEGATIVE}
+
+PROGRAM = """
+import pickle, sys
+import torch
+from gpu.predict import Predictor
+
+with open(sys.argv[1], "rb") as file:
+    cases = pickle.load(file)
+results = {}
+for name, (affine, pixels) in cases.items():
+    predictor, images = Predictor(affine, way="triton"), torch.from_numpy(pixels)
+    results[name] = predictor(images).numpy(), predictor.classes(images).numpy(), predictor.error_bound("triton")
+wide = Predictor(cases["random"][0], way="triton")
+images = torch.from_numpy(cases["random"][1])
+strided = torch.stack([images, 255 - images], 2)[:, :, 0]
+results["strided"] = wide(strided).numpy(), wide.classes(strided).numpy(), strided.is_contiguous()
+results["choices"] = wide.way_for(5), Predictor(cases["random"][0]).way_for(100_000).way, str(wide)
+try:
+    wide(images.float())
+except ValueError as error:
+    results["floats"] = str(error)
+torch.set_default_dtype(torch.float64)
+results["default dtype"] = str(wide(images[:2]).dtype)
+with open(sys.argv[2], "wb") as file:
+    pickle.dump(results, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory):
+    """What the interpreter makes of all cases: it must be chosen before triton is imported."""
+    import os
+    import pickle
+
+    folder = tmp_path_factory.mktemp("triton")
+    (folder / "cases").write_bytes(pickle.dumps(CASES))
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(folder / "cases"), str(folder / "results")]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    return pickle.loads((folder / "results").read_bytes())
+
+
+def expected(case):
+    affine, pixels = case
+    return affine(pixels.astype(np.float64))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_scores_are_rounded_once(interpreted, name):
+    scores, _, _ = interpreted[name]
+    assert scores.dtype == np.float32
+    assert np.array_equal(scores, expected(EXACT[name]).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_classes_are_those_of_the_scores_the_first_of_equal_ones(interpreted, name):
+    scores, classes, _ = interpreted[name]
+    assert classes.dtype == np.int64
+    assert classes.shape == (len(scores),)
+    assert classes.tolist() == scores.argmax(1).tolist()
+
+
+def test_ties_are_decided_for_the_first(interpreted):
+    _, classes, _ = interpreted["tied"]
+    assert set(classes[-3:]) == {0}
+    assert set(classes[1:130:5]) == {3}
+
+
+@pytest.mark.parametrize("name", ["factored", "random", "tied", "negative"])
+def test_scores_are_within_their_bound(interpreted, name):
+    scores, _, bound = interpreted[name]
+    assert (np.abs(scores - expected(CASES[name])) <= bound).all()
+    assert scores.shape == (len(CASES[name][1]), CASES[name][0].out_size)
+
+
+def test_random_maps_are_as_accurate_as_float32(interpreted):
+    scores, exact = interpreted["random"][0], expected(RANDOM)
+    # rounded once, by up to 2^-24 of each score
+    assert np.sqrt(((scores - exact) ** 2).mean() / (exact**2).mean()) <= 2.0**-24
+
+
+def test_images_need_not_lie_side_by_side(interpreted):
+    scores, classes, contiguous = interpreted["strided"]
+    assert not contiguous
+    assert np.array_equal(scores, interpreted["random"][0])
+    assert np.array_equal(classes, interpreted["random"][1])
+
+
+def test_the_interpreter_is_only_for_those_who_ask(interpreted):
+    forced, by_itself, description = interpreted["choices"]
+    assert forced == ("triton", "forced; W as 4 planes of 8 bits, in one kernel")
+    assert by_itself != "triton"
+    assert "x uint8: triton (forced; W as 4 planes of 8 bits, in one kernel)" in description
+    assert "float32" not in description.partition("bytes, ")[0]
+
+
+def test_floats_are_refused(interpreted):
+    assert interpreted["floats"] == "images: expected uint8 for way='triton', got torch.float32"
+
+
+def test_the_default_dtype_is_no_matter(interpreted):
+    assert interpreted["default dtype"] == "torch.float32"
+
+
+# What it is not for
+
+
+def planes_of(W):
+    from gpu.predict.triton_kernel import planes_for_tensor_cores
+
+    return planes_for_tensor_cores(W)
+
+
+@pytest.mark.parametrize(
+    ("W", "message"),
+    [
+        (np.ones((1, 131_009)), "it takes up to 131,008 inputs, here are 131,009"),
+        (np.ones((65, 8)), "it takes up to 64 outputs in 4 planes, here are 65"),
+        (np.array([[1e4] + [1.0] * 99] * 40), "it takes up to 32 outputs in 8 planes, here are 40"),
+        (np.array([[1e12] + [1.0] * 99]), "a weight is so large beside the others of its row that planes round worse"),
+    ],
+)
+def test_maps_that_the_kernel_is_not_for(W, message):
+    with pytest.raises(UnavailableError, match=message):
+        planes_of(W)
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(1.0, 4), (1e4, 8)])
+def test_planes_come_in_powers_of_two(ratio, count):
+    assert len(planes_of(np.array([[ratio] + [1.0] * 99])).digits) == count
+
+
+def test_the_most_inputs_fit_into_32_bits():
+    from gpu.predict.triton_kernel import BLOCK_INPUTS, MOST_INPUTS
+
+    assert MOST_INPUTS * 128**2 < 2**31 <= (MOST_INPUTS + BLOCK_INPUTS) * 128**2
+
+
+# On CUDA
+
+
+def launch_nothing(self, flat, result, *, classes):
+    result.zero_()
+
+
+def launch_in_vain(self, flat, result, *, classes):
+    raise RuntimeError("no C compiler")
+
+
+@pytest.mark.parametrize(
+    ("launch", "reason"),
+    [
+        (launch_in_vain, "its kernel does not run: RuntimeError: no C compiler"),
+        (launch_nothing, "its kernel does not run: ArithmeticError: expected the scores"),
+    ],
+)
+def test_a_kernel_that_does_not_run_is_not_taken(monkeypatch, launch, reason):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr("gpu.predict.triton_kernel.TritonProducts._launch", launch)
+    affine = random_map(70, 6)
+    with pytest.raises(ValueError, match=f"way: expected one that can be taken here, got 'triton': {reason}"):
+        Predictor(affine, way="triton")
+    assert Predictor(affine).way_for(4).way == "linear"
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", EXACT)
+def test_compiled_scores_are_rounded_once(name):
+    affine, pixels = EXACT[name]
+    scores = Predictor(affine, device="cuda", way="triton")(torch.from_numpy(pixels))
+    assert np.array_equal(scores.cpu().numpy(), expected(EXACT[name]).astype(np.float32))
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_classes_are_those_of_the_scores(name):
+    affine, pixels = CASES[name]
+    predictor, images = Predictor(affine, device="cuda", way="triton"), torch.from_numpy(pixels).cuda()
+    classes = predictor.classes(images)
+    assert classes.is_cuda
+    assert classes.dtype == torch.int64
+    assert classes.cpu().tolist() == predictor(images).cpu().numpy().argmax(1).tolist()
+
+
+@needs_cuda
+def test_cuda_takes_the_kernel_by_itself():
+    predictor = Predictor(RANDOM[0], device="cuda")
+    for rows in (1, 64, 100_000):
+        assert predictor.way_for(rows).way == "triton"
+    assert predictor.way_for(64, torch.float32).way == "linear"
+
+
+@needs_cuda
+def test_batches_of_one_launch_after_batches_of_many():
+    """Triton compiles once more for 1, and for multiples of 16."""
+    affine, pixels = EXACT["handwritten digits"]
+    predictor, images = Predictor(affine, device="cuda", way="triton"), torch.from_numpy(pixels).cuda()
+    whole = predictor(images)
+    for size in (1, 16, 17, 128):
+        assert torch.equal(torch.cat([predictor(batch) for batch in images.split(size)]), whole)
+
+
+@needs_cuda
+def test_pixels_past_2_gib_are_addressed():
+    """An offset of 32 bits would wrap."""
+    inputs = 784
+    rows = 2**31 // inputs + 200
+    if torch.cuda.mem_get_info()[0] < 3 * 2**30:
+        pytest.skip("needs 3 GiB of memory on the device")
+    affine, pixels = EXACT["handwritten digits"]
+    images = torch.zeros(rows, inputs, dtype=torch.uint8, device="cuda")
+    images[-150:] = torch.from_numpy(pixels).cuda()
+    scores = Predictor(affine, device="cuda", way="triton")(images)
+    assert np.array_equal(scores[-150:].cpu().numpy(), expected((affine, pixels)).astype(np.float32))
+
+
+@needs_cuda
+def test_planes_of_the_cpu_and_of_cuda_agree_to_the_last_bit():
+    from gpu.predict.int8_product import is_exact
+    from gpu.predict.ways import PlaneProducts
+
+    if not is_exact(784, 48, 8):
+        pytest.skip("torch's product of 8-bit integers is not exact here")
+    affine, pixels = EXACT["handwritten digits"]
+    here = PlaneProducts(split(affine.W, 8, 4), affine.B, [])(torch.from_numpy(pixels))
+    there = Predictor(affine, device="cuda", way="triton")(torch.from_numpy(pixels))
+    assert torch.equal(there.cpu(), here)
