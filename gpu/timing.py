@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def microseconds_per_image(
     # Imported here: it looks for a CUDA toolkit and may print what it found.
     from torch.utils.benchmark import Timer
 
-    timer = Timer(statement, globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
-    once = timer.timeit(1).mean
+    given = {"model": model, "batch": batch}
+    once = timeit.timeit(statement, globals=given, number=1)
+    timer = Timer(statement, globals=given, num_threads=torch.get_num_threads())
     measured = timer.blocked_autorange(min_run_time=max(min_run_time, LEAST_RUNS * once))
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}

@@ -414,7 +414,7 @@ def test_a_forced_way_is_taken_by_every_batch(way):
 def test_float64_is_said_to_be_computed_in_float64(way):
     assert Predictor(random_map(), way=way).way_for(5, torch.float64) == (
         "linear",
-        "float64 images are computed in float64",
+        "float64, the whole batch at once",
     )
 
 

@@ -1,8 +1,10 @@
 """Which ways images can take on a device, and which one pays for how many of them."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -38,20 +40,41 @@ class Offer:
         From how many images on a way is chosen, the best way first.
     against : mapping of str to str
         Why other ways are not taken.
+    forced : bool
+        Whether the user chose the way.
     """
 
     ways: Mapping[str, Way]
     paying: tuple[tuple[int, str], ...]
     against: Mapping[str, str]
+    forced: bool = False
 
     def name(self, rows: int) -> str:
         """Return the way that pays for so many images."""
         return next(name for least, name in self.paying if rows >= least)
 
+    @cached_property
+    def few(self) -> float:
+        """Below how many images the last way is taken without a choice."""
+        return min((least for least, _ in self.paying[:-1]), default=math.inf)
+
+    @cached_property
+    def small(self) -> Way:
+        """The last way: that of fewer images."""
+        return self.ways[self.paying[-1][1]]
+
+    def take(self, rows: int) -> Way:
+        """Return the way that pays for so many images."""
+        return self.ways[self.name(rows)]
+
+    def only(self, way: str) -> "Offer":
+        """Return the same with one way for all batches."""
+        return Offer(self.ways, ((0, way),), {}, forced=True)
+
     def choose(self, rows: int) -> Choice:
         """Return the way that pays for so many images, with its reason."""
         chosen = self.name(rows)
-        reasons = [str(self.ways[chosen])]
+        reasons = ["forced"] * self.forced + [str(self.ways[chosen])]
         if chosen in {"linear", "blocks"}:
             reasons += [f"{name} from {least} images on" for least, name in self.paying if rows < least]
             reasons += [f"no {name}: {reason}" for name, reason in self.against.items()]

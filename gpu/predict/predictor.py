@@ -12,7 +12,8 @@ from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.types import Array
 
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+"""What is computed in float32."""
 BYTES_ONLY = ("planes", "triton")
 BATCH_SIZES = (1, 64, 1024, 10_000)
 """Of which the description tells."""
@@ -75,17 +76,20 @@ class Predictor:
             raise ValueError(f"way: expected one of auto, {', '.join(WAYS)}, got {way!r}")
         self.way = way
         self.device = resolve_device("cpu" if device is None else str(device))
+        self._place = self.device.type
         self._factors = factors_of(affine)
         self.in_shape, self.in_size = self._factors[0].in_shape, self._factors[0].in_size
         self.out_size = self._factors[-1].out_size
         self._byte_factors = [fold(preprocess, self._factors[0]), *self._factors[1:]]
         layers = as_layers(self._factors, torch.float32, self.device)
-        self._floats = offer_for_floats(layers, self.device)
+        floats = offer_for_floats(layers, self.device)
         byte_layers = layers if preprocess is None else as_layers(self._byte_factors, torch.float32, self.device)
         self._bytes = offer_for_bytes(self._byte_factors[0], byte_layers, self.device, way)
-        self._float64: Linear | None = None
         if way != "auto" and way not in self._bytes.ways:
             raise ValueError(f"way: expected one that can be taken here, got {way!r}: {self._bytes.against[way]}")
+        self._offers = {torch.uint8: self._bytes if way == "auto" else self._bytes.only(way)}
+        if way not in BYTES_ONLY:
+            self._offers |= dict.fromkeys(FLOATS, floats if way == "auto" else floats.only(way))
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores of images.
@@ -107,7 +111,12 @@ class Predictor:
         ValueError
             If they have another shape, or floats are given to a way that takes bytes only.
         """
-        return self._scores(self._flat(images))
+        flat = self._flat(images)
+        if torch.is_autocast_enabled(self._place):
+            return self._in_full(flat)
+        rows, offer = flat.shape[0], self._offers.get(flat.dtype) or self._offer(flat.dtype)
+        way = offer.small if rows < offer.few else offer.take(rows)  # a small batch should not wait for a choice
+        return way(flat)
 
     def classes(self, images: torch.Tensor) -> torch.Tensor:
         """Return the class of each image, that of its highest score, the first of equal ones: int64 (N,).
@@ -115,11 +124,11 @@ class Predictor:
         Takes what a call takes, and raises the same errors.
         """
         flat = self._flat(images)
-        if flat.dtype == torch.uint8 and self._name(flat) == "triton":
-            kernel: Any = self._bytes.ways["triton"]
-            best: torch.Tensor = kernel.classes(flat)  # without writing the scores
+        way = self._offer(flat.dtype).take(flat.shape[0])
+        if hasattr(way, "classes"):
+            best: torch.Tensor = way.classes(flat)  # without writing the scores
             return best
-        return self._scores(flat).argmax(1)
+        return self(images).argmax(1)
 
     def way_for(self, rows: int, dtype: torch.dtype = torch.uint8) -> Choice:
         """Return the way that a batch takes, and why.
@@ -139,10 +148,7 @@ class Predictor:
             If ``rows`` is no int of at least 0, or floats would be given to a way that takes bytes only.
         """
         check_int("rows", rows, 0)
-        offer = self._offer(dtype)
-        if dtype == torch.float64:
-            return Choice("linear", "float64 images are computed in float64")
-        return offer.choose(rows) if self.way == "auto" else Choice(self.way, f"forced; {offer.ways[self.way]}")
+        return self._offer(dtype).choose(rows)
 
     def error_bound(self, way: str) -> Array:
         """Return how far each score of an image of bytes can be from W x + B: float64 (out_size,).
@@ -177,29 +183,10 @@ class Predictor:
         lines += [f"  bytes, {way}: scores within {self.error_bound(way).max():.2g}" for way in self._bytes.ways]
         return "\n".join(lines)
 
-    def _scores(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the scores of flat images, whatever autocast would make of them.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the way does not take images of this dtype.
-        """
-        if torch.is_autocast_enabled(self.device.type):
-            with torch.autocast(self.device.type, enabled=False):
-                return self._scores(flat)
-        offer = self._offer(flat.dtype)
-        if flat.dtype == torch.float64:
-            if self._float64 is None:
-                self._float64 = Linear(as_layers(self._factors, torch.float64, self.device))
-            return self._float64(flat)
-        return offer.ways[self._name(flat)](flat)
-
-    def _name(self, flat: torch.Tensor) -> str:
-        """Return the way that flat images take, of uint8 or of 16 or 32 bits."""
-        if self.way != "auto":
-            return self.way
-        return (self._bytes if flat.dtype == torch.uint8 else self._floats).name(flat.shape[0])
+    def _in_full(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the scores of flat images without autocast, which would make them 16-bit numbers."""
+        with torch.autocast(self._place, enabled=False):
+            return self(flat)
 
     def _offer(self, dtype: torch.dtype) -> Offer:
         """Return the ways of images of a dtype.
@@ -211,13 +198,15 @@ class Predictor:
         ValueError
             If they are floats and the way takes bytes only.
         """
-        if dtype == torch.uint8:
-            return self._bytes
-        if dtype not in FLOATS:
+        if dtype in self._offers:
+            return self._offers[dtype]
+        if dtype not in {*FLOATS, torch.float64}:
             raise TypeError(f"images: expected uint8 or floats, got {dtype}")
         if self.way in BYTES_ONLY:
             raise ValueError(f"images: expected uint8 for way={self.way!r}, got {dtype}")
-        return self._floats
+        layers = as_layers(self._factors, torch.float64, self.device)  # not before they are needed: twice the memory
+        self._offers[dtype] = Offer({"linear": Linear(layers)}, ((0, "linear"),), {})
+        return self._offers[dtype]
 
     def _flat(self, images: torch.Tensor) -> torch.Tensor:
         """Return images as (N, in_size) on the device.

@@ -47,13 +47,14 @@ class Linear:
     planes: Planes | None = None
 
     def __init__(self, layers: Layers) -> None:
-        self.layers = layers
-        self.dtype = layers[0][0].dtype
+        (self.weight, self.bias), *self.rest = layers
+        self.dtype = self.weight.dtype
+        self.cast = torch.Tensor.float if self.dtype == torch.float32 else torch.Tensor.double
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images."""
-        y = flat.float() if self.dtype == torch.float32 else flat.to(self.dtype)  # float() starts sooner
-        for weight, bias in self.layers:
+        y = linear(self.cast(flat), self.weight, self.bias)
+        for weight, bias in self.rest:
             y = linear(y, weight, bias)
         return y
 
