@@ -1,21 +1,20 @@
-"""Matrices as pictures. Needs matplotlib, which nothing else in the package does."""
+"""Matplotlib figures, for PNG files. Needs matplotlib, which nothing else in the package does."""
 
 import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from matplotlib.figure import Figure
 
 from linalg_cnn.affine import AffineMap
+from linalg_cnn.display.colors import DIVERGING, INK, MUTED
 from linalg_cnn.ops import Conv, ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Array
 
-INK = "#1b4965"
-MUTED = "#5c6770"
-DIVERGING = "PuOr_r"  # told apart with any common colour blindness
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array:
@@ -46,7 +45,7 @@ def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array
     return filled / np.outer(np.bincount(row_of), np.bincount(column_of))
 
 
-def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> Figure:
+def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "Figure":
     """Return each row of W as a picture of the input's shape, all on one colour scale.
 
     Parameters
@@ -61,6 +60,8 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> Fi
     ValueError
         If the map has no such ``in_shape``.
     """
+    from matplotlib.figure import Figure
+
     if affine.in_shape is None or len(affine.in_shape) != 3 or affine.in_shape[0] != 1:
         raise ValueError(f"affine: expected in_shape (1, height, width), got {affine.in_shape}")
     pictures = affine.toarray().W.reshape(-1, *affine.in_shape[1:])
@@ -105,12 +106,14 @@ def matrix_panels(network: SkipNetwork) -> list[Panel]:
     return [*panels, Panel("$W$", "all of it", network.compose(form="sparse").W)]
 
 
-def matrices_figure(network: SkipNetwork) -> Figure:
+def matrices_figure(network: SkipNetwork) -> "Figure":
     """Return where each layer's matrix and the whole network's W have entries, all on one scale.
 
     A cell of the picture is coloured if any entry falls in it, the darker the more do. Matrices of very few rows
     or columns are drawn a little thicker than they are.
     """
+    from matplotlib.figure import Figure
+
     panels = matrix_panels(network)
     largest = max(max(panel.matrix.shape) for panel in panels)
     longest, thinnest, slot, top, caption, margin = 2.9, 0.16, 1.25, 1.15, 0.75, 0.3  # inches
@@ -150,7 +153,7 @@ def matrices_figure(network: SkipNetwork) -> Figure:
     return figure
 
 
-def to_png(figure: Figure, description: str) -> bytes:
+def to_png(figure: "Figure", description: str) -> bytes:
     """Return a figure as the bytes of a PNG file that carries its description as text."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Description": description})
