@@ -10,7 +10,9 @@ import sympy
 
 from linalg_cnn.checks import check_choice
 from linalg_cnn.display.colors import diverging_colors, grid_colors, kernel_colors, to_rgb
+from linalg_cnn.display.svg import is_number
 from linalg_cnn.ops import Operation
+from linalg_cnn.ops.base import Separable
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.types import Array, Shape, size_of
 
@@ -110,7 +112,7 @@ def paint(
         ones = ones or (exact and len(values) > 0 and all(value == 1 for value in values))
         if taps is not None:
             color = "kernel"
-        elif ones:
+        elif ones or isinstance(matrix, Separable):
             color = "column"
         else:
             color = "entry" if exact else "value"
@@ -172,7 +174,10 @@ def _colors(
             raise ValueError("color: expected an operation with a kernel for color='kernel', got something else")
         return _rgb(kernel_colors(matrix.kernel.shape))[taps]
     if color == "column":
-        return _rgb(pixel_colors(in_shape or (shape[1],)))[columns]
+        pixels = _rgb(pixel_colors(in_shape or (shape[1],)))[columns]
+        # A pixel that counts for a part only, as in bilinear resampling, has a paler colour there.
+        share = np.array([min(abs(float(v)), 1.0) if is_number(v) else 1.0 for v in values.tolist()])[:, np.newaxis]
+        return (255 - (0.25 + 0.75 * share) * (255.0 - pixels)).round().astype(np.uint8)
     if color == "row":
         return _rgb(pixel_colors(out_shape or (shape[0],)))[rows]
     return _rgb([entry_palette(values.tolist(), palette)[value] for value in values.tolist()])

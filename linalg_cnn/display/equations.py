@@ -9,37 +9,58 @@ import sympy
 
 from linalg_cnn.display.colors import INK, LIT, PAPER, mix_colors
 from linalg_cnn.display.entries import Painted, paint, pixel_colors
-from linalg_cnn.display.grids import Cell, draw_grid, fits
+from linalg_cnn.display.grids import Cell, cell_size, draw_grid, fits
 from linalg_cnn.display.matrices import MOST_CELLS, describe, draw_matrix
 from linalg_cnn.display.picture import Picture, move, scoped, side_by_side
 from linalg_cnn.display.svg import plain
 from linalg_cnn.exact import to_exact
-from linalg_cnn.types import Array, Shape
+from linalg_cnn.types import Shape
 
 
 def vector_picture(
-    values: Sequence[Any] | Array, colors: Sequence[str], *, marks: str = "P", lit: Iterable[int] = (), alt: str = ""
+    values: Any,
+    colors: Sequence[str] | None = None,
+    *,
+    marks: str = "P",
+    lit: Iterable[int] = (),
+    widest: float = 100,
+    title: str | None = None,
+    alt: str = "",
 ) -> Picture:
-    """Return a vector as a column of labelled cells.
+    """Return a vector, or the ravel of an image, as a column of labelled cells.
 
     Parameters
     ----------
-    values : sequence of numbers, sympy expressions or str
-    colors : sequence of str
-        One for each.
+    values : array_like, sequence of sympy expressions or of str
+    colors : sequence of str, optional
+        One for each entry; those of the pixels of an image of this shape if not given.
     marks : str
         The CSS class of entry i is this and i.
     lit : iterable of int
         Entries to frame.
+    widest : float
+        In pixels; entries that need more are dots, and say what they are when hovered over.
+    title : str, optional
     alt : str
         The entries themselves if not given.
+
+    Examples
+    --------
+    >>> vector_picture([[1.0, 2.0], [3.0, 4.0]])
+    Picture(24 x 96: the vector (1, 2, 3, 4))
     """
+    entries = flat(values)
+    if colors is None:
+        colors = pixel_colors(np.shape(values) if not isinstance(values, sympy.MatrixBase) else (len(entries),))
     cells = [
-        Cell(i, 0, color, value if fits(value, 70) else "…", f"entry {i}: {plain_or_words(value)}", f"{marks}{i}")
-        for i, (value, color) in enumerate(zip(values, colors, strict=True))
+        Cell(i, 0, color, value if fits(value, widest) else "…", f"entry {i}: {plain_or_words(value)}", f"{marks}{i}")
+        for i, (value, color) in enumerate(zip(entries, colors, strict=True))
     ]
-    spelled = alt or "the vector (" + ", ".join(plain_or_words(value) for value in values) + ")"
-    return draw_grid((len(cells), 1), cells, lit=[(i, 0, 1, 1) for i in lit], alt=spelled)
+    height = 24 if len(cells) <= 16 else 17
+    size = (cell_size((len(cells), 1), [cell.label for cell in cells])[0], height)
+    spelled = alt or "the vector (" + ", ".join(plain_or_words(value) for value in entries) + ")"
+    picture = draw_grid((len(cells), 1), cells, size=size, lit=[(i, 0, 1, 1) for i in lit], alt=spelled)
+    return picture.titled(title) if title else picture
 
 
 def plain_or_words(value: Any) -> str:
@@ -106,7 +127,7 @@ def equation_picture(
         sign_times(),
         _bracketed(vector_picture(values, x_colors)),
         "=",
-        _bracketed(vector_picture(y, y_colors, marks="R")),
+        _bracketed(vector_picture(y, y_colors, marks="R", widest=190)),
         alt="",
     )
     picture = Picture(scoped(picture.body, hover_rules(painted)), picture.width, picture.height, picture.alt)

@@ -1,6 +1,7 @@
 """Pictures with sliders (ipywidgets), each of which is a static picture where widgets do not run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from linalg_cnn.display.equations import equation_picture
@@ -15,8 +16,8 @@ from linalg_cnn.types import Shape
 class Explorer:
     """A picture and one slider for each thing that can be changed in it.
 
-    In JupyterLab it shows the sliders (ipywidgets). Where ipywidgets is missing, or widgets do not run, as in a page
-    made from the notebook, it shows the picture of the first choices, or of those in ``static``.
+    A notebook shows the sliders (ipywidgets) and below them the picture, which is an output of its own: it stays where
+    ipywidgets is missing, or where no kernel runs and sliders do nothing, as in a page made from the notebook.
 
     Parameters
     ----------
@@ -27,13 +28,12 @@ class Explorer:
     start : mapping {name: choice}, optional
         Where the sliders stand at first; at the first choices if not given.
     static : sequence of mappings {name: choice}, optional
-        The settings to show below each other where widgets do not run; ``start`` alone if not given.
+        The settings to show below each other until a slider is moved; ``start`` alone if not given.
 
     Attributes
     ----------
     controls : dict {name: ipywidgets.SelectionSlider}
         Empty where ipywidgets is missing.
-    output : ipywidgets.HTML or None
 
     Raises
     ------
@@ -68,27 +68,28 @@ class Explorer:
                 raise ValueError(f"start: expected one of {self.choices.get(name, [])} for {name!r}, got {value!r}")
         self.static = [self.start | dict(setting) for setting in (static or [{}])]
         self.controls: dict[str, Any] = {}
-        self.output: Any = None
-        self._widget: Any = None
+        self._shown: list[Any] = []  # IPython's handles of the pictures that notebooks show
+        self._sliders: Any = None
         try:
             import ipywidgets
         except ImportError:
             return
-        self.output = ipywidgets.HTML()
         for name, values in self.choices.items():
             self.controls[name] = ipywidgets.SelectionSlider(
                 options=[(str(value), value) for value in values],
                 value=self.start[name],
                 description=name.replace("_", " "),
-                continuous_update=True,
                 style={"description_width": "7em"},
             )
             self.controls[name].observe(self._redraw, names="value")
-        self._widget = ipywidgets.VBox([*self.controls.values(), self.output])
-        self._redraw()
+        self._sliders = ipywidgets.VBox(list(self.controls.values()))
+
+    def __repr__(self) -> str:
+        """Show what can be changed."""
+        return f"Explorer({', '.join(f'{name}: {len(values)} choices' for name, values in self.choices.items())})"
 
     def picture(self, **settings: Any) -> Picture:
-        """Return the picture for some settings; the sliders' own for what is not given.
+        """Return the picture for some settings; for what is not given, where the sliders stand.
 
         What the library refuses becomes a picture of its message: with sliders, one can ask for a kernel that is
         larger than the image.
@@ -99,12 +100,13 @@ class Explorer:
         except ValueError as error:
             return message(str(error))
 
-    def _redraw(self, change: Any = None) -> None:
+    def _redraw(self, change: Any) -> None:
         del change
-        self.output.value = self.picture().svg
+        for shown in self._shown:
+            shown.update(self.picture())
 
-    def static_html(self) -> str:
-        """Return the pictures that stand where widgets do not run."""
+    def _repr_html_(self) -> str:
+        """Show the pictures of ``static``."""
         parts = []
         for setting in self.static:
             at = ", ".join(f"{name.replace('_', ' ')} = {value}" for name, value in setting.items())
@@ -112,19 +114,16 @@ class Explorer:
             parts.append(picture.captioned(at).with_alt(f"{at}: {picture.alt}").svg)
         return "<br>".join(parts)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Show the sliders, and the static picture to whatever cannot."""
-        del include, exclude
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.static_html()}
-        if self._widget is not None:
-            bundle |= {
-                kind: value for kind, value in self._widget._repr_mimebundle_().items() if kind.endswith("view+json")
-            }
-        return bundle
+    def _ipython_display_(self) -> None:
+        """Show the sliders, and the picture as an output of its own."""
+        from IPython.display import HTML, display
 
-    def __repr__(self) -> str:
-        """Show what can be changed."""
-        return f"Explorer({', '.join(f'{name}: {len(values)} choices' for name, values in self.choices.items())})"
+        if self._sliders is not None:
+            bundle = {kind: data for kind, data in self._sliders._repr_mimebundle_().items() if kind != "text/plain"}
+            names = ", ".join(name.replace("_", " ") for name in self.choices)
+            bundle["text/html"] = f"<p><small>Run the notebook for sliders: {escape(names)}.</small></p>"
+            display({"text/plain": repr(self), **bundle}, raw=True)
+        self._shown.append(display(HTML(self._repr_html_()), display_id=True))
 
 
 def explore_convolution(
@@ -203,8 +202,10 @@ def explore_resampling(
     return Explorer(draw, {"size": sizes, "mode": modes})
 
 
-def explore_skip(network_at: Callable[[float], SkipNetwork], strengths: Sequence[float]) -> Explorer:
-    """Return W and B of a network as its skips grow from nothing to everything.
+def explore_skip(
+    network_at: Callable[[float], SkipNetwork], strengths: Sequence[float], static: Sequence[float] | None = None
+) -> Explorer:
+    """Return W of a network as its skips grow from nothing to everything.
 
     Parameters
     ----------
@@ -212,6 +213,8 @@ def explore_skip(network_at: Callable[[float], SkipNetwork], strengths: Sequence
         Returns the network with skips of strength t.
     strengths : sequence of float
         The values of t; W is drawn on one scale for all of them.
+    static : sequence of float, optional
+        The values to show below each other until the slider is moved; the first if not given.
 
     Examples
     --------
@@ -228,6 +231,7 @@ def explore_skip(network_at: Callable[[float], SkipNetwork], strengths: Sequence
 
     def draw(t: float) -> Picture:
         map_ = maps[t]
-        return matrix_picture(map_.W, map_.in_shape, map_.out_shape, color="value", limit=limit)
+        shapes = map_.in_shape, map_.out_shape
+        return matrix_picture(map_.W, *shapes, color="value", limit=limit, labels=False, longest=320)
 
-    return Explorer(draw, {"t": strengths})
+    return Explorer(draw, {"t": strengths}, static=None if static is None else [{"t": t} for t in static])

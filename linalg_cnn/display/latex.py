@@ -138,7 +138,7 @@ def affine_formula(affine: AffineMap) -> Formula | None:
         return None
     widest = sum(max(len(plain(value)) for value in affine.W.col(c)) for c in range(affine.in_size))
     latex = f"y = {matrix_latex(affine.W)} x + {matrix_latex(affine.B)}"
-    if widest > 110 or len(latex) > MOST_CHARACTERS:
+    if widest > 80 or len(latex) > MOST_CHARACTERS:
         return None
     return Formula(latex, f"y = {affine.W.tolist()} x + {list(affine.B)}")
 
@@ -243,23 +243,29 @@ def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[symp
     return short, {symbol: value for value, symbol in names.items()}
 
 
-def entries_formula(formulas: Mapping[sympy.Symbol, sympy.Expr], variables: Sequence[Any] = ()) -> Formula:
+def entries_formula(
+    formulas: Mapping[sympy.Symbol, sympy.Expr], variables: Sequence[Any] = (), *, between: sympy.Symbol | None = None
+) -> Formula:
     """Return what each letter stands for, one below the other.
 
     Parameters
     ----------
     formulas : mapping {symbol: expression}
         As from `named_entries`.
-    variables : sequence of sympy symbols
+    variables : sequence of sympy expressions
         Collect the powers of these.
+    between : sympy symbol, optional
+        A strength t: what has degree one in it is written as (1 - t) times its value at 0 plus t times that at 1.
 
     Examples
     --------
     >>> a, b, t = sympy.symbols("a b t")
     >>> entries_formula({sympy.Symbol("w_1"): a * b - a * b * t + b * t}, [t])
     w_1 = a*b + t*(-a*b + b)
+    >>> entries_formula({sympy.Symbol("w_1"): a * b - a * b * t + b * t}, between=t)
+    w_1 = a*b*(1 - t) + b*t
     """
-    shown = {symbol: sympy.collect(value, variables) if variables else value for symbol, value in formulas.items()}
+    shown = {symbol: _arranged(value, variables, between) for symbol, value in formulas.items()}
     lines: list[str] = []
     words: list[str] = []
     for symbol, value in shown.items():
@@ -270,6 +276,12 @@ def entries_formula(formulas: Mapping[sympy.Symbol, sympy.Expr], variables: Sequ
         lines.append(line)
         words.append(f"{plain(symbol)} = {plain(value)}")
     return Formula(r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}", "; ".join(words))
+
+
+def _arranged(value: Any, variables: Sequence[Any], between: sympy.Symbol | None) -> Any:
+    if between is not None and sympy.degree(value, between) == 1:
+        return (1 - between) * value.subs(between, 0) + between * value.subs(between, 1)
+    return sympy.collect(value, variables) if variables else value
 
 
 def image_latex(x: Any, shape: tuple[int, int]) -> str:

@@ -111,7 +111,8 @@ def draw_matrix(
     marks = {
         row: (f"R{row}", f"row {row}{_pixel('output', row, painted.out_shape)}") for row in range(painted.shape[0])
     }
-    size = cell_size(painted.shape, [cell.label for cell in cells], longest)
+    width, height = cell_size(painted.shape, [cell.label for cell in cells], longest)
+    size = (width, height if painted.shape[0] <= 16 else min(height, 17))
     frames = [(row, 0, 1, painted.shape[1]) for row in lit]
     return draw_grid(
         painted.shape,

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from linalg_cnn.display.colors import INK, LIT, MUTED
 from linalg_cnn.display.picture import Picture
-from linalg_cnn.display.svg import number, plain, rect, text
+from linalg_cnn.display.svg import number, plain, rect, text, text_width
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
 
 MOST_BOXES = 10
-WIDTH, HEIGHT, GAP = 84.0, 46.0, 34.0
+WIDTH, HEIGHT = 84.0, 46.0
 ARC = 24.0
 
 
@@ -56,21 +56,23 @@ def network_picture(network: SkipNetwork | AffineGraph, *, title: str | None = N
     shown = _shown(len(boxes))
     place = {box: position for position, box in enumerate(shown) if box is not None}
     visible = [arrow for arrow in arrows if arrow.start in place and arrow.end in place]
+    beside = [arrow for arrow in visible if _level(place, arrow) == 0 and not bool(arrow.weight == 1)]
+    gap = max([34.0] + [text_width(_weight(arrow.weight), 11) + 14 for arrow in beside])
     top = max([ARC * _level(place, arrow) for arrow in visible] + [0.0]) + 16
     parts = []
     for position, box in enumerate(shown):
-        x = position * (WIDTH + GAP)
+        x = position * (WIDTH + gap)
         if box is None:
             hidden = len(boxes) - len(place)
             parts.append(text("…", x + WIDTH / 2, top + HEIGHT / 2 - 4, 22))
             parts.append(text(f"{hidden} more", x + WIDTH / 2, top + HEIGHT / 2 + 14, 11, color=MUTED))
         else:
             parts.append(_draw_box(boxes[box], x, top))
-    parts.extend(_draw_arrow(place, arrow, top) for arrow in visible)
+    parts.extend(_draw_arrow(place, arrow, top, gap) for arrow in visible)
     for position, (left, right) in enumerate(pairwise(shown)):
         if left is None or right is None:
-            parts.append(_straight(position, top))
-    picture = Picture("".join(parts), len(shown) * (WIDTH + GAP) - GAP, top + HEIGHT + 4, _words(boxes, arrows))
+            parts.append(_straight(position, top, gap))
+    picture = Picture("".join(parts), len(shown) * (WIDTH + gap) - gap, top + HEIGHT + 4, _words(boxes, arrows))
     return picture.titled(title).with_alt(f"{title}: {picture.alt}") if title else picture
 
 
@@ -116,20 +118,20 @@ def _draw_box(box: Box, x: float, y: float) -> str:
     )
     more = f'rx="6" stroke="{INK}" stroke-width="1.2"'
     body = rect(x, y, WIDTH, HEIGHT, "#eef3f6" if box.name != "x" else "#fdf3e0", more=more, title=box.title)
-    letters = min(13.0, 1.6 * WIDTH / max(len(box.name), 1))
+    letters = min(13.0, 1.45 * WIDTH / max(len(box.name), 1))
     body += text(box.name, x + WIDTH / 2, y + 16, letters, more='style="pointer-events:none"')
     return body + text(size, x + WIDTH / 2, y + 34, 10.5, color=MUTED, more='style="pointer-events:none"')
 
 
-def _draw_arrow(place: dict[int, int], arrow: Arrow, top: float) -> str:
+def _draw_arrow(place: dict[int, int], arrow: Arrow, top: float, gap: float) -> str:
     level = _level(place, arrow)
     weighted = not bool(arrow.weight == 1)
     if level == 0:
-        x = place[arrow.start] * (WIDTH + GAP) + WIDTH
-        label = text(_weight(arrow.weight), x + GAP / 2 - 2, top + HEIGHT / 2 - 10, 11, color=INK) if weighted else ""
-        return _straight(place[arrow.start], top) + label
-    start = place[arrow.start] * (WIDTH + GAP) + WIDTH * 0.62
-    end = place[arrow.end] * (WIDTH + GAP) + WIDTH * 0.38
+        x = place[arrow.start] * (WIDTH + gap) + WIDTH
+        label = text(_weight(arrow.weight), x + gap / 2 - 2, top + HEIGHT / 2 - 10, 11, color=INK) if weighted else ""
+        return _straight(place[arrow.start], top, gap) + label
+    start = place[arrow.start] * (WIDTH + gap) + WIDTH * 0.62
+    end = place[arrow.end] * (WIDTH + gap) + WIDTH * 0.38
     high = top - ARC * level
     path = f"M{number(start)} {number(top)}C{number(start)} {number(high)} {number(end)} {number(high)} "
     path += f"{number(end)} {number(top - 5)}"
@@ -143,10 +145,10 @@ def _weight(weight: Any) -> Any:
     return weight if len(plain(weight)) <= 14 else plain(weight)[:12] + "…"
 
 
-def _straight(position: int, top: float) -> str:
-    x, y = position * (WIDTH + GAP) + WIDTH, top + HEIGHT / 2
-    line = f'<path d="M{number(x)} {number(y)}H{number(x + GAP - 5)}" stroke="{INK}" stroke-width="1.4"/>'
-    return line + _head(x + GAP, y, down=False)
+def _straight(position: int, top: float, gap: float) -> str:
+    x, y = position * (WIDTH + gap) + WIDTH, top + HEIGHT / 2
+    line = f'<path d="M{number(x)} {number(y)}H{number(x + gap - 5)}" stroke="{INK}" stroke-width="1.4"/>'
+    return line + _head(x + gap, y, down=False)
 
 
 def _head(x: float, y: float, *, down: bool) -> str:

@@ -75,8 +75,8 @@ def operation_picture(
     else:
         fills = [reads[i].color if i in reads else PAPER for i in range(len(values))]
 
-    before, image = _image(operation, in_shape, row, values, fills, reads)
-    parts: list[Picture | str] = [image.captioned(f"{before} {_by(in_shape)}")]
+    border, image = _image(operation, in_shape, row, values, fills, reads)
+    parts: list[Picture | str] = [image.captioned(f"image {_by(in_shape)}{border}")]
     if painted.coloring == "kernel":
         parts.append(kernel_picture(operation.kernel).captioned("the kernel"))  # type: ignore[attr-defined]
     parts += ["→", _output(painted, out_shape, row).captioned(f"output {_by(out_shape)}")]
@@ -132,7 +132,7 @@ def _at(number: int, shape: Shape) -> str:
 def _by(shape: Shape) -> str:
     """Return a shape in words."""
     size = " x ".join(map(str, shape[1:])) if len(shape) > 2 else str(shape[1])
-    return f"{size}, {shape[0]} channels" if shape[0] > 1 else size
+    return f"{shape[0]} x {size}" if shape[0] > 1 else size
 
 
 def _image(
@@ -143,7 +143,7 @@ def _image(
     fills: Sequence[str],
     reads: Any,
 ) -> tuple[str, Picture]:
-    """Return what the image is called and the image, with its border and the frame where the kernel lies."""
+    """Return what the border is called, and the image with it and with a frame where the kernel lies."""
     spatial = in_shape[1:]
     axes = len(spatial)
     padded = isinstance(operation, Conv) and any(sum(pair) for pair in operation.padding_pairs)
@@ -174,7 +174,7 @@ def _image(
         frames = _frame([p for p in window if p // size_of(shown.shape[1:]) == channel], shown.shape)
         size = cell_size((height, shown.shape[-1]), [cell.label for cell in cells], 260)
         cells_of.append(draw_grid((height, shown.shape[-1]), cells, size=size, lit=frames))
-    return "image, padded:" if padded else "image", stacked(*cells_of, gap=8)
+    return f", padded to {_by(shown.shape)}" if padded else "", stacked(*cells_of, gap=8)
 
 
 def _window(operation: Conv, padded_shape: Shape, row: int) -> list[int]:
@@ -199,7 +199,8 @@ def _output_color(painted: Painted, reads: Any) -> str:
     """Return the colour of the lit output pixel: the mean of its pixels' colours where those are coloured."""
     if painted.coloring != "column":
         return "#fbe3d4"
-    return mixed([entry.color for entry in reads.values()], [entry.value for entry in reads.values()])
+    colors = pixel_colors(painted.in_shape or ())
+    return mixed([colors[column] for column in reads], [entry.value for entry in reads.values()])
 
 
 def _output(painted: Painted, out_shape: Shape, row: int) -> Picture:
