@@ -1,5 +1,6 @@
 """Running a notebook as a reader would, but more strictly: nothing may warn, and there is no network."""
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,7 @@ def refuse(*arguments, **named):
 
 socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
 warnings.simplefilter("error")  # before every other filter, those that IPython has set too
+warnings.filterwarnings("ignore", module="ipykernel")  # what the kernel does for itself
 del refuse, socket, warnings
 """
 
@@ -30,9 +32,14 @@ def run_notebook(path, *, seconds_per_cell=60):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
     client = NotebookClient(
-        notebook, timeout=seconds_per_cell, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=seconds_per_cell,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=50"],
     )
-    client.execute()
+    # One thread: these networks are small, and two of them wait for each other where anything else runs beside.
+    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
     del notebook.cells[0]
     return notebook
 

@@ -11,6 +11,7 @@ LaTeX. What says Figure needs matplotlib, and the sliders of an `Explorer` need 
 `kernel_picture`       a kernel, one grid per pair of channels
 `rows_picture`         the rows of W as images
 `network_picture`      a network as boxes and arrows, with the weights of its skips
+`curves_picture`       numbers as curves: spectra, accuracies, schedules
 `figure_picture`       a matplotlib figure with a text alternative
 `side_by_side`         pictures next to each other; `stacked`, below each other
 `Explorer`             a picture with sliders; `explore_convolution`, `explore_resampling`, `explore_skip`
@@ -20,6 +21,7 @@ LaTeX. What says Figure needs matplotlib, and the sliders of an `Explorer` need 
 """
 
 from linalg_cnn.display.colors import DIVERGING, INK, MUTED, OKABE_ITO, diverging_colors, grid_colors
+from linalg_cnn.display.curves import curves_picture
 from linalg_cnn.display.equations import equation_picture, vector_picture
 from linalg_cnn.display.explorers import Explorer, explore_convolution, explore_resampling, explore_skip
 from linalg_cnn.display.figures import Panel, matrices_figure, matrix_panels, occupancy, to_png, weights_figure
@@ -52,6 +54,7 @@ __all__ = [
     "Picture",
     "affine_formula",
     "affine_picture",
+    "curves_picture",
     "diverging_colors",
     "entries_formula",
     "equation_formula",
