@@ -38,11 +38,13 @@ import numpy as np
 import sympy
 import torch
 
+from gpu.data import load_digits
 from linalg_cnn import Conv, Pad, conv_matrix, conv_transpose_matrix
 from linalg_cnn.display import (
     equation_formula,
     explore_convolution,
     image_picture,
+    kernel_picture,
     matrix_picture,
     operation_picture,
     side_by_side,
@@ -90,8 +92,8 @@ A = conv_matrix(kernel, (1, 3, 3))
 equation_formula(A, image)
 
 # %% [markdown]
-# Play with it: move the kernel with `row` and `column`, and see its row of the matrix light up. (The sliders need a running kernel; without one
-# you see a picture.)
+# Play with it: move the kernel with `row` and `column`, and see its row of the matrix light up. Change the options below; what they do comes in a
+# minute. (The sliders work while the notebook runs. Elsewhere you see a picture.)
 
 # %%
 explore_convolution(kernel, (1, 4, 4), strides=[1, 2], paddings=[0, 1], dilations=[1, 2])
@@ -245,21 +247,29 @@ assert conv_transpose_matrix(line, (1, 3)) == conv_matrix(line, (1, 5)).T
 # %% [markdown]
 # ## At full size
 #
-# A digit of MNIST has 28x28 pixels. A 3x3 kernel makes 26x26 outputs of it: a matrix of 676 x 784. Of its 529,984 places, 6,084 hold something. The
-# picture shows them all, and it is still the same three hues:
+# What is it good for? Here is a handwritten digit of 28x28 pixels, and a kernel that takes the difference of what lies to the left and what lies to the right. The
+# output is large at upright edges, orange where it gets darker to the right and violet where it gets brighter, and zero where nothing changes. Networks find such kernels by training.
 
 # %%
-digit = Conv(rng.standard_normal((1, 1, 3, 3)))
-matrix_picture(digit, (1, 28, 28))
+edges = Conv(np.array([[[[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]]]))
+digit = load_digits()[0].images[0, 0].numpy() / 255
+A = edges.matrix((1, 28, 28))
+seen = A @ digit.ravel()
+side_by_side(image_picture(digit, (28, 28)), kernel_picture(edges.kernel), "→", image_picture(seen, (26, 26)))
+
+# %% [markdown]
+# The 26x26 outputs of the 784 pixels make a matrix of 676 x 784. Of its 529,984 places, 6,084 hold an entry of the kernel. Here they all are, in
+# the same three hues:
+
+# %%
+matrix_picture(edges, (1, 28, 28))
 
 # %% [markdown]
 # And is it what PyTorch computes? PyTorch is the judge:
 
 # %%
-x = rng.standard_normal((1, 28, 28))
-theirs = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(digit.kernel))
-A = digit.matrix((1, 28, 28))
-assert np.allclose(A @ x.ravel(), theirs.numpy().ravel())
+theirs = torch.nn.functional.conv2d(torch.from_numpy(digit).reshape(1, 28, 28), torch.from_numpy(edges.kernel))
+assert np.allclose(seen, theirs.numpy().ravel())
 A
 
 # %% [markdown]
@@ -276,7 +286,7 @@ A
 
 # %% [markdown] tags=["hide-cell"]
 # **1.** The middle number of the kernel lies on the pixel itself, the first on the pixel to the left. So (0, 1, 0) copies, and (1, 0, 0) shows each
-# pixel one place further to the right. The last pixel is shown nowhere: its column is empty. A zero comes in on the left.
+# pixel one place further to the right. The last pixel is shown nowhere: its column holds only zeros. A zero comes in on the left.
 
 # %% tags=["hide-cell"]
 identity = conv_matrix([[[0, 1, 0]]], (1, 7), padding=1)

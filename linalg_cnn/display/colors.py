@@ -109,17 +109,17 @@ def pale(color: str) -> str:
 
 
 def ink_on(color: str) -> str:
-    """Return the ink that can be read on a colour, by WCAG's relative luminance.
+    """Return the ink that has the larger contrast with a colour, by WCAG's relative luminance.
 
     Examples
     --------
     >>> ink_on("#ffffff"), ink_on("#0072b2")
-    ('#14202b', '#ffffff')
+    ('#0b1319', '#ffffff')
     """
     channels = to_rgb(color) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return "#14202b" if luminance > 0.19 else PAPER
+    return "#0b1319" if luminance > 0.193 else PAPER  # where both contrasts are equal, 4.3
 
 
 def grid_colors(shape: Shape) -> list[str]:

@@ -16,6 +16,9 @@ from linalg_cnn.ops.base import Separable
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.types import Array, Shape, size_of
 
+MOST_COLORS = 1024
+"""Images of more pixels have no colour of its own for each."""
+
 COLORINGS = ("auto", "value", "entry", "kernel", "column", "row")
 
 
@@ -174,13 +177,16 @@ def _colors(
             raise ValueError("color: expected an operation with a kernel for color='kernel', got something else")
         return _rgb(kernel_colors(matrix.kernel.shape))[taps]
     if color == "column":
-        pixels = _rgb(pixel_colors(in_shape or (shape[1],)))[columns]
+        pixels = _pixel_rgb(in_shape or (shape[1],), columns)
         # A pixel that counts for a part only, as in bilinear resampling, has a paler colour there.
-        share = np.array([min(abs(float(v)), 1.0) if is_number(v) else 1.0 for v in values.tolist()])[:, np.newaxis]
+        if values.dtype == object:
+            values = np.array([float(v) if is_number(v) else 1.0 for v in values.tolist()])
+        share = np.minimum(np.abs(values), 1.0)[:, np.newaxis]
         return (255 - (0.25 + 0.75 * share) * (255.0 - pixels)).round().astype(np.uint8)
     if color == "row":
-        return _rgb(pixel_colors(out_shape or (shape[0],)))[rows]
-    return _rgb([entry_palette(values.tolist(), palette)[value] for value in values.tolist()])
+        return _pixel_rgb(out_shape or (shape[0],), rows)
+    chosen = entry_palette(values.tolist(), palette)
+    return _rgb([chosen[value] for value in values.tolist()])
 
 
 def _rgb(colors: Sequence[str]) -> Array:
@@ -188,20 +194,23 @@ def _rgb(colors: Sequence[str]) -> Array:
 
 
 def pixel_colors(shape: Shape) -> list[str]:
-    """Return one colour per pixel of an image (channels, *spatial), in C order.
+    """Return one colour per pixel of an image (channels, *spatial), in C order; of a large one, seven in turn.
 
     Examples
     --------
     >>> pixel_colors((1, 2, 2))
     ['#e69f00', '#56b4e9', '#009e73', '#f0e442']
     """
-    return grid_colors(tuple(n for n in shape if n > 1) or (1,)) if size_of(shape) <= 1024 else _many_colors(shape)
+    if size_of(shape) <= MOST_COLORS:
+        return grid_colors(tuple(n for n in shape if n > 1) or (1,))
+    return (grid_colors((7,)) * -(-size_of(shape) // 7))[: size_of(shape)]
 
 
-def _many_colors(shape: Shape) -> list[str]:
-    """Return colours for a large image: seven hues in turn."""
-    seven = grid_colors((7,))
-    return [seven[i % 7] for i in range(size_of(shape))]
+def _pixel_rgb(shape: Shape, pixels: Array) -> Array:
+    """Return the colours of some pixels as an array (pixels, 3), without making those of all."""
+    if size_of(shape) <= MOST_COLORS:
+        return np.asarray(_rgb(pixel_colors(shape))[pixels])
+    return np.asarray(_rgb(grid_colors((7,)))[pixels % 7])
 
 
 def entry_palette(values: Sequence[Any], palette: Mapping[Any, str] | None = None) -> dict[Any, str]:

@@ -14,7 +14,7 @@ from linalg_cnn.display.equations import flat, mixed, plain_or_words
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
 from linalg_cnn.display.svg import plain, rect, text
-from linalg_cnn.types import Array, Shape
+from linalg_cnn.types import Array, Shape, size_of
 
 IMAGE_COLORS = ("auto", "gray", "value", "pixel")
 
@@ -64,11 +64,19 @@ def image_picture(
     """
     check_choice("color", color, IMAGE_COLORS)
     shape = tuple(values.shape if shape is None and hasattr(values, "shape") else shape or np.shape(values))
-    entries = flat(values)
-    if not 1 <= len(shape) <= 3 or int(np.prod(shape)) != len(entries):
-        raise ValueError(f"shape: expected one to three axes for {len(entries)} values, got {shape}")
+    size = values.rows * values.cols if isinstance(values, sympy.MatrixBase) else np.size(values)
+    if not 1 <= len(shape) <= 3 or size_of(shape) != size:
+        raise ValueError(f"shape: expected one to three axes for {size} values, got {shape}")
     rows = shape[-2] if len(shape) == 3 or (len(shape) == 2 and shape[0] > 1) else 1
     columns = shape[-1]
+    numeric = np.asarray(values).dtype != object
+    if rows * columns > 400 and not labels and numeric and color != "pixel":
+        rgb = _number_colors(np.asarray(values, np.float64).reshape(-1, rows * columns), color, limit)
+        r, c = np.divmod(np.arange(rows * columns), columns)
+        alt = _size_in_words(rows, columns, len(rgb))
+        picture = stacked(*(draw_pixels((rows, columns), r, c, part, longest=longest) for part in rgb), gap=6, alt=alt)
+        return picture.titled(title).with_alt(f"{title}: {alt}") if title else picture
+    entries = flat(values)
     colors = value_colors(entries, color, palette, limit, shape)
     channels = [slice(start, start + rows * columns) for start in range(0, len(entries), rows * columns)]
     grids = [_channel(entries[part], colors[part], (rows, columns), part.start, labels, longest) for part in channels]
@@ -88,10 +96,6 @@ def _channel(
     columns = shape[1]
     roomy = max(shape) <= 16 and all(fits(value) for value in values)
     written = roomy if labels is None else labels
-    if len(values) > 400 and not written:
-        r, c = np.divmod(np.arange(len(values)), columns)
-        rgb = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors], np.uint8)
-        return draw_pixels(shape, r, c, rgb, longest=longest)
     cells = [
         Cell(
             i // columns,
@@ -119,11 +123,16 @@ def value_colors(
         if palette is None:
             return pixel_colors(shape or (len(entries),))
         return [_mean_of_letters(value, palette) for value in entries]
-    numbers = np.array([float(value) for value in entries])
+    return [to_hex(shade) for shade in _number_colors(np.array([float(value) for value in entries]), color, limit)]
+
+
+def _number_colors(numbers: Array, color: str, limit: float | None) -> Array:
+    """Return the colours (..., 3) of numbers, in grey or violet and orange."""
     largest = limit or float(np.abs(numbers).max(initial=0)) or 1.0
     if color == "value" or (color == "auto" and numbers.min(initial=0) < 0):
-        return [to_hex(shade) for shade in diverging_colors(numbers, largest)]
-    return [to_hex((255 * min(max(value / largest, 0), 1),) * 3) for value in numbers]
+        return diverging_colors(numbers, largest)
+    greys = (255 * np.clip(numbers / largest, 0, 1)).round().astype(np.uint8)
+    return np.repeat(greys[..., np.newaxis], 3, axis=-1)
 
 
 def letter_colors(image: Any, shape: Shape | None = None) -> dict[Any, str]:
@@ -150,12 +159,16 @@ def _mean_of_letters(value: Any, palette: Mapping[Any, str]) -> str:
 
 
 def _image_in_words(entries: Sequence[Any], rows: int, columns: int, channels: int) -> str:
-    size = f"{rows} x {columns} image" + (f" of {channels} channels" if channels > 1 else "")
+    size = _size_in_words(rows, columns, channels)
     spelled = "; ".join(
         ", ".join(plain_or_words(value) for value in entries[start : start + columns])
         for start in range(0, len(entries), columns)
     )
     return f"{size}: {spelled}" if len(spelled) <= 300 else size
+
+
+def _size_in_words(rows: int, columns: int, channels: int) -> str:
+    return f"{rows} x {columns} image" + (f" of {channels} channels" if channels > 1 else "")
 
 
 def kernel_picture(
@@ -189,12 +202,14 @@ def kernel_picture(
     array = np.asarray(kernel)
     if array.ndim not in {3, 4}:
         raise ValueError(f"kernel: expected (C_out, C_in / groups, *k) with one or two spatial axes, got {array.shape}")
+    whole, c_out, c_in = array, *array.shape[:2]
+    array = array[:most, :most]  # what is drawn
     values = flat(array)
     if color == "kernel":
         colors = kernel_colors(array.shape)
     else:
-        numbers = np.array([float(value) for value in values])
-        colors = [to_hex(shade) for shade in diverging_colors(numbers, float(np.abs(numbers).max()))]
+        limit = float(np.abs(whole.astype(np.float64)).max())
+        colors = [to_hex(shade) for shade in diverging_colors(array.astype(np.float64).ravel(), limit)]
     taps = array.shape[2:] if array.ndim == 4 else (1, array.shape[2])
     count = taps[0] * taps[1]
     written = all(fits(value) for value in values) and len(values) <= 144
@@ -213,13 +228,15 @@ def kernel_picture(
         ]
         return draw_grid((taps[0], taps[1]), cells, size=cell_size(taps, [c.label for c in cells], longest, 24))
 
-    c_out, c_in = array.shape[:2]
-    rows = [side_by_side(*(grid(o * c_in + i) for i in range(min(c_in, most))), gap=8) for o in range(min(c_out, most))]
+    shown_out, shown_in = array.shape[:2]
+    rows = [side_by_side(*(grid(o * shown_in + i) for i in range(shown_in)), gap=8) for o in range(shown_out)]
     spelled = ", ".join(plain_or_words(value) for value in values)
-    alt = f"kernel of shape {array.shape}" + (f": {spelled}" if len(spelled) <= 300 else "")
+    alt = f"kernel of shape {whole.shape}" + (
+        f": {spelled}" if len(spelled) <= 300 and array.shape == whole.shape else ""
+    )
     picture = stacked(*rows, gap=8, alt=alt)
-    if c_out > most or c_in > most:
-        picture = picture.captioned(f"the first {min(c_out, most)} x {min(c_in, most)} of {c_out} x {c_in} pairs")
+    if array.shape != whole.shape:
+        picture = picture.captioned(f"the first {shown_out} x {shown_in} of {c_out} x {c_in} pairs")
     return picture.titled(title) if title else picture
 
 

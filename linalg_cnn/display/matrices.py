@@ -185,7 +185,7 @@ def describe(painted: Painted) -> str:
     """Return a matrix in words: all of a small one, the counts of a large one."""
     rows, columns = painted.shape
     count = len(painted.rows)
-    if count <= 40 and rows <= 16:
+    if count <= 40 and rows <= 16 and columns <= 100:
         by_row: dict[int, list[str]] = {row: [] for row in range(rows)}
         for entry in painted.merged():
             by_row[entry.row].append(f"{plain(entry.value)} in column {entry.column}")
