@@ -96,7 +96,8 @@ equation_formula(A, image)
 # minute. (The sliders work while the notebook runs. Elsewhere you see a picture.)
 
 # %%
-explore_convolution(kernel, (1, 4, 4), strides=[1, 2], paddings=[0, 1], dilations=[1, 2])
+small = {"strides": [1, 2], "paddings": [0, 1], "dilations": [1, 2]}
+explore_convolution(kernel, (1, 4, 4), **small)
 
 # %% [markdown]
 # ## The pattern: Toeplitz
@@ -136,8 +137,8 @@ matrix_picture(blocks, (1, 5, 5), title="a 3x3 kernel over a 5x5 image")
 
 # %%
 A = blocks.exact_matrix((1, 5, 5))
-inside = all(is_toeplitz(A[3 * i : 3 * i + 3, 5 * j : 5 * j + 5]) for i in range(3) for j in range(5))
-is_toeplitz(A), inside
+inside = [A[3 * i : 3 * i + 3, 5 * j : 5 * j + 5] for i in range(3) for j in range(5)]
+is_toeplitz(A), all(is_toeplitz(block) for block in inside)
 
 # %% [markdown]
 # ## Stride, padding and dilation
@@ -195,15 +196,15 @@ operation_picture(Conv(nine, stride=2, padding=1), (1, 5, 5), output=(0, 0, 0))
 # %%
 rng = np.random.default_rng(0)
 colour = Conv(rng.standard_normal((2, 3, 2, 2)))
-picture = matrix_picture(colour, (3, 4, 4), title="3 channels in, 2 channels out")
-picture
+matrix_picture(colour, (3, 4, 4), title="3 channels in, 2 out")
 
 # %%
 A = colour.matrix((3, 4, 4)).toarray()
 for out in range(2):
     for into in range(3):
         block = A[9 * out : 9 * out + 9, 16 * into : 16 * into + 16]
-        alone = conv_matrix(colour.kernel[out : out + 1, into : into + 1], (1, 4, 4))
+        kernel_of_pair = colour.kernel[out : out + 1, into : into + 1]
+        alone = conv_matrix(kernel_of_pair, (1, 4, 4))
         assert (block == alone).all()
 
 # %% [markdown]
@@ -237,7 +238,7 @@ print("convolved       ", np.convolve(x, k, mode="valid"))
 # %%
 side_by_side(
     matrix_picture(Conv(line), (1, 5), title="cross-correlation A"),
-    matrix_picture(conv_matrix(line, (1, 5)).T, title="its transpose: c, b, a from left to right"),
+    matrix_picture(conv_matrix(line, (1, 5)).T, title="its transpose: c, b, a"),
     gap=40,
 )
 
@@ -251,11 +252,12 @@ assert conv_transpose_matrix(line, (1, 3)) == conv_matrix(line, (1, 5)).T
 # output is large at upright edges, orange where it gets darker to the right and violet where it gets brighter, and zero where nothing changes. Networks find such kernels by training.
 
 # %%
-edges = Conv(np.array([[[[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]]]))
+edges = Conv(np.array([[[[1, 0, -1], [2, 0, -2], [1, 0, -1]]]]))
 digit = load_digits()[0].images[0, 0].numpy() / 255
 A = edges.matrix((1, 28, 28))
 seen = A @ digit.ravel()
-side_by_side(image_picture(digit, (28, 28)), kernel_picture(edges.kernel), "→", image_picture(seen, (26, 26)))
+output = image_picture(seen, (26, 26))
+side_by_side(image_picture(digit), kernel_picture(edges.kernel), "→", output)
 
 # %% [markdown]
 # The 26x26 outputs of the 784 pixels make a matrix of 676 x 784. Of its 529,984 places, 6,084 hold an entry of the kernel. Here they all are, in
@@ -268,7 +270,8 @@ matrix_picture(edges, (1, 28, 28))
 # And is it what PyTorch computes? PyTorch is the judge:
 
 # %%
-theirs = torch.nn.functional.conv2d(torch.from_numpy(digit).reshape(1, 28, 28), torch.from_numpy(edges.kernel))
+x, kernel = torch.from_numpy(digit), torch.from_numpy(edges.kernel)
+theirs = torch.nn.functional.conv2d(x[None], kernel)
 assert np.allclose(seen, theirs.numpy().ravel())
 A
 
@@ -293,7 +296,7 @@ identity = conv_matrix([[[0, 1, 0]]], (1, 7), padding=1)
 shift = conv_matrix([[[1, 0, 0]]], (1, 7), padding=1)
 assert (identity == np.eye(7)).all()
 assert (shift @ np.arange(1.0, 8.0)).tolist() == [0, 1, 2, 3, 4, 5, 6]
-matrix_picture(Conv([[[1, 0, 0]]], padding=1), (1, 7), title="one pixel to the right")
+matrix_picture(Conv([[[1, 0, 0]]], padding=1), (1, 7), title="to the right")
 
 # %% [markdown] tags=["hide-cell"]
 # **2.** The matrix of u acts on the rows of the image, that of v within a row. Entries of one row lie next to each other in the vector, so the rows are
@@ -301,9 +304,10 @@ matrix_picture(Conv([[[1, 0, 0]]], padding=1), (1, 7), title="one pixel to the r
 
 # %% tags=["hide-cell"]
 u, v = rng.standard_normal(2), rng.standard_normal(2)
-separable = conv_matrix(np.outer(u, v).reshape(1, 1, 2, 2), (1, 4, 5)).toarray()
-of_u, of_v = conv_matrix(u.reshape(1, 1, 2), (1, 4)).toarray(), conv_matrix(v.reshape(1, 1, 2), (1, 5)).toarray()
-assert np.allclose(separable, np.kron(of_u, of_v))
+separable = conv_matrix(np.outer(u, v).reshape(1, 1, 2, 2), (1, 4, 5))
+of_u = conv_matrix(u.reshape(1, 1, 2), (1, 4)).toarray()
+of_v = conv_matrix(v.reshape(1, 1, 2), (1, 5)).toarray()
+assert np.allclose(separable.toarray(), np.kron(of_u, of_v))
 
 # %% [markdown] tags=["hide-cell"]
 # **3.** Without padding every output has all k² taps: k² (n - k + 1)². With a 3x3 kernel and padding 1, each of the three taps of an axis meets n,
@@ -312,5 +316,7 @@ assert np.allclose(separable, np.kron(of_u, of_v))
 # %% tags=["hide-cell"]
 for n in (5, 28):
     for k in (2, 3, 5):
-        assert conv_matrix(np.ones((1, 1, k, k)), (1, n, n)).nnz == k**2 * (n - k + 1) ** 2
-    assert conv_matrix(np.ones((1, 1, 3, 3)), (1, n, n), padding=1).nnz == (3 * n - 2) ** 2
+        valid = conv_matrix(np.ones((1, 1, k, k)), (1, n, n))
+        assert valid.nnz == k**2 * (n - k + 1) ** 2
+    padded = conv_matrix(np.ones((1, 1, 3, 3)), (1, n, n), padding=1)
+    assert padded.nnz == (3 * n - 2) ** 2

@@ -38,7 +38,7 @@ import numpy as np
 import sympy
 import torch
 
-from linalg_cnn import Conv, Pad, avg_pool_matrix, conv_matrix, resample_matrix, symbolic
+from linalg_cnn import Conv, Pad, Resample, avg_pool_matrix, conv_matrix, resample_matrix, symbolic
 from linalg_cnn.display import (
     equation_formula,
     equation_picture,
@@ -75,11 +75,13 @@ equation_picture(R, image, (1, 2, 2), (1, 3, 4))
 # %%
 x = sympy.Matrix(image.ravel())
 resampled = (R * x).reshape(3, 4)
-side_by_side(image_picture(image, palette=colours), "→", image_picture(resampled, palette=colours))
+before = image_picture(image, palette=colours)
+side_by_side(before, "→", image_picture(resampled, palette=colours))
 
 # %%
 a11, a12, a21, a22 = x
-as_printed = [[a11, a11, a12, a12], [a21, a21, a22, a22], [a21, a21, a22, a22]]
+top, bottom = [a11, a11, a12, a12], [a21, a21, a22, a22]
+as_printed = [top, bottom, bottom]
 assert resampled == sympy.Matrix(as_printed)
 equation_formula(R[:4, :], image)  # its first row of pixels
 
@@ -90,10 +92,10 @@ equation_formula(R[:4, :], image)  # its first row of pixels
 # would be *equally valid*. PyTorch has both, under two names, and the default is the *other* one:
 
 # %%
-nearest = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="nearest")
+default = (symbolic.resample_matrix((1, 2, 2), (3, 4)) * x).reshape(3, 4)
 side_by_side(
-    image_picture(resampled, palette=colours, title="nearest-exact: rows 0, 1, 1"),
-    image_picture((nearest * x).reshape(3, 4), palette=colours, title="nearest: rows 0, 0, 1"),
+    image_picture(resampled, palette=colours, title="nearest-exact: 0, 1, 1"),
+    image_picture(default, palette=colours, title="nearest: 0, 0, 1"),
     gap=40,
 )
 
@@ -109,8 +111,10 @@ side_by_side(
 # %%
 for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
     ours = [int(((d + shift) * 2) // 3) for d in range(3)]
-    theirs = torch.nn.functional.interpolate(torch.tensor([[[0.0, 1.0]]]), size=3, mode=mode)
-    assert ours == theirs.ravel().tolist() == (resample_matrix((1, 2), 3, mode) @ [0.0, 1.0]).tolist()
+    numbers = torch.tensor([[[0.0, 1.0]]])  # each pixel holds its number
+    theirs = torch.nn.functional.interpolate(numbers, size=3, mode=mode)
+    assert ours == theirs.ravel().tolist()
+    assert ours == (resample_matrix((1, 2), 3, mode) @ [0.0, 1.0]).tolist()
     print(f"{mode:14}", ours)
 
 # %% [markdown]
@@ -119,8 +123,8 @@ for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
 # %%
 five = sympy.symbols("a:e")
 side_by_side(
-    equation_picture(resample_matrix((1, 5), 8, "nearest"), five, title="nearest"),
-    equation_picture(resample_matrix((1, 5), 8, "nearest-exact"), five, title="nearest-exact"),
+    equation_picture(Resample(8, "nearest"), five, (1, 5), title="nearest"),
+    equation_picture(Resample(8, "nearest-exact"), five, (1, 5), title="nearest-exact"),
     gap=50,
 )
 
@@ -130,8 +134,10 @@ side_by_side(
 
 # %%
 exactly = [d * 26 // 22 for d in range(22)]
-pytorch = (resample_matrix((1, 26), 22) @ np.arange(26.0)).astype(int).tolist()
-[f"pixel {d}: exactly {exactly[d]}, in PyTorch {pytorch[d]}" for d in range(22) if exactly[d] != pytorch[d]]
+pytorch = (resample_matrix((1, 26), 22) @ np.arange(26.0)).astype(int)
+for d in range(22):
+    if exactly[d] != pytorch[d]:
+        print(f"new pixel {d}: exactly {exactly[d]}, in PyTorch {pytorch[d]}")
 
 # %% [markdown]
 # ## Bilinear: the same matrix with other entries
@@ -145,11 +151,8 @@ linear = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="linear")
 equation_picture(linear, image, (1, 2, 2), (1, 3, 4), color="column")
 
 # %%
-side_by_side(
-    image_picture(image, palette=colours),
-    "→",
-    image_picture((linear * x).reshape(3, 4), palette=colours, labels=False),
-)
+mixed = (linear * x).reshape(3, 4)
+side_by_side(before, "→", image_picture(mixed, palette=colours, labels=False))
 
 # %% [markdown]
 # The shares in each row sum to 1, so that an image of one grey stays of that grey, whatever its size.
@@ -181,7 +184,7 @@ equation_picture(P, image, (1, 2, 2), (1, 4, 4))
 padded = (P * x).reshape(4, 4)
 as_printed = [[0, 0, 0, 0], [0, a11, a12, 0], [0, a21, a22, 0], [0, 0, 0, 0]]
 assert padded == sympy.Matrix(as_printed)
-side_by_side(image_picture(image, palette=colours), "→", image_picture(padded, palette=colours))
+side_by_side(before, "→", image_picture(padded, palette=colours))
 
 # %% [markdown]
 # A border may be of *"zeros, samples of pixels near the border, or other methods"*, says the paper. The others are PyTorch's padding modes. None of them has an
@@ -194,8 +197,9 @@ nine_colours = letter_colors(nine)
 
 def bordered(mode):
     """The 3x3 image with a border of 2."""
-    pixels = symbolic.pad_matrix((1, 3, 3), 2, mode) * sympy.Matrix(nine.ravel())
-    return image_picture(pixels.reshape(7, 7), palette=nine_colours, title=mode)
+    matrix = symbolic.pad_matrix((1, 3, 3), 2, mode)
+    pixels = (matrix * sympy.Matrix(nine.ravel())).reshape(7, 7)
+    return image_picture(pixels, palette=nine_colours, title=mode)
 
 
 stacked(
@@ -244,7 +248,7 @@ sizes = {
 }
 for name, layer in sizes.items():
     print(f"{name:26} 2x2 -> {layer.out_shape((1, 2, 2))[1:]}")
-operation_picture(sizes["k - 1 in total (same)"], (1, 2, 2), output=(0, 1, 1), x=image)
+operation_picture(Conv(kernel, padding="same"), (1, 2, 2), output=(0, 1, 1), x=image)
 
 # %% [markdown]
 # ## Exercises
@@ -262,7 +266,7 @@ operation_picture(sizes["k - 1 in total (same)"], (1, 2, 2), output=(0, 1, 1), x
 
 # %% tags=["hide-cell"]
 assert sympy.eye(4) == P.T * P
-inner = [1 if r in {1, 2} and c in {1, 2} else 0 for r in range(4) for c in range(4)]
+inner = [int(r in {1, 2} and c in {1, 2}) for r in range(4) for c in range(4)]
 assert sympy.diag(*inner) == P * P.T
 assert (P * P.T) ** 2 == P * P.T
 
@@ -280,12 +284,14 @@ assert (down.toarray() == up.T.toarray() / 4).all()
 # some old edge falls inside a new pixel, between its left edge and its centre (or onto the centre), and there the two rules part. When shrinking, o < i, they
 # never agree: they part at the last new pixel, or, where a new pixel is as wide as two old ones or more, already at the first.
 
+
 # %% tags=["hide-cell"]
-agree = {
-    (i, o)
-    for i in range(1, 13)
-    for o in range(1, 13)
-    if (resample_matrix((1, i), o) != resample_matrix((1, i), o, "nearest-exact")).nnz == 0
-}
-assert {(i, o) for i, o in agree if o >= i} == {(i, o) for i in range(1, 13) for o in range(i, 13, i)}
-assert {(i, o) for i, o in agree if o < i} == set()
+def agree(i, o):
+    """Whether the two modes show the same pixels."""
+    differ = resample_matrix((1, i), o) != resample_matrix((1, i), o, "nearest-exact")
+    return differ.nnz == 0
+
+
+for i in range(1, 13):
+    for o in range(1, 13):
+        assert agree(i, o) == (o % i == 0)  # never for o < i

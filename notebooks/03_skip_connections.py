@@ -66,8 +66,9 @@ from linalg_cnn.display import (
 # %%
 a, b, c, d, p, q, t = sympy.symbols("a b c d p q t")
 first = Conv([[[[a, b], [c, d]]]], bias=[p], padding="same")
-second = Conv([[[[1, 0, -1]]]], bias=[q], padding=(0, 1))  # the left neighbour minus the right one
-network = SkipNetwork((1, 3, 3), [first, second], skip_weights=shared_skip_weights([(0, 1)], t))
+second = Conv([[[[1, 0, -1]]]], bias=[q], padding=(0, 1))  # left minus right neighbour
+skip = shared_skip_weights([(0, 1)], t)
+network = SkipNetwork((1, 3, 3), [first, second], skip)
 network_picture(network)
 
 # %% [markdown]
@@ -118,7 +119,7 @@ composed
 
 # %%
 short, formulas = named_entries(W)
-matrix_picture(short, (1, 3, 3), (1, 3, 3), title="W, one letter for each different formula")
+matrix_picture(short, (1, 3, 3), (1, 3, 3), title="W: a letter for each formula")
 
 # %%
 entries_formula(formulas, between=t)
@@ -138,7 +139,7 @@ B.reshape(3, 3).applyfunc(lambda entry: sympy.collect(entry, p))
 # %%
 k = [(1 - t) * a + t, (1 - t) * b, (1 - t) * c, (1 - t) * d]
 joint = Conv([[[[k[0], k[1], -k[0], -k[1]], [k[2], k[3], -k[2], -k[3]]]]])
-around = symbolic.pad_matrix((1, 3, 3), [(0, 1), (1, 2)])  # one zero below, one to the left, two to the right
+around = symbolic.pad_matrix((1, 3, 3), [(0, 1), (1, 2)])  # below; left and right
 one_convolution = joint.exact_matrix((1, 4, 6)) * around
 missing, names = named_entries((W - one_convolution).expand(), "v")
 matrix_picture(missing, (1, 3, 3), (1, 3, 3), title="W minus one convolution")
@@ -164,16 +165,18 @@ assert ((1 - t) * W.subs(t, 0) + t * W.subs(t, 1)).expand() == W
 # (With several skips that all have the strength t, W is a polynomial of a higher degree in t: a curve.) Slide along it, here in numbers, with a blur as the first layer:
 
 # %%
-blur = Conv(np.array([[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]) / 16, padding=1)
-difference = Conv(np.array([[[[1.0, 0.0, -1.0]]]]), padding=(0, 1))
+blur = Conv(np.array([[[[1, 2, 1], [2, 4, 2], [1, 2, 1]]]]) / 16, padding=1)
+difference = Conv([[[[1, 0, -1]]]], padding=(0, 1))
 
 
 def network_at(strength):
     """The network with a skip of this strength around the blur."""
-    return SkipNetwork((1, 4, 4), [blur, difference], shared_skip_weights([(0, 1)], strength))
+    weights = shared_skip_weights([(0, 1)], strength)
+    return SkipNetwork((1, 4, 4), [blur, difference], weights)
 
 
-explore_skip(network_at, [round(0.1 * i, 1) for i in range(11)], static=[0.0, 0.5, 1.0])
+strengths = [round(0.1 * i, 1) for i in range(11)]
+explore_skip(network_at, strengths, static=[0.0, 0.5, 1.0])
 
 # %% [markdown]
 # ## The proof, as a program
@@ -188,12 +191,13 @@ explore_skip(network_at, [round(0.1 * i, 1) for i in range(11)], static=[0.0, 0.
 
 # %%
 def prove(net):
-    """Return the pairs (W, B) of f(0), ..., f(L), by the steps of the proof."""
+    """Return (W, B) of f(0), ..., f(L), by the steps of the proof."""
     n = int(np.prod(net.in_shape))
     pairs = [(sympy.eye(n), sympy.zeros(n, 1))]  # f(0)(x) = x
     for i, layer in enumerate(net.layers, start=1):
         shape = net.shapes[i - 1]  # of what the layer reads
-        W, B = sympy.zeros(int(np.prod(shape)), n), sympy.zeros(int(np.prod(shape)), 1)
+        m = int(np.prod(shape))
+        W, B = sympy.zeros(m, n), sympy.zeros(m, 1)
         for k, (W_k, B_k) in enumerate(pairs):
             R = ResampleTo(shape).exact_matrix(net.shapes[k])
             tR = sympy.nsimplify(net.skip_weights.get((k, i - 1), 0)) * R
@@ -236,8 +240,8 @@ equation_picture(ResampleTo((1, 2, 2)), image, (1, 3, 3), title="R(0,2) x")
 x = sympy.Matrix(image.ravel())
 for i, (W_i, B_i) in enumerate(prove(deep)):
     if i > 0:
-        among_them = {(k, j): weight for (k, j), weight in weights.items() if j < i}
-        first_layers = SkipNetwork((1, 3, 3), layers[:i], among_them)
+        skips = {(k, j): weight for (k, j), weight in weights.items() if j < i}
+        first_layers = SkipNetwork((1, 3, 3), layers[:i], skips)
         directly = sympy.Matrix(first_layers(image[np.newaxis]).ravel())
         assert (W_i * x + B_i).expand() == directly.expand()
     print(f"f({i}) is affine, its W is {W_i.rows} x {W_i.cols}")
@@ -260,13 +264,10 @@ entries_formula({sympy.Symbol("W_00"): W_deep[0, 0]}, [a * c, a, c])
 
 # %%
 rng = np.random.default_rng(0)
-kernels = rng.standard_normal((4, 1, 3, 3)), rng.standard_normal((3, 4, 3, 3))
-numeric = SkipNetwork(
-    (1, 8, 8),
-    [Conv(kernels[0], bias=rng.standard_normal(4), padding=1), Conv(kernels[1])],
-    skip_weights={(0, 1): 0.25, (1, 1): 0.75},
-)
-pixels = np.eye(64).reshape(64, 1, 8, 8)  # 64 images, each with one white pixel
+one = Conv(rng.standard_normal((4, 1, 3, 3)), bias=rng.standard_normal(4), padding=1)
+two = Conv(rng.standard_normal((3, 4, 3, 3)))
+numeric = SkipNetwork((1, 8, 8), [one, two], {(0, 1): 0.25, (1, 1): 0.75})
+pixels = np.eye(64).reshape(64, 1, 8, 8)  # 64 images of one white pixel each
 B = numeric(np.zeros((1, 8, 8))).ravel()
 W = (numeric(pixels).reshape(64, -1) - B).T
 assert np.allclose(W, numeric.compose().W)
@@ -296,7 +297,8 @@ matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, asked for pixel by pix
 # %% tags=["hide-cell"]
 assert sympy.expand(s + u + t * (1 - s - u) + (1 - t) * (1 - s - u)) == 1
 nothing = [Conv([[[[1]]]]) for _ in range(3)]
-assert list(SkipNetwork((1, 3, 3), nothing, weights).compose().W) == list(sympy.eye(9))
+W = SkipNetwork((1, 3, 3), nothing, weights).compose().W
+assert list(W) == list(sympy.eye(9))
 
 # %% [markdown] tags=["hide-cell"]
 # **2.** d stands in the first layer only, always with the factor 1 - t; at t = 1 the layer is cut out. A product cannot have a larger rank than its factors. The second layer's matrix
@@ -304,17 +306,20 @@ assert list(SkipNetwork((1, 3, 3), nothing, weights).compose().W) == list(sympy.
 # is x, 0, x on each row.) The first layer and the skip may do what they want.
 
 # %% tags=["hide-cell"]
-assert composed.W.diff(d).subs(t, 1) == sympy.zeros(9, 9)
-assert all(entry.subs(t, 1) == 0 and (entry == 0 or entry.subs(t, 0) != 0) for entry in composed.W.diff(d))
+by_d = composed.W.diff(d)
+assert by_d.applyfunc(lambda entry: sympy.cancel(entry / (1 - t))).free_symbols == set()
+assert by_d.subs(t, 1) == sympy.zeros(9, 9)
 assert W2.T == -W2
 assert W2.rank() == 6
-assert composed.W.subs({a: 1, b: 2, c: 3, d: 4, t: sympy.Rational(1, 2)}).rank() == 6
+half = sympy.Rational(1, 2)
+assert composed.W.subs({a: 1, b: 2, c: 3, d: 4, t: half}).rank() == 6
 
 # %% [markdown] tags=["hide-cell"]
 # **3.** A grey image is a multiple of the vector of ones, and each matrix takes ones to ones: its rows sum to 1. So do sums with weights that sum to 1, and products.
 
 # %% tags=["hide-cell"]
-mean = Conv([[[[a, b], [c, 1 - a - b - c]]]], padding=1, padding_mode="replicate")  # 3x3 -> 4x4
+kernel = [[[[a, b], [c, 1 - a - b - c]]]]
+mean = Conv(kernel, padding=1, padding_mode="replicate")  # 3x3 -> 4x4
 narrower = Conv([[[[d, 1 - d]]]])  # 4x4 -> 4x3
-grey = SkipNetwork((1, 3, 3), [mean, narrower], shared_skip_weights([(0, 1)], t)).compose()
+grey = SkipNetwork((1, 3, 3), [mean, narrower], skip).compose()
 assert (grey.W * sympy.ones(9, 1)).expand() == sympy.ones(12, 1)
