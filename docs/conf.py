@@ -30,17 +30,20 @@ default_role = "py:obj"  # `name` in a docstring
 
 # The notebooks are run anew whenever they changed; a cell that fails ends the build.
 nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # "off" for a quick look at the other pages
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks gain nothing from more, and wait for each other
 nb_execution_cache_path = str(ROOT / "build" / "executed")
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_output_stderr = "remove-warn"  # what a cell complains of is a warning of the build
 # No kernel stands behind a page: what has a picture besides its widget shows that.
+nb_ipywidgets_js = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None), ("html", "text/html", 0)]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
+suppress_warnings = ["ref.python"]  # a name such as in_size in the type of a parameter, which several classes have
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say what matters: shapes and dtypes
 napoleon_google_docstring = False
@@ -49,6 +52,7 @@ napoleon_preprocess_types = False
 
 html_theme = "furo"
 html_title = "linalg_cnn"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
@@ -78,9 +82,20 @@ def copy_mathjax(app, _exception=None):
     shutil.copytree(source / fonts, target / fonts, dirs_exist_ok=True)
 
 
-def link_to_repository(_app, _docname, source):
-    """Let links out of docs/, which lead to files of the repository, lead to them on the web."""
-    source[0] = re.sub(r"\]\(\.\./(?!notebooks/)", f"]({repository}/blob/main/", source[0])
+def link(_app, docname, source):
+    """Let links to files of the repository lead to them on the web, and those between notebooks to their pages here."""
+    if not docname.startswith("notebooks/"):
+        source[0] = re.sub(r"\]\(\.\./", f"]({repository}/blob/main/", source[0])
+        return
+    # The pages ask nothing of other sites, so that the badge is one of their own.
+    source[0] = source[0].replace(
+        "https://colab.research.google.com/assets/colab-badge.svg", "/_static/open-in-colab.svg"
+    )
+    words = r"\[([^\[\]\"\n]+)\]"  # inside one line of the notebook's JSON
+    source[0] = re.sub(words + r"\((\d\d_\w+)\.ipynb\)", r"{doc}`\1 </notebooks/\2>`", source[0])
+    pages = "|".join(path.stem for path in DOCS.glob("*.md"))
+    here = rf"\({repository}/blob/main/docs/({pages})\.md\)"
+    source[0] = re.sub(words + here, r"{doc}`\1 </\2>`", source[0])
 
 
 def escape_stars(_app, _what, _name, _object, _options, lines):
@@ -97,5 +112,5 @@ def escape_stars(_app, _what, _name, _object, _options, lines):
 def setup(app):
     """Connect the functions above to the build."""
     app.connect("autodoc-process-docstring", escape_stars, priority=100)
-    app.connect("source-read", link_to_repository)
+    app.connect("source-read", link)
     app.connect("build-finished", copy_mathjax)
