@@ -1,5 +1,6 @@
 """Formulas, networks as boxes, and what notebooks show for the library's objects."""
 
+import inspect
 import subprocess
 import sys
 from xml.etree import ElementTree as ET
@@ -20,6 +21,7 @@ from linalg_cnn import (
     FactoredMap,
     SkipNetwork,
     WeightedSum,
+    display,
     shared_skip_weights,
     symbolic,
 )
@@ -220,6 +222,13 @@ def test_an_operation_shows_its_kernel():
         r"$\displaystyle \begin{aligned}f^{(1)} &= W^{(1)} f^{(0)}\end{aligned}$"
     )
     assert Formula("x", "x")._repr_latex_() == r"$\displaystyle x$"
+
+
+def test_every_public_name_has_an_example():
+    assert sorted(display.__all__) == sorted(set(display.__all__))
+    for name in display.__all__:
+        if callable(public := getattr(display, name)):
+            assert ">>>" in inspect.getdoc(public), name
 
 
 def test_pictures_need_neither_matplotlib_nor_ipywidgets_nor_ipython():

@@ -59,6 +59,12 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "F
     ------
     ValueError
         If the map has no such ``in_shape``.
+
+    Examples
+    --------
+    >>> figure = weights_figure(AffineMap([[1.0, -1.0], [0.0, 2.0]], [0.0, 0.0], in_shape=(1, 1, 2)), ["one", "two"])
+    >>> [axes.get_title() for axes in figure.axes if axes.get_title()]
+    ['one', 'two']
     """
     from matplotlib.figure import Figure
 
@@ -84,7 +90,13 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "F
 
 
 class Panel(NamedTuple):
-    """A matrix with the names it goes by in a picture."""
+    """A matrix with the names it goes by in a picture.
+
+    Examples
+    --------
+    >>> Panel("$W$", "all of it", np.eye(2)).kind
+    'all of it'
+    """
 
     symbol: str
     kind: str
@@ -92,7 +104,14 @@ class Panel(NamedTuple):
 
 
 def matrix_panels(network: SkipNetwork) -> list[Panel]:
-    """Return the sparse matrices of a network: each layer's, each skip's resampling, and the composed W."""
+    """Return the sparse matrices of a network: each layer's, each skip's resampling, and the composed W.
+
+    Examples
+    --------
+    >>> network = SkipNetwork((1, 4), [Conv([[[1.0, 1.0]]]), Conv([[[1.0]]])], {(0, 1): 0.5, (1, 1): 0.5})
+    >>> [panel.symbol for panel in matrix_panels(network)]
+    ['$W^{(1)}$', '$W^{(2)}$', '$R^{(0,1)}$', '$W$']
+    """
     panels = []
     for number, (layer, shape) in enumerate(zip(network.layers, network.shapes[:-1], strict=True), start=1):
         padded = isinstance(layer, Conv) and any(sum(pair) for pair in layer.padding_pairs)
@@ -111,6 +130,11 @@ def matrices_figure(network: SkipNetwork) -> "Figure":
 
     A cell of the picture is coloured if any entry falls in it, the darker the more do. Matrices of very few rows
     or columns are drawn a little thicker than they are.
+
+    Examples
+    --------
+    >>> len(matrices_figure(SkipNetwork((1, 4), [Conv([[[1.0, 1.0]]]), Conv([[[1.0]]])])).axes)
+    3
     """
     from matplotlib.figure import Figure
 
@@ -154,7 +178,14 @@ def matrices_figure(network: SkipNetwork) -> "Figure":
 
 
 def to_png(figure: "Figure", description: str) -> bytes:
-    """Return a figure as the bytes of a PNG file that carries its description as text."""
+    """Return a figure as the bytes of a PNG file that carries its description as text.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> b"nothing yet" in to_png(Figure(figsize=(1, 1)), "nothing yet")
+    True
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Description": description})
     return buffer.getvalue()
