@@ -75,7 +75,8 @@ def operation_picture(
     else:
         fills = [reads[i].color if i in reads else PAPER for i in range(len(values))]
 
-    border, image = _image(operation, in_shape, row, values, fills, reads)
+    zero = None if x is None else 0  # beside numbers of pixels it would be the first pixel
+    border, image = _image(operation, in_shape, row, values, fills, reads, zero)
     parts: list[Picture | str] = [image.captioned(f"image {_by(in_shape)}{border}")]
     if painted.coloring == "kernel":
         parts.append(kernel_picture(operation.kernel).captioned("the kernel"))  # type: ignore[attr-defined]
@@ -142,6 +143,7 @@ def _image(
     values: Sequence[Any],
     fills: Sequence[str],
     reads: Any,
+    zero: int | None,
 ) -> tuple[str, Picture]:
     """Return what the border is called, and the image with it and with a frame where the kernel lies."""
     spatial = in_shape[1:]
@@ -164,7 +166,9 @@ def _image(
             position = int(np.ravel_multi_index((channel, *(place if axes == 2 else place[1:])), shown.shape))
             if pixel < 0:
                 fill = "#dfe3e7" if position in window else EMPTY
-                cells.append(Cell(r, c, fill, 0 if written and position in window else None, "a padded zero", "", True))
+                cells.append(
+                    Cell(r, c, fill, zero if written and position in window else None, "a padded zero", "", True)
+                )
                 continue
             where = ", ".join(str(int(i)) for i in np.unravel_index(pixel, in_shape)[1:])
             title = f"pixel {where} (entry {pixel} of x): {plain_or_words(values[pixel])}"
