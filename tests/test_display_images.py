@@ -45,7 +45,7 @@ def test_the_lit_pixel_its_row_and_what_it_reads():
 def test_a_padded_zero_is_written_beside_values_but_not_beside_numbers_of_pixels():
     layer = Conv(LETTERS, padding=1)
     values = np.full((1, 3, 3), 7.0)
-    # 3 of 4 taps lie on the border. The first output is number 0, in its image and in y; the first pixel, in its and in x.
+    # 3 of 4 taps lie on the border; the first output is number 0 twice, in its image and in y, as is the first pixel.
     assert written(operation_picture(layer, (1, 3, 3), output=0, x=values)).count("0") == 3 + 2
     assert written(operation_picture(layer, (1, 3, 3), output=0)).count("0") == 2 + 2
 
