@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -120,8 +120,8 @@ def is_toeplitz(matrix):
 is_toeplitz(conv_matrix(line, (1, 7)))
 
 # %% [markdown]
-# In two dimensions the pattern comes twice. Here is a 3x3 kernel over a 5x5 image. **One hue is one row of the kernel**: blue the first, orange
-# the second, green the third; from dark to light, its three columns.
+# In two dimensions the pattern comes twice. Here is a 3x3 kernel over a 5x5 image. **One hue is one row of the kernel**: indigo the first,
+# orange the second, green the third; from dark to light, its three columns.
 #
 # The lines cut the matrix into blocks, one for each pair of an output row and an image row. Look at the blocks as if they were entries: each
 # hue runs along a diagonal. Then look into one block: each shade runs along a diagonal. A Toeplitz matrix of Toeplitz blocks: **doubly
