@@ -287,6 +287,9 @@ A
 #
 # The solutions are folded below.
 
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
 # %% [markdown] tags=["hide-cell"]
 # **1.** The middle number of the kernel lies on the pixel itself, the first on the pixel to the left. So (0, 1, 0) copies, and (1, 0, 0) shows each
 # pixel one place further to the right. The last pixel is shown nowhere: its column holds only zeros. A zero comes in on the left.

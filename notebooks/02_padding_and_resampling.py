@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -259,6 +259,9 @@ operation_picture(Conv(kernel, padding="same"), (1, 2, 2), output=(0, 1, 1), x=i
 # 3. For which sizes do `nearest` and `nearest-exact` agree? Let the computer compare all sizes up to 12, find the rule for o ≥ i, and say why.
 #
 # The solutions are folded below.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
 # **1.** Pᵀ cuts the border off. Padding and then cutting changes nothing: Pᵀ P = 1. Cutting and then padding blackens the border of a 4x4 image and leaves

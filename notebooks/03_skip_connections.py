@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -288,6 +288,9 @@ matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, asked for pixel by pix
 #    image of one grey comes out in that grey, for every strength of the skip.
 #
 # The solutions are folded below.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
 # **1.** Layer 2 reads x (with weight t) or layer 1 (1 - t). Layer 3 reads x (s), layer 1 (u) or layer 2 (1 - s - u). That makes four paths: around everything, s; through layer 1
