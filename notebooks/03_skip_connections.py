@@ -133,7 +133,7 @@ B.reshape(3, 3).applyfunc(lambda entry: sympy.collect(entry, p))
 # %% [markdown]
 # ## Is W a convolution?
 #
-# Almost. In the middle of an image, two convolutions one after the other are one, with a larger kernel, and the skip only adds t to two of its entries. So let us write
+# Almost. In the middle of an image, two convolutions one after the other are one, with a larger kernel, and the skip only adds t to one of its entries and -t to another. So let us write
 # that 2x4 kernel, and subtract its matrix from W:
 
 # %%
