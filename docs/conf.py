@@ -1,8 +1,6 @@
 """How the HTML site is built: `make docs`. Warnings are errors there."""
 
 import os
-import re
-import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +13,6 @@ project = "linalg_cnn"
 author = "The linalg_cnn developers"
 copyright = "The linalg_cnn developers"  # noqa: A001, the name that Sphinx reads
 release = metadata.version("linalg_cnn")
-repository = "https://github.com/linalg-cnn/linalg_cnn"
 
 extensions = [
     "myst_nb",
@@ -23,6 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "adapting",
     "records",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/*.py"]
@@ -56,61 +54,15 @@ html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
-    "source_repository": repository,
+    "source_repository": "https://github.com/linalg-cnn/linalg_cnn",
     "source_branch": "main",
     "source_directory": "docs/",
     "light_css_variables": {"color-brand-primary": "#1b4965", "color-brand-content": "#1b4965"},
     "dark_css_variables": {"color-brand-primary": "#9fc8e0", "color-brand-content": "#9fc8e0"},
 }
-copybutton_prompt_text = ">>> |... "
-copybutton_prompt_is_regexp = False
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 # MathJax from this site instead of another one's: the pages are read without network, too.
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"chtml": {"displayAlign": "left"}}
-
-
-def copy_mathjax(app, _exception=None):
-    """Put the part of MathJax that the pages load beside them: one script and its fonts."""
-    source = Path(
-        str(metadata.distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax"))
-    )
-    target = Path(app.outdir) / "_static" / "mathjax"
-    fonts = "output/chtml/fonts/woff-v2"
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source / "tex-chtml.js", target)
-    shutil.copytree(source / fonts, target / fonts, dirs_exist_ok=True)
-
-
-def link(_app, docname, source):
-    """Let links to files of the repository lead to them on the web, and those between notebooks to their pages here."""
-    if not docname.startswith("notebooks/"):
-        source[0] = re.sub(r"\]\(\.\./", f"]({repository}/blob/main/", source[0])
-        return
-    # The pages ask nothing of other sites, so that the badge is one of their own.
-    source[0] = source[0].replace(
-        "https://colab.research.google.com/assets/colab-badge.svg", "/_static/open-in-colab.svg"
-    )
-    words = r"\[([^\[\]\"\n]+)\]"  # inside one line of the notebook's JSON
-    source[0] = re.sub(words + r"\((\d\d_\w+)\.ipynb\)", r"{doc}`\1 </notebooks/\2>`", source[0])
-    pages = "|".join(path.stem for path in DOCS.glob("*.md"))
-    here = rf"\({repository}/blob/main/docs/({pages})\.md\)"
-    source[0] = re.sub(words + here, r"{doc}`\1 </\2>`", source[0])
-
-
-def escape_stars(_app, _what, _name, _object, _options, lines):
-    """Let a shape such as (channels, *spatial) in a docstring be no start of an emphasis."""
-
-    def escape(found):
-        return found[0] if found[1] is None else rf"\*{found[1]}"
-
-    for number, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            lines[number] = re.sub(r"`[^`]*`|(?<=[(\s])\*(\w+(?=[),\s]|$)|\()", escape, line)
-
-
-def setup(app):
-    """Connect the functions above to the build."""
-    app.connect("autodoc-process-docstring", escape_stars, priority=100)
-    app.connect("source-read", link)
-    app.connect("build-finished", copy_mathjax)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -49,6 +49,7 @@ from linalg_cnn.display import (
     figure_picture,
     image_picture,
     matrices_figure,
+    matrix_panels,
     network_picture,
     rows_picture,
     side_by_side,
@@ -92,7 +93,7 @@ affine.W.shape, affine.B.shape
 
 # %%
 figure_picture(
-    matrices_figure(network),
+    matrices_figure(network, across=3),
     "Where the matrices of three convolutions, of the dense layer and of the resampled skip have entries, "
     "each of thousands of rows and nearly empty, beside W, which has ten rows and is full.",
 )
@@ -208,44 +209,71 @@ rows_picture(V, [f"{value:.2f}" for value in singular_values], in_shape=(1, 28, 
 # %% [markdown]
 # ## Inside the latent map
 #
-# A row of $W_{latent}$ says what one pixel of the last feature map reads. Four of them, of the first channel, in neighbouring places:
+# A row of $W_{latent}$ says what one pixel of the last feature map reads. Here is one, of the first channel, and beside it the windows of four
+# neighbours, enlarged:
 
 # %%
-channels, height, width = network.shapes[-2]
-rows = [int(np.ravel_multi_index((0, 11, column), (channels, height, width))) for column in (10, 11, 12, 13)]
-rows_picture(latent.toarray().W[rows], [f"pixel (11, {row % width})" for row in rows], in_shape=(1, 28, 28), across=4)
+W_latent, (channels, height, width) = latent.toarray().W, network.shapes[-2]
+
+
+def window(W, column):
+    """The 7x7 pixels that output pixel (11, column) of channel 0 can read: three 3x3 kernels reach that far."""
+    row = W[np.ravel_multi_index((0, 11, column), (channels, height, width))].reshape(28, 28)
+    assert np.count_nonzero(row) == np.count_nonzero(row[10:17, column - 1 : column + 6])
+    return row[10:17, column - 1 : column + 6]
+
+
+columns = (10, 11, 12, 13)
+limit = max(np.abs(window(W_latent, column)).max() for column in columns)
+first = W_latent[np.ravel_multi_index((0, 11, columns[0]), (channels, height, width))].reshape(28, 28)
+side_by_side(
+    image_picture(first, color="value", limit=limit, labels=False, title="reads of (11, 10)"),
+    *(
+        image_picture(
+            window(W_latent, column), color="value", limit=limit, labels=False, longest=112, title=f"(11, {column})"
+        )
+        for column in columns
+    ),
+    gap=18,
+)
 
 # %% [markdown]
-# A window of 7x7 pixels that moves with the output: three 3x3 convolutions are **one** 7x7 convolution. Well, almost: compare the windows
-# closely. The skip is resampled from 28x28 to 26x26, which leaves out two rows and two columns of pixels, so that what it carries shifts by one pixel when the window passes
-# there. Without the skip, away from the border, all windows are the same:
+# A window of 7x7 pixels that moves with the output: three 3x3 convolutions are **one** 7x7 convolution. Well, almost: the second window differs from the
+# first. The skip is resampled from 28x28 to 26x26, which leaves out two rows and two columns of pixels, so that what it carries shifts by
+# one pixel when the window passes there. Without the skip, away from the border, all windows are the same:
 
 # %%
 bare = SkipNetwork(network.in_shape, network.layers).latent().toarray().W
-windows = [bare[row].reshape(28, 28)[10:17, 11 + n : 18 + n] for n, row in enumerate(rows)]
-assert all(np.allclose(window, windows[0]) for window in windows)
-inside = [latent.toarray().W[row].reshape(28, 28)[10:17, 11 + n : 18 + n] for n, row in enumerate(rows)]
-print([bool(np.allclose(window, inside[0])) for window in inside], "with the resampled skip")
+assert all(np.allclose(window(bare, column), window(bare, 10)) for column in columns)
+{f"(11, {column})": bool(np.allclose(window(W_latent, column), window(W_latent, 10))) for column in columns}
 
 # %% [markdown]
 # ## Forward or adjoint
 #
 # W can be found in two ways. Push the 784 unit images **forward** through the layers: each gives a column. Or pull the 10 unit scores
-# back through the transposed layers, the **adjoint**: each gives a row. The result is the same, the work is not.
+# back through the transposed layers, the **adjoint**: each gives a row. The result is the same, the work is not. What one vector costs on its way
+# is the number of entries of all the layers' matrices; a matrix and its transpose have the same.
 
 # %%
-seconds = {}
-for direction in ("forward", "adjoint"):
-    start = time.perf_counter()
-    found = compose(network, direction)
-    seconds[direction] = time.perf_counter() - start
-    assert np.allclose(found.W, affine.W)
-print(
-    f"784 columns forward: {1000 * seconds['forward']:.0f} ms; 10 rows by the adjoint: {1000 * seconds['adjoint']:.0f} ms"
-)
+entries = sum(panel.matrix.nnz for panel in matrix_panels(network)[:-1])
+
+
+def seconds(direction, runs=3):
+    def once():
+        start = time.perf_counter()
+        assert np.allclose(compose(network, direction).W, affine.W)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(runs))
+
+
+for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_size)):
+    print(
+        f"{direction}: {vectors:3} vectors, {vectors * entries:13,} multiply-adds, {1000 * seconds(direction):5.0f} ms here"
+    )
 
 # %% [markdown]
-# That is what backpropagation does, too: one output, one backward pass, whatever the number of inputs. `direction="auto"`, the
+# The adjoint is what backpropagation does, too: one output, one backward pass, whatever the number of inputs. `direction="auto"`, the
 # default, takes the narrower end.
 #
 # ## Exercises
@@ -257,10 +285,11 @@ print(
 #    the other side.
 # 3. Replace the last layer by one with 2,000 outputs. Which direction is cheaper now? Predict before you measure.
 
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 1
-#
-# The rows of the perceptron are noisier: each pixel was learnt by itself. In the CNN neighbouring pixels share weights, so its rows come
+# **1.** The rows of the perceptron are noisier: each pixel was learnt by itself. In the CNN neighbouring pixels share weights, so its rows come
 # out smoother. Both are ten rows of 784 numbers: the difference is in what training finds first, not in what can be said.
 
 # %% tags=["hide-cell"]
@@ -285,9 +314,7 @@ print(f"roughness: perceptron {roughness(single.W):.2f}, CNN {roughness(affine.W
 assert roughness(affine.W) < roughness(single.W)
 
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 2
-#
-# With $n = w_d - w_c$ the scores of c and d are equal on the plane $n x + b_d - b_c = 0$. The distance to it is the lead of c divided by
+# **2.** With $n = w_d - w_c$ the scores of c and d are equal on the plane $n x + b_d - b_c = 0$. The distance to it is the lead of c divided by
 # the length of n, and the way there is along n.
 
 # %% tags=["hide-cell"]
@@ -308,16 +335,12 @@ side_by_side(
 )
 
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 3
-#
-# 784 columns against 2,000 rows: now forward is the narrower end, and `auto` takes it.
+# **3.** 784 columns against 2,000 rows: now forward is the narrower end, and `auto` takes it. Both carry their vectors through the new layer, too.
 
 # %% tags=["hide-cell"]
 rng = np.random.default_rng(0)
-wide = SkipNetwork(
-    network.in_shape, [*network.layers[:-1], Dense(rng.standard_normal((2000, latent.out_size)))], network.skip_weights
-)
-for direction in ("forward", "adjoint"):
-    start = time.perf_counter()
-    compose(wide, direction)
-    print(f"{direction}: {time.perf_counter() - start:.2f} s")
+head = Dense(rng.standard_normal((2000, latent.out_size)))
+wide = SkipNetwork(network.in_shape, [*network.layers[:-1], head], network.skip_weights)
+entries = sum(panel.matrix.nnz for panel in matrix_panels(wide)[:-1])
+print(f"forward {784 * entries:,} multiply-adds, adjoint {2000 * entries:,}")
+assert np.array_equal(compose(wide).W, compose(wide, "forward").W)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -255,10 +255,11 @@ record_picture(record("figure3"))
 #    what can not?
 # 3. At t = 1 the 3-layer CNN does not read its second convolution. Show it: overwrite these weights with anything, and compare W.
 
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 1
-#
-# Four layers are entered by skips, each brings a factor of degree 1: degree 4. Five values of t fix a polynomial of degree 4 (Lagrange).
+# **1.** Four layers are entered by skips, each brings a factor of degree 1: degree 4. Five values of t fix a polynomial of degree 4 (Lagrange).
 
 # %% tags=["hide-cell"]
 six = gpu.six_layer_cnn(channels=2)
@@ -279,9 +280,7 @@ assert not np.allclose(
 )
 
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 2
-#
-# It learns. So skips are not *needed* at six layers; they make training less dependent on luck with the first weights and on the learning rate, and the walk
+# **2.** It learns. So skips are not *needed* at six layers; they make training less dependent on luck with the first weights and on the learning rate, and the walk
 # keeps that. To say how much less takes many seeds, and a network deep enough to need them: the paper's ResNet34.
 
 # %% tags=["hide-cell"]
@@ -289,9 +288,7 @@ lucky = six_layers(t=0.0, seed=0)
 print(f"without skips, another seed: {trained(lucky, **recipe | {'seed': 0, 'learning_rate': 1e-3})[-1]:.1%}")
 
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 3
-#
-# At t = 1 the third layer reads $1 \cdot f^{(1)}$ and $0 \cdot f^{(2)}$.
+# **3.** At t = 1 the third layer reads $1 \cdot f^{(1)}$ and $0 \cdot f^{(2)}$.
 
 # %% tags=["hide-cell"]
 gpu.set_skip_strength(linear, 1.0)

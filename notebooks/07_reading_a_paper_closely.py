@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -31,7 +31,7 @@ if "google.colab" in sys.modules:  # elsewhere everything is there already
 #
 # The paper is Joyce & Verschelde, *Algebraic Representations for Faster Predictions in Convolutional Neural Networks* (2024,
 # [arXiv:2408.07815](https://arxiv.org/abs/2408.07815)), the one that this library is built on. Its theorem is right. Around it stand
-# fourteen places where the text disagrees with PyTorch, with arithmetic, or with itself. That is a usual number for a good paper; it was found by doing
+# fourteen places where the text disagrees with PyTorch, with arithmetic, or with itself. It is a good paper all the same. They were found by doing
 # with each sentence what the cells below do. The numbers are those of [the list of errata](https://github.com/linalg-cnn/linalg_cnn/blob/main/docs/errata.md).
 #
 # Four habits are enough:
@@ -82,7 +82,7 @@ resized("nearest"), resized("nearest-exact")
 
 # %% [markdown]
 # PyTorch's default takes 0, 0, 1. The printed equation is the mode `nearest-exact`, which came later and agrees with Pillow. The paper calls
-# the other choice "equally valid", and it is; only the name beside it was wrong. Both matrices, a colour for each pixel:
+# the other choice "an equally valid approach", and it is; only the names beside it do not fit. Both matrices, a colour for each pixel:
 
 # %%
 side_by_side(
@@ -101,8 +101,8 @@ for mode in ("nearest", "nearest-exact"):
 # %% [markdown]
 # ### Erratum 2. How many zeros keep the size?
 #
-# *"A 2x2 image padded by 1 on each side, then a 2x2 kernel, gives 2x2"*; in general, *k - 1 zeros on each side*. The smallest example is the
-# printed one:
+# The paper pads a 2x2 image by 1 on each side, applies a 2x2 kernel and gets 2x2 again; in general it asks for k - 1 zeros on each side. The
+# smallest example is the printed one:
 
 # %%
 P = pad_matrix((1, 2, 2), 1)
@@ -122,7 +122,7 @@ assert Conv(np.ones((1, 1, k)), padding="same").out_shape((1, n)) == (1, n)
 # %% [markdown]
 # ### Erratum 10. Does counting start at 0 or at 1?
 #
-# *X_i = M_(floor(i/w), i mod w) for i in {1, ..., hw}.* Look at both ends: the first pixel of all is lost, and the last does not exist.
+# $X_i = M_{\lfloor i/w \rfloor,\ i \bmod w}$ for $i \in \{1, \dots, hw\}$, says the paper. Look at both ends: the first pixel of all is lost, and the last does not exist.
 
 # %%
 M = np.arange(6).reshape(2, 3)
@@ -136,7 +136,7 @@ except IndexError as error:
 # %% [markdown]
 # ### Erratum 12. Is every convolution a Toeplitz matrix?
 #
-# A Toeplitz matrix is constant along its diagonals. A convolution of one channel in one dimension at stride 1 is one. Then give it a
+# *"The convolutional layers are viewed as Toeplitz matrices."* A Toeplitz matrix is constant along its diagonals. A convolution of one channel in one dimension at stride 1 is one. Then give it a
 # stride of 2, or a second channel:
 
 # %%
@@ -173,8 +173,8 @@ assert is_toeplitz(two[5:])
 #
 # ### Erratum 3. What does t weigh?
 #
-# Equation (23) mixes the layer before, x^(i-1), with a skip, x^(j): *t x^(i-1) + (1 - t) x^(j)*. And: *t = 0 is a network with no skip
-# connections*. Put in 0: the formula leaves **only** the skip. In letters, with a first layer a and a second layer b:
+# Equation (23) mixes the layer before, $x^{(i-1)}$, with a skip, $x^{(j)}$: $t\, x^{(i-1)} + (1 - t)\, x^{(j)}$. And: *"when t = 0, we get a network with no
+# skip connections"*. Put in 0: the formula leaves **only** the skip. In letters, with a first layer a and a second layer b:
 
 # %%
 a, b, t = sympy.symbols("a b t")
@@ -193,7 +193,7 @@ assert shared_skip_weights([(0, 1)], t) == {(0, 1): t, (1, 1): 1 - t}
 # %% [markdown]
 # ### Erratum 8. Is t = 1/2 a ResNet?
 #
-# *"When t = 0.5, we get the standard setup."* ResNet computes x + F(x). Half of both is half of that:
+# *"When t = 0.5, we get the standard setup for skip connections."* ResNet computes x + F(x). Half of both is half of that:
 
 # %%
 torch.manual_seed(0)
@@ -211,8 +211,8 @@ torch.testing.assert_close(norm(x + F(x)), norm(0.5 * x + 0.5 * F(x)), rtol=1e-5
 # %% [markdown]
 # ### Erratum 11. Where do the sums start?
 #
-# In the proof, equations (17) to (21), the sums over k run from 1; in equation (10) from 0. Does one term matter? f^(0) is the input, and
-# k = 0 is the skip from it:
+# In the proof, equations (17) to (21), the sums over k run from 1; in equation (10) from 0. Does one term matter? $f^{(0)}$ is the input, and k = 0 is
+# the skip from it:
 
 # %%
 from_zero = as_meant
@@ -224,8 +224,8 @@ sympy.expand(from_zero - from_one)  # what the proof would lose
 #
 # ### Erratum 14. Does the induction arrive?
 #
-# Claim 3.1: all f^(i) are affine. The step supposes f^(0), ..., f^(i-1) to be affine, and concludes that **f^(i-1)** is. That is what was
-# supposed. The conclusion needed is f^(i), with the bias B^(i) of its own layer, and the same lines prove it. As a check that nothing is
+# Claim 3.1: all $f^{(i)}$ are affine. The step supposes $f^{(0)}, \dots, f^{(i-1)}$ to be affine, and concludes that $f^{(i-1)}$ is. That is what was
+# supposed. The conclusion needed is $f^{(i)}$, with the bias $B^{(i)}$ of its own layer, and the same lines prove it. As a check that nothing is
 # missing, a network with a bias in every layer against its map:
 
 # %%
@@ -246,7 +246,7 @@ assert np.allclose(affine.B, network(np.zeros((1, 6))))
 #
 # ### Erratum 6. Which speedup?
 #
-# *"A speedup of 98 %", "22 %", "46 %".* From the microseconds that are printed beside:
+# *"A speedup of over 98%"*, *"approximately 22%"*, *"a 46% speedup"*. From the microseconds that are printed beside:
 
 # %%
 for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
@@ -280,7 +280,7 @@ printed[printed != meant], meant[printed != meant]
 #
 # ### Erratum 9. What are the 34 layers?
 #
-# *34 convolutions, with one before and one after the blocks.* Count:
+# *"It has 34 convolutional layers"*, with *"one convolution before and after"* the blocks. Count:
 
 # %%
 resnet34 = torchvision.models.resnet34()
@@ -296,7 +296,7 @@ f"{len(main_path)} convolutions on the main path, {len(on_skips)} on skips, and 
 #
 # ### Erratum 13. Does the reference lead there?
 #
-# *"In Section 4 we introduced a method to pre-compute"*: that is section 3, and the outlook is section 6, not 4. Nothing to compute; one
+# *"In Section 4, we introduced a method to pre-compute CNNs with skip connections"*: that is section 3, and the outlook is section 6, not 4. Nothing to compute; one
 # finds such slips by going where the text points.
 #
 # ## Claims: where is the hypothesis used?
@@ -337,7 +337,7 @@ except gpu.NotAffineError as error:
 #
 # ### Erratum 5. Which is better, the CNN or the perceptron?
 #
-# *"The 3-layer CNN ... produces better performance than the single-layer perceptron."* Collapsed, it **is** a single-layer perceptron:
+# *"Both the 3-layer network and the linearized ResNet34 produce better performance than the single-layer perceptron."* Collapsed, the 3-layer network **is** a single-layer perceptron:
 
 # %%
 cnn = gpu.three_layer_cnn(channels=2).eval()
@@ -373,10 +373,11 @@ with torch.no_grad():
 # 3. The demo's record says that a network took 28.86 us per image and its map 0.46 us. Write the sentence for the abstract: once with the
 #    paper's wording, once with a ratio. Which of the two can a reader misunderstand?
 
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 1
-#
-# Exactly those where the image grows by a whole factor m. Source pixel q then becomes the targets q m, ..., q m + m - 1, and the left edge
+# **1.** Exactly those where the image grows by a whole factor m. Source pixel q then becomes the targets q m, ..., q m + m - 1, and the left edge
 # d / m and the middle (d + 1/2) / m of each of them lie in the same source pixel.
 
 # %% tags=["hide-cell"]
@@ -389,9 +390,7 @@ same = [
 assert same == [(i, o) for i in range(1, 9) for o in range(1, 9) if o % i == 0]
 
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 2
-#
-# relu(x + 1) is x + 1 wherever x is at least -1. No number of images with pixels in [0, 1], nor sums of two, shows that it is not affine. So `gpu.trace` reads
+# **2.** relu(x + 1) is x + 1 wherever x is at least -1. No number of images with pixels in [0, 1], nor sums of two, shows that it is not affine. So `gpu.trace` reads
 # what the network **is**, operation by operation, and refuses by name.
 
 # %% tags=["hide-cell"]
@@ -407,9 +406,7 @@ assert float((hidden(x + y) - hidden(x) - hidden(y) + hidden(torch.zeros_like(x)
 assert float(hidden(torch.full_like(x, -2.0)).abs().max()) == 0  # far from -1, as the affine x + 1 would give
 
 # %% [markdown] tags=["hide-cell"]
-# ### Solution 3
-#
-# "A speedup of 98 %" and "62 times faster" are the same measurement. The first can be read as 1.98 times.
+# **3.** "A speedup of 98 %" and "62 times faster" are the same measurement. The first can be read as 1.98 times.
 
 # %% tags=["hide-cell"]
 before, after = 28.86, 0.46

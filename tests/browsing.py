@@ -59,6 +59,9 @@ def jupyter_lab(folder, scratch):
     options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class="
                 "jupyterlab.NeverCheckForUpdate"]  # fmt: skip
     command = [sys.executable, "-m", "jupyterlab", *options]
+    notification = scratch / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    notification.parent.mkdir(parents=True)
+    notification.write_text('{"fetchNews": "false"}')  # else a question lies over the notebook
     with (
         open(scratch / "lab.log", "wb") as log,
         subprocess.Popen(
