@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick sweep format clean
+.PHONY: help demo test quick sweep format notebooks sync docs clean
 
 help:
-	@echo "make demo    train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
-	@echo "make test    every check: lint, types, tests, doctests, coverage"
-	@echo "make quick   the tests alone, with fewer random examples"
-	@echo "make sweep   compare random configurations of every operation with torch; SWEEP=3000 is how many of each"
-	@echo "make format  bring the code into the project's form"
-	@echo "make clean   remove the environment and everything that was built"
+	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
+	@echo "make test      every check: lint, types, tests, doctests, coverage"
+	@echo "make quick     the tests alone, with fewer random examples"
+	@echo "make sweep     compare random configurations of every operation with torch; SWEEP=3000 is how many of each"
+	@echo "make notebooks open the notebooks in JupyterLab"
+	@echo "make docs      build the site in build/docs: the notebooks as run, the API reference, the records"
+	@echo "make sync      bring the notebooks' .py and .ipynb in line, and take their outputs off"
+	@echo "make format    bring the code into the project's form"
+	@echo "make clean     remove the environment and everything that was built"
 
 demo: $(VENV)/demo.installed
 	$(BIN)/linalg-cnn demo --out demo
@@ -31,6 +34,17 @@ sweep: $(VENV)/test.installed
 format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(VENV)/notebooks.installed
+	$(BIN)/jupyter-lab notebooks/01_convolution_is_a_matrix.ipynb
+
+sync: $(VENV)/notebooks.installed
+	$(BIN)/jupytext --sync notebooks/*.py
+	$(BIN)/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
+
+docs: $(VENV)/docs.installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	@echo "open build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

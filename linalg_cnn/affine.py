@@ -94,6 +94,18 @@ class AffineMap:
         kind = "sympy" if self.symbolic else f"{'sparse' if self.sparse else 'dense'} {self.W.dtype}"
         return f"AffineMap({self.in_size} -> {self.out_size}, {kind})"
 
+    def _repr_html_(self) -> str | None:
+        """Show a notebook W and B as a picture, unless the formula says more."""
+        from linalg_cnn.display.objects import affine_html  # drawing imports this module
+
+        return affine_html(self)
+
+    def _repr_latex_(self) -> str | None:
+        """Show a notebook W x + B in letters, if it is symbolic and small."""
+        from linalg_cnn.display.objects import affine_latex
+
+        return affine_latex(self)
+
     @property
     def in_size(self) -> int:
         """Length of the vectors that go in."""

@@ -65,6 +65,12 @@ class FactoredMap:
         """Show the shapes of the matrices."""
         return f"FactoredMap({' @ '.join(f'{f.out_size}x{f.in_size}' for f in self.factors)})"
 
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the matrices as pictures."""
+        from linalg_cnn.display.objects import factored_html  # drawing imports this module
+
+        return factored_html(self)
+
     @property
     def in_size(self) -> int:
         """Length of the vectors that go in."""

@@ -158,6 +158,12 @@ class AffineGraph:
         """Show the shapes and the number of operations."""
         return f"AffineGraph({self.in_shape} -> {self.out_shape}, {len(self.nodes)} operations)"
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the operations as boxes and arrows."""
+        from linalg_cnn.display.networks import network_picture  # drawing imports this module
+
+        return network_picture(self).svg
+
     @property
     def in_shape(self) -> Shape:
         """Shape of what goes in."""

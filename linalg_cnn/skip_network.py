@@ -98,6 +98,18 @@ class SkipNetwork:
         skips = ", ".join(f"{k}->{j + 1}" for (k, j) in sorted(self.skip_weights) if k != j)
         return f"SkipNetwork({self.in_shape} -> {self.out_shape}: {layers}; skips {skips or 'none'})"
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the layers and the skips as boxes and arrows."""
+        from linalg_cnn.display.networks import network_picture  # drawing imports this module
+
+        return network_picture(self).svg
+
+    def _repr_latex_(self) -> str:
+        """Show what typesets LaTeX equation (10) of every layer."""
+        from linalg_cnn.display.latex import network_formula
+
+        return network_formula(self)._repr_latex_()
+
     @property
     def out_shape(self) -> Shape:
         """Shape of what comes out."""

@@ -1,17 +1,117 @@
-"""The notebooks run from top to bottom."""
+"""The notebooks: text and .ipynb are one, everything in them runs, and every picture says in words what it shows."""
 
-import runpy
-from pathlib import Path
+import re
+import time
+from html.parser import HTMLParser
 
+import jupytext
+import nbformat
 import pytest
+from notebook_runs import FOLDER, NOTEBOOKS, outputs, run_notebook
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def test_there_is_one():
+def test_there_are_notebooks_and_nothing_else():
     assert NOTEBOOKS
+    stems = {path.stem for path in NOTEBOOKS}
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == stems
+    assert {path.stem for path in FOLDER.glob("*.py")} == stems
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(notebook):
-    runpy.run_path(str(notebook))
+@each_notebook
+def test_the_pair_is_in_sync_and_without_outputs(path):
+    text, notebook = jupytext.read(path), nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(notebook)
+
+    def contents(cells):
+        return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in cells]
+
+    assert contents(notebook.cells) == contents(text.cells), "run: make sync"
+    for cell in notebook.cells:
+        assert not cell.get("outputs"), "run: make sync"
+        assert cell.get("execution_count") is None
+
+
+@each_notebook
+def test_it_opens_with_a_colab_badge_and_installs_there_only(path):
+    badge, install = jupytext.read(path).cells[:2]
+    address = f"https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/{path.stem}.ipynb"
+    assert badge.cell_type == "markdown"
+    assert f"(https://colab.research.google.com/assets/colab-badge.svg)]({address})" in badge.source
+    assert install.cell_type == "code"
+    assert re.search(r"""if ["']google\.colab["'] in sys\.modules""", install.source)
+
+
+@each_notebook
+def test_it_says_what_one_will_be_able_to_do_and_has_exercises_with_folded_solutions(path):
+    cells = jupytext.read(path).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert re.search(r"After this notebook you can|you will be able to", text)
+    start = next(n for n, cell in enumerate(cells) if re.search(r"^## Exercises", cell.source, flags=re.MULTILINE))
+    exercises = re.findall(r"^(?:\*\*)?(\d)\. ", cells[start].source, flags=re.MULTILINE)
+    assert exercises == [str(number + 1) for number in range(len(exercises))]
+    assert len(exercises) >= 3
+    folded = [cell for cell in cells[start:] if "hide-cell" in cell.metadata.get("tags", [])]
+    assert sum(cell.cell_type == "code" for cell in folded) >= len(exercises)
+
+
+class Pictures(HTMLParser):
+    """Collects the pictures of HTML that have no words."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found, self.silent = 0, []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        if tag == "img" or (tag == "svg" and named.get("aria-hidden") != "true"):
+            self.found += 1
+            words = named.get("alt") if tag == "img" else named.get("aria-label") or named.get("aria-labelledby")
+            if not words:
+                self.silent.append(self.get_starttag_text()[:200])
+
+
+@pytest.mark.parametrize("silent", ["<img src='x'>", "<img src='x' alt=''>", "<svg><path/></svg>"])
+def test_a_picture_without_words_would_be_found(silent):
+    assert Pictures(silent).silent
+    assert not Pictures("<img alt='a cat'><svg role='img' aria-label='a dog'><g/></svg>").silent
+
+
+@each_notebook
+def test_it_runs_from_a_clean_kernel_without_network_or_warning(path):
+    start = time.monotonic()
+    notebook = run_notebook(path.with_suffix(".ipynb"))
+    assert time.monotonic() - start < 60
+    pictures = 0
+    for number, output in outputs(notebook):
+        place = f"cell {number}: {notebook.cells[number].source[:80]!r}"
+        assert output.output_type != "error", place
+        assert output.get("name") != "stderr", f"{place} wrote to stderr: {output.text}"
+        data = output.get("data", {})
+        if "text/html" in data:
+            seen = Pictures(data["text/html"])
+            assert not seen.silent, f"{place} shows a picture without a text alternative: {seen.silent}"
+            pictures += seen.found
+        else:
+            bare = [kind for kind in data if kind.startswith("image/")]
+            assert not bare, f"{place} shows a bare {bare}: show it through linalg_cnn.display, with words"
+        assert not data.get("text/plain", "").startswith("<Figure"), f"{place} shows no picture, but its repr"
+    assert pictures, "a notebook that teaches by matrices shows some"
+
+
+BAD_CELLS = {
+    "a warning": "import warnings\nwarnings.warn('old', DeprecationWarning)",
+    "a warning of numpy": "import numpy\nnumpy.zeros(1) / 0",
+    "the network": "import urllib.request\nurllib.request.urlopen('http://example.org')",
+    "an error": "1 / 0",
+}
+
+
+@pytest.mark.parametrize("source", BAD_CELLS.values(), ids=BAD_CELLS)
+def test_a_bad_cell_would_be_found(source, tmp_path):
+    path = tmp_path / "bad.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    with pytest.raises(Exception, match=r"Warning|URLError|ZeroDivisionError"):
+        run_notebook(path)

@@ -28,12 +28,17 @@ PAPER_NAMES = {
 
 def draw(record: dict[str, Any]) -> bytes:
     """Return the figure of a record as PNG."""
+    buffer = io.BytesIO()
+    figure_of(record).savefig(buffer, format="png", dpi=144, metadata={"Description": describe(record)})
+    return buffer.getvalue()
+
+
+def figure_of(record: dict[str, Any]) -> Figure:
+    """Return the figure of a record, the paper's points beside ours."""
     drawing = {"figure2": _against_t, "timing": _timing}.get(record["experiment"], _against_epochs)
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     drawing(figure.subplots(), record)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, metadata={"Description": describe(record)})
-    return buffer.getvalue()
+    return figure
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -36,6 +36,12 @@ class Operation(ABC):
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the shape that comes out, or raise a ValueError that says why these shapes do not fit."""
 
+    def _repr_html_(self) -> str | None:
+        """Show a notebook the kernel, if there is one."""
+        from linalg_cnn.display.objects import operation_html  # drawing imports this module
+
+        return operation_html(self)
+
     def forward(self, *xs: Array) -> Array:
         """Return A x for a batch, without the bias.
 

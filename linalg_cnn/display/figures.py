@@ -1,21 +1,21 @@
-"""Matrices as pictures. Needs matplotlib, which nothing else in the package does."""
+"""Matplotlib figures, for PNG files. Needs matplotlib, which nothing else in the package does."""
 
 import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from matplotlib.figure import Figure
 
 from linalg_cnn.affine import AffineMap
+from linalg_cnn.checks import check_int
+from linalg_cnn.display.colors import DIVERGING, INK, MUTED
 from linalg_cnn.ops import Conv, ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Array
 
-INK = "#1b4965"
-MUTED = "#5c6770"
-DIVERGING = "PuOr_r"  # told apart with any common colour blindness
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array:
@@ -46,7 +46,7 @@ def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array
     return filled / np.outer(np.bincount(row_of), np.bincount(column_of))
 
 
-def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> Figure:
+def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "Figure":
     """Return each row of W as a picture of the input's shape, all on one colour scale.
 
     Parameters
@@ -60,7 +60,15 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> Fi
     ------
     ValueError
         If the map has no such ``in_shape``.
+
+    Examples
+    --------
+    >>> figure = weights_figure(AffineMap([[1.0, -1.0], [0.0, 2.0]], [0.0, 0.0], in_shape=(1, 1, 2)), ["one", "two"])
+    >>> [axes.get_title() for axes in figure.axes if axes.get_title()]
+    ['one', 'two']
     """
+    from matplotlib.figure import Figure
+
     if affine.in_shape is None or len(affine.in_shape) != 3 or affine.in_shape[0] != 1:
         raise ValueError(f"affine: expected in_shape (1, height, width), got {affine.in_shape}")
     pictures = affine.toarray().W.reshape(-1, *affine.in_shape[1:])
@@ -83,7 +91,13 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> Fi
 
 
 class Panel(NamedTuple):
-    """A matrix with the names it goes by in a picture."""
+    """A matrix with the names it goes by in a picture.
+
+    Examples
+    --------
+    >>> Panel("$W$", "all of it", np.eye(2)).kind
+    'all of it'
+    """
 
     symbol: str
     kind: str
@@ -91,7 +105,14 @@ class Panel(NamedTuple):
 
 
 def matrix_panels(network: SkipNetwork) -> list[Panel]:
-    """Return the sparse matrices of a network: each layer's, each skip's resampling, and the composed W."""
+    """Return the sparse matrices of a network: each layer's, each skip's resampling, and the composed W.
+
+    Examples
+    --------
+    >>> network = SkipNetwork((1, 4), [Conv([[[1.0, 1.0]]]), Conv([[[1.0]]])], {(0, 1): 0.5, (1, 1): 0.5})
+    >>> [panel.symbol for panel in matrix_panels(network)]
+    ['$W^{(1)}$', '$W^{(2)}$', '$R^{(0,1)}$', '$W$']
+    """
     panels = []
     for number, (layer, shape) in enumerate(zip(network.layers, network.shapes[:-1], strict=True), start=1):
         padded = isinstance(layer, Conv) and any(sum(pair) for pair in layer.padding_pairs)
@@ -105,53 +126,84 @@ def matrix_panels(network: SkipNetwork) -> list[Panel]:
     return [*panels, Panel("$W$", "all of it", network.compose(form="sparse").W)]
 
 
-def matrices_figure(network: SkipNetwork) -> Figure:
+def matrices_figure(network: SkipNetwork, across: int | None = None) -> "Figure":
     """Return where each layer's matrix and the whole network's W have entries, all on one scale.
 
     A cell of the picture is coloured if any entry falls in it, the darker the more do. Matrices of very few rows
     or columns are drawn a little thicker than they are.
+
+    Parameters
+    ----------
+    network : SkipNetwork
+    across : int, optional
+        How many matrices stand side by side; all of them if not given.
+
+    Raises
+    ------
+    ValueError
+        If ``across`` is not positive.
+
+    Examples
+    --------
+    >>> len(matrices_figure(SkipNetwork((1, 4), [Conv([[[1.0, 1.0]]]), Conv([[[1.0]]])])).axes)
+    3
     """
+    from matplotlib.figure import Figure
+
     panels = matrix_panels(network)
+    across = len(panels) if across is None else check_int("across", across, 1)
     largest = max(max(panel.matrix.shape) for panel in panels)
-    longest, thinnest, slot, top, caption, margin = 2.9, 0.16, 1.25, 1.15, 0.75, 0.3  # inches
+    longest, thinnest, slot, title, head, caption, margin = 2.9, 0.16, 1.25, 0.7, 0.45, 0.75, 0.3  # inches
     extents = [tuple(max(thinnest, longest * n / largest) for n in panel.matrix.shape) for panel in panels]
-    widths = [max(width, slot) for _, width in extents]
-    size = (sum(widths) + margin * (len(panels) + 1), top + max(height for height, _ in extents) + caption)
+    lines = [range(start, min(start + across, len(panels))) for start in range(0, len(panels), across)]
+    heights = [head + max(extents[i][0] for i in line) + caption for line in lines]
+    widths = [sum(max(extents[i][1], slot) + margin for i in line) + margin for line in lines]
+    size = (max(widths), title + sum(heights))
     figure = Figure(figsize=size)
-    left = margin
-    for panel, (height, width), room in zip(panels, extents, widths, strict=True):
-        x = left + (room - width) / 2
-        axes = figure.add_axes((
-            x / size[0],
-            (size[1] - top - height) / size[1],
-            width / size[0],
-            height / size[1],
-        ))
-        cells = occupancy(panel.matrix)
-        shade = np.where(cells > 0, 0.45 + 0.55 * np.sqrt(cells), 0)
-        axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        rows, columns = panel.matrix.shape
-        axes.set_title(f"{panel.symbol}\n{panel.kind}", fontsize=11, color=INK)
-        axes.set_xlabel(
-            f"{rows:,} x {columns:,}\n{panel.matrix.nnz:,} entries\n{panel.matrix.nnz / (rows * columns):.2%} filled",
-            fontsize=9,
-            color=MUTED,
-        )
-        for spine in axes.spines.values():
-            spine.set_color(MUTED)
-        left += room + margin
-    title = (
+    top = title
+    for line, height, width in zip(lines, heights, widths, strict=True):
+        left = margin + (size[0] - width) / 2
+        for i in line:
+            room = max(extents[i][1], slot)
+            x = left + (room - extents[i][1]) / 2
+            y = size[1] - top - head - extents[i][0]
+            _draw_panel(figure.add_axes((x / size[0], y / size[1], *np.divide(extents[i][::-1], size))), panels[i])
+            left += room + margin
+        top += height
+    words = (
         "Where each layer's matrix has entries, and the one matrix W that replaces them all\n"
         "(to scale, but a few rows are drawn thicker than they are)"
     )
-    figure.text(0.5, 1 - 0.12 / size[1], title, ha="center", va="top", color=INK, fontsize=13)
+    figure.text(0.5, 1 - 0.12 / size[1], words, ha="center", va="top", color=INK, fontsize=13)
     return figure
 
 
-def to_png(figure: Figure, description: str) -> bytes:
-    """Return a figure as the bytes of a PNG file that carries its description as text."""
+def _draw_panel(axes: Any, panel: Panel) -> None:
+    cells = occupancy(panel.matrix)
+    shade = np.where(cells > 0, 0.45 + 0.55 * np.sqrt(cells), 0)
+    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    rows, columns = panel.matrix.shape
+    axes.set_title(f"{panel.symbol}\n{panel.kind}", fontsize=11, color=INK)
+    axes.set_xlabel(
+        f"{rows:,} x {columns:,}\n{panel.matrix.nnz:,} entries\n{panel.matrix.nnz / (rows * columns):.2%} filled",
+        fontsize=9,
+        color=MUTED,
+    )
+    for spine in axes.spines.values():
+        spine.set_color(MUTED)
+
+
+def to_png(figure: "Figure", description: str) -> bytes:
+    """Return a figure as the bytes of a PNG file that carries its description as text.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> b"nothing yet" in to_png(Figure(figsize=(1, 1)), "nothing yet")
+    True
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Description": description})
     return buffer.getvalue()

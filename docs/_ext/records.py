@@ -1,0 +1,128 @@
+"""The committed records as readable tables: the page `records`, written while the site is built."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RECORDS = Path(__file__).parents[1] / "records"
+MEASURED_ON = ("hardware", "versions", "settings")
+
+
+def page(folder: Path = RECORDS) -> str:
+    """Return all records as Markdown, each a section with its tables and what it was measured on."""
+    sections = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        file = f"The record: {{download}}`{path.name} <records/{path.name}>`."
+        sections += [f"## {title(path.stem)}", tables(record), measured_on(record), file]
+    return "\n\n".join(sections)
+
+
+def title(stem: str) -> str:
+    """Return a record's name as a heading.
+
+    Examples
+    --------
+    >>> title("figure3_learning_rate_1e-3")
+    'Figure3, learning rate 1e-3'
+    """
+    words = stem.replace("_", " ").split()
+    head = words[:1] if words[0].startswith("figure") else words
+    rest = words[len(head) :]
+    return " ".join(head).capitalize() + (", " + " ".join(rest) if rest else "")
+
+
+def tables(record: dict[str, Any]) -> str:
+    """Return the tables that the command which wrote a record prints, or all of its numbers if there is none."""
+    from gpu.bench.collapse import format_collapse
+    from gpu.bench.matrices import format_matrices
+    from gpu.bench.training import format_training
+    from gpu.experiments.tables import format_experiment
+
+    experiment = record.get("experiment", "demo")
+    known = {"bench collapse": format_collapse, "bench matrices": format_matrices, "bench training": format_training}
+    if "series" in record or experiment == "timing":
+        return format_experiment(record)
+    if experiment in known:
+        return known[experiment](record)
+    return "\n\n".join(plain(record))
+
+
+def plain(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the parts of a record without a printer of its own: single numbers in one table, lists in one each."""
+    said = (*MEASURED_ON, "experiment")
+    single = {key: value for key, value in flat(record).items() if key.split(", ")[0] not in said}
+    if single:
+        yield table([{"": key, "value": value} for key, value in single.items()])
+    for name, value in record.items():
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            yield f"**{name.replace('_', ' ').capitalize()}**\n\n" + table([flat(row) for row in value])
+
+
+def flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested numbers and words under names that say where they were; lists are left out.
+
+    Examples
+    --------
+    >>> flat({"seconds_each": 3, "us": {"1": 0.5}, "rows": []})
+    {'seconds each': 3, 'us, 1': 0.5}
+    """
+    found: dict[str, Any] = {}
+    for key, entry in value.items():
+        name = f"{before}{key.replace('_', ' ')}"
+        if isinstance(entry, dict):
+            found |= flat(entry, f"{name}, ")
+        elif not isinstance(entry, list):
+            found[name] = entry
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table; a column for every name that occurs."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    numbers = {name: all(isinstance(row.get(name, 0), (int, float)) for row in rows) for name in names}
+    lines = [names, ["---:" if numbers[name] else "---" for name in names]]
+    lines += [[cell(row.get(name)) for name in names] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(value: object) -> str:
+    r"""Return a value as a cell of a table.
+
+    Examples
+    --------
+    >>> cell(1234567), cell(0.000123456), cell(None), cell("a | b")
+    ('1,234,567', '0.0001235', '', 'a \\| b')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value).replace("|", r"\|")
+
+
+def measured_on(record: dict[str, Any]) -> str:
+    """Return machine, versions and settings as a folded table."""
+    rows = [
+        {"": f"{part}, {name}", "value": str(value)}
+        for part in MEASURED_ON
+        for name, value in flat(record.get(part, {})).items()
+    ]
+    return f"<details><summary>Measured on</summary>\n\n{table(rows)}\n\n</details>" if rows else ""
+
+
+def fill_in(app: Any, docname: str, source: list[str]) -> None:
+    """Write the tables beneath what stands in records.md."""
+    if docname == "records":
+        for path in RECORDS.glob("*.json"):
+            app.env.note_dependency(str(path))
+        source[0] += "\n" + page()
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("source-read", fill_in)
+    return {"parallel_read_safe": True}

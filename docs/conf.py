@@ -1,0 +1,68 @@
+"""How the HTML site is built: `make docs`. Warnings are errors there."""
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(DOCS / "_ext"))
+
+project = "linalg_cnn"
+author = "The linalg_cnn developers"
+copyright = "The linalg_cnn developers"  # noqa: A001, the name that Sphinx reads
+release = metadata.version("linalg_cnn")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "adapting",
+    "records",
+]
+exclude_patterns = ["_build", "_ext", "notebooks/*.py"]
+default_role = "py:obj"  # `name` in a docstring
+
+# The notebooks are run anew whenever they changed; a cell that fails ends the build.
+nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # "off" for a quick look at the other pages
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks gain nothing from more, and wait for each other
+nb_execution_cache_path = str(ROOT / "build" / "executed")
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_output_stderr = "remove-warn"  # what a cell complains of is a warning of the build
+# No kernel stands behind a page: what has a picture besides its widget shows that.
+nb_ipywidgets_js = {}
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None), ("html", "text/html", 0)]
+
+myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+
+suppress_warnings = ["ref.python"]  # a name such as in_size in the type of a parameter, which several classes have
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say what matters: shapes and dtypes
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_preprocess_types = False
+
+html_theme = "furo"
+html_title = "linalg_cnn"
+html_favicon = "_static/icon.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/linalg-cnn/linalg_cnn",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "light_css_variables": {"color-brand-primary": "#1b4965", "color-brand-content": "#1b4965"},
+    "dark_css_variables": {"color-brand-primary": "#9fc8e0", "color-brand-content": "#9fc8e0"},
+}
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+# MathJax from this site instead of another one's: the pages are read without network, too.
+mathjax_path = "mathjax/tex-chtml.js"
+mathjax3_config = {"chtml": {"displayAlign": "left"}}

@@ -1,0 +1,89 @@
+"""Pictures and formulas of the library's objects, for notebooks.
+
+Pictures are SVG on a white ground with a text alternative, and need nothing beyond the core; so do formulas, which are
+LaTeX. What says Figure needs matplotlib, and the sliders of an `Explorer` need ipywidgets.
+
+=====================  ==================================================================================
+`matrix_picture`       a matrix or operation, coloured by kernel entry, pixel, entry or value
+`equation_picture`     A x = y written out in colour: the paper's equations (6) and (8)
+`operation_picture`    image, kernel, output, and the matrix with the row of one output pixel lit
+`image_picture`        an image of numbers or letters; `letter_colors` keeps the colours of its letters
+`kernel_picture`       a kernel, one grid per pair of channels
+`rows_picture`         the rows of W as images
+`network_picture`      a network as boxes and arrows, with the weights of its skips
+`curves_picture`       numbers as curves: spectra, accuracies, schedules
+`figure_picture`       a matplotlib figure with a text alternative
+`side_by_side`         pictures next to each other; `stacked`, below each other
+`Explorer`             a picture with sliders; `explore_convolution`, `explore_resampling`, `explore_skip`
+`equation_formula`     A x = y as LaTeX; `affine_formula`, `layer_formula`, `network_formula`
+`named_entries`        letters for the long entries of a matrix; `entries_formula` says what they stand for
+=====================  ==================================================================================
+"""
+
+from linalg_cnn.display.colors import DIVERGING, INK, MUTED, OKABE_ITO, diverging_colors, grid_colors
+from linalg_cnn.display.curves import curves_picture
+from linalg_cnn.display.equations import equation_picture, vector_picture
+from linalg_cnn.display.explorers import Explorer, explore_convolution, explore_resampling, explore_skip
+from linalg_cnn.display.figures import Panel, matrices_figure, matrix_panels, occupancy, to_png, weights_figure
+from linalg_cnn.display.images import image_picture, kernel_picture, letter_colors, rows_picture, scale_bar
+from linalg_cnn.display.latex import (
+    Formula,
+    affine_formula,
+    entries_formula,
+    equation_formula,
+    image_latex,
+    layer_formula,
+    matrix_latex,
+    named_entries,
+    network_formula,
+)
+from linalg_cnn.display.matrices import matrix_picture
+from linalg_cnn.display.networks import network_picture
+from linalg_cnn.display.objects import affine_picture, factored_picture
+from linalg_cnn.display.operations import operation_picture
+from linalg_cnn.display.picture import Picture, figure_picture, side_by_side, stacked
+
+__all__ = [
+    "DIVERGING",
+    "INK",
+    "MUTED",
+    "OKABE_ITO",
+    "Explorer",
+    "Formula",
+    "Panel",
+    "Picture",
+    "affine_formula",
+    "affine_picture",
+    "curves_picture",
+    "diverging_colors",
+    "entries_formula",
+    "equation_formula",
+    "equation_picture",
+    "explore_convolution",
+    "explore_resampling",
+    "explore_skip",
+    "factored_picture",
+    "figure_picture",
+    "grid_colors",
+    "image_latex",
+    "image_picture",
+    "kernel_picture",
+    "layer_formula",
+    "letter_colors",
+    "matrices_figure",
+    "matrix_latex",
+    "matrix_panels",
+    "matrix_picture",
+    "named_entries",
+    "network_formula",
+    "network_picture",
+    "occupancy",
+    "operation_picture",
+    "rows_picture",
+    "scale_bar",
+    "side_by_side",
+    "stacked",
+    "to_png",
+    "vector_picture",
+    "weights_figure",
+]

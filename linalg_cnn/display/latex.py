@@ -1,0 +1,303 @@
+"""Matrices, equations and layers as LaTeX, for notebooks to typeset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import sympy
+
+from linalg_cnn.affine import AffineMap
+from linalg_cnn.display.equations import flat
+from linalg_cnn.display.svg import plain
+from linalg_cnn.exact import to_sympy
+from linalg_cnn.skip_network import SkipNetwork
+from linalg_cnn.types import size_of
+
+MOST_CHARACTERS = 6000
+"""Longer formulas are shortened, or not set at all: nobody reads them, and typesetting them takes seconds."""
+
+MOST_ROWS = 16
+"""Larger matrices are written with dots."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    r"""A formula that notebooks typeset.
+
+    Parameters
+    ----------
+    latex : str
+        Without dollar signs.
+    alt : str
+        The formula in plain text.
+
+    Examples
+    --------
+    >>> Formula(r"W x + B", "W x + B")._repr_latex_()
+    '$\\displaystyle W x + B$'
+    """
+
+    latex: str
+    alt: str
+
+    def __repr__(self) -> str:
+        """Show the plain text."""
+        return self.alt
+
+    def _repr_latex_(self) -> str:
+        """Show the formula in a notebook."""
+        return f"$\\displaystyle {self.latex}$"
+
+
+def matrix_latex(matrix: Any, most: int = MOST_ROWS) -> str:
+    r"""Return a matrix as LaTeX; of more than ``most`` rows or columns the first and the last, with dots between.
+
+    Parameters
+    ----------
+    matrix : array_like, scipy sparse matrix or sympy matrix
+        A vector of one axis is written as a column.
+    most : int
+
+    Examples
+    --------
+    >>> print(matrix_latex([[1, 2], [3, 4]]))
+    \begin{bmatrix}1 & 2 \\ 3 & 4\end{bmatrix}
+    >>> print(matrix_latex(scipy.sparse.eye_array(100), most=3))
+    \begin{bmatrix}1 & \cdots & 0 \\ \vdots & \ddots & \vdots \\ 0 & \cdots & 1\end{bmatrix}
+    """
+    if not scipy.sparse.issparse(matrix) and not isinstance(matrix, sympy.MatrixBase):
+        matrix = np.asarray(matrix)
+        matrix = matrix.reshape(-1, 1) if matrix.ndim == 1 else matrix
+    matrix = scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else matrix
+    rows, columns = (_some(n, most) for n in matrix.shape)
+    lines = []
+    for row in rows:
+        cells = [_entry(matrix, row, column) for column in columns]
+        lines.append(" & ".join(cells))
+    return r"\begin{bmatrix}" + r" \\ ".join(lines) + r"\end{bmatrix}"
+
+
+def _some(size: int, most: int) -> list[int | None]:
+    """Return the indices to write, with None where dots stand."""
+    if size <= most:
+        return list(range(size))
+    first = most // 2
+    return [*range(first), None, *range(size - (most - first - 1), size)]
+
+
+def _entry(matrix: Any, row: int | None, column: int | None) -> str:
+    if row is None or column is None:
+        return r"\ddots" if row is None and column is None else r"\vdots" if row is None else r"\cdots"
+    return _latex(matrix[row, column])
+
+
+def _latex(value: Any) -> str:
+    return str(sympy.latex(value)) if isinstance(value, sympy.Basic) else plain(value)
+
+
+def equation_formula(matrix: Any, x: Any) -> Formula:
+    """Return A x = y written out, as the paper's equations (6) and (8).
+
+    Parameters
+    ----------
+    matrix : array_like, scipy sparse matrix or sympy matrix
+    x : sequence of numbers or sympy expressions
+
+    Examples
+    --------
+    >>> a = sympy.symbols("a_1:3")
+    >>> equation_formula([[1, 0], [1, 0], [0, 1]], a)
+    [[1, 0], [1, 0], [0, 1]] * [a_1, a_2] = [a_1, a_1, a_2]
+    """
+    column = sympy.Matrix(flat(x))
+    A = to_sympy(matrix) if scipy.sparse.issparse(matrix) else sympy.Matrix(matrix)
+    y = A * column
+    latex = rf"{matrix_latex(A)} \cdot {matrix_latex(column)} = {matrix_latex(y)}"
+    return Formula(latex, f"{_rows_in_words(A)} * {list(column)} = {list(y)}")
+
+
+def _rows_in_words(matrix: Any) -> str:
+    rows, columns = matrix.shape
+    return str(matrix.tolist()) if rows * columns <= 200 else f"a {rows} x {columns} matrix"
+
+
+def affine_formula(affine: AffineMap) -> Formula | None:
+    r"""Return W x + B with the entries of a symbolic map, or None where that would be too long to read.
+
+    Examples
+    --------
+    >>> a, b = sympy.symbols("a b")
+    >>> affine_formula(AffineMap(sympy.Matrix([[a, b]]), [1]))
+    y = [[a, b]] x + [1]
+    >>> print(affine_formula(AffineMap(sympy.Matrix([[a, b]]), [1])).latex)
+    y = \begin{bmatrix}a & b\end{bmatrix} x + \begin{bmatrix}1\end{bmatrix}
+    """
+    if not affine.symbolic or max(affine.W.shape) > MOST_ROWS:
+        return None
+    widest = sum(max(len(plain(value)) for value in affine.W.col(c)) for c in range(affine.in_size))
+    latex = f"y = {matrix_latex(affine.W)} x + {matrix_latex(affine.B)}"
+    if widest > 80 or len(latex) > MOST_CHARACTERS:
+        return None
+    return Formula(latex, f"y = {affine.W.tolist()} x + {list(affine.B)}")
+
+
+def layer_formula(network: SkipNetwork, layer: int) -> Formula:
+    """Return the paper's equation (10) for one layer of a network, with the terms and weights that it has.
+
+    Parameters
+    ----------
+    network : SkipNetwork
+    layer : int
+        i, from 1 to the number of layers.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+
+    Examples
+    --------
+    >>> from linalg_cnn import Conv
+    >>> t = sympy.Symbol("t")
+    >>> layers = [Conv([[[1.0, 1.0]]], bias=[1.0]), Conv([[[1.0, -1.0]]])]
+    >>> net = SkipNetwork((1, 4), layers, {(0, 1): t, (1, 1): 1 - t})
+    >>> layer_formula(net, 2)
+    f(2) = W(2) ((t) R(0,1) f(0) + (1 - t) f(1))
+    >>> print(layer_formula(net, 1).latex)
+    f^{(1)} = W^{(1)} f^{(0)} + B^{(1)}
+    """
+    if not 1 <= layer <= len(network.layers):
+        raise ValueError(f"layer: expected 1 to {len(network.layers)}, got {layer}")
+    operation = network.layers[layer - 1]
+    j = layer - 1
+    latex, words = [], []
+    for k in range(layer):
+        weight = network.skip_weights.get((k, j), 0)
+        if weight == 0:
+            continue
+        resampled = network.shapes[k] != network.shapes[j]
+        factor = "" if weight == 1 else rf"\left({_latex(weight)}\right) "
+        if weight != 1 and not isinstance(weight, sympy.Add):
+            factor = f"{_latex(weight)} "
+        latex.append(factor + (rf"R^{{({k},{j})}} " if resampled else "") + rf"f^{{({k})}}")
+        words.append(("" if weight == 1 else f"({plain(weight)}) ") + (f"R({k},{j}) " if resampled else "") + f"f({k})")
+    padded = any(sum(pair) for pair in getattr(operation, "padding_pairs", ()))
+    inner, inner_words = " + ".join(latex), " + ".join(words)
+    if len(latex) > 1:
+        inner, inner_words = rf"\left( {inner} \right)", f"({inner_words})"
+    name = rf"W^{{({layer})}} " + (rf"P^{{({layer})}} " if padded else "")
+    name_words = f"W({layer}) " + (f"P({layer}) " if padded else "")
+    biased = operation.bias_vector(network.shapes[j]) is not None
+    end, end_words = (rf" + B^{{({layer})}}", f" + B({layer})") if biased else ("", "")
+    return Formula(rf"f^{{({layer})}} = {name}{inner}{end}", f"f({layer}) = {name_words}{inner_words}{end_words}")
+
+
+def network_formula(network: SkipNetwork) -> Formula:
+    """Return equation (10) for every layer of a network, one below the other; of many layers the first and the last.
+
+    Examples
+    --------
+    >>> from linalg_cnn import Conv
+    >>> network_formula(SkipNetwork((1, 4), [Conv([[[1.0, 1.0]]]), Conv([[[1.0, -1.0]]], padding=1)]))
+    f(1) = W(1) f(0); f(2) = W(2) P(2) f(1)
+    """
+    found = [layer_formula(network, i) for i in _numbers(len(network.layers))]
+    lines = [formula.latex.replace(" = ", " &= ", 1) for formula in found]
+    latex = r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
+    return Formula(latex, "; ".join(formula.alt for formula in found))
+
+
+def _numbers(layers: int) -> list[int]:
+    return list(range(1, layers + 1)) if layers <= MOST_ROWS else [*range(1, MOST_ROWS), layers]
+
+
+def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[sympy.Symbol, sympy.Expr]]:
+    """Return a matrix with a letter for each of its long entries, and what each letter stands for.
+
+    Letters and numbers that stand in the matrix stay; equal formulas get the same letter, in the order of the rows.
+
+    Parameters
+    ----------
+    matrix : sympy matrix
+    name : str
+        Of the letters: ``name_1``, ``name_2``, ...
+
+    Returns
+    -------
+    matrix : sympy.Matrix
+    formulas : dict {symbol: expression}
+
+    Examples
+    --------
+    >>> a, b = sympy.symbols("a b")
+    >>> named_entries(sympy.Matrix([[a * b + 1, 0], [a, a * b + 1]]))
+    (Matrix([
+    [w_1,   0],
+    [  a, w_1]]), {w_1: a*b + 1})
+    """
+    different = dict.fromkeys(sympy.expand(value) for value in matrix if not sympy.expand(value).is_Atom)
+    names = {value: sympy.Symbol(f"{name}_{i}") for i, value in enumerate(different, start=1)}
+    short = sympy.Matrix(matrix).applyfunc(lambda value: names.get(sympy.expand(value), sympy.expand(value)))
+    return short, {symbol: value for value, symbol in names.items()}
+
+
+def entries_formula(
+    formulas: Mapping[sympy.Symbol, sympy.Expr], variables: Sequence[Any] = (), *, between: sympy.Symbol | None = None
+) -> Formula:
+    """Return what each letter stands for, one below the other.
+
+    Parameters
+    ----------
+    formulas : mapping {symbol: expression}
+        As from `named_entries`.
+    variables : sequence of sympy expressions
+        Collect the powers of these.
+    between : sympy symbol, optional
+        A strength t: what has degree one in it is written as (1 - t) times its value at 0 plus t times that at 1.
+
+    Examples
+    --------
+    >>> a, b, t = sympy.symbols("a b t")
+    >>> entries_formula({sympy.Symbol("w_1"): a * b - a * b * t + b * t}, [t])
+    w_1 = a*b + t*(-a*b + b)
+    >>> entries_formula({sympy.Symbol("w_1"): a * b - a * b * t + b * t}, between=t)
+    w_1 = a*b*(1 - t) + b*t
+    """
+    shown = {symbol: _arranged(value, variables, between) for symbol, value in formulas.items()}
+    lines: list[str] = []
+    words: list[str] = []
+    for symbol, value in shown.items():
+        line = rf"{_latex(symbol)} &= {_latex(value)}"
+        if sum(map(len, lines)) + len(line) > MOST_CHARACTERS:
+            lines.append(rf"&\;\;\vdots \quad \text{{({len(shown) - len(words)} more)}}")
+            break
+        lines.append(line)
+        words.append(f"{plain(symbol)} = {plain(value)}")
+    return Formula(r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}", "; ".join(words))
+
+
+def _arranged(value: Any, variables: Sequence[Any], between: sympy.Symbol | None) -> Any:
+    if between is not None and sympy.degree(value, between) == 1:
+        return (1 - between) * value.subs(between, 0) + between * value.subs(between, 1)
+    return sympy.collect(value, variables) if variables else value
+
+
+def image_latex(x: Any, shape: tuple[int, int]) -> str:
+    r"""Return a vector reshaped into an image of one channel as LaTeX, as the paper's equations (7) and (9).
+
+    Raises
+    ------
+    ValueError
+        If the vector has not as many entries.
+
+    Examples
+    --------
+    >>> print(image_latex([1, 2], (1, 2)))
+    \begin{bmatrix}1 & 2\end{bmatrix}
+    """
+    values = flat(x)
+    if len(values) != size_of(shape):
+        raise ValueError(f"x: expected {size_of(shape)} entries for an image of shape {shape}, got {len(values)}")
+    return matrix_latex(sympy.Matrix(*shape, values))

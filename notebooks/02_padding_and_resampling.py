@@ -1,0 +1,300 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/02_padding_and_resampling.ipynb)
+
+# %%
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere everything is there already
+    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+
+# %% [markdown]
+# # Padding and resampling are matrices
+#
+# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest`, `nearest-exact` and bilinear
+# resampling show; and say how many zeros a kernel needs for the output to be as large as the input (the paper is off by a factor of two).
+#
+# A skip connection adds two images. For that they must have the same size, but convolutions make images smaller. There are two remedies, both
+# of them a matrix: **pad** the image before the convolution, or **resample** the larger image. It takes about 15 minutes, after
+# [notebook 1](01_convolution_is_a_matrix.ipynb).
+
+# %%
+import numpy as np
+import sympy
+import torch
+
+from linalg_cnn import Conv, Pad, Resample, avg_pool_matrix, conv_matrix, resample_matrix, symbolic
+from linalg_cnn.display import (
+    equation_formula,
+    equation_picture,
+    explore_resampling,
+    image_picture,
+    letter_colors,
+    matrix_picture,
+    operation_picture,
+    side_by_side,
+    stacked,
+)
+
+# %% [markdown]
+# The paper's example is a 2x2 image. Each pixel has a colour, so that one sees where it goes.
+
+# %%
+image = np.array(sympy.symbols("a_11 a_12 a_21 a_22")).reshape(2, 2)
+colours = letter_colors(image)
+image_picture(image, palette=colours, title="A")
+
+# %% [markdown]
+# ## Resampling: equations (6) and (7)
+#
+# Make a 3x4 image of it. Nearest-neighbour resampling gives each of the twelve new pixels a copy of one of the four old ones. A copy is a row with
+# a single 1, in the column of the pixel that is copied. This is **equation (6)**, entry by entry:
+
+# %%
+R = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="nearest-exact")
+equation_picture(R, image, (1, 2, 2), (1, 3, 4))
+
+# %% [markdown]
+# Back in the shape of an image, it is **equation (7)**:
+
+# %%
+x = sympy.Matrix(image.ravel())
+resampled = (R * x).reshape(3, 4)
+before = image_picture(image, palette=colours)
+side_by_side(before, "→", image_picture(resampled, palette=colours))
+
+# %%
+a11, a12, a21, a22 = x
+top, bottom = [a11, a11, a12, a12], [a21, a21, a22, a22]
+as_printed = [top, bottom, bottom]
+assert resampled == sympy.Matrix(as_printed)
+equation_formula(R[:4, :], image)  # its first row of pixels
+
+# %% [markdown]
+# ## Nearest to what? `nearest` against `nearest-exact`
+#
+# Three rows have to come from two. The paper takes the rows 0, 1, 1, and says that this matches PyTorch. It also says that 0, 0, 1
+# would be *equally valid*. PyTorch has both, under two names, and the default is the *other* one:
+
+# %%
+default = (symbolic.resample_matrix((1, 2, 2), (3, 4)) * x).reshape(3, 4)
+side_by_side(
+    image_picture(resampled, palette=colours, title="nearest-exact: 0, 1, 1"),
+    image_picture(default, palette=colours, title="nearest: 0, 0, 1"),
+    gap=40,
+)
+
+# %% [markdown]
+# Both rules squeeze the new axis onto the old one. With i old and o new pixels, new pixel d lies at
+#
+# - `nearest`: d · i/o, rounded down: the pixel's *left edge* is looked up,
+# - `nearest-exact`: (d + ½) · i/o, rounded down: the pixel's *centre* is looked up.
+#
+# The second treats left and right alike (but where a centre falls exactly on an edge, as here). The first is biased to the left. PyTorch
+# keeps it, and as the default, so that older networks go on computing what they did.
+
+# %%
+for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
+    ours = [int(((d + shift) * 2) // 3) for d in range(3)]
+    numbers = torch.tensor([[[0.0, 1.0]]])  # each pixel holds its number
+    theirs = torch.nn.functional.interpolate(numbers, size=3, mode=mode)
+    assert ours == theirs.ravel().tolist()
+    assert ours == (resample_matrix((1, 2), 3, mode) @ [0.0, 1.0]).tolist()
+    print(f"{mode:14}", ours)
+
+# %% [markdown]
+# In one dimension the matrices are small enough to compare at a glance. Five pixels become eight:
+
+# %%
+five = sympy.symbols("a:e")
+side_by_side(
+    equation_picture(Resample(8, "nearest"), five, (1, 5), title="nearest"),
+    equation_picture(Resample(8, "nearest-exact"), five, (1, 5), title="nearest-exact"),
+    gap=50,
+)
+
+# %% [markdown]
+# (One thing more, if you ever compare sizes at random: PyTorch computes i/o in single precision. Where the exact quotient would fall on a pixel's
+# edge, that can take the neighbour. The library does the same.)
+
+# %%
+exactly = [d * 26 // 22 for d in range(22)]
+pytorch = (resample_matrix((1, 26), 22) @ np.arange(26.0)).astype(int)
+for d in range(22):
+    if exactly[d] != pytorch[d]:
+        print(f"new pixel {d}: exactly {exactly[d]}, in PyTorch {pytorch[d]}")
+
+# %% [markdown]
+# ## Bilinear: the same matrix with other entries
+#
+# If we wanted bilinear interpolation instead, says the paper, *"we could achieve this by changing the entries of our transformation matrix in (6)"*.
+# Here they are. A new pixel between two old ones is a mixture of both, and its row holds the shares. The colours mix as the pixels do; paler
+# entries are smaller shares. (Where the last column only has dots, hover over them.)
+
+# %%
+linear = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="linear")
+equation_picture(linear, image, (1, 2, 2), (1, 3, 4), color="column")
+
+# %%
+mixed = (linear * x).reshape(3, 4)
+side_by_side(before, "→", image_picture(mixed, palette=colours, labels=False))
+
+# %% [markdown]
+# The shares in each row sum to 1, so that an image of one grey stays of that grey, whatever its size.
+
+# %%
+assert all(sum(linear.row(d)) == 1 for d in range(12))
+linear[4:8, :]  # the middle row of pixels: halfway between the two old rows
+
+# %% [markdown]
+# Play with size and mode:
+
+# %%
+explore_resampling(five[:3], (1, 3), sizes=[2, 3, 4, 5, 6, 7])
+
+# %% [markdown]
+# ## Padding: equations (8) and (9)
+#
+# The other remedy: put a border around the image first. A border pixel that is zero, whatever the image, is an **empty row**. This is
+# **equation (8)**, a border of zeros around A:
+
+# %%
+P = symbolic.pad_matrix((1, 2, 2), 1)
+equation_picture(P, image, (1, 2, 2), (1, 4, 4))
+
+# %% [markdown]
+# and **equation (9)**, the same as an image:
+
+# %%
+padded = (P * x).reshape(4, 4)
+as_printed = [[0, 0, 0, 0], [0, a11, a12, 0], [0, a21, a22, 0], [0, 0, 0, 0]]
+assert padded == sympy.Matrix(as_printed)
+side_by_side(before, "→", image_picture(padded, palette=colours))
+
+# %% [markdown]
+# A border may be of *"zeros, samples of pixels near the border, or other methods"*, says the paper. The others are PyTorch's padding modes. None of them has an
+# empty row: every border pixel is a copy. Here a 3x3 image is padded by 2:
+
+# %%
+nine = np.array(sympy.symbols("a:i")).reshape(3, 3)
+nine_colours = letter_colors(nine)
+
+
+def bordered(mode):
+    """The 3x3 image with a border of 2."""
+    matrix = symbolic.pad_matrix((1, 3, 3), 2, mode)
+    pixels = (matrix * sympy.Matrix(nine.ravel())).reshape(7, 7)
+    return image_picture(pixels, palette=nine_colours, title=mode)
+
+
+stacked(
+    side_by_side(bordered("zeros"), bordered("reflect"), gap=40),
+    side_by_side(bordered("replicate"), bordered("circular"), gap=40),
+)
+
+# %% [markdown]
+# ## A padded convolution is one matrix
+#
+# First pad, then convolve: W P, a product of two matrices. Where P has an empty row, W's column meets nothing and disappears. What is left are the entries
+# that fall on real pixels, so a convolution with `padding=1` has *fewer* entries than W, not more:
+
+# %%
+a, b, c, d = sympy.symbols("a b c d")
+kernel = [[[[a, b], [c, d]]]]
+W = conv_matrix(kernel, (1, 4, 4))  # over the padded 4x4 image
+together = Conv(kernel, padding=1)
+assert together.exact_matrix((1, 2, 2)) == W * P
+side_by_side(
+    matrix_picture(Conv(kernel), (1, 4, 4), title="W"),
+    matrix_picture(Pad(1), (1, 2, 2), title="P"),
+    "=",
+    matrix_picture(together, (1, 2, 2), title="W P"),
+)
+
+# %% [markdown]
+# ## The paper's slip about padding
+#
+# The paper goes on: convolve the padded 4x4 image (9) with a 2x2 kernel, and *"our output will have size 2x2, which matches the original image"*. Count
+# in the picture above, or below: how many rows has W P?
+
+# %%
+operation_picture(together, (1, 2, 2), output=(0, 1, 1), x=image)
+
+# %% [markdown]
+# **Nine: the output is 3x3.** A kernel of k fits into n pixels at n - k + 1 places. So k - 1 pixels are lost, and k - 1 zeros make up for them
+# *in total*. The paper's rule puts k - 1 zeros *on each side*, twice as many. Its output has n + k - 1 pixels; that is called the *full* convolution.
+# For k = 2 one zero is enough, and it cannot be shared out evenly. PyTorch puts the odd one last:
+
+# %%
+sizes = {
+    "no zeros (valid)": Conv(kernel),
+    "k - 1 in total (same)": Conv(kernel, padding="same"),
+    "k - 1 on each side (full)": Conv(kernel, padding=1),
+}
+for name, layer in sizes.items():
+    print(f"{name:26} 2x2 -> {layer.out_shape((1, 2, 2))[1:]}")
+operation_picture(Conv(kernel, padding="same"), (1, 2, 2), output=(0, 1, 1), x=image)
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. What are Pᵀ P and P Pᵀ for the matrix P of equation (8)? Say in words what each of the two does to an image.
+# 2. Blow an image up from 2x2 to 4x4 with `nearest`, then shrink it by averaging squares of 2x2 pixels (`avg_pool_matrix`). Show that you get the image
+#    back, and that the two matrices are each other's transposes but for a factor.
+# 3. For which sizes do `nearest` and `nearest-exact` agree? Let the computer compare all sizes up to 12, find the rule for o ≥ i, and say why.
+#
+# The solutions are folded below.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
+# %% [markdown] tags=["hide-cell"]
+# **1.** Pᵀ cuts the border off. Padding and then cutting changes nothing: Pᵀ P = 1. Cutting and then padding blackens the border of a 4x4 image and leaves
+# the rest: P Pᵀ is diagonal, with a 1 for each inner pixel. It is a projection.
+
+# %% tags=["hide-cell"]
+assert sympy.eye(4) == P.T * P
+inner = [int(r in {1, 2} and c in {1, 2}) for r in range(4) for c in range(4)]
+assert sympy.diag(*inner) == P * P.T
+assert (P * P.T) ** 2 == P * P.T
+
+# %% [markdown] tags=["hide-cell"]
+# **2.** Each old pixel is shown four times, and the mean of four copies is the pixel. The row that averages four new pixels has four entries ¼, in the same
+# places where the column of `nearest` has four ones.
+
+# %% tags=["hide-cell"]
+up, down = resample_matrix((1, 2, 2), (4, 4)), avg_pool_matrix((1, 4, 4), 2)
+assert ((down @ up).toarray() == np.eye(4)).all()
+assert (down.toarray() == up.T.toarray() / 4).all()
+
+# %% [markdown] tags=["hide-cell"]
+# **3.** For o ≥ i they agree exactly where o is a multiple of i: then the left edge and the centre of each new pixel lie in the same old pixel. Otherwise
+# some old edge falls inside a new pixel, between its left edge and its centre (or onto the centre), and there the two rules part. When shrinking, o < i, they
+# never agree: they part at the last new pixel, or, where a new pixel is as wide as two old ones or more, already at the first.
+
+
+# %% tags=["hide-cell"]
+def agree(i, o):
+    """Whether the two modes show the same pixels."""
+    differ = resample_matrix((1, i), o) != resample_matrix((1, i), o, "nearest-exact")
+    return differ.nnz == 0
+
+
+for i in range(1, 13):
+    for o in range(1, 13):
+        assert agree(i, o) == (o % i == 0)  # never for o < i

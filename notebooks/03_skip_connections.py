@@ -1,0 +1,328 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/03_skip_connections.ipynb)
+
+# %%
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere everything is there already
+    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+
+# %% [markdown]
+# # Skip connections: one matrix all the same
+#
+# **After this notebook you can** read the paper's equation (10); write a network with a skip connection as W x + B, with every entry of W and B a formula in
+# the kernels' letters and the skip's strength t; and prove theorem 3.1, by a short program.
+#
+# You need [notebook 1](01_convolution_is_a_matrix.ipynb), and from [notebook 2](02_padding_and_resampling.ipynb) what a padding and a
+# resampling matrix are. It takes about 20 minutes.
+
+# %%
+import numpy as np
+import sympy
+
+from linalg_cnn import Conv, ResampleTo, SkipNetwork, shared_skip_weights, symbolic
+from linalg_cnn.display import (
+    entries_formula,
+    equation_picture,
+    explore_skip,
+    layer_formula,
+    matrix_picture,
+    named_entries,
+    network_picture,
+    side_by_side,
+)
+
+# %% [markdown]
+# ## Without skips, matrices multiply
+#
+# Two layers, each of the form W x + B, one after the other:
+#
+# $$W^{(2)}\,(W^{(1)} x + B^{(1)}) + B^{(2)} \;=\; (W^{(2)} W^{(1)})\,x \;+\; (W^{(2)} B^{(1)} + B^{(2)})$$
+#
+# It is of that form again. So is a third layer on top, and so on: the paper's equations (1) to (5).
+#
+# ## A skip connection mixes what came before
+#
+# A network with a skip connection gives a layer not only the output of the layer before it, but also something older. The paper calls the output of layer i
+# $f^{(i)}$, with $f^{(0)} = x$, the image. Our network has two layers, and a skip of strength t around the first: the second layer reads the mixture
+# $(1-t)\,f^{(1)} + t\,f^{(0)}$.
+
+# %%
+a, b, c, d, p, q, t = sympy.symbols("a b c d p q t")
+first = Conv([[[[a, b], [c, d]]]], bias=[p], padding="same")
+second = Conv([[[[1, 0, -1]]]], bias=[q], padding=(0, 1))  # left minus right neighbour
+skip = shared_skip_weights([(0, 1)], t)
+network = SkipNetwork((1, 3, 3), [first, second], skip)
+network_picture(network)
+
+# %% [markdown]
+# (The keys of the skips are the paper's: (0, 1) is the weight $t^{(0,1)}$ of $f^{(0)}$ in what takes $f^{(1)}$'s place.) **Equation (10)** for the two
+# layers, with the terms that this network has:
+
+# %%
+layer_formula(network, 1)
+
+# %%
+layer_formula(network, 2)
+
+# %% [markdown]
+# In general, layer i reads $\sum_k t^{(k,i-1)} R^{(k,i-1)} f^{(k)}$: *all* that came before it, each resampled by an R to the right size where it needs to be,
+# with weights that sum to 1. Then come its padding P, its matrix W and its bias B.
+#
+# Nothing in it is more than a matrix, a sum, or a constant. Here are the two matrices, with their paddings:
+
+# %%
+side_by_side(
+    matrix_picture(first, (1, 3, 3), title="W(1) P(1)"),
+    matrix_picture(second, (1, 3, 3), title="W(2) P(2)"),
+    gap=40,
+)
+
+# %% [markdown]
+# ## W and B as formulas
+#
+# Put the first equation into the second and sort by x:
+#
+# $$W = W^{(2)}P^{(2)}\big((1-t)\,W^{(1)}P^{(1)} + t\,\mathbf 1\big), \qquad B = (1-t)\,W^{(2)}P^{(2)} B^{(1)} + B^{(2)}$$
+#
+# Both are computed in letters below, once by these formulas, once by the library:
+
+# %%
+W1, W2 = first.exact_matrix((1, 3, 3)), second.exact_matrix((1, 3, 3))
+B1, B2 = sympy.Matrix([p] * 9), sympy.Matrix([q] * 9)
+W = (W2 * ((1 - t) * W1 + t * sympy.eye(9))).expand()
+B = ((1 - t) * W2 * B1 + B2).expand()
+
+composed = network.compose()
+assert composed.W == W
+assert composed.B == B
+composed
+
+# %% [markdown]
+# Every entry is a polynomial, of degree one in the letters and in t. Give each different one a letter and a colour:
+
+# %%
+short, formulas = named_entries(W)
+matrix_picture(short, (1, 3, 3), (1, 3, 3), title="W: a letter for each formula")
+
+# %%
+entries_formula(formulas, between=t)
+
+# %% [markdown]
+# B, in the shape of the output. The biases p cancel but at the two borders, where one of the neighbours is a padded zero:
+
+# %%
+B.reshape(3, 3).applyfunc(lambda entry: sympy.collect(entry, p))
+
+# %% [markdown]
+# ## Is W a convolution?
+#
+# Almost. In the middle of an image, two convolutions one after the other are one, with a larger kernel, and the skip only adds t to one of its entries and -t to another. So let us write
+# that 2x4 kernel, and subtract its matrix from W:
+
+# %%
+k = [(1 - t) * a + t, (1 - t) * b, (1 - t) * c, (1 - t) * d]
+joint = Conv([[[[k[0], k[1], -k[0], -k[1]], [k[2], k[3], -k[2], -k[3]]]]])
+around = symbolic.pad_matrix((1, 3, 3), [(0, 1), (1, 2)])  # below; left and right
+one_convolution = joint.exact_matrix((1, 4, 6)) * around
+missing, names = named_entries((W - one_convolution).expand(), "v")
+matrix_picture(missing, (1, 3, 3), (1, 3, 3), title="W minus one convolution")
+
+# %%
+entries_formula(names, between=t)
+
+# %% [markdown]
+# The difference is in the outputs at the left border. There the second layer reads a padded zero. One large convolution would see there what the first layer makes of the
+# pixels nearby, and that is not zero. **Padding between two layers is what makes W more than a convolution.** It is still a matrix, and that is all the theorem says.
+#
+# ## Both ends of t
+#
+# At t = 0 there is no skip, and W is the product of the two matrices. At t = 1 the first layer is cut out, and W is the second matrix alone. In between, W runs along the
+# straight line from the one to the other:
+
+# %%
+assert W.subs(t, 0) == (W2 * W1).expand()
+assert W.subs(t, 1) == W2
+assert ((1 - t) * W.subs(t, 0) + t * W.subs(t, 1)).expand() == W
+
+# %% [markdown]
+# (With several skips that all have the strength t, W is a polynomial of a higher degree in t: a curve.) Slide along it, here in numbers, with a blur as the first layer:
+
+# %%
+blur = Conv(np.array([[[[1, 2, 1], [2, 4, 2], [1, 2, 1]]]]) / 16, padding=1)
+difference = Conv([[[[1, 0, -1]]]], padding=(0, 1))
+
+
+def network_at(strength):
+    """The network with a skip of this strength around the blur."""
+    weights = shared_skip_weights([(0, 1)], strength)
+    return SkipNetwork((1, 4, 4), [blur, difference], weights)
+
+
+strengths = [round(0.1 * i, 1) for i in range(11)]
+explore_skip(network_at, strengths, static=[0.0, 0.5, 1.0])
+
+# %% [markdown]
+# ## The proof, as a program
+#
+# **Theorem 3.1.** A linear CNN with any number of layers and skips is f(x) = W x + B.
+#
+# *Proof by induction.* $f^{(0)}(x) = x$ is affine, with $W = \mathbf 1$ and $B = 0$. Suppose $f^{(0)}, \ldots, f^{(i-1)}$ are affine. Resampled, weighted
+# and added they stay affine; padded, convolved and biased, too. That is $f^{(i)}$. ∎
+#
+# Each sentence of it is a line or two of the following program. It keeps for each $f^{(k)}$ its pair (W, B):
+
+
+# %%
+def prove(net):
+    """Return (W, B) of f(0), ..., f(L), by the steps of the proof."""
+    n = int(np.prod(net.in_shape))
+    pairs = [(sympy.eye(n), sympy.zeros(n, 1))]  # f(0)(x) = x
+    for i, layer in enumerate(net.layers, start=1):
+        shape = net.shapes[i - 1]  # of what the layer reads
+        m = int(np.prod(shape))
+        W, B = sympy.zeros(m, n), sympy.zeros(m, 1)
+        for k, (W_k, B_k) in enumerate(pairs):
+            R = ResampleTo(shape).exact_matrix(net.shapes[k])
+            tR = sympy.nsimplify(net.skip_weights.get((k, i - 1), 0)) * R
+            W, B = W + tR * W_k, B + tR * B_k  # resampled, weighted, added
+        WP = layer.exact_matrix(shape)  # padded and convolved
+        bias = sympy.Matrix(layer.exact().bias_vector(shape))
+        pairs.append(((WP * W).expand(), (WP * B + bias).expand()))
+    return pairs
+
+
+# %% [markdown]
+# A deeper network, to have something to prove: three layers, three skips, nothing padded. So $f^{(1)}$ is 2x3 and $f^{(2)}$ is 2x2, and the skips have to be
+# resampled:
+
+# %%
+s, u = sympy.symbols("s u")
+layers = [
+    Conv([[[[a], [b]]]], bias=[p]),  # 3x3 -> 2x3
+    Conv([[[[c, d]]]], bias=[q]),  # 2x3 -> 2x2
+    Conv([[[[1, 1], [1, 1]]]], bias=[0]),  # 2x2 -> 1x1: the sum
+]
+weights = {(0, 1): t, (1, 1): 1 - t, (0, 2): s, (1, 2): u, (2, 2): 1 - s - u}
+deep = SkipNetwork((1, 3, 3), layers, weights)
+network_picture(deep)
+
+# %%
+layer_formula(deep, 3)
+
+# %% [markdown]
+# $R^{(0,2)}$ is the matrix that brings the 3x3 image to the 2x2 of $f^{(2)}$:
+
+# %%
+image = np.array(sympy.symbols("x_:3_:3")).reshape(3, 3)
+equation_picture(ResampleTo((1, 2, 2)), image, (1, 3, 3), title="R(0,2) x")
+
+# %% [markdown]
+# Run the proof, and after each step check it against the network itself: the first i layers evaluated, layer by layer, on an image of letters.
+
+# %%
+x = sympy.Matrix(image.ravel())
+for i, (W_i, B_i) in enumerate(prove(deep)):
+    if i > 0:
+        skips = {(k, j): weight for (k, j), weight in weights.items() if j < i}
+        first_layers = SkipNetwork((1, 3, 3), layers[:i], skips)
+        directly = sympy.Matrix(first_layers(image[np.newaxis]).ravel())
+        assert (W_i * x + B_i).expand() == directly.expand()
+    print(f"f({i}) is affine, its W is {W_i.rows} x {W_i.cols}")
+
+# %% [markdown]
+# The last pair is what `compose` returns. W is one row, with a polynomial for each pixel. The first pixel's, sorted by kernel entries, has one
+# term for each *path* from the pixel to the output: through layers 1 and 2, a c; through one of them, a or c; around both.
+
+# %%
+W_deep, B_deep = prove(deep)[-1]
+assert W_deep == deep.compose().W
+assert B_deep == deep.compose().B
+entries_formula({sympy.Symbol("W_00"): W_deep[0, 0]}, [a * c, a, c])
+
+# %% [markdown]
+# ## The theorem's own formula: push the identity through
+#
+# The paper states the theorem as $f(X) = f_W(\mathbf 1)\,X + f(\mathbf 0)$: **B is what the network makes of nothing, and the columns of W are what it makes of single
+# pixels**, without the biases. So one can take the matrix out of *any* such network without looking inside, just by asking it:
+
+# %%
+rng = np.random.default_rng(0)
+one = Conv(rng.standard_normal((4, 1, 3, 3)), bias=rng.standard_normal(4), padding=1)
+two = Conv(rng.standard_normal((3, 4, 3, 3)))
+numeric = SkipNetwork((1, 8, 8), [one, two], {(0, 1): 0.25, (1, 1): 0.75})
+pixels = np.eye(64).reshape(64, 1, 8, 8)  # 64 images of one white pixel each
+B = numeric(np.zeros((1, 8, 8))).ravel()
+W = (numeric(pixels).reshape(64, -1) - B).T
+assert np.allclose(W, numeric.compose().W)
+matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, asked for pixel by pixel")
+
+# %% [markdown]
+# Eight by eight pixels took 64 images. That is how `compose` works on large networks, too, with one improvement: if fewer numbers come out than go
+# in, it pulls the rows of W back from the output instead. For ten digit classes these are 10 rows instead of 784 columns; [notebook 4](04_a_trained_network.ipynb)
+# does it with a trained network.
+#
+# ## Exercises
+#
+# 1. List the paths of the network `deep` from x to the output, and the product of the weights along each. Show that if its layers do nothing (kernels of the
+#    one entry 1, no biases), its W is the identity whatever the weights. Which property of the weights is it?
+# 2. At which t does the W of the first network, `network`, not depend on d? And what is the largest rank that this W can have, whatever the kernel and t? Say where
+#    the rank is lost.
+# 3. Replace the padded zeros by copies of the border (`padding_mode="replicate"`), and give every kernel entries that sum to 1. Show, in letters, that an
+#    image of one grey comes out in that grey, for every strength of the skip.
+#
+# The solutions are folded below.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
+# %% [markdown] tags=["hide-cell"]
+# **1.** Layer 2 reads x (with weight t) or layer 1 (1 - t). Layer 3 reads x (s), layer 1 (u) or layer 2 (1 - s - u). That makes four paths: around everything, s; through layer 1
+# and around 2, u; around 1 and through 2, t (1 - s - u); through all, (1 - t)(1 - s - u). Each layer's weights sum to 1, hence so do the products
+# along the paths. If no layer does anything, W is this sum times the identity.
+
+# %% tags=["hide-cell"]
+assert sympy.expand(s + u + t * (1 - s - u) + (1 - t) * (1 - s - u)) == 1
+nothing = [Conv([[[[1]]]]) for _ in range(3)]
+W = SkipNetwork((1, 3, 3), nothing, weights).compose().W
+assert list(W) == list(sympy.eye(9))
+
+# %% [markdown] tags=["hide-cell"]
+# **2.** d stands in the first layer only, always with the factor 1 - t; at t = 1 the layer is cut out. A product cannot have a larger rank than its factors. The second layer's matrix
+# has rank 6: on each image row it is a 3x3 matrix with the transpose -1 times itself, and such a matrix of odd size is singular. (It does not see an image that
+# is x, 0, x on each row.) The first layer and the skip may do what they want.
+
+# %% tags=["hide-cell"]
+by_d = composed.W.diff(d)
+assert by_d.applyfunc(lambda entry: sympy.cancel(entry / (1 - t))).free_symbols == set()
+assert by_d.subs(t, 1) == sympy.zeros(9, 9)
+assert W2.T == -W2
+assert W2.rank() == 6
+half = sympy.Rational(1, 2)
+assert composed.W.subs({a: 1, b: 2, c: 3, d: 4, t: half}).rank() == 6
+
+# %% [markdown] tags=["hide-cell"]
+# **3.** A grey image is a multiple of the vector of ones, and each matrix takes ones to ones: its rows sum to 1. So do sums with weights that sum to 1, and products.
+
+# %% tags=["hide-cell"]
+kernel = [[[[a, b], [c, 1 - a - b - c]]]]
+mean = Conv(kernel, padding=1, padding_mode="replicate")  # 3x3 -> 4x4
+narrower = Conv([[[[d, 1 - d]]]])  # 4x4 -> 4x3
+grey = SkipNetwork((1, 3, 3), [mean, narrower], skip).compose()
+assert (grey.W * sympy.ones(9, 1)).expand() == sympy.ones(12, 1)

@@ -1,0 +1,346 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/04_a_trained_network.ipynb)
+
+# %%
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere everything is there already
+    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+
+# %% [markdown]
+# # A trained network
+#
+# **After this notebook you can** train a linear CNN on handwritten digits, turn it into one matrix of ten rows, read in these rows what
+# the network looks for, say exactly what it cannot see, and choose the cheaper of two ways to the matrix.
+#
+# You have met the matrices of convolutions ([1](01_convolution_is_a_matrix.ipynb)), of padding and resampling
+# ([2](02_padding_and_resampling.ipynb)) and theorem 3.1 ([3](03_skip_connections.ipynb)). Now they come from a network that has learnt
+# something.
+
+# %%
+import time
+
+import numpy as np
+
+import gpu
+from gpu.data import load_digits
+from gpu.evaluation import predict_scores
+from gpu.train import train
+from linalg_cnn import Dense, SkipNetwork, compose
+from linalg_cnn.display import (
+    Explorer,
+    curves_picture,
+    figure_picture,
+    image_picture,
+    matrices_figure,
+    matrix_panels,
+    network_picture,
+    rows_picture,
+    side_by_side,
+    stacked,
+)
+
+# %% [markdown]
+# ## Train
+#
+# 5,000 of MNIST's digits, 500 of each class: 4,000 to learn from, 1,000 held out. The network is the paper's 3-layer CNN: three convolutions
+# of 8 channels, a skip around the second, which carries half of what the third one reads, and a fully connected layer. No activation stands
+# anywhere in it.
+
+# %%
+training, held_out = load_digits()
+model = gpu.three_layer_cnn(channels=8, t=0.5)
+history = train(model, training, held_out, epochs=5, progress=False)
+network_picture(model.to_network())
+
+# %%
+curves_picture(
+    {name: [epoch[f"{name}_accuracy"] for epoch in history] for name in ("train", "validation")},
+    x="epoch",
+    y="accuracy",
+)
+
+# %% [markdown]
+# Nine digits out of ten. Convolutional networks with activations pass 99 of 100; this one is linear, and that is about where linear ends.
+#
+# ## Collapse
+#
+# `to_network()` takes the weights out of torch, and `compose()` is theorem 3.1.
+
+# %%
+network = model.to_network()
+affine = network.compose()
+affine.W.shape, affine.B.shape
+
+# %% [markdown]
+# 784 pixels in, 10 scores out. Below is where the matrix of each layer has entries, drawn to scale, and the W that takes their place:
+
+# %%
+figure_picture(
+    matrices_figure(network, across=3),
+    "Where the matrices of three convolutions, of the dense layer and of the resampled skip have entries, "
+    "each of thousands of rows and nearly empty, beside W, which has ten rows and is full.",
+)
+
+# %% [markdown]
+# Is it the same classifier? On every held-out digit:
+
+# %%
+images = held_out.images.flatten(1).numpy() / 255
+scores = affine(images)
+network_scores = predict_scores(model, held_out.images).numpy()
+print(f"same class on {np.sum(scores.argmax(1) == network_scores.argmax(1)):,} of {len(images):,}")
+print(
+    f"scores differ by at most {np.abs(scores - network_scores).max():.0e}: the network adds in float32, the map in float64"
+)
+assert np.array_equal(scores.argmax(1), network_scores.argmax(1))
+assert np.allclose(scores, network_scores, atol=1e-4)
+
+# %% [markdown]
+# ## Read
+#
+# A row of W has one number for each pixel: what ink there adds to the score of that class. Drawn as images, they are all that the network
+# knows. Orange ink speaks for the digit, violet ink against it.
+
+# %%
+rows_picture(affine, [str(digit) for digit in range(10)])
+
+# %% [markdown]
+# The 0 wants a ring and punishes ink in its middle. The rows are no pictures of digits, but of **differences**: where one class has ink and
+# those that it is confused with have none.
+#
+# A score is a sum over the pixels, W x + B, and so it can be taken apart. Multiply each row by the image, pixel by pixel: what is left
+# is the case that the digit's own ink makes for each class. Move the slider through held-out digits; the first ones are mistakes.
+
+# %%
+labels = held_out.labels.numpy()
+mistakes = np.flatnonzero(scores.argmax(1) != labels)[:5]
+right = np.flatnonzero(scores.argmax(1) == labels)[:10]
+
+
+def evidence(digit):
+    names = [f"{k}: {score:.1f}" for k, score in enumerate(scores[digit])]
+    read, meant = scores[digit].argmax(), labels[digit]
+    shown = image_picture(images[digit].reshape(28, 28), title=f"a {meant}, read as {read}")
+    cases = rows_picture(affine.W * images[digit], names, in_shape=(1, 28, 28), longest=84)
+    return side_by_side(shown, cases, gap=30)
+
+
+Explorer(
+    evidence,
+    {"digit": [int(n) for n in (*mistakes, *right)]},
+    static=[{"digit": int(mistakes[0])}, {"digit": int(right[0])}],
+)
+
+# %% [markdown]
+# ## What the network cannot see
+#
+# W has ten rows. Whatever you add to an image that all ten rows send to zero, no score changes: the network is blind in 774 of 784
+# directions. That is not a matter of training; it is the shape of W.
+#
+# So take any two images a and b, and move b by the *shortest* way to where the network gives it exactly the scores of a. That way is
+# $W^+ W (a - b)$, with the pseudoinverse $W^+$.
+
+# %%
+pseudoinverse = np.linalg.pinv(affine.W)
+
+
+def disguise(looks_like, is_read_as):
+    a, b = images[is_read_as], images[looks_like]
+    return b + pseudoinverse @ (affine.W @ (a - b))
+
+
+three, seven = (int(np.flatnonzero((labels == digit) & (scores.argmax(1) == digit))[0]) for digit in (3, 7))
+fake = disguise(looks_like=seven, is_read_as=three)
+assert np.allclose(affine(fake), scores[three])
+side_by_side(
+    image_picture(images[seven].reshape(28, 28), title=f"read as {scores[seven].argmax()}"),
+    image_picture((fake - images[seven]).reshape(28, 28), color="value", title="what is added"),
+    image_picture(fake.reshape(28, 28), color="gray", title=f"read as {affine(fake).argmax()}"),
+    image_picture(images[three].reshape(28, 28), title=f"read as {scores[three].argmax()}"),
+    gap=24,
+)
+
+# %% [markdown]
+# The two on the right have the same ten scores, to the last digit. For a network with activations one has to search for such images;
+# for a linear one they are written down.
+#
+# ## The spectrum
+#
+# How different are the ten directions in which the network does see? The singular values say: an image that changes by one unit along the
+# first right singular vector changes the scores by the first singular value, and no change of one unit does more.
+
+# %%
+U, singular_values, V = np.linalg.svd(affine.W, full_matrices=False)
+latent = network.latent()
+latent_values = np.linalg.svd(latent.toarray().W, compute_uv=False)
+curves_picture(
+    {f"W, {affine.out_size} x 784": singular_values, f"W_latent, {latent.out_size:,} x 784": latent_values},
+    x="number",
+    y="singular value",
+    log=True,
+)
+
+# %% [markdown]
+# `net.latent()` is the paper's $W_{latent}$, all layers but the last. Its 784 singular values are all far from zero: three convolutions **lose
+# nothing**, the image could be computed back. The ten rows of the last layer throw the other 774 directions away.
+#
+# The right singular vectors of W, as images, are what can be seen at all. Every row of W is a mixture of them:
+
+# %%
+rows_picture(V, [f"{value:.2f}" for value in singular_values], in_shape=(1, 28, 28))
+
+# %% [markdown]
+# ## Inside the latent map
+#
+# A row of $W_{latent}$ says what one pixel of the last feature map reads. Here is one, of the first channel, and beside it the windows of four
+# neighbours, enlarged:
+
+# %%
+W_latent, (channels, height, width) = latent.toarray().W, network.shapes[-2]
+
+
+def window(W, column):
+    """The 7x7 pixels that output pixel (11, column) of channel 0 can read: three 3x3 kernels reach that far."""
+    row = W[np.ravel_multi_index((0, 11, column), (channels, height, width))].reshape(28, 28)
+    assert np.count_nonzero(row) == np.count_nonzero(row[10:17, column - 1 : column + 6])
+    return row[10:17, column - 1 : column + 6]
+
+
+columns = (10, 11, 12, 13)
+limit = max(np.abs(window(W_latent, column)).max() for column in columns)
+first = W_latent[np.ravel_multi_index((0, 11, columns[0]), (channels, height, width))].reshape(28, 28)
+side_by_side(
+    image_picture(first, color="value", limit=limit, labels=False, title="reads of (11, 10)"),
+    *(
+        image_picture(
+            window(W_latent, column), color="value", limit=limit, labels=False, longest=112, title=f"(11, {column})"
+        )
+        for column in columns
+    ),
+    gap=18,
+)
+
+# %% [markdown]
+# A window of 7x7 pixels that moves with the output: three 3x3 convolutions are **one** 7x7 convolution. Well, almost: the second window differs from the
+# first. The skip is resampled from 28x28 to 26x26, which leaves out two rows and two columns of pixels, so that what it carries shifts by
+# one pixel when the window passes there. Without the skip, away from the border, all windows are the same:
+
+# %%
+bare = SkipNetwork(network.in_shape, network.layers).latent().toarray().W
+assert all(np.allclose(window(bare, column), window(bare, 10)) for column in columns)
+{f"(11, {column})": bool(np.allclose(window(W_latent, column), window(W_latent, 10))) for column in columns}
+
+# %% [markdown]
+# ## Forward or adjoint
+#
+# W can be found in two ways. Push the 784 unit images **forward** through the layers: each gives a column. Or pull the 10 unit scores
+# back through the transposed layers, the **adjoint**: each gives a row. The result is the same, the work is not. What one vector costs on its way
+# is the number of entries of all the layers' matrices; a matrix and its transpose have the same.
+
+# %%
+entries = sum(panel.matrix.nnz for panel in matrix_panels(network)[:-1])
+
+
+def seconds(direction, runs=3):
+    def once():
+        start = time.perf_counter()
+        assert np.allclose(compose(network, direction).W, affine.W)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(runs))
+
+
+for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_size)):
+    print(
+        f"{direction}: {vectors:3} vectors, {vectors * entries:13,} multiply-adds, {1000 * seconds(direction):5.0f} ms here"
+    )
+
+# %% [markdown]
+# The adjoint is what backpropagation does, too: one output, one backward pass, whatever the number of inputs. `direction="auto"`, the
+# default, takes the narrower end.
+#
+# ## Exercises
+#
+# 1. Train `gpu.perceptron()`, a single matrix, in the same way. It can be every W that the CNN can be. Compare accuracy and rows: what did the
+#    convolutions do?
+# 2. How little has to change for another answer? For a linear network it is geometry: the shortest way from x to where class d
+#    overtakes class c is along row d minus row c. Find, for the first digit that is read rightly, the class that is nearest, and draw the image on
+#    the other side.
+# 3. Replace the last layer by one with 2,000 outputs. Which direction is cheaper now? Predict before you measure.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
+# %% [markdown] tags=["hide-cell"]
+# **1.** The rows of the perceptron are noisier: each pixel was learnt by itself. In the CNN neighbouring pixels share weights, so its rows come
+# out smoother. Both are ten rows of 784 numbers: the difference is in what training finds first, not in what can be said.
+
+# %% tags=["hide-cell"]
+perceptron = gpu.perceptron()
+perceptron_history = train(perceptron, training, held_out, epochs=5, progress=False)
+single = perceptron.to_network().compose()
+print(f"perceptron {perceptron_history[-1]['validation_accuracy']:.1%}, CNN {history[-1]['validation_accuracy']:.1%}")
+stacked(
+    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).titled("the perceptron"),
+    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).titled("the CNN, collapsed"),
+)
+
+
+# %% tags=["hide-cell"]
+def roughness(W):
+    """Mean squared step between neighbouring pixels, relative to the squared size of the rows."""
+    rows_as_images = W.reshape(-1, 28, 28)
+    return (np.diff(rows_as_images, axis=1) ** 2).sum() / (W**2).sum()
+
+
+print(f"roughness: perceptron {roughness(single.W):.2f}, CNN {roughness(affine.W):.2f}")
+assert roughness(affine.W) < roughness(single.W)
+
+# %% [markdown] tags=["hide-cell"]
+# **2.** With $n = w_d - w_c$ the scores of c and d are equal on the plane $n x + b_d - b_c = 0$. The distance to it is the lead of c divided by
+# the length of n, and the way there is along n.
+
+# %% tags=["hide-cell"]
+digit = int(right[0])
+x, lead = images[digit], scores[digit].max() - scores[digit]
+c = int(scores[digit].argmax())
+normals = affine.W - affine.W[c]
+distances = np.array([lead[d] / np.linalg.norm(normals[d]) if d != c else np.inf for d in range(10)])
+d = int(distances.argmin())
+step = 1.001 * lead[d] / (normals[d] @ normals[d]) * normals[d]
+assert affine(x + step).argmax() == d
+print(f"{np.linalg.norm(step):.2f} units of ink turn a {c} into a {d}; the digit itself has {np.linalg.norm(x):.2f}")
+side_by_side(
+    image_picture(x.reshape(28, 28), title=f"read as {c}"),
+    image_picture(step.reshape(28, 28), color="value", title="the shortest way"),
+    image_picture((x + step).reshape(28, 28), color="gray", title=f"read as {d}"),
+    gap=24,
+)
+
+# %% [markdown] tags=["hide-cell"]
+# **3.** 784 columns against 2,000 rows: now forward is the narrower end, and `auto` takes it. Both carry their vectors through the new layer, too.
+
+# %% tags=["hide-cell"]
+rng = np.random.default_rng(0)
+head = Dense(rng.standard_normal((2000, latent.out_size)))
+wide = SkipNetwork(network.in_shape, [*network.layers[:-1], head], network.skip_weights)
+entries = sum(panel.matrix.nnz for panel in matrix_panels(wide)[:-1])
+print(f"forward {784 * entries:,} multiply-adds, adjoint {2000 * entries:,}")
+assert np.array_equal(compose(wide).W, compose(wide, "forward").W)

@@ -1,0 +1,54 @@
+"""Curves and records as pictures: the numbers are in the words, too."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpu.experiments.pictures import record_picture
+from linalg_cnn.display import curves_picture
+
+RECORDS = Path(__file__).parents[1] / "docs" / "records"
+
+
+def test_a_long_curve_is_told_by_its_ends_and_extremes():
+    picture = curves_picture({"wave": [3, 1, 5, *range(2, 90)]}, x="n", y="a", log=True, title="A wave")
+    assert picture.alt == "A wave: a by n. wave: 3 at 1, 1 at 2, 89 at 91."
+    short = curves_picture({"short": tuple(range(5))}, x="n", y="a", start=0)
+    assert short.alt == "a by n. short: 0 at 0, 1 at 1, 2 at 2, 3 at 3, 4 at 4."
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({}, "expected one to 6 of them, got 0"),
+        ({str(n): [1] for n in range(7)}, "expected one to 6 of them, got 7"),
+        ({"a": []}, r"curves\['a'\]: expected as many values as places"),
+        ({"a": ([1.0, 2.0], [1.0])}, r"curves\['a'\]: expected as many values as places"),
+    ],
+)
+def test_curves_that_cannot_be_drawn_are_refused(curves, message):
+    with pytest.raises(ValueError, match=message):
+        curves_picture(curves, x="n", y="a")
+
+
+def test_counting_starts_at_an_int_of_at_least_0():
+    with pytest.raises(ValueError, match="start: expected an int"):
+        curves_picture({"a": [1]}, x="n", y="a", start=0.5)
+
+
+@pytest.mark.parametrize("name", ["figure1", "figure2", "figure3", "timing", "distillation"])
+def test_every_record_of_an_experiment_is_a_picture_that_names_its_curves_and_its_machine(name):
+    record = json.loads((RECORDS / f"{name}.json").read_text())
+    picture = record_picture(record)
+    named = [series["name"] for series in record.get("series", [])] + [row["variant"] for row in record.get("rows", [])]
+    assert named
+    assert all(words in picture.alt for words in named)
+    assert record["hardware"]["processor"] in picture.alt
+    assert ("the paper's" in picture.alt) == (name != "distillation")
+
+
+def test_the_words_of_figure_3_are_the_numbers_of_the_record():
+    record = json.loads((RECORDS / "figure3.json").read_text())
+    last = [trial["epochs"][-1]["validation_accuracy"] for trial in record["series"][0]["trials"]]
+    assert f"{100 * sum(last) / len(last):.1f} % at 10" in record_picture(record).alt

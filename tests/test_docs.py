@@ -1,0 +1,56 @@
+"""What the site is made of: a page for every public name, and tables for every record."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpu
+import linalg_cnn
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+
+import records  # noqa: E402
+
+
+@pytest.mark.parametrize("package", [linalg_cnn, gpu], ids=lambda package: package.__name__)
+def test_every_public_name_has_its_place_in_the_reference(package):
+    pages = "".join(path.read_text() for path in (DOCS / "api").glob("*.md"))
+    listed = re.findall(r"^\.\. auto(?:function|class)(?:tion)?:: (\w+)$", pages, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert set(package.__all__) - {"symbolic"} <= set(listed)
+    assert set(listed) <= {*linalg_cnn.__all__, *gpu.__all__}
+
+
+def test_every_record_is_on_the_page_with_the_machine_it_was_measured_on():
+    page = records.page()
+    files = sorted((DOCS / "records").glob("*.json"))
+    assert page.count("\n## ") + 1 == len(files)
+    for path in files:
+        assert f"<records/{path.name}>" in page
+        assert json.loads(path.read_text())["hardware"]["processor"] in page
+
+
+def test_a_record_of_an_unknown_kind_becomes_tables_of_all_its_numbers():
+    record = {
+        "experiment": "bench something new",
+        "hardware": {"processor": "a | b"},
+        "best": {"seconds": 0.25},
+        "rows": [{"name": "x", "us": {"1": 1.5, "64": 3}}, {"name": "y", "fast": True}],
+    }
+    assert records.tables(record).splitlines() == [
+        "|  | value |",
+        "| --- | ---: |",
+        "| best, seconds | 0.25 |",
+        "",
+        "**Rows**",
+        "",
+        "| name | us, 1 | us, 64 | fast |",
+        "| --- | ---: | ---: | ---: |",
+        "| x | 1.5 | 3 |  |",
+        "| y |  |  | yes |",
+    ]
+    assert r"| hardware, processor | a \| b |" in records.measured_on(record)
