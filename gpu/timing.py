@@ -1,6 +1,7 @@
 """How long a prediction takes, and on what."""
 
 import importlib.metadata
+import logging
 import os
 import platform
 import timeit
@@ -39,15 +40,25 @@ def microseconds_per_image(
     dict
         ``median`` and ``iqr`` (the spread: the middle half of the measurements), in microseconds per image.
     """
-    # Imported here: it looks for a CUDA toolkit and may print what it found.
-    from torch.utils.benchmark import Timer
-
+    Timer = _benchmark_timer()
     given = {"model": model, "batch": batch}
     once = timeit.timeit(statement, globals=given, number=1)
     timer = Timer(statement, globals=given, num_threads=torch.get_num_threads())
     measured = timer.blocked_autorange(min_run_time=max(min_run_time, LEAST_RUNS * once))
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
+
+
+def _benchmark_timer() -> Any:
+    """Return `torch.utils.benchmark.Timer`, imported without a word on the CUDA toolkits that it looks for."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from torch.utils.benchmark import Timer
+    finally:
+        logger.setLevel(before)
+    return Timer
 
 
 def describe_hardware(device: torch.device) -> dict[str, Any]:

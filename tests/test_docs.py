@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import gpu
+import gpu.predict
 import linalg_cnn
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -15,14 +16,16 @@ sys.path.insert(0, str(DOCS / "_ext"))
 
 import records  # noqa: E402
 
+PACKAGES = [linalg_cnn, gpu, gpu.predict]
 
-@pytest.mark.parametrize("package", [linalg_cnn, gpu], ids=lambda package: package.__name__)
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_every_public_name_has_its_place_in_the_reference(package):
     pages = "".join(path.read_text() for path in (DOCS / "api").glob("*.md"))
     listed = re.findall(r"^\.\. auto(?:function|class)(?:tion)?:: (\w+)$", pages, flags=re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert set(package.__all__) - {"symbolic"} <= set(listed)
-    assert set(listed) <= {*linalg_cnn.__all__, *gpu.__all__}
+    assert set(listed) <= {name for package in PACKAGES for name in package.__all__}
 
 
 def test_every_record_is_on_the_page_with_the_machine_it_was_measured_on():

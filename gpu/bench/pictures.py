@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from gpu.bench.compare import measurements
 from gpu.timing import describe_machine
-from linalg_cnn.display import INK, MUTED
+from linalg_cnn.display import INK, MUTED, Picture, figure_picture
 
 MARKS = {
     "eager": ("o", "#1b4965", "eager"),
@@ -66,6 +66,17 @@ def predict_figure(record: dict[str, Any]) -> Figure:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(f"What a prediction costs\n{describe_machine(record)}", color=INK, fontsize=11)
     return figure
+
+
+def predict_picture(record: dict[str, Any]) -> Picture:
+    """Return the picture of ``bench predict`` with the same in words, for notebooks."""
+    found: dict[str, list[str]] = {}
+    for row in record["rows"]:
+        number = f"{row['microseconds_per_image']:,.3g} at {row['batch_size']:,}"
+        found.setdefault(f"{row['network']}, {row['variant']}", []).append(number)
+    lines = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in found.items())
+    words = f"Microseconds per image by batch size. {lines}. {describe_machine(record)}"
+    return figure_picture(predict_figure(record), words)
 
 
 def measurements_figure(record: dict[str, Any]) -> Figure:
