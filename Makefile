@@ -44,6 +44,7 @@ sync: $(VENV)/notebooks.installed
 
 docs: $(VENV)/docs.installed
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	@touch build/docs/.built
 	@echo "open build/docs/index.html"
 
 clean:

@@ -209,8 +209,8 @@ rows_picture(V, [f"{value:.2f}" for value in singular_values], in_shape=(1, 28, 
 # %% [markdown]
 # ## Inside the latent map
 #
-# A row of $W_{latent}$ says what one pixel of the last feature map reads. Here is one, of the first channel, and beside it the windows of four
-# neighbours, enlarged:
+# A row of $W_{latent}$ says what one pixel of the last feature map reads. Here is one, of the first channel; beside it its window
+# and those of its three neighbours, enlarged:
 
 # %%
 W_latent, (channels, height, width) = latent.toarray().W, network.shapes[-2]

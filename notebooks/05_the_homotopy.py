@@ -225,7 +225,7 @@ def record(name):
 record_picture(record("figure1"))
 
 # %% [markdown]
-# **Figure 1, linear networks.** The order is the paper's: the linear ResNet34 is ahead. But look at the fourth curve: with the max pooling
+# **Figure 1, linear networks.** The order is the paper's: the linear ResNet34 is ahead. But look at the orange curve, "average pooling": with the max pooling
 # replaced by average pooling, which makes the network affine, it is the worst. Only that one can be collapsed ([erratum 4](07_reading_a_paper_closely.ipynb)).
 
 # %%

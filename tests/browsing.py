@@ -21,6 +21,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def site_is_built():
+    """Return whether `make docs` has run since a notebook last changed."""
+    stamp = SITE / ".built"
+    newest = max(path.stat().st_mtime for path in (ROOT / "notebooks").glob("*.ipynb"))
+    return stamp.exists() and stamp.stat().st_mtime >= newest
+
+
 @contextmanager
 def chromium():
     """Yield a browser; without a sandbox, which containers rarely allow."""

@@ -6,13 +6,15 @@ import pytest
 
 pytest.importorskip("playwright", reason="needs Playwright")
 
-from browsing import CHROMIUM, ROOT, SCREENSHOTS, SITE, chromium, jupyter_lab, serve
+from browsing import CHROMIUM, ROOT, SCREENSHOTS, SITE, chromium, jupyter_lab, serve, site_is_built
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
-needs_site = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="needs the built site: make docs")
+needs_site = pytest.mark.skipif(
+    not site_is_built(), reason="needs the site, built from the notebooks as they are: make docs"
+)
 
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
 

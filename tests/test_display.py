@@ -40,6 +40,20 @@ def test_figures_hold_one_picture_per_matrix():
     assert to_png(figure, "five matrices").startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("across", [None, 1, 2, 3, 9])
+def test_figures_break_their_line_without_overlap(across):
+    boxes = [axes.get_position() for axes in matrices_figure(network(), across).axes]
+    assert len(boxes) == 5
+    for number, box in enumerate(boxes):
+        assert min(box.x0, box.y0) >= 0
+        assert max(box.x1, box.y1) <= 1
+        assert not any(box.overlaps(other) for other in boxes[:number])
+    lines = {round(box.y1, 6) for box in boxes}
+    assert len(lines) == -(-5 // (across or 5))
+    with pytest.raises(ValueError, match="across: expected an int of at least 1, got 0"):
+        matrices_figure(network(), 0)
+
+
 def test_weights_are_the_rows_of_w_on_one_scale():
     W = np.arange(-4.0, 20.0).reshape(6, 4)
     figure = weights_figure(AffineMap(W, np.zeros(6), in_shape=(1, 2, 2)), labels=list("abcdef"))

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import sympy
 
 import gpu
 import gpu.predict
 import linalg_cnn
+from linalg_cnn.display import operation_picture
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
@@ -57,3 +59,11 @@ def test_a_record_of_an_unknown_kind_becomes_tables_of_all_its_numbers():
         "| y |  |  | yes |",
     ]
     assert r"| hardware, processor | a \| b |" in records.measured_on(record)
+
+
+def test_the_picture_of_the_readme_is_what_the_library_draws():
+    """To draw it anew: ``operation_picture(...).save("docs/images/convolution.svg")``."""
+    a, b, c, d = sympy.symbols("a b c d")
+    picture = operation_picture(linalg_cnn.Conv([[[[a, b], [c, d]]]]), (1, 4, 4), (0, 1, 1))
+    assert (DOCS / "images" / "convolution.svg").read_text() == picture.svg
+    assert "](docs/images/convolution.svg)" in (DOCS.parent / "README.md").read_text()
