@@ -36,6 +36,8 @@ nb_execution_show_tb = True
 nb_output_stderr = "remove-warn"  # what a cell complains of is a warning of the build
 # No kernel stands behind a page: what has a picture besides its widget shows that.
 nb_ipywidgets_js = {}
+nb_code_prompt_show = "Show the code of the solution"
+nb_code_prompt_hide = "Hide the code of the solution"
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None), ("html", "text/html", 0)]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
