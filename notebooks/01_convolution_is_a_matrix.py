@@ -72,6 +72,9 @@ side_by_side(image_picture(image), "→", vector_picture(image))
 #
 # Where the kernel lies first, only four pixels count. The sum is a x₀₀ + b x₀₁ + c x₁₀ + d x₁₁. A sum of pixels, each times a number, is
 # **a row times a vector**, so each output pixel is one row of a matrix. The numbers on the pixels are their numbers in the vector:
+#
+# (A shape is (channels, height, width); a grey image has one channel. A kernel has two axes more: output channels and input channels. Both
+# are 1 until later.)
 
 # %%
 a, b, c, d = sympy.symbols("a b c d")
@@ -180,7 +183,7 @@ assert padded.exact_matrix((1, 7)) == full.exact_matrix((1, 9)) * P
 matrix_picture(Conv(line, dilation=2), (1, 7), title="dilation 2")
 
 # %% [markdown]
-# All of them at once, in two dimensions. Dashed cells are padded zeros. Can you say why the lit row has only four entries, although the kernel has nine?
+# Stride and padding at once, in two dimensions. Dashed cells are padded zeros. Can you say why the lit row has only four entries, although the kernel has nine?
 
 # %%
 operation_picture(Conv(nine, stride=2, padding=1), (1, 5, 5), output=(0, 0, 0))
@@ -215,6 +218,9 @@ depthwise = Conv(rng.standard_normal((3, 1, 2, 2)), groups=3)
 matrix_picture(depthwise, (3, 4, 4), title="groups=3")
 
 # %% [markdown]
+# A layer of a network adds one more thing: a number for each output channel, its **bias**, the same at all pixels. So a layer is W x + B, a matrix
+# and a vector. Such a map is called **affine**; networks of nothing else are called *linear* all the same.
+#
 # ## Why "convolution" is cross-correlation
 #
 # In mathematics, convolution flips the kernel: (k * x)ₚ = Σ kₜ xₚ₋ₜ has a minus sign. What CNNs compute has a plus sign, Σ kₜ xₚ₊ₜ, and is called
@@ -231,7 +237,7 @@ print("convolved       ", np.convolve(x, k, mode="valid"))
 # Why does nobody mind? A network *learns* its kernels. If the library flipped them, the network would learn them flipped. The paper, PyTorch and
 # this library all say "convolution" and do not flip.
 #
-# The flipped one is never far away: it is the **transpose**. Read the matrix of a cross-correlation by columns instead of rows, and you see where
+# The flipped one is never far away: the **transpose** is convolution proper, in its full length (numpy's `mode="full"`). Read the matrix of a cross-correlation by columns instead of rows, and you see where
 # each *pixel* goes; down a column the letters stand in reverse order. Training a CNN multiplies by this transpose all the time (that
 # is backpropagation), and PyTorch calls it `conv_transpose`.
 
@@ -244,6 +250,9 @@ side_by_side(
 
 # %%
 assert conv_transpose_matrix(line, (1, 3)) == conv_matrix(line, (1, 5)).T
+y = np.array([1.0, 0.0, 3.0])
+A = conv_matrix(k.reshape(1, 1, 3), (1, 5))
+assert np.array_equal(A.T @ y, np.convolve(y, k, mode="full"))
 
 # %% [markdown]
 # ## At full size
@@ -260,8 +269,8 @@ output = image_picture(seen, (26, 26))
 side_by_side(image_picture(digit), kernel_picture(edges.kernel), "→", output)
 
 # %% [markdown]
-# The 26x26 outputs of the 784 pixels make a matrix of 676 x 784. Of its 529,984 places, 6,084 hold an entry of the kernel. Here they all are, in
-# the same three hues:
+# The 26x26 outputs of the 784 pixels make a matrix of 676 x 784. Of its 529,984 places, 6,084 hold an entry of the kernel. (A third of these are the zeros in
+# its middle column; the matrix keeps their places.) Here they all are, in the same three hues:
 
 # %%
 matrix_picture(edges, (1, 28, 28))

@@ -105,7 +105,7 @@ side_by_side(
 # - `nearest`: d · i/o, rounded down: the pixel's *left edge* is looked up,
 # - `nearest-exact`: (d + ½) · i/o, rounded down: the pixel's *centre* is looked up.
 #
-# The second treats left and right alike (but where a centre falls exactly on an edge, as here). The first is biased to the left. PyTorch
+# The second treats left and right alike (except where a centre falls exactly on an edge, as here). The first is biased to the left. PyTorch
 # keeps it, and as the default, so that older networks go on computing what they did.
 
 # %%
@@ -129,12 +129,14 @@ side_by_side(
 )
 
 # %% [markdown]
-# (One thing more, if you ever compare sizes at random: PyTorch computes i/o in single precision. Where the exact quotient would fall on a pixel's
-# edge, that can take the neighbour. The library does the same.)
+# (One thing more, if you ever compare sizes at random: PyTorch computes d · i/o in single precision. Where the exact value is a whole number, rounding
+# can bring it just below, and the pixel before is taken. The library does the same.)
 
 # %%
 exactly = [d * 26 // 22 for d in range(22)]
-pytorch = (resample_matrix((1, 26), 22) @ np.arange(26.0)).astype(int)
+ramp = torch.arange(26.0)  # each pixel holds its number
+pytorch = torch.nn.functional.interpolate(ramp[None, None], size=22).ravel().int().tolist()
+assert pytorch == (resample_matrix((1, 26), 22) @ np.arange(26.0)).tolist()
 for d in range(22):
     if exactly[d] != pytorch[d]:
         print(f"new pixel {d}: exactly {exactly[d]}, in PyTorch {pytorch[d]}")
@@ -143,7 +145,9 @@ for d in range(22):
 # ## Bilinear: the same matrix with other entries
 #
 # If we wanted bilinear interpolation instead, says the paper, *"we could achieve this by changing the entries of our transformation matrix in (6)"*.
-# Here they are. A new pixel between two old ones is a mixture of both, and its row holds the shares. The colours mix as the pixels do; paler
+# Here they are. The centre of new pixel d, measured from the centre of the first old pixel, lies at r = (d + ½) · i/o - ½ (or at 0, if that is
+# negative). With a = r rounded down, old pixel a gets the share 1 - (r - a), and pixel a + 1 the share r - a; beyond the last pixel, the last one gets
+# all. In two dimensions the shares of the two axes multiply. (PyTorch's `align_corners=True` spaces the centres differently.) The colours mix as the pixels do; paler
 # entries are smaller shares. (Where the last column only has dots, hover over them.)
 
 # %%
@@ -159,13 +163,19 @@ side_by_side(before, "→", image_picture(mixed, palette=colours, labels=False))
 
 # %%
 assert all(sum(linear.row(d)) == 1 for d in range(12))
+grey = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+theirs = torch.nn.functional.interpolate(grey[None, None], size=(3, 4), mode="bilinear")
+ours = resample_matrix((1, 2, 2), (3, 4), mode="linear") @ grey.numpy().ravel()
+assert np.allclose(ours, theirs.numpy().ravel())
 linear[4:8, :]  # the middle row of pixels: halfway between the two old rows
 
 # %% [markdown]
-# Play with size and mode:
+# Three pixels become five, in each of the three modes. The sliders (while the notebook runs) show other sizes:
 
 # %%
-explore_resampling(five[:3], (1, 3), sizes=[2, 3, 4, 5, 6, 7])
+play = explore_resampling(five[:3], (1, 3), sizes=[2, 3, 4, 5, 6, 7])
+play.static = [play.start | {"size": 5, "mode": mode} for mode in ("nearest", "nearest-exact", "linear")]
+play
 
 # %% [markdown]
 # ## Padding: equations (8) and (9)
@@ -187,7 +197,7 @@ assert padded == sympy.Matrix(as_printed)
 side_by_side(before, "→", image_picture(padded, palette=colours))
 
 # %% [markdown]
-# A border may be of *"zeros, samples of pixels near the border, or other methods"*, says the paper. The others are PyTorch's padding modes. None of them has an
+# A border may be of *"zeros, samples of pixels near the border, or other methods"*, says the paper. PyTorch's other padding modes are such methods. None of them has an
 # empty row: every border pixel is a copy. Here a 3x3 image is padded by 2:
 
 # %%
@@ -221,7 +231,8 @@ together = Conv(kernel, padding=1)
 assert together.exact_matrix((1, 2, 2)) == W * P
 side_by_side(
     matrix_picture(Conv(kernel), (1, 4, 4), title="W"),
-    matrix_picture(Pad(1), (1, 2, 2), title="P"),
+    "·",
+    matrix_picture(Pad(1), (1, 2, 2), color="value", title="P"),
     "=",
     matrix_picture(together, (1, 2, 2), title="W P"),
 )

@@ -72,8 +72,12 @@ network = SkipNetwork((1, 3, 3), [first, second], skip)
 network_picture(network)
 
 # %% [markdown]
-# (The keys of the skips are the paper's: (0, 1) is the weight $t^{(0,1)}$ of $f^{(0)}$ in what takes $f^{(1)}$'s place.) **Equation (10)** for the two
-# layers, with the terms that this network has:
+# **Equation (10)** in full:
+#
+# $$f^{(i)}(x) = W^{(i)} P^{(i)} \Big(\sum_{k=0}^{i-1} t^{(k,i-1)} R^{(k,i-1)} f^{(k)}(x)\Big) + B^{(i)}$$
+#
+# Here $t^{(k,i-1)}$ is how much of $f^{(k)}$ layer i reads; the second index is i - 1 because it stands in the place of $f^{(i-1)}$. (In the code the key
+# (0, 1) is $t^{(0,1)}$.) For our two layers it becomes:
 
 # %%
 layer_formula(network, 1)
@@ -125,7 +129,7 @@ matrix_picture(short, (1, 3, 3), (1, 3, 3), title="W: a letter for each formula"
 entries_formula(formulas, between=t)
 
 # %% [markdown]
-# B, in the shape of the output. The biases p cancel but at the two borders, where one of the neighbours is a padded zero:
+# B, in the shape of the output. The biases p cancel except at the two borders, where one of the neighbours is a padded zero:
 
 # %%
 B.reshape(3, 3).applyfunc(lambda entry: sympy.collect(entry, p))
@@ -149,7 +153,8 @@ entries_formula(names, between=t)
 
 # %% [markdown]
 # The difference is in the outputs at the left border. There the second layer reads a padded zero. One large convolution would see there what the first layer makes of the
-# pixels nearby, and that is not zero. **Padding between two layers is what makes W more than a convolution.** It is still a matrix, and that is all the theorem says.
+# pixels nearby, and that is not zero. (At the right border nothing is missing: the first kernel reaches to the right and down, so beyond that edge it
+# meets only zeros.) **Padding between two layers is what makes W more than a convolution.** It is still a matrix, and that is all the theorem says.
 #
 # ## Both ends of t
 #
@@ -181,7 +186,7 @@ explore_skip(network_at, strengths, static=[0.0, 0.5, 1.0])
 # %% [markdown]
 # ## The proof, as a program
 #
-# **Theorem 3.1.** A linear CNN with any number of layers and skips is f(x) = W x + B.
+# **Claim 3.1.** A linear CNN with any number of layers and skips is f(x) = W x + B. (Theorem 3.1, below, adds what W and B are.)
 #
 # *Proof by induction.* $f^{(0)}(x) = x$ is affine, with $W = \mathbf 1$ and $B = 0$. Suppose $f^{(0)}, \ldots, f^{(i-1)}$ are affine. Resampled, weighted
 # and added they stay affine; padded, convolved and biased, too. That is $f^{(i)}$. ∎
@@ -227,7 +232,7 @@ network_picture(deep)
 layer_formula(deep, 3)
 
 # %% [markdown]
-# $R^{(0,2)}$ is the matrix that brings the 3x3 image to the 2x2 of $f^{(2)}$:
+# $R^{(0,2)}$ is the matrix that brings the 3x3 image to the 2x2 of $f^{(2)}$ (in the mode `nearest`, PyTorch's default):
 
 # %%
 image = np.array(sympy.symbols("x_:3_:3")).reshape(3, 3)
@@ -248,18 +253,21 @@ for i, (W_i, B_i) in enumerate(prove(deep)):
 
 # %% [markdown]
 # The last pair is what `compose` returns. W is one row, with a polynomial for each pixel. The first pixel's, sorted by kernel entries, has one
-# term for each *path* from the pixel to the output: through layers 1 and 2, a c; through one of them, a or c; around both.
+# term for each *path* from the pixel to the output: through layers 1 and 2, a c; through one of them, a or c; around both. Each has the product of the
+# weights along it: $W_{00} = s + u\,a + t(1-s-u)\,c + (1-t)(1-s-u)\,a\,c$. Below, the weights are multiplied out.
 
 # %%
 W_deep, B_deep = prove(deep)[-1]
 assert W_deep == deep.compose().W
 assert B_deep == deep.compose().B
+paths = s + u * a + t * (1 - s - u) * c + (1 - t) * (1 - s - u) * a * c
+assert W_deep[0, 0] == sympy.expand(paths)
 entries_formula({sympy.Symbol("W_00"): W_deep[0, 0]}, [a * c, a, c])
 
 # %% [markdown]
 # ## The theorem's own formula: push the identity through
 #
-# The paper states the theorem as $f(X) = f_W(\mathbf 1)\,X + f(\mathbf 0)$: **B is what the network makes of nothing, and the columns of W are what it makes of single
+# **Theorem 3.1** says which W and B they are: $f(X) = f_W(\mathbf 1)\,X + f(\mathbf 0)$: **B is what the network makes of nothing, and the columns of W are what it makes of single
 # pixels**, without the biases. So one can take the matrix out of *any* such network without looking inside, just by asking it:
 
 # %%
@@ -284,8 +292,8 @@ matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, asked for pixel by pix
 #    one entry 1, no biases), its W is the identity whatever the weights. Which property of the weights is it?
 # 2. At which t does the W of the first network, `network`, not depend on d? And what is the largest rank that this W can have, whatever the kernel and t? Say where
 #    the rank is lost.
-# 3. Replace the padded zeros by copies of the border (`padding_mode="replicate"`), and give every kernel entries that sum to 1. Show, in letters, that an
-#    image of one grey comes out in that grey, for every strength of the skip.
+# 3. Take the first network. Replace the padded zeros by copies of the border (`padding_mode="replicate"`), and give both kernels entries that sum to 1
+#    ("left minus right" sums to 0, so it has to go). Show, in letters, that an image of one grey comes out in that grey, for every strength of the skip.
 #
 # The solutions are folded below.
 
@@ -321,8 +329,8 @@ assert composed.W.subs({a: 1, b: 2, c: 3, d: 4, t: half}).rank() == 6
 # **3.** A grey image is a multiple of the vector of ones, and each matrix takes ones to ones: its rows sum to 1. So do sums with weights that sum to 1, and products.
 
 # %% tags=["hide-cell"]
-kernel = [[[[a, b], [c, 1 - a - b - c]]]]
-mean = Conv(kernel, padding=1, padding_mode="replicate")  # 3x3 -> 4x4
-narrower = Conv([[[[d, 1 - d]]]])  # 4x4 -> 4x3
-grey = SkipNetwork((1, 3, 3), [mean, narrower], skip).compose()
-assert (grey.W * sympy.ones(9, 1)).expand() == sympy.ones(12, 1)
+e = sympy.Symbol("e")
+mean = Conv([[[[a, b], [c, 1 - a - b - c]]]], padding="same", padding_mode="replicate")
+other = Conv([[[[d, e, 1 - d - e]]]], padding=(0, 1), padding_mode="replicate")
+grey = SkipNetwork((1, 3, 3), [mean, other], skip).compose()
+assert (grey.W * sympy.ones(9, 1)).expand() == sympy.ones(9, 1)

@@ -31,7 +31,7 @@ if "google.colab" in sys.modules:  # elsewhere everything is there already
 #
 # You have met the matrices of convolutions ([1](01_convolution_is_a_matrix.ipynb)), of padding and resampling
 # ([2](02_padding_and_resampling.ipynb)) and theorem 3.1 ([3](03_skip_connections.ipynb)). Now they come from a network that has learnt
-# something.
+# something. It takes about 20 minutes.
 
 # %%
 import time
@@ -60,8 +60,11 @@ from linalg_cnn.display import (
 # ## Train
 #
 # 5,000 of MNIST's digits, 500 of each class: 4,000 to learn from, 1,000 held out. The network is the paper's 3-layer CNN: three convolutions
-# of 8 channels, a skip around the second, which carries half of what the third one reads, and a fully connected layer. No activation stands
+# of 8 channels, a skip around the second, which carries half of what the third one reads, and a dense layer. No activation stands
 # anywhere in it.
+#
+# (A *dense*, or fully connected, layer is a matrix without any pattern: every score reads every number. An *activation* is a nonlinear function between layers, such
+# as ReLU, which replaces negative numbers by 0. An *epoch* is one pass over all training images.)
 
 # %%
 training, held_out = load_digits()
@@ -178,7 +181,7 @@ side_by_side(
 )
 
 # %% [markdown]
-# The two on the right have the same ten scores, to the last digit. For a network with activations one has to search for such images;
+# The two on the right have the same ten scores, up to rounding. For a network with activations one has to search for such images;
 # for a linear one they are written down.
 #
 # ## The spectrum
@@ -198,12 +201,14 @@ curves_picture(
 )
 
 # %% [markdown]
-# `net.latent()` is the paper's $W_{latent}$, all layers but the last. Its 784 singular values are all far from zero: three convolutions **lose
-# nothing**, the image could be computed back. The ten rows of the last layer throw the other 774 directions away.
+# `net.latent()` is the paper's $W_{latent}$, all layers but the last. None of its 784 singular values is zero: three convolutions **lose
+# nothing**, the image could be computed back. (The paper calls latent space a lower-dimensional representation. Here it is larger than the image: 4,608
+# numbers for 784 pixels.) The ten rows of the last layer throw the other 774 directions away.
 #
 # The right singular vectors of W, as images, are what can be seen at all. Every row of W is a mixture of them:
 
 # %%
+assert latent_values.min() > 1e-3 * latent_values.max()
 rows_picture(V, [f"{value:.2f}" for value in singular_values], in_shape=(1, 28, 28))
 
 # %% [markdown]
@@ -284,6 +289,8 @@ for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_s
 #    overtakes class c is along row d minus row c. Find, for the first digit that is read rightly, the class that is nearest, and draw the image on
 #    the other side.
 # 3. Replace the last layer by one with 2,000 outputs. Which direction is cheaper now? Predict before you measure.
+#
+# The solutions are folded below.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Solutions

@@ -38,8 +38,10 @@ if "google.colab" in sys.modules:  # elsewhere everything is there already
 # $$(1 - t)\, f + t\, s .$$
 #
 # t = 0 is the network without skips, t = 1 leaves out what the skip jumps over, and in between lies a path from one network to the
-# other: a **homotopy**. Why should one walk it? Skips help a deep network to train, and cost time when it predicts. Train with
+# other: a **homotopy**. Why walk along it? Skips help a deep network to train, and cost time when it predicts. Train with
 # them, end without them.
+#
+# You should have read [notebook 3](03_skip_connections.ipynb). It takes about 20 minutes.
 
 # %%
 import json
@@ -115,8 +117,8 @@ for t in strengths:
     assert np.allclose(maps[t].W, (1 - t) * maps[0.0].W + t * maps[1.0].W)
 
 # %% [markdown]
-# Theorem 3.1 says it without numbers: every skip adds one factor t or 1 - t to each way through the network, so the degree of W in t is at most the number of layers
-# that skips enter.
+# Theorem 3.1 says it without numbers: each layer that skips enter gives every path through the network one factor, 1 - t or a share of t. So the degree of W in t is
+# at most the number of these layers, however many skips there are.
 #
 # ## Turning t without training
 #
@@ -175,7 +177,7 @@ print(f"never had skips:                         {history['t = 0 from the start'
 # The walk keeps what the jump lost, and it arrives where the network without skips has not even set out: six layers with ReLUs started from
 # these random numbers find nothing to hold on to, and guess one digit in ten. That is the paper's case for the homotopy, in small.
 #
-# In small, and from **one** seed. Exercise 2 has another, for which the third network learns as well as the others. Whoever shows you three curves owes
+# In small, and from **one** seed and one learning rate. Exercise 2 changes both, and the network without skips learns. Whoever shows you three curves owes
 # you the seeds.
 #
 # ## Taking the skips out
@@ -254,6 +256,8 @@ record_picture(record("figure3"))
 # 2. Train the network without skips once more, from `seed=0` and with `learning_rate=1e-3`. What can be concluded from the comparison above, and
 #    what can not?
 # 3. At t = 1 the 3-layer CNN does not read its second convolution. Show it: overwrite these weights with anything, and compare W.
+#
+# The solutions are folded below.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Solutions
@@ -280,7 +284,7 @@ assert not np.allclose(
 )
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** It learns. So skips are not *needed* at six layers; they make training less dependent on luck with the first weights and on the learning rate, and the walk
+# **2.** It learns. We changed two things at once, so which of them did it is open: try each alone. At any rate skips are not *needed* at six layers; they make training less dependent on luck with the first weights and on the learning rate, and the walk
 # keeps that. To say how much less takes many seeds, and a network deep enough to need them: the paper's ResNet34.
 
 # %% tags=["hide-cell"]

@@ -55,7 +55,7 @@ from linalg_cnn import AffineMap
 from linalg_cnn.display import curves_picture, image_picture, side_by_side
 
 SHAPE = (1, 28, 28)
-torch.set_num_threads(1)  # so that the times do not hang on who else is at work on this machine
+torch.set_num_threads(1)  # so that the times do not depend on who else is at work on this machine
 
 # %% [markdown]
 # ## Count before you time
@@ -77,8 +77,8 @@ for name, count in counts.items():
     print(f"{name:12} {count:>12,} multiply-adds an image")
 
 # %% [markdown]
-# The linear ResNet34 and the small CNN have the same W, in size. What differs is the way there: collapsing saves a factor of some hundreds for the one
-# and some tens of thousands for the other.
+# The linear ResNet34 and the small CNN have a W of the same size. What differs is the way there: collapsing saves a factor of about 100 for the one, and
+# of more than 4,000 for the other.
 #
 # ## Then time
 #
@@ -101,7 +101,8 @@ curves_picture(
 
 # %% [markdown]
 # Both fall, then level off. A batch of one pays for *starting*: each operation of torch takes a microsecond or more before it touches a number.
-# From a batch of some tens on, it is the work that counts. (Each step to the right is a batch four times as large.) The paper's 2.06 us per image (on its GPU, 64 at a time) are almost nothing but starting.
+# From a batch of some tens on, it is the work that counts. (Each step to the right is a batch four times as large.) The paper's
+# 2.06 us per image, 64 at a time, are 132 us a batch, for half a million multiply-adds: work that a GPU does in about a microsecond. Nearly all of it is starting.
 #
 # ## The floor: one must at least read the image
 #
@@ -146,8 +147,9 @@ for name, taken in seconds.items():
     )
 
 # %% [markdown]
-# The first way makes three arrays of floats on the way, each four times as large as the bytes, and writes and reads each of them. The product itself is
-# the least of it. Folding the normalisation into W and B (it is affine, so it can be) saves two of the three. The last one is the interesting one.
+# The first way makes four arrays of floats, each four times as large as the bytes, and writes and reads each of them. The product itself is the least of
+# it. Folding the normalisation into W and B (it is affine, so it can be) leaves only the conversion: three of the four are gone. The predictor does without
+# the last one, too.
 #
 # ## A product with bytes, without rounding
 #
@@ -193,9 +195,9 @@ print(predictor)
 # The planes are not always the way to take. `way_for` says what is chosen and why: a single image is done before the planes have begun, and with
 # hundreds of outputs the work, not the reading, is what counts.
 #
-# ## The whole table
+# ## All the ways in one picture
 #
-# What a user could otherwise pick, timed on one machine, which the title names. It is a committed record, `docs/records/bench_predict.json`; `linalg-cnn bench predict` makes another on yours.
+# The ways a user could choose from, timed on the one machine that the title names. It is a committed record, `docs/records/bench_predict.json`; `linalg-cnn bench predict` makes another on yours.
 
 # %%
 record = json.loads(Path("../docs/records/bench_predict.json").read_text())
@@ -262,8 +264,11 @@ assert len(found.factors) == 2
 #
 # The solutions are folded below.
 
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Solutions
+
 # %% [markdown] tags=["hide-cell"]
-# **1.** 3 · 224 · 224 = 150,528 bytes over the bandwidth; four times as long as floats. The time of the floor is exact only if the image comes from memory: one image alone
+# **1.** 3 · 224 · 224 = 150,528 bytes over the bandwidth; four times as long if they are floats. The time of the floor is exact only if the image comes from memory: one image alone
 # fits into a cache.
 
 # %% tags=["hide-cell"]
@@ -282,7 +287,7 @@ assert crossing == 8
 
 # %% [markdown] tags=["hide-cell"]
 # **3.** Each plane has 8 bits, so that each one left out costs a factor of 256. Two planes give about four digits, which is often enough to find the class. One plane is what is
-# called 8-bit quantisation of the weights: it changes the answers, here by about a percent of the largest score, and wants to be checked on data. Three are as good as float32, and need no check.
+# called 8-bit quantisation of the weights: it changes the answers, here by a percent or so of the largest score, and wants to be checked on data. Three are at least as exact as float32.
 
 # %% tags=["hide-cell"]
 for count in (1, 2, 3):

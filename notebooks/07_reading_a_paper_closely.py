@@ -202,7 +202,7 @@ torch.testing.assert_close(x + F(x), 2 * (0.5 * x + 0.5 * F(x)))
 
 # %% [markdown]
 # A batch normalisation that follows divides the factor out again. At the end of a network there is none: the last block's output goes into
-# a linear layer, and its scores are other ones.
+# a linear layer, and its scores change.
 
 # %%
 norm = nn.BatchNorm2d(2, eps=1e-12)
@@ -255,7 +255,7 @@ for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
     )
 
 # %% [markdown]
-# They are shares of time saved, cut off, not rounded. A "speedup of 98 %" would be 1.98 times faster; this is 50.9 times. The mistake makes the paper's own result
+# They are shares of the time saved, and as such correct. A "speedup of 98 %" would be 1.98 times faster; this is 50.9 times. The mistake makes the paper's own result
 # look *smaller*. Say the ratio.
 #
 # ### Erratum 7. Does t fall?
@@ -330,7 +330,7 @@ except gpu.NotAffineError as error:
 
 # %% [markdown]
 # The accuracy says the same. An affine classifier of MNIST's pixels ends near 92 %, whatever it was collapsed from (10,000 held-out images; notebook 4
-# has 5,000 digits). 98.7 % cannot be one matrix. **Asking what a number should be before reading it** finds such things.
+# has 5,000 digits). 98.7 % is far beyond what one matrix reaches. **Asking what a number should be before reading it** finds such things.
 #
 # So the figure compares a network that cannot be collapsed with two that can. The theorem is untouched: with average pooling the same ResNet34 is affine, and
 # collapses.
@@ -371,7 +371,10 @@ with torch.no_grad():
 # 2. `gap` is 0 for every affine function. Find a function that is *not* affine, whose gap is 0 on every pair of images with pixels in
 #    [0, 1]. What does that say about testing by numbers?
 # 3. The demo's record says that a network took 28.86 us per image and its map 0.463 us. Write the sentence for the abstract: once with the
-#    paper's wording, once with a ratio. Which of the two can a reader misunderstand?
+#    paper's wording, once with a ratio. Which of the two can a reader misunderstand? And what must stand beside either of them before anyone can compare it
+#    with the paper's?
+#
+# The solutions are folded below.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Solutions
@@ -406,7 +409,8 @@ assert float((hidden(x + y) - hidden(x) - hidden(y) + hidden(torch.zeros_like(x)
 assert float(hidden(torch.full_like(x, -2.0)).abs().max()) == 0  # far from -1, as the affine x + 1 would give
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** "A speedup of 98 %" and "62 times faster" are the same measurement. The first can be read as 1.98 times.
+# **3.** "A speedup of 98 %" and "62 times faster" are the same measurement. The first can be read as 1.98 times. Beside it must stand how many images were predicted at once, and on
+# what machine.
 
 # %% tags=["hide-cell"]
 before, after = 28.86, 0.463
