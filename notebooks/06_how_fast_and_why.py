@@ -207,6 +207,9 @@ predict_picture(record)
 # Look for three things. How far apart are the networks and what they collapse to? How near does the best way come to the floor, and at which batch size? And what does *taking out the skips* gain
 # (the last two rows), once batch norms are folded and the network is compiled in both?
 #
+# On this machine: hundreds to thousands of times between a ResNet34 and its map, at any batch size. The predictor takes some five times as long as reading,
+# from a thousand images on; at a batch of one, whatever is collapsed pays for starting alone. And taking out the skips gains 3 to 7 percent from 64 images on.
+#
 # ## When collapsing does not pay
 #
 # A collapsed network is one dense matrix, inputs times outputs. A convolution never is: its matrix is nearly all zeros, and it skips them. So collapsing pays when
