@@ -49,7 +49,8 @@ def cheapest_cut(graph: AffineGraph) -> tuple[int, ...] | None:
             tails.append(v + values)
             heads.append(number + 1)
             widths.append(UNBOUNDED)
-    capacity = scipy.sparse.csr_array((np.array(widths, np.int32), (tails, heads)), shape=(2 * values, 2 * values))
+    edges = (np.array(widths, np.int32), (np.array(tails, np.int32), np.array(heads, np.int32)))
+    capacity = scipy.sparse.csr_array(edges, shape=(2 * values, 2 * values))
     flow = maximum_flow(capacity, 0, last + values)
     if flow.flow_value == 0 or flow.flow_value >= UNBOUNDED - 1:
         return None

@@ -423,9 +423,15 @@ def test_a_module_that_holds_results_of_its_last_run():
     net(torch.ones(1, 5))
     x = torch.randn(3, 5)
     result = net.weight
-    for replaced in (gpu.linearize(net)[0], gpu.collapse(net, (5,)).module):
-        assert net.weight is result
-        torch.testing.assert_close(replaced(x), nn.functional.linear(x, result, net.bias))
+    expected = nn.functional.linear(x, result, net.bias)
+    torch.testing.assert_close(gpu.linearize(net)[0](x), expected)
+    assert net.weight is result
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):  # whose export takes no tensors that are assigned
+        with pytest.raises(ValueError, match="assigned during export"):
+            gpu.collapse(net, (5,))
+    else:
+        torch.testing.assert_close(gpu.collapse(net, (5,)).module(x), expected)
+    assert net.weight is result
 
 
 def test_squeezing_scores():

@@ -87,7 +87,8 @@ def measurements_figure(record: dict[str, Any]) -> Figure:
     places = np.arange(len(found))
     values = np.array([measured.seconds for measured in found.values()])
     spreads = np.array([measured.spread / 2 for measured in found.values()])
-    axes.errorbar(values, places, xerr=[np.minimum(spreads, 0.9 * values), spreads], fmt="o", color=INK, markersize=5)
+    errors = [np.minimum(spreads, 0.9 * values).tolist(), spreads.tolist()]
+    axes.errorbar(values, places, xerr=errors, fmt="o", color=INK, markersize=5)
     axes.set_yticks(places, list(found), fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
