@@ -57,6 +57,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "predict":
+        return import_module("gpu.predict")
     if name not in _HOME:
         raise AttributeError(f"module 'gpu' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

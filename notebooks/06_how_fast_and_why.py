@@ -69,9 +69,8 @@ three = gpu.three_layer_cnn()
 train(three, training, held_out, epochs=2, progress=False)
 three.eval()
 resnet = gpu.resnet(34, activation="identity", stem_pool="avg").eval()
-counts = {
-    name: gpu.trace(network, SHAPE).multiply_adds for name, network in [("3-layer CNN", three), ("ResNet34", resnet)]
-}
+networks = {"3-layer CNN": three, "ResNet34": resnet}
+counts = {name: gpu.trace(network, SHAPE).multiply_adds for name, network in networks.items()}
 counts["W, 10 x 784"] = 10 * 784
 for name, count in counts.items():
     print(f"{name:12} {count:>12,} multiply-adds an image")
@@ -88,8 +87,9 @@ for name, count in counts.items():
 collapsed = gpu.collapse(three, SHAPE)
 powers = [0, 2, 4, 6, 8, 10]
 layers = {"the network": three, "collapsed": collapsed.module}
+batches = [torch.rand(2**n, *SHAPE) for n in powers]
 times = {
-    name: [microseconds_per_image(layer, torch.rand(2**n, *SHAPE), min_run_time=0.05)["median"] for n in powers]
+    name: [microseconds_per_image(layer, batch, min_run_time=0.05)["median"] for batch in batches]
     for name, layer in layers.items()
 }
 curves_picture(
@@ -125,14 +125,16 @@ def seconds_of(function, runs=5):
 
 words = pixels.view(-1).view(torch.int64)
 reading = seconds_of(words.amax)
-print(f"reading: {1e6 * reading / len(pixels):.4f} us an image, {pixels.numel() / reading / 1e9:.0f} GB a second")
+print(f"reading: {1e6 * reading / len(pixels):.4f} us an image")
+print(f"{pixels.numel() / reading / 1e9:.0f} GB a second")
 
 # %% [markdown]
 # And what do people write? Pixels come as bytes, networks want floats in [0, 1], or normalised ones. So one converts, divides, and multiplies:
 
 # %%
 mean, std = 0.1307, 0.3081
-raw = AffineMap(collapsed.affine.W / 255 / std, collapsed.affine.B - collapsed.affine.W.sum(axis=1) * mean / std, SHAPE)
+W, B = collapsed.affine.W, collapsed.affine.B
+raw = AffineMap(W / 255 / std, B - W.sum(axis=1) * mean / std, SHAPE)
 linear = collapsed.module
 predictor = Predictor(raw)  # the normalisation is in its W and B
 ways = {

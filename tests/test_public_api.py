@@ -77,3 +77,8 @@ def test_every_public_name_is_there_and_has_a_docstring_with_an_example(module):
 def test_exact_twins_have_the_same_signature(name):
     exact, numeric = getattr(linalg_cnn.symbolic, name), getattr(linalg_cnn, name)
     assert inspect.signature(exact).parameters == inspect.signature(numeric).parameters
+
+
+def test_the_predictor_is_found_by_its_full_name():
+    program = "import gpu; assert gpu.predict.Predictor.__name__ == 'Predictor'"
+    subprocess.run([sys.executable, "-c", program], check=True)
