@@ -24,7 +24,7 @@ del refuse, socket, warnings
 """
 
 
-def run_notebook(path, *, seconds_per_cell=60):
+def run_notebook(path, *, seconds_per_cell=180):
     """Return the notebook with its outputs, run in a kernel of its own in which a warning is an error.
 
     The first cell, which makes the kernel strict, is not returned.

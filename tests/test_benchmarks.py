@@ -18,7 +18,7 @@ from gpu.bench.compare import Measured, compare, measurements, read_record
 from gpu.bench.contenders import fold_batch_norms, in_onnxruntime
 from gpu.bench.matrices import kron_sum
 from gpu.bench.measuring import time_in_turn, time_runs, timing_of
-from gpu.bench.pictures import MARKS, predict_figure
+from gpu.bench.pictures import MARKS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, format_predict, paper_number
 from gpu.bench.progress import Progress
 from gpu.experiments.paper_numbers import TIMINGS
@@ -115,6 +115,11 @@ def test_the_picture_shows_every_row(record):
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     shown = {MARKS[row["variant"]][2] for row in part["rows"] if row["variant"] in MARKS}
     assert set(labels) == shown | {"floor: reading the bytes", "the paper's, " + part["paper_hardware"]}
+    words = predict_picture(part).alt
+    assert all(
+        f"{row['network']}, {row['variant']}: {row['microseconds_per_image']:,.3g} at 4" in words
+        for row in part["rows"]
+    )
 
 
 def test_bench_matrices(record):
