@@ -1,6 +1,5 @@
 """The paper's central claim, end to end: train a linear CNN, make it one matrix, compare, time."""
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from gpu.timing import describe_hardware, describe_versions, microseconds_per_im
 from gpu.train import train
 from linalg_cnn import AffineMap, Dense, SkipNetwork
 from linalg_cnn.display import matrices_figure, to_png, weights_figure
-from linalg_cnn.files import write_atomically
+from linalg_cnn.files import write_atomically, write_json
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64)
@@ -180,7 +179,7 @@ def write_results(out: Path, network: SkipNetwork, collapsed: AffineMap, report:
         "Where the matrix of each layer has entries, and the small full matrix W that replaces them all.",
     )
     write_atomically(out / "matrices.png", matrices)
-    write_atomically(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_json(out / "report.json", report)
 
 
 def format_report(report: dict[str, Any], out: Path) -> str:

@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,14 @@ def describe_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
-def describe_machine(record: dict[str, Any]) -> str:
-    """Return a line on what a record was measured on."""
+def describe_machine(record: dict[str, Any], packages: Sequence[str] = ("numpy", "scipy", "torch")) -> str:
+    """Return on what machine, and with what versions of these packages, a record was measured."""
     hardware, versions = record["hardware"], record["versions"]
     place = hardware.get("gpu", hardware["processor"])
     if "cpu_capability" in hardware:
         place += f" ({hardware['cpu_capability']})"
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "scipy", "torch"))
-    return (
-        f"{place}, {hardware['cores']} cores, {hardware['threads']} threads; Python {versions['python']}, {packages}."
-    )
+    numbers = ", ".join(f"{name} {versions[name]}" for name in packages)
+    return f"{place}, {hardware['cores']} cores, {hardware['threads']} threads; Python {versions['python']}, {numbers}"
 
 
 def _processor() -> str:

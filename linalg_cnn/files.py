@@ -1,9 +1,11 @@
 """Writing files so that nothing is ever half written."""
 
 import contextlib
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -36,3 +38,14 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a value as JSON, indented and with a last newline, as `write_atomically` does.
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist or cannot be written; ``path`` is then what it was.
+    """
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())

@@ -15,7 +15,7 @@ from gpu.bench.progress import Progress
 from gpu.collapsing import collapse
 from gpu.devices import resolve_device
 from gpu.linearizing import linearize
-from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
 from gpu.tracing import trace
 from linalg_cnn import AffineGraph, compose
 from linalg_cnn.cut import cheapest_cut, split
@@ -282,11 +282,9 @@ def format_collapse(record: dict[str, Any]) -> str:
             f"| autograd, as many rows as the cut is wide | {same:.1f} | {same / row['compose_seconds']:.2f} |",
             f"| floor | {row['floor_seconds']:.1f} | {row['floor_seconds'] / row['compose_seconds']:.2f} |",
         ]
-    hardware, versions = record["hardware"], record["versions"]
     lines += [
         "",
-        f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores, {hardware['threads']} threads; "
-        f"Python {versions['python']}, numpy {versions['numpy']}, torch {versions['torch']}; medians of up to "
+        f"{describe_machine(record, ('numpy', 'torch'))}; medians of up to "
         f"{record['settings']['runs']} runs; a matrix product makes {ways['multiply_adds_per_second'] / 1e9:.1f} "
         "thousand million multiply-adds a second.",
     ]

@@ -1,6 +1,5 @@
 """``linalg-cnn bench``: its options, and what runs. Imports nothing heavy before a benchmark is chosen."""
 
-import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -89,9 +88,9 @@ def _run(name: str, out: Path | None, picture: Path | None = None, **options: An
     measure: Callable[..., dict[str, Any]] = getattr(module, f"bench_{name}")
     record = measure(**options)
     if out is not None:
-        from linalg_cnn.files import write_atomically
+        from linalg_cnn.files import write_json
 
-        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+        write_json(out, record)
     if picture is not None:
         from gpu.bench.pictures import predict_figure
         from linalg_cnn.display import to_png

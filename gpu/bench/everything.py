@@ -1,6 +1,5 @@
 """Every benchmark of the project, one after the other, with one report."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from gpu.bench.training import bench_training, format_training
 from gpu.devices import resolve_device
 from gpu.timing import describe_hardware, describe_machine, describe_versions
 from linalg_cnn.display import to_png
-from linalg_cnn.files import write_atomically
+from linalg_cnn.files import write_atomically, write_json
 
 
 class Benchmark(NamedTuple):
@@ -75,21 +74,16 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
             continue
         record["benchmarks"][name] = part
         record["left_out"] += [f"{name}: {reason}" for reason in part["left_out"]]
-        write_atomically(out / f"{name}.json", as_json(part))
+        write_json(out / f"{name}.json", part)
         write_atomically(out / f"{name}.png", picture)
-    write_atomically(out / "all.json", as_json(record))
+    write_json(out / "all.json", record)
     write_atomically(out / "report.md", format_all(record).encode())
     return record
 
 
-def as_json(record: dict[str, Any]) -> bytes:
-    """Return a record as the bytes of its file."""
-    return (json.dumps(record, indent=2) + "\n").encode()
-
-
 def format_all(record: dict[str, Any]) -> str:
     """Return the report, Markdown, with the pictures that lie beside it."""
-    lines = ["# Benchmarks", "", describe_machine(record)]
+    lines = ["# Benchmarks", "", f"{describe_machine(record)}."]
     if record["settings"]["quick"]:
         lines += ["", "Small sizes, to see that it runs: the numbers say nothing about speed."]
     for name, part in record["benchmarks"].items():

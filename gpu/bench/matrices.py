@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gpu.bench.measuring import time_runs
 from gpu.bench.progress import Progress
-from gpu.timing import describe_hardware, describe_versions
+from gpu.timing import describe_hardware, describe_machine, describe_versions
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
     avg_pool_matrix,
@@ -262,12 +262,5 @@ def format_matrices(record: dict[str, Any]) -> str:
         f"{row['times_copying_it']:.2f} |"
         for row in record["scaling"]
     ]
-    hardware, versions = record["hardware"], record["versions"]
-    lines += [
-        "",
-        f"{hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads; "
-        f"Python {versions['python']}, "
-        f"numpy {versions['numpy']}, scipy {versions['scipy']}, torch {versions['torch']}; medians of "
-        f"{record['settings']['runs']} runs.",
-    ]
+    lines += ["", f"{describe_machine(record)}; medians of {record['settings']['runs']} runs."]
     return "\n".join(lines)

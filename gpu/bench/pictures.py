@@ -64,7 +64,7 @@ def predict_figure(record: dict[str, Any]) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("microseconds per image (middle half of the runs as a line)", color=MUTED)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(f"What a prediction costs\n{describe_machine(record)}", color=INK, fontsize=11)
+    figure.suptitle(f"What a prediction costs\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure
 
 
@@ -75,7 +75,7 @@ def predict_picture(record: dict[str, Any]) -> Picture:
         number = f"{row['microseconds_per_image']:,.3g} at {row['batch_size']:,}"
         found.setdefault(f"{row['network']}, {row['variant']}", []).append(number)
     lines = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in found.items())
-    words = f"Microseconds per image by batch size. {lines}. {describe_machine(record)}"
+    words = f"Microseconds per image by batch size. {lines}. {describe_machine(record)}."
     return figure_picture(predict_figure(record), words)
 
 
@@ -95,5 +95,5 @@ def measurements_figure(record: dict[str, Any]) -> Figure:
     axes.grid(color="#e3e6e8", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel("seconds (middle half of the runs as a line)", color=MUTED)
-    axes.set_title(f"{record['experiment']}\n{describe_machine(record)}", color=INK, fontsize=11)
+    axes.set_title(f"{record['experiment']}\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure

@@ -225,5 +225,5 @@ def format_predict(record: dict[str, Any]) -> str:
         cells = [f"{by_size[size]['microseconds_per_image']:,.3g}" if size in by_size else "" for size in sizes]
         paper = next((f"{row['paper']}" for row in by_size.values() if row["paper"] is not None), "")
         lines.append(f"| {network} | {variant} | {' | '.join(cells)} | {paper} |")
-    lines += ["", describe_machine(record)]
+    lines += ["", f"{describe_machine(record)}."]
     return "\n".join(lines)

@@ -128,7 +128,7 @@ class Predictor:
         if hasattr(way, "classes"):
             best: torch.Tensor = way.classes(flat)  # without writing the scores
             return best
-        return self(images).argmax(1)
+        return self(flat).argmax(1)
 
     def way_for(self, rows: int, dtype: torch.dtype = torch.uint8) -> Choice:
         """Return the way that a batch takes, and why.

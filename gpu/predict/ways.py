@@ -1,5 +1,6 @@
 """Ways to the scores of flat images. Each takes (N, in_size) and returns (N, out_size)."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -80,12 +81,7 @@ class Blocks:
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images."""
-        if len(flat) <= self.rows:
-            return self._block(flat)
-        scores = self.weight.new_empty(len(flat), self.out_size)
-        for start in range(0, len(flat), self.rows):
-            scores[start : start + self.rows] = self._block(flat[start : start + self.rows])
-        return scores
+        return in_blocks(self._block, flat, self.rows, self.out_size)
 
     def _block(self, block: torch.Tensor) -> torch.Tensor:
         y = linear(block.float(), self.weight, self.bias)[:, : self.width]
@@ -129,12 +125,7 @@ class PlaneProducts:
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images, uint8."""
-        if len(flat) <= self.rows:
-            return self._block(flat)
-        scores = torch.empty(len(flat), self.out_size, dtype=torch.float32, device=flat.device)
-        for start in range(0, len(flat), self.rows):
-            scores[start : start + self.rows] = self._block(flat[start : start + self.rows])
-        return scores
+        return in_blocks(self._block, flat, self.rows, self.out_size)
 
     def _block(self, block: torch.Tensor) -> torch.Tensor:
         y = self.bias
@@ -153,6 +144,18 @@ class PlaneProducts:
     def __str__(self) -> str:
         """Say what it does."""
         return f"{self.planes}, in blocks of {self.rows:,}"
+
+
+def in_blocks(
+    scores_of: Callable[[torch.Tensor], torch.Tensor], flat: torch.Tensor, rows: int, out_size: int
+) -> torch.Tensor:
+    """Return the float32 scores of flat images, block by block; those of a single block as they are."""
+    if len(flat) <= rows:
+        return scores_of(flat)
+    scores = torch.empty(len(flat), out_size, dtype=torch.float32, device=flat.device)
+    for start in range(0, len(flat), rows):
+        scores[start : start + rows] = scores_of(flat[start : start + rows])
+    return scores
 
 
 def whole(columns: int) -> int:
