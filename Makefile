@@ -23,7 +23,7 @@ test: $(VENV)/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --durations=20
 
 quick: $(VENV)/test.installed
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest

@@ -51,7 +51,7 @@ import numpy as np
 import torch
 
 import gpu
-from gpu.data import load_digits
+from gpu.data import Digits, load_digits
 from gpu.evaluation import accuracy_of, predict_scores
 from gpu.experiments.pictures import record_picture
 from gpu.schedules import SkipSchedule
@@ -63,14 +63,16 @@ from linalg_cnn.display import Explorer, curves_picture, network_picture, rows_p
 # %% [markdown]
 # ## t as a slider
 #
-# First a linear network, where the whole path can be seen: train the 3-layer CNN at t = 0.5, then collapse it at eleven values of t.
+# First a linear network, where the whole path can be seen: train the 3-layer CNN at t = 0.5, then collapse it at eleven values of t. Half of the
+# digits, in small batches, are enough here, and quick.
 
 # %%
-training, held_out = load_digits()
+digits, held_out = load_digits()
+training = Digits(digits.images[:2000], digits.labels[:2000])
 
 
 def trained(model, epochs=3, **options):
-    history = train(model, training, held_out, epochs=epochs, progress=False, **options)
+    history = train(model, training, held_out, epochs=epochs, batch_size=24, progress=False, **options)
     return [epoch["validation_accuracy"] for epoch in history]
 
 

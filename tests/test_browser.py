@@ -150,10 +150,10 @@ def test_a_notebook_runs_in_jupyterlab_and_its_sliders_change_the_picture(stem, 
     page, _ = open_page(lab(f"{stem}.ipynb"), height=1400)
     page.wait_for_function(
         "() => window.jupyterapp && window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel",
-        timeout=60_000,
+        timeout=180_000,
     )
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_function(FINISHED, timeout=120_000)
+    page.wait_for_function(FINISHED, timeout=300_000)
     page.wait_for_timeout(500)
     bad = "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
     assert [output.inner_text() for output in page.query_selector_all(bad)] == []
@@ -165,12 +165,12 @@ def test_a_notebook_runs_in_jupyterlab_and_its_sliders_change_the_picture(stem, 
         cell = sliders.nth(number)
         cell.scroll_into_view_if_needed()
         handle = cell.locator(".noUi-handle").first
-        handle.wait_for(state="visible", timeout=20_000)
+        handle.wait_for(state="visible", timeout=60_000)
         before = cell.evaluate(PICTURES)
         assert before, "a widget has a picture"
         handle.focus()
         page.keyboard.press("ArrowRight")
         changed = f"([cell, before]) => JSON.stringify(({PICTURES})(cell)) !== JSON.stringify(before)"
-        page.wait_for_function(changed, arg=[cell.element_handle(), before], timeout=20_000)
+        page.wait_for_function(changed, arg=[cell.element_handle(), before], timeout=60_000)
         page.screenshot(path=SCREENSHOTS / f"lab-{stem}-slider-{number}.png")
         assert cell.evaluate(TOO_WIDE) == [], "pictures reach beyond their cell"
