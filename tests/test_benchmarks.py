@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import time
 
 import numpy as np
@@ -200,22 +201,28 @@ def test_one_bar_counts_all_benchmarks(capsys):
     assert not capsys.readouterr().err
 
 
-def test_a_failing_benchmark_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_a_failing_benchmark_or_picture_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     def measure(*, quick, progress):
         Progress.of(progress, "works", 1).finish()
         return copy.deepcopy(worked)
 
-    def fail(**_):
+    def fail(*_, **__):
         raise RuntimeError("out of luck\nand more")
 
     worked = {"experiment": "timing", "rows": [row()], "left_out": []} | machine()
     works = everything.BENCHMARKS["matrices"]._replace(measure=measure, show=lambda record: "shown")
-    fails = works._replace(measure=fail)
-    monkeypatch.setattr(everything, "BENCHMARKS", {"fails": fails, "works": works})
-    result = everything.bench_all(tmp_path, quick=True, device="cpu", progress=False)
-    assert result["left_out"] == ["fails: RuntimeError: out of luck"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.json", "report.md", "works.json", "works.png"]
-    assert "shown" in (tmp_path / "report.md").read_text()
+    kinds = {"fails": works._replace(measure=fail), "works": works, "undrawn": works._replace(draw=fail)}
+    monkeypatch.setattr(everything, "BENCHMARKS", kinds)
+    result = everything.bench_all(tmp_path, quick=True, device="cpu", progress=True)
+    assert result["left_out"] == ["fails: RuntimeError: out of luck", "undrawn, its picture: RuntimeError: out of luck"]
+    files = ["all.json", "report.md", "undrawn.json", "works.json", "works.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    assert re.findall(r"\((\w+\.png)\)|(shown)", (tmp_path / "report.md").read_text()) == [
+        ("works.png", ""),
+        ("", "shown"),
+        ("", "shown"),
+    ]
+    assert "100%" in capsys.readouterr().err.split("\r")[-1]
 
 
 def test_files_go_to_folders_that_exist(tmp_path, capsys):

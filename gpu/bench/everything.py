@@ -39,7 +39,8 @@ BENCHMARKS = {
 def bench_all(out: Path, *, quick: bool = False, device: str | None = None, progress: bool = True) -> dict[str, Any]:
     """Run every benchmark, and write ``NAME.json`` and ``NAME.png`` of each, ``all.json`` and ``report.md``.
 
-    The files of a benchmark are written as soon as it is done. One that fails is left out, and named in the report.
+    The files of a benchmark are written as soon as it is done. A benchmark or a picture that fails is left out, and
+    named in the report.
 
     Parameters
     ----------
@@ -61,24 +62,34 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
         "hardware": describe_hardware(where),
         "versions": describe_versions(),
         "benchmarks": {},
+        "pictures": [],
         "left_out": [],
     }
     for name, benchmark in BENCHMARKS.items():
         options = {"device": str(where)} if benchmark.on_device else {}
         try:
             part = benchmark.measure(quick=quick, progress=bar, **options)
-            picture = to_png(benchmark.draw(part), benchmark.title)
         except Exception as error:  # the other benchmarks are still wanted
-            record["left_out"].append(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            record["left_out"].append(f"{name}: {_in_a_line(error)}")
             bar.finish()
             continue
+        write_json(out / f"{name}.json", part)
         record["benchmarks"][name] = part
         record["left_out"] += [f"{name}: {reason}" for reason in part["left_out"]]
-        write_json(out / f"{name}.json", part)
-        write_atomically(out / f"{name}.png", picture)
+        try:
+            write_atomically(out / f"{name}.png", to_png(benchmark.draw(part), benchmark.title))
+        except Exception as error:  # the numbers are there, and wanted more
+            record["left_out"].append(f"{name}, its picture: {_in_a_line(error)}")
+        else:
+            record["pictures"].append(name)
     write_json(out / "all.json", record)
     write_atomically(out / "report.md", format_all(record).encode())
     return record
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return what kind of error it is, and the first line that it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def format_all(record: dict[str, Any]) -> str:
@@ -88,7 +99,9 @@ def format_all(record: dict[str, Any]) -> str:
         lines += ["", "Small sizes, to see that it runs: the numbers say nothing about speed."]
     for name, part in record["benchmarks"].items():
         benchmark = BENCHMARKS[name]
-        lines += ["", f"## {benchmark.title}", "", f"![{benchmark.title}: all measurements]({name}.png)", ""]
+        lines += ["", f"## {benchmark.title}", ""]
+        if name in record["pictures"]:
+            lines += [f"![{benchmark.title}: all measurements]({name}.png)", ""]
         lines.append(benchmark.show(part))
     lines += ["", "## Left out", ""]
     lines += [f"- {reason}" for reason in record["left_out"]] or ["Nothing."]
