@@ -3,7 +3,9 @@
 import copy
 import json
 import re
+import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +17,11 @@ import gpu
 from gpu.__main__ import main
 from gpu.bench import contenders, everything
 from gpu.bench.collapse import colour_images, format_collapse
-from gpu.bench.compare import Measured, compare, measurements, read_record
+from gpu.bench.compare import Measured, compare, measurements, read_record, read_runs
 from gpu.bench.contenders import fold_batch_norms, in_onnxruntime
 from gpu.bench.matrices import kron_sum
 from gpu.bench.measuring import time_in_turn, time_runs, timing_of
+from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.pictures import MARKS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, format_predict, paper_number
 from gpu.bench.progress import Progress
@@ -257,32 +260,77 @@ def row(network="net", micros=100.0, spread=4.0):
 
 
 def timings(**rows):
+    """Return a record: (microseconds, spread) by name."""
     return {"experiment": "timing", "rows": [row(name, *values) for name, values in rows.items()]} | machine()
+
+
+NAME = "{}, eager, batch 64, an image"
+ONE_RUN_EACH = "Runs: 1 of A, 1 of B. Changes under 25% show with several runs of each, as folders of records."
 
 
 def test_compare_tells_changes_from_noise():
     a = timings(fast=(100, 4), slow=(100, 4), noisy=(100, 30), small=(100, 0.1), once=(100, 0), gone=(1, 0.1))
-    b = timings(fast=(50, 4), slow=(300, 4), noisy=(140, 30), small=(103, 0.1), once=(900, 9), new=(1, 0.1))
-    lines = compare(a, b).splitlines()
-    name = "{}, eager, batch 64, an image"
-    assert lines[2] == f"| {name.format('slow')} | 100 us +- 2 | 300 us +- 2 | 3.00 | slower |"
-    assert lines[3] == f"| {name.format('fast')} | 100 us +- 2 | 50 us +- 2 | 0.50 | faster |"
+    b = timings(fast=(50, 4), slow=(300, 4), noisy=(140, 30), small=(124, 0.1), once=(900, 9), new=(1, 0.1))
+    lines = compare([a], [b]).splitlines()
+    assert lines[2] == f"| {NAME.format('slow')} | 100 us +- 2 | 300 us +- 2 | 3.00 | slower |"
+    assert lines[3] == f"| {NAME.format('fast')} | 100 us +- 2 | 50 us +- 2 | 0.50 | faster |"
     assert lines[4:] == [
         "",
         "1 faster, 1 slower, 2 within the noise, 1 without a spread to judge by.",
-        f"Only in A: {name.format('gone')}.",
-        f"Only in B: {name.format('new')}.",
+        f"Only in A: {NAME.format('gone')}.",
+        f"Only in B: {NAME.format('new')}.",
+        ONE_RUN_EACH,
     ]
+
+
+def test_several_runs_know_more_than_one():
+    a = [timings(small=(micros, 0.1), moving=(micros, 0.1), once=(micros, 0)) for micros in (100, 101, 102)]
+    b = [timings(small=(110, 0.1), moving=(micros, 0.1), once=(150, 0)) for micros in (104, 110, 130)]
+    assert "0 faster, 0 slower, 2 within the noise, 1 without" in compare(a[:1], b)
+    assert compare(a, b).splitlines()[2:] == [
+        f"| {NAME.format('small')} | 101 us +- 1 | 110 us +- 0.05 | 1.09 | slower |",
+        "",
+        "0 faster, 1 slower, 1 within the noise, 1 without a spread to judge by.",
+    ]
+    noisy = [timings(small=(micros, 9)) for micros in (110, 110.1, 110.2)]
+    assert "0 slower" in compare(a, noisy), "a spread within the runs counts, too"
+    left_out = compare(a, [*b, timings(moving=(100, 1))])
+    assert f"Only in A: {NAME.format('once')}; {NAME.format('small')}." in left_out
+
+
+def test_runs_are_files_or_folders(tmp_path):
+    single, several, everything_twice = tmp_path / "a.json", tmp_path / "several", tmp_path / "twice"
+    several.mkdir()
+    records = [timings(net=(micros, 1)) for micros in (1, 2, 3)]
+    for path, record in zip([single, several / "a.json", several / "b.json"], records, strict=True):
+        path.write_text(json.dumps(record))
+    assert read_runs(single) == records[:1]
+    assert read_runs(several) == records[1:]
+    whole = {"experiment": "bench all", "benchmarks": {}} | machine()
+    for name in ("1", "2"):
+        (everything_twice / name).mkdir(parents=True)
+        (everything_twice / name / "all.json").write_text(json.dumps(whole))
+        (everything_twice / name / "predict.json").write_text(json.dumps(records[0]))
+    assert read_runs(everything_twice) == [whole, whole]
+    assert read_runs(everything_twice / "1") == [whole]
+    (several / "c.json").write_text(json.dumps(whole))
+    with pytest.raises(ValueError, match=r"c.json: expected a record of 'timing', got 'bench all'"):
+        read_runs(several)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: expected records, .* got none"):
+        read_runs(tmp_path / "empty")
 
 
 def test_compare_names_other_conditions():
     a, b = timings(net=(1, 0.1)), timings(net=(1, 0.1)) | machine(threads=1)
-    assert compare(a, b).splitlines() == [
+    assert compare([a], [b]).splitlines() == [
         "NOTE hardware, threads: 2 in A, 1 in B",
         "",
         "0 faster, 0 slower, 1 within the noise, 0 without a spread to judge by.",
+        ONE_RUN_EACH,
     ]
-    assert "NOTE" not in compare(a, a)
+    assert "NOTE" not in compare([a], [a])
+    assert "NOTE hardware, threads: 2 and 1 in A, 2 and 1 in B" in compare([a, b], [a, b])
 
 
 def test_a_record_compared_with_itself_has_not_changed(folder, record, capsys):
@@ -294,7 +342,7 @@ def test_a_record_compared_with_itself_has_not_changed(folder, record, capsys):
     slower = copy.deepcopy(record)
     for part in slower["benchmarks"]["matrices"]["rows"]:
         part["seconds"] *= 100
-    assert f"{len(record['benchmarks']['matrices']['rows'])} slower" in compare(record, slower)
+    assert f"{len(record['benchmarks']['matrices']['rows'])} slower" in compare([record], [slower])
 
 
 def test_committed_records_can_be_compared(pytestconfig):
@@ -315,6 +363,39 @@ def test_compare_refuses_what_is_no_record(tmp_path, capsys, content):
 def test_measured_is_seconds():
     (measured,) = measurements(timings(net=(100, 4))).values()
     assert measured == Measured(pytest.approx(1e-4), pytest.approx(4e-6))
+
+
+def test_memory_is_kept_and_given_back():
+    """A large block that is freed stays with the process inside, and goes back to the system after."""
+    pages = Path("/proc/self/statm")
+    if not pages.exists():
+        pytest.skip("needs /proc")
+
+    def resident():
+        return int(pages.read_text().split()[1]) * resource.getpagesize()
+
+    size = 200 * 2**20
+    with kept_memory() as kept:
+        if not kept:
+            pytest.skip("needs glibc")
+        before = resident()
+        np.ones(size, dtype=np.uint8)
+        assert resident() - before > 0.9 * size
+    assert resident() - before < 0.1 * size
+
+
+def test_elsewhere_memory_is_as_ever(monkeypatch):
+    monkeypatch.setattr("gpu.bench.memory._glibc", lambda: None)
+    with kept_memory() as kept:
+        assert not kept
+
+
+def test_without_glibc_there_is_none(monkeypatch):
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    assert _glibc() is None
 
 
 def test_ways_are_timed_in_turn():

@@ -11,6 +11,7 @@ import torchvision
 from torch import nn
 
 from gpu.bench.measuring import Timing, time_runs
+from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing import collapse
 from gpu.devices import resolve_device
@@ -208,6 +209,8 @@ def bench_collapse(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
+    The C library keeps freed memory meanwhile (`kept_memory`), except for the large network, whose peak is measured.
+
     Parameters
     ----------
     quick : bool
@@ -224,14 +227,18 @@ def bench_collapse(
     sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
     parts = WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
     watch = Stopwatch(where, 3 if quick else 11, Progress.of(progress, "collapse", parts))
+    with kept_memory() as kept:
+        measured = {
+            "ways": small(watch, depth, in_shape),
+            "verdicts": verdicts(watch, depth, in_shape),
+            "scaling": scaling(watch, sides, depths),
+        }
     record = {
         "experiment": "bench collapse",
-        "settings": {"runs": watch.runs, "quick": quick, "dtype": "float64"},
+        "settings": {"runs": watch.runs, "quick": quick, "dtype": "float64", "memory_kept": kept},
         "hardware": describe_hardware(where),
         "versions": describe_versions(),
-        "ways": small(watch, depth, in_shape),
-        "verdicts": verdicts(watch, depth, in_shape),
-        "scaling": scaling(watch, sides, depths),
+        **measured,
         "left_out": [] if large else ["ResNet34 on 3x224x224: several minutes, with --large"],
     }
     if large:

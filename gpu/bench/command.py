@@ -30,9 +30,11 @@ def add_bench(commands: Any) -> None:
     for parser in (predict, matrices, composing, training, everything):
         parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
         parser.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
-    comparing = benches.add_parser("compare", help="what changed between two records, beyond their noise")
+    comparing = benches.add_parser("compare", help="what changed between records, beyond their noise")
     comparing.set_defaults(command=compare_command)
-    comparing.add_argument("a", type=Path, metavar="A.json", help="a record, of one benchmark or of all")
+    comparing.add_argument(
+        "a", type=Path, metavar="A.json", help="a record, of one benchmark or of all, or a folder of several runs"
+    )
     comparing.add_argument("b", type=Path, metavar="B.json", help="another one")
 
 
@@ -66,10 +68,10 @@ def all_command(out: Path, **options: Any) -> int:
 
 
 def compare_command(a: Path, b: Path) -> int:
-    """Print what changed between two records."""
-    from gpu.bench.compare import compare, read_record
+    """Print what changed between two records, or two folders of records."""
+    from gpu.bench.compare import compare, read_runs
 
-    print(compare(read_record(a), read_record(b)))
+    print(compare(read_runs(a), read_runs(b)))
     return 0
 
 

@@ -1,22 +1,29 @@
-"""What changed between two records of benchmarks, beyond their noise."""
+"""What changed between records of benchmarks, beyond their noise."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 LEAST_CHANGE = 0.05
-"""Smaller changes are not called one, however quiet both runs were: the next run of the same code may differ so."""
+"""Smaller changes are not called one, however quiet the runs were."""
+LEAST_CHANGE_OF_ONE_RUN = 0.25
+"""The same where one side is a single run: it does not know by how much the next one of the same code differs."""
 
 
 class Measured(NamedTuple):
-    """Seconds of something, and the width of the middle half of its runs; 0 if there was one run."""
+    """Seconds of something, and how far apart its repetitions are: their middle half, or all of few; 0 for one."""
 
     seconds: float
     spread: float
 
 
-def measurements(record: dict[str, Any]) -> dict[str, Measured]:
+Record = dict[str, Any]
+Measurements = dict[str, Measured]
+
+
+def measurements(record: Record) -> Measurements:
     """Return all that a record has measured, by name.
 
     Parameters
@@ -48,14 +55,14 @@ def measurements(record: dict[str, Any]) -> dict[str, Measured]:
     return dict(readers[experiment](record))
 
 
-def _matrices(record: dict[str, Any]) -> Iterator[tuple[str, Measured]]:
+def _matrices(record: Record) -> Iterator[tuple[str, Measured]]:
     for row in record["rows"]:
         yield row["matrix"], Measured(row["seconds"], row.get("spread", 0.0))
     for row in record["scaling"]:
         yield f"16 -> 16 convolution, {row['entries']:,} entries", Measured(row["seconds"], row.get("spread", 0.0))
 
 
-def _collapse(record: dict[str, Any]) -> Iterator[tuple[str, Measured]]:
+def _collapse(record: Record) -> Iterator[tuple[str, Measured]]:
     network = record["ways"]["network"]
     for row in record["ways"]["rows"]:
         yield f"{network}: {row['way']}", Measured(row["seconds"], row.get("spread", 0.0))
@@ -69,30 +76,59 @@ def _collapse(record: dict[str, Any]) -> Iterator[tuple[str, Measured]]:
             yield name, Measured(row[f"{what}_seconds"], row.get(f"{what}_spread", 0.0))
 
 
-def _training(record: dict[str, Any]) -> Iterator[tuple[str, Measured]]:
+def _training(record: Record) -> Iterator[tuple[str, Measured]]:
     for row in record["rows"]:
         for way, rate in row["images_per_second"].items():
             spread = row.get("spread", {}).get(way, 0.0)
             yield f"{row['network']}, {way}", Measured(row["images"] / rate, spread)
 
 
-def _predict(record: dict[str, Any]) -> Iterator[tuple[str, Measured]]:
-    found = record["from_bytes"]
-    for way, row in found["ways"].items():
-        micros = row["microseconds_per_image"], row["spread"]
-        yield f"{found['images']:,} images, {way}, an image", Measured(*(1e-6 * value for value in micros))
-    for way, row in found["batch_1"].items():
-        yield f"one image, {way}", Measured(1e-6 * row["microseconds"], 1e-6 * row["spread"])
+def _predict(record: Record) -> Iterator[tuple[str, Measured]]:
+    for found, words in ((record["from_bytes"], ""), (record.get("from_bytes_memory_kept"), ", memory kept")):
+        if found is None:
+            continue
+        for way, row in found["ways"].items():
+            micros = row["microseconds_per_image"], row["spread"]
+            yield f"{found['images']:,} images, {way}{words}, an image", Measured(*(1e-6 * value for value in micros))
+        for way, row in found["batch_1"].items():
+            yield f"one image, {way}{words}", Measured(1e-6 * row["microseconds"], 1e-6 * row["spread"])
     yield from _timings(record)
 
 
-def _timings(record: dict[str, Any]) -> Iterator[tuple[str, Measured]]:
+def _timings(record: Record) -> Iterator[tuple[str, Measured]]:
     for row in record["rows"]:
         name = f"{row['network']}, {row['variant']}, batch {row['batch_size']}, an image"
         yield name, Measured(1e-6 * row["microseconds_per_image"], 1e-6 * row["spread"])
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_runs(path: Path) -> list[Record]:
+    """Return the records of one benchmark: that in a file, or all in a folder, each of a run of its own.
+
+    Parameters
+    ----------
+    path : Path
+        A file; or a folder of files, or of folders that ``bench all`` has written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder, or no record in it.
+    ValueError
+        If a file is no record of a benchmark, or of another one than the others; the message names its path.
+    """
+    if not path.is_dir():
+        return [read_record(path)]
+    files = sorted(path.glob("all.json")) or sorted([*path.glob("*.json"), *path.glob("*/all.json")])
+    if not files:
+        raise FileNotFoundError(f"{path}: expected records, *.json or */all.json, in the folder, got none")
+    runs = [read_record(file) for file in files]
+    for file, run in zip(files, runs, strict=True):
+        if run["experiment"] != runs[0]["experiment"]:
+            raise ValueError(f"{file}: expected a record of {runs[0]['experiment']!r}, got {run['experiment']!r}")
+    return runs
+
+
+def read_record(path: Path) -> Record:
     """Return a record from a file.
 
     Raises
@@ -103,25 +139,29 @@ def read_record(path: Path) -> dict[str, Any]:
         If it is no record of a benchmark; the message names the path.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
         measurements(record)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: expected a benchmark's record, got {type(error).__name__}: {error}") from error
     return record
 
 
-def compare(a: dict[str, Any], b: dict[str, Any]) -> str:
-    """Return a Markdown table of what changed from a to b, the largest change first.
+def compare(a: Sequence[Record], b: Sequence[Record]) -> str:
+    """Return a Markdown table of what changed from the runs a to the runs b, the largest change first.
 
-    A change counts if it is larger than both spreads together and than 5 %; what was run once in one of them has no
-    spread, and is not judged.
+    A change counts if it is larger than the noise of both sides together, and than 5 %. The noise of several runs is
+    how far apart they are, or their spread where that is more. A single run knows its spread alone, and the next run
+    of the same code may well differ by more: so a change counts from 25 % on if one side is a single run, and what was
+    also repeated only once in it is not judged.
     """
-    before, after = measurements(a), measurements(b)
-    lines = [*_other_conditions(a, b)]
-    judged = {name: _judge(before[name], after[name]) for name in before if name in after}
+    before, after = together(a), together(b)
+    single = min(len(a), len(b)) == 1
+    least = LEAST_CHANGE_OF_ONE_RUN if single else LEAST_CHANGE
+    judged = {name: _judge(before[name], after[name], least) for name in before if name in after}
     changed = sorted(
         (name for name in judged if judged[name] in {"faster", "slower"}), key=lambda n: _change(n, before, after)
     )
+    lines = _other_conditions(a, b)
     if changed:
         lines += ["| | A | B | B / A | |", "|---|---:|---:|---:|---|"]
         lines += [
@@ -135,19 +175,43 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> str:
     for label, names in (("A", before.keys() - after.keys()), ("B", after.keys() - before.keys())):
         if names:
             lines.append(f"Only in {label}: {'; '.join(sorted(names))}.")
+    if single:
+        lines.append(
+            f"Runs: {len(a)} of A, {len(b)} of B. Changes under {LEAST_CHANGE_OF_ONE_RUN:.0%} show with several runs "
+            "of each, as folders of records."
+        )
     return "\n".join(lines)
 
 
-def _judge(before: Measured, after: Measured) -> str:
+def together(runs: Sequence[Record]) -> Measurements:
+    """Return the medians over several runs of what all of them measured, with their noise.
+
+    Parameters
+    ----------
+    runs : sequence of dict
+        Records of the same benchmark.
+    """
+    found = [measurements(run) for run in runs]
+    shared = [name for name in found[0] if all(name in measured for measured in found)]
+    return {name: _together([measured[name] for measured in found]) for name in shared}
+
+
+def _together(runs: Sequence[Measured]) -> Measured:
+    seconds = [run.seconds for run in runs]
+    return Measured(median(seconds), max(max(seconds) - min(seconds), median(run.spread for run in runs)))
+
+
+def _judge(before: Measured, after: Measured, least_change: float) -> str:
     if not before.spread or not after.spread:
         return "unknown"
+    noise = max(before.spread + after.spread, least_change * min(before.seconds, after.seconds))
     change = after.seconds - before.seconds
-    if abs(change) <= max(before.spread + after.spread, LEAST_CHANGE * before.seconds):
+    if abs(change) <= noise:
         return "within the noise"
     return "faster" if change < 0 else "slower"
 
 
-def _change(name: str, before: dict[str, Measured], after: dict[str, Measured]) -> float:
+def _change(name: str, before: Measurements, after: Measurements) -> float:
     ratio = after[name].seconds / before[name].seconds
     return max(ratio, 1 / ratio)
 
@@ -164,12 +228,12 @@ def _show(measured: Measured) -> str:
     return f"{measured.seconds / scale:.3g} {unit} +- {measured.spread / 2 / scale:.2g}"
 
 
-def _other_conditions(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _other_conditions(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
     """Return lines on machine, versions and settings that differ."""
     lines = []
     for part in ("hardware", "versions", "settings"):
-        for key in sorted({*a.get(part, {}), *b.get(part, {})}):
-            values = [record.get(part, {}).get(key) for record in (a, b)]
-            if values[0] != values[1]:
-                lines.append(f"NOTE {part}, {key}: {values[0]} in A, {values[1]} in B")
+        for key in sorted({key for record in (*a, *b) for key in record.get(part, {})}):
+            sides = [list(dict.fromkeys(str(record.get(part, {}).get(key)) for record in side)) for side in (a, b)]
+            if sides[0] != sides[1] or len(sides[0]) > 1:
+                lines.append(f"NOTE {part}, {key}: {' and '.join(sides[0])} in A, {' and '.join(sides[1])} in B")
     return [*lines, ""] if lines else []

@@ -62,7 +62,7 @@ def predict_figure(record: dict[str, Any]) -> Figure:
         axes.set_axis_off()
     grid[0, 0].invert_yaxis()  # the first network at the top
     for axes in grid[-1]:
-        axes.set_xlabel("microseconds per image (middle half of the runs as a line)", color=MUTED)
+        axes.set_xlabel("microseconds per image (length of a line: how far apart copies are)", color=MUTED)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(f"What a prediction costs\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure
