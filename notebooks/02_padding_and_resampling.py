@@ -38,7 +38,15 @@ import numpy as np
 import sympy
 import torch
 
-from linalg_cnn import Conv, Pad, Resample, avg_pool_matrix, conv_matrix, resample_matrix, symbolic
+from linalg_cnn import (
+    Conv,
+    Pad,
+    Resample,
+    avg_pool_matrix,
+    conv_matrix,
+    resample_matrix,
+    symbolic,
+)
 from linalg_cnn.display import (
     equation_formula,
     equation_picture,
@@ -174,7 +182,10 @@ linear[4:8, :]  # the middle row of pixels: halfway between the two old rows
 
 # %%
 play = explore_resampling(five[:3], (1, 3), sizes=[2, 3, 4, 5, 6, 7])
-play.static = [play.start | {"size": 5, "mode": mode} for mode in ("nearest", "nearest-exact", "linear")]
+play.static = [
+    play.start | {"size": 5, "mode": mode}
+    for mode in ("nearest", "nearest-exact", "linear")
+]
 play
 
 # %% [markdown]

@@ -74,7 +74,10 @@ network_picture(model.to_network())
 
 # %%
 curves_picture(
-    {name: [epoch[f"{name}_accuracy"] for epoch in history] for name in ("train", "validation")},
+    {
+        name: [epoch[f"{name}_accuracy"] for epoch in history]
+        for name in ("train", "validation")
+    },
     x="epoch",
     y="accuracy",
 )
@@ -97,7 +100,8 @@ affine.W.shape, affine.B.shape
 # %%
 figure_picture(
     matrices_figure(network, across=3),
-    "Where the matrices of three convolutions, of the dense layer and of the resampled skip have entries, "
+    "Where the matrices of three convolutions, of the dense layer "
+    "and of the resampled skip have entries, "
     "each of thousands of rows and nearly empty, beside W, which has ten rows and is full.",
 )
 
@@ -108,9 +112,13 @@ figure_picture(
 images = held_out.images.flatten(1).numpy() / 255
 scores = affine(images)
 network_scores = predict_scores(model, held_out.images).numpy()
-print(f"same class on {np.sum(scores.argmax(1) == network_scores.argmax(1)):,} of {len(images):,}")
 print(
-    f"scores differ by at most {np.abs(scores - network_scores).max():.0e}: the network adds in float32, the map in float64"
+    "same class on "
+    f"{np.sum(scores.argmax(1) == network_scores.argmax(1)):,} of {len(images):,}"
+)
+print(
+    f"scores differ by at most {np.abs(scores - network_scores).max():.0e}: "
+    "the network adds in float32, the map in float64"
 )
 assert np.array_equal(scores.argmax(1), network_scores.argmax(1))
 assert np.allclose(scores, network_scores, atol=1e-4)
@@ -169,13 +177,20 @@ def disguise(looks_like, is_read_as):
     return b + pseudoinverse @ (affine.W @ (a - b))
 
 
-three, seven = (int(np.flatnonzero((labels == digit) & (scores.argmax(1) == digit))[0]) for digit in (3, 7))
+three, seven = (
+    int(np.flatnonzero((labels == digit) & (scores.argmax(1) == digit))[0])
+    for digit in (3, 7)
+)
 fake = disguise(looks_like=seven, is_read_as=three)
 assert np.allclose(affine(fake), scores[three])
 side_by_side(
     image_picture(images[seven].reshape(28, 28), title=f"read as {scores[seven].argmax()}"),
-    image_picture((fake - images[seven]).reshape(28, 28), color="value", title="what is added"),
-    image_picture(fake.reshape(28, 28), color="gray", title=f"read as {affine(fake).argmax()}"),
+    image_picture(
+        (fake - images[seven]).reshape(28, 28), color="value", title="what is added"
+    ),
+    image_picture(
+        fake.reshape(28, 28), color="gray", title=f"read as {affine(fake).argmax()}"
+    ),
     image_picture(images[three].reshape(28, 28), title=f"read as {scores[three].argmax()}"),
     gap=24,
 )
@@ -194,7 +209,10 @@ U, singular_values, V = np.linalg.svd(affine.W, full_matrices=False)
 latent = network.latent()
 latent_values = np.linalg.svd(latent.toarray().W, compute_uv=False)
 curves_picture(
-    {f"W, {affine.out_size} x 784": singular_values, f"W_latent, {latent.out_size:,} x 784": latent_values},
+    {
+        f"W, {affine.out_size} x 784": singular_values,
+        f"W_latent, {latent.out_size:,} x 784": latent_values,
+    },
     x="number",
     y="singular value",
     log=True,
@@ -222,20 +240,31 @@ W_latent, (channels, height, width) = latent.toarray().W, network.shapes[-2]
 
 
 def window(W, column):
-    """The 7x7 pixels that output pixel (11, column) of channel 0 can read: three 3x3 kernels reach that far."""
-    row = W[np.ravel_multi_index((0, 11, column), (channels, height, width))].reshape(28, 28)
+    """The 7x7 pixels that output pixel (11, column) of channel 0 can read: three 3x3 kernels."""
+    row = W[np.ravel_multi_index((0, 11, column), (channels, height, width))].reshape(
+        28, 28
+    )
     assert np.count_nonzero(row) == np.count_nonzero(row[10:17, column - 1 : column + 6])
     return row[10:17, column - 1 : column + 6]
 
 
 columns = (10, 11, 12, 13)
 limit = max(np.abs(window(W_latent, column)).max() for column in columns)
-first = W_latent[np.ravel_multi_index((0, 11, columns[0]), (channels, height, width))].reshape(28, 28)
+first = W_latent[
+    np.ravel_multi_index((0, 11, columns[0]), (channels, height, width))
+].reshape(28, 28)
 side_by_side(
-    image_picture(first, color="value", limit=limit, labels=False, title="reads of (11, 10)"),
+    image_picture(
+        first, color="value", limit=limit, labels=False, title="reads of (11, 10)"
+    ),
     *(
         image_picture(
-            window(W_latent, column), color="value", limit=limit, labels=False, longest=112, title=f"(11, {column})"
+            window(W_latent, column),
+            color="value",
+            limit=limit,
+            labels=False,
+            longest=112,
+            title=f"(11, {column})",
         )
         for column in columns
     ),
@@ -250,7 +279,10 @@ side_by_side(
 # %%
 bare = SkipNetwork(network.in_shape, network.layers).latent().toarray().W
 assert all(np.allclose(window(bare, column), window(bare, 10)) for column in columns)
-{f"(11, {column})": bool(np.allclose(window(W_latent, column), window(W_latent, 10))) for column in columns}
+{
+    f"(11, {column})": bool(np.allclose(window(W_latent, column), window(W_latent, 10)))
+    for column in columns
+}
 
 # %% [markdown]
 # ## Forward or adjoint
@@ -274,7 +306,8 @@ def seconds(direction, runs=3):
 
 for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_size)):
     print(
-        f"{direction}: {vectors:3} vectors, {vectors * entries:13,} multiply-adds, {1000 * seconds(direction):5.0f} ms here"
+        f"{direction}: {vectors:3} vectors, {vectors * entries:13,} multiply-adds, "
+        f"{1000 * seconds(direction):5.0f} ms here"
     )
 
 # %% [markdown]
@@ -303,16 +336,23 @@ for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_s
 perceptron = gpu.perceptron()
 perceptron_history = train(perceptron, training, held_out, epochs=5, progress=False)
 single = perceptron.to_network().compose()
-print(f"perceptron {perceptron_history[-1]['validation_accuracy']:.1%}, CNN {history[-1]['validation_accuracy']:.1%}")
+print(
+    f"perceptron {perceptron_history[-1]['validation_accuracy']:.1%}, "
+    f"CNN {history[-1]['validation_accuracy']:.1%}"
+)
 stacked(
-    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).titled("the perceptron"),
-    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).titled("the CNN, collapsed"),
+    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).titled(
+        "the perceptron"
+    ),
+    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).titled(
+        "the CNN, collapsed"
+    ),
 )
 
 
 # %% tags=["hide-cell"]
 def roughness(W):
-    """Mean squared step between neighbouring pixels, relative to the squared size of the rows."""
+    """Mean squared step between neighbouring pixels, over the squared size of the rows."""
     rows_as_images = W.reshape(-1, 28, 28)
     return (np.diff(rows_as_images, axis=1) ** 2).sum() / (W**2).sum()
 
@@ -329,11 +369,16 @@ digit = int(right[0])
 x, lead = images[digit], scores[digit].max() - scores[digit]
 c = int(scores[digit].argmax())
 normals = affine.W - affine.W[c]
-distances = np.array([lead[d] / np.linalg.norm(normals[d]) if d != c else np.inf for d in range(10)])
+distances = np.array([
+    lead[d] / np.linalg.norm(normals[d]) if d != c else np.inf for d in range(10)
+])
 d = int(distances.argmin())
 step = 1.001 * lead[d] / (normals[d] @ normals[d]) * normals[d]
 assert affine(x + step).argmax() == d
-print(f"{np.linalg.norm(step):.2f} units of ink turn a {c} into a {d}; the digit itself has {np.linalg.norm(x):.2f}")
+print(
+    f"{np.linalg.norm(step):.2f} units of ink turn a {c} into a {d}; "
+    f"the digit itself has {np.linalg.norm(x):.2f}"
+)
 side_by_side(
     image_picture(x.reshape(28, 28), title=f"read as {c}"),
     image_picture(step.reshape(28, 28), color="value", title="the shortest way"),

@@ -24,7 +24,10 @@ if "google.colab" in sys.modules:  # elsewhere everything is there already
     subprocess.run(
         ["git", "clone", "--quiet", "https://github.com/linalg-cnn/linalg_cnn"], check=True
     )  # for its records
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"],
+        check=True,
+    )
     os.chdir("linalg_cnn/notebooks")
 
 # %% [markdown]
@@ -72,7 +75,9 @@ training = Digits(digits.images[:2000], digits.labels[:2000])
 
 
 def trained(model, epochs=3, **options):
-    history = train(model, training, held_out, epochs=epochs, batch_size=24, progress=False, **options)
+    history = train(
+        model, training, held_out, epochs=epochs, batch_size=24, progress=False, **options
+    )
     return [epoch["validation_accuracy"] for epoch in history]
 
 
@@ -105,7 +110,9 @@ largest = max(np.abs(map_.W).max() for map_ in maps.values())
 
 def rows_at(t):
     right = np.mean(maps[t](pixels).argmax(1) == labels)
-    return rows_picture(maps[t], limit=largest, longest=84).titled(f"t = {t}: {right:.1%} of the held-out digits")
+    return rows_picture(maps[t], limit=largest, longest=84).titled(
+        f"t = {t}: {right:.1%} of the held-out digits"
+    )
 
 
 Explorer(rows_at, {"t": strengths}, start={"t": 0.5}, static=[{"t": 0.5}, {"t": 1.0}])
@@ -137,7 +144,11 @@ def six_layers(t=0.5, seed=2):
 static = six_layers()
 history = {"static, t = 0.5": trained(static, **recipe)}
 turned = accuracies_along(static, strengths)
-curves_picture({"trained at t = 0.5": (strengths, turned)}, x="t, turned after training", y="validation accuracy")
+curves_picture(
+    {"trained at t = 0.5": (strengths, turned)},
+    x="t, turned after training",
+    y="validation accuracy",
+)
 
 # %% [markdown]
 # It works where it was trained. At t = 0, where the skips could be taken out, it has lost much: nobody had told the layers that they would
@@ -154,7 +165,9 @@ curves_picture(
         "Listed(PAPER_FROM_09)": [Listed(PAPER_FROM_09)(step) for step in range(10)],
         "Linear(0.5, steps=9)": [Linear(0.5, steps=9)(step) for step in range(10)],
         "Cosine(0.5, steps=9)": [Cosine(0.5, steps=9)(step) for step in range(10)],
-        "Exponential(0.5, 0.6, steps=9)": [Exponential(0.5, 0.6, steps=9)(step) for step in range(10)],
+        "Exponential(0.5, 0.6, steps=9)": [
+            Exponential(0.5, 0.6, steps=9)(step) for step in range(10)
+        ],
     },
     x="epoch",
     y="t",
@@ -165,7 +178,9 @@ curves_picture(
 
 # %%
 walked = six_layers()
-history["t from 0.5 to 0"] = trained(walked, schedule=SkipSchedule(walked, Linear(0.5, steps=2)), **recipe)
+history["t from 0.5 to 0"] = trained(
+    walked, schedule=SkipSchedule(walked, Linear(0.5, steps=2)), **recipe
+)
 never = six_layers(t=0.0)
 history["t = 0 from the start"] = trained(never, **recipe)
 curves_picture(history, x="epoch", y="validation accuracy")
@@ -196,8 +211,13 @@ except ValueError as error:
 
 # %%
 bare = gpu.remove_skips(walked)
-assert torch.equal(predict_scores(bare, held_out.images), predict_scores(walked, held_out.images))
-print(f"{len(gpu.skip_strengths(walked))} layers were entered by skips, {len(gpu.skip_strengths(bare))} are")
+assert torch.equal(
+    predict_scores(bare, held_out.images), predict_scores(walked, held_out.images)
+)
+print(
+    f"{len(gpu.skip_strengths(walked))} layers were entered by skips, "
+    f"{len(gpu.skip_strengths(bare))} are"
+)
 
 # %% [markdown]
 # The same for a ResNet: skips with 1x1 convolutions of their own lose these, too.
@@ -209,7 +229,8 @@ images = held_out.images[:8].float() / 255
 with torch.inference_mode():
     assert torch.equal(resnet(images), without(images))
 print(
-    f"{sum(p.numel() for p in resnet.parameters()):,} parameters, {sum(p.numel() for p in without.parameters()):,} without skips"
+    f"{sum(p.numel() for p in resnet.parameters()):,} parameters, "
+    f"{sum(p.numel() for p in without.parameters()):,} without skips"
 )
 
 # %% [markdown]
@@ -282,7 +303,9 @@ predicted = sum(weight * W_at(n) for weight, n in zip(weights, nodes, strict=Tru
 assert np.allclose(predicted, W_at(goal), atol=1e-10)
 too_few = [np.prod([(goal - m) / (n - m) for m in nodes[:4] if m != n]) for n in nodes[:4]]
 assert not np.allclose(
-    sum(weight * W_at(n) for weight, n in zip(too_few, nodes[:4], strict=True)), W_at(goal), atol=1e-10
+    sum(weight * W_at(n) for weight, n in zip(too_few, nodes[:4], strict=True)),
+    W_at(goal),
+    atol=1e-10,
 )
 
 # %% [markdown] tags=["hide-cell"]
@@ -291,7 +314,10 @@ assert not np.allclose(
 
 # %% tags=["hide-cell"]
 lucky = six_layers(t=0.0, seed=0)
-print(f"without skips, another seed: {trained(lucky, **recipe | {'seed': 0, 'learning_rate': 1e-3})[-1]:.1%}")
+print(
+    "without skips, another seed: "
+    f"{trained(lucky, **recipe | {'seed': 0, 'learning_rate': 1e-3})[-1]:.1%}"
+)
 
 # %% [markdown] tags=["hide-cell"]
 # **3.** At t = 1 the third layer reads $1 \cdot f^{(1)}$ and $0 \cdot f^{(2)}$.
@@ -300,6 +326,6 @@ print(f"without skips, another seed: {trained(lucky, **recipe | {'seed': 0, 'lea
 gpu.set_skip_strength(linear, 1.0)
 before = compose(linear.to_network()).W
 with torch.no_grad():
-    second = [module for module in linear.modules() if isinstance(module, torch.nn.Conv2d)][1]
+    _, second, _ = (part for part in linear.modules() if isinstance(part, torch.nn.Conv2d))
     second.weight.fill_(7.0)
 assert np.allclose(compose(linear.to_network()).W, before)

@@ -24,7 +24,10 @@ if "google.colab" in sys.modules:  # elsewhere everything is there already
     subprocess.run(
         ["git", "clone", "--quiet", "https://github.com/linalg-cnn/linalg_cnn"], check=True
     )  # for its records
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"],
+        check=True,
+    )
     os.chdir("linalg_cnn/notebooks")
 
 # %% [markdown]
@@ -56,7 +59,8 @@ from linalg_cnn import AffineMap
 from linalg_cnn.display import curves_picture, image_picture, side_by_side
 
 SHAPE = (1, 28, 28)
-torch.set_num_threads(1)  # so that the times do not depend on who else is at work on this machine
+# so that the times do not depend on who else is at work on this machine
+torch.set_num_threads(1)
 
 # %% [markdown]
 # ## Count before you time
@@ -71,7 +75,9 @@ train(three, training, held_out, epochs=2, progress=False)
 three.eval()
 resnet = gpu.resnet(34, activation="identity", stem_pool="avg").eval()
 networks = {"3-layer CNN": three, "ResNet34": resnet}
-counts = {name: gpu.trace(network, SHAPE).multiply_adds for name, network in networks.items()}
+counts = {
+    name: gpu.trace(network, SHAPE).multiply_adds for name, network in networks.items()
+}
 counts["W, 10 x 784"] = 10 * 784
 for name, count in counts.items():
     print(f"{name:12} {count:>12,} multiply-adds an image")
@@ -90,7 +96,10 @@ powers = [0, 2, 4, 6, 8, 10]
 layers = {"the network": three, "collapsed": collapsed.module}
 batches = [torch.rand(2**n, *SHAPE) for n in powers]
 times = {
-    name: [microseconds_per_image(layer, batch, min_run_time=0.05)["median"] for batch in batches]
+    name: [
+        microseconds_per_image(layer, batch, min_run_time=0.05)["median"]
+        for batch in batches
+    ]
     for name, layer in layers.items()
 }
 curves_picture(
@@ -146,7 +155,8 @@ ways = {
 seconds = {name: seconds_of(way) for name, way in ways.items()}
 for name, taken in seconds.items():
     print(
-        f"{name:30} {1e6 * taken / len(pixels):8.4f} us an image, {taken / seconds['reading the bytes']:6.1f} times reading"
+        f"{name:30} {1e6 * taken / len(pixels):8.4f} us an image, "
+        f"{taken / seconds['reading the bytes']:6.1f} times reading"
     )
 
 # %% [markdown]
@@ -164,7 +174,10 @@ with kept_memory() as kept:
     after = {name: seconds_of(way) for name, way in ways.items()}
 print("freed memory is kept" if kept else "this C library cannot keep it: the same again")
 for name, taken in after.items():
-    print(f"{name:30} {1e6 * taken / len(pixels):8.4f} us an image, {taken / seconds[name]:6.2f} of the time before")
+    print(
+        f"{name:30} {1e6 * taken / len(pixels):8.4f} us an image, "
+        f"{taken / seconds[name]:6.2f} of the time before"
+    )
 
 # %% [markdown]
 # Where memory is kept, the first way is several times as fast as before; the predictor, which works in blocks that fit into the caches, hardly changes. So much of the
@@ -184,7 +197,9 @@ digits = [
     image_picture(planes.digits[p, row].reshape(28, 28), color="value", title=name)
     for p, name in [(2, "first digit"), (1, "second digit"), (0, "third digit")]
 ]
-side_by_side(image_picture(raw.W[row], SHAPE, color="value", title="a row of W"), "=", *digits)
+side_by_side(
+    image_picture(raw.W[row], SHAPE, color="value", title="a row of W"), "=", *digits
+)
 
 # %% [markdown]
 # The first digit looks like the row itself, but coarse: 255 steps. The second holds what the first one missed, and looks like noise; so does the third. Put
@@ -192,7 +207,11 @@ side_by_side(image_picture(raw.W[row], SHAPE, color="value", title="a row of W")
 
 # %%
 together = np.einsum("pi,pij->ij", planes.unit, planes.digits)
-print("W rounded to  ", f"{np.abs(together - raw.W).max() / np.abs(raw.W).max():.1e}", "of its largest weight")
+print(
+    "W rounded to  ",
+    f"{np.abs(together - raw.W).max() / np.abs(raw.W).max():.1e}",
+    "of its largest weight",
+)
 assert np.abs(planes.digits).max() <= 128
 
 # %% [markdown]
@@ -206,7 +225,8 @@ exact = torch.from_numpy(raw(some.flatten(1).double().numpy()))
 for way in ("planes", "blocks"):
     scores = Predictor(raw, way=way)(some)
     print(
-        f"{way:7} differs by at most {float((scores - exact).abs().max() / exact.abs().max()):.1e} of the largest score"
+        f"{way:7} differs by at most "
+        f"{float((scores - exact).abs().max() / exact.abs().max()):.1e} of the largest score"
     )
 print()
 print(predictor)
@@ -241,7 +261,9 @@ predict_picture(record)
 # %%
 def two_convolutions(side):
     """A small network from an image to an image."""
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 3, padding=1)).eval()
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 3, padding=1)
+    ).eval()
     return network, gpu.trace(network, (1, side, side)).multiply_adds, side**4
 
 
@@ -274,7 +296,9 @@ assert not report.verdict["64"]["cheaper"]
 # itself where that is less work:
 
 # %%
-narrow = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 20), nn.Linear(20, 784)).eval()
+narrow = nn.Sequential(
+    nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 20), nn.Linear(20, 784)
+).eval()
 found = gpu.collapse(narrow, SHAPE)
 print(found)
 assert len(found.factors) == 2
@@ -305,7 +329,9 @@ for name, size in [("bytes", 1), ("floats", 4)]:
 # they cross near 72 pixels, between 8x8 = 64 and 9x9 = 81; the borders, where the kernel hangs over, make it come sooner.
 
 # %% tags=["hide-cell"]
-crossing = next(side for side in range(2, 20) if two_convolutions(side)[2] > two_convolutions(side)[1])
+crossing = next(
+    side for side in range(2, 20) if two_convolutions(side)[2] > two_convolutions(side)[1]
+)
 print("one matrix costs more from a side of", crossing)
 assert crossing == 8
 
@@ -316,7 +342,11 @@ assert crossing == 8
 # %% tags=["hide-cell"]
 for count in (1, 2, 3):
     fewer = split(raw.W, bits=8, planes=count)
-    scores = some.flatten(1).double().numpy() @ np.einsum("pi,pij->ij", fewer.unit, fewer.digits).T + raw.B
+    scores = (
+        some.flatten(1).double().numpy()
+        @ np.einsum("pi,pij->ij", fewer.unit, fewer.digits).T
+        + raw.B
+    )
     error = np.abs(scores - exact.numpy()).max() / np.abs(exact.numpy()).max()
     print(f"{count} planes: {error:.1e} of the largest score")
     assert error < 256.0 ** (1 - count)

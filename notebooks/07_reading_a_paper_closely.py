@@ -87,7 +87,9 @@ resized("nearest"), resized("nearest-exact")
 # %%
 side_by_side(
     *(
-        matrix_picture(resample_matrix((1, 2, 2), (3, 4), mode), (1, 2, 2), (1, 3, 4), title=mode)
+        matrix_picture(
+            resample_matrix((1, 2, 2), (3, 4), mode), (1, 2, 2), (1, 3, 4), title=mode
+        )
         for mode in ("nearest", "nearest-exact")
     ),
     gap=60,
@@ -115,8 +117,14 @@ P.shape, K.shape, (K @ P).shape  # 9 rows: a 3x3 image
 
 # %%
 n, k = 5, 4
-for name, pair in {"k - 1 on each side": (k - 1, k - 1), "k - 1 in all": ((k - 1) // 2, k // 2)}.items():
-    print(f"{name}: {n} pixels become {Conv(np.ones((1, 1, k))).out_shape(Pad([pair]).out_shape((1, n)))[1]}")
+for name, pair in {
+    "k - 1 on each side": (k - 1, k - 1),
+    "k - 1 in all": ((k - 1) // 2, k // 2),
+}.items():
+    print(
+        f"{name}: {n} pixels become "
+        f"{Conv(np.ones((1, 1, k))).out_shape(Pad([pair]).out_shape((1, n)))[1]}"
+    )
 assert Conv(np.ones((1, 1, k)), padding="same").out_shape((1, n)) == (1, n)
 
 # %% [markdown]
@@ -144,7 +152,9 @@ taps = np.array([1.0, 2.0, 3.0])
 side_by_side(
     matrix_picture(Conv(taps.reshape(1, 1, 3)), (1, 7), title="stride 1"),
     matrix_picture(Conv(taps.reshape(1, 1, 3), stride=2), (1, 7), title="stride 2"),
-    matrix_picture(Conv(np.arange(1.0, 7.0).reshape(2, 1, 3)), (1, 7), title="two channels come out"),
+    matrix_picture(
+        Conv(np.arange(1.0, 7.0).reshape(2, 1, 3)), (1, 7), title="two channels come out"
+    ),
     gap=40,
 )
 
@@ -251,7 +261,8 @@ assert np.allclose(affine.B, network(np.zeros((1, 6))))
 # %%
 for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
     print(
-        f"{before:6.2f} -> {after:5.2f} us: {1 - after / before:.1%} of the time saved, {before / after:.2f} times faster"
+        f"{before:6.2f} -> {after:5.2f} us: {1 - after / before:.1%} of the time saved, "
+        f"{before / after:.2f} times faster"
     )
 
 # %% [markdown]
@@ -264,7 +275,11 @@ for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
 
 # %%
 curves_picture(
-    {"from 0.9": PAPER_FROM_09, "from 0.5, as printed": PAPER_FROM_05_AS_PRINTED, "from 0.5, as meant?": PAPER_FROM_05},
+    {
+        "from 0.9": PAPER_FROM_09,
+        "from 0.5, as printed": PAPER_FROM_05_AS_PRINTED,
+        "from 0.5, as meant?": PAPER_FROM_05,
+    },
     x="epoch",
     y="t, the strength of the skips",
 )
@@ -284,12 +299,17 @@ printed[printed != meant], meant[printed != meant]
 
 # %%
 resnet34 = torchvision.models.resnet34()
-convolutions = [name for name, module in resnet34.named_modules() if isinstance(module, nn.Conv2d)]
+convolutions = [
+    name for name, module in resnet34.named_modules() if isinstance(module, nn.Conv2d)
+]
 on_skips = [name for name in convolutions if "downsample" in name]
 main_path = [name for name in convolutions if "downsample" not in name]
 assert [name for name in main_path if not name.startswith("layer")] == ["conv1"]
 assert isinstance(list(resnet34.children())[-1], nn.Linear)
-f"{len(main_path)} convolutions on the main path, {len(on_skips)} on skips, and one linear layer at the end"
+(
+    f"{len(main_path)} convolutions on the main path, "
+    f"{len(on_skips)} on skips, and one linear layer at the end"
+)
 
 # %% [markdown]
 # 1 + 32 convolutions and a linear layer make 34. The three 1x1 convolutions on the skips are not counted, by convention.
@@ -313,11 +333,16 @@ x, y = torch.randn(2, 1, 1, 28, 28)
 def gap(f):
     f = f.eval()
     with torch.inference_mode():
-        return float((f(x + y) - f(x) - f(y) + f(torch.zeros_like(x))).abs().max() / f(x).abs().max())
+        return float(
+            (f(x + y) - f(x) - f(y) + f(torch.zeros_like(x))).abs().max() / f(x).abs().max()
+        )
 
 
 for pool in ("max", "avg"):
-    print(f"{pool} pooling: {gap(gpu.resnet(34, activation='identity', stem_pool=pool)):.1e} of the largest score")
+    print(
+        f"{pool} pooling: "
+        f"{gap(gpu.resnet(34, activation='identity', stem_pool=pool)):.1e} of the largest score"
+    )
 
 # %% [markdown]
 # A max pooling stands after the first convolution, and a maximum is no sum. Ask the library, and it names the place:
@@ -347,7 +372,9 @@ with torch.no_grad():
     perceptron.weight.copy_(torch.from_numpy(affine.W))
     perceptron.bias.copy_(torch.from_numpy(affine.B))
     digits = torch.rand(20, 1, 28, 28)
-    torch.testing.assert_close(perceptron(digits.flatten(1)), cnn(digits), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        perceptron(digits.flatten(1)), cnn(digits), rtol=1e-4, atol=1e-5
+    )
 
 # %% [markdown]
 # The measured gap is real, but it is one of *training*: ten epochs bring 784 x 10 free weights less far than the same map written as a product.
@@ -388,7 +415,10 @@ same = [
     (i, o)
     for i in range(1, 9)
     for o in range(1, 9)
-    if (resample_matrix((1, i), o, "nearest") != resample_matrix((1, i), o, "nearest-exact")).nnz == 0
+    if (
+        resample_matrix((1, i), o, "nearest") != resample_matrix((1, i), o, "nearest-exact")
+    ).nnz
+    == 0
 ]
 assert same == [(i, o) for i in range(1, 9) for o in range(1, 9) if o % i == 0]
 
@@ -405,8 +435,12 @@ def hidden(images):
 
 
 x, y = torch.rand(2, 1, 1, 28, 28)
-assert float((hidden(x + y) - hidden(x) - hidden(y) + hidden(torch.zeros_like(x))).abs().max()) < 1e-6
-assert float(hidden(torch.full_like(x, -2.0)).abs().max()) == 0  # far from -1, as the affine x + 1 would give
+assert (
+    float((hidden(x + y) - hidden(x) - hidden(y) + hidden(torch.zeros_like(x))).abs().max())
+    < 1e-6
+)
+# far from -1, as the affine x + 1 would give
+assert float(hidden(torch.full_like(x, -2.0)).abs().max()) == 0
 
 # %% [markdown] tags=["hide-cell"]
 # **3.** "A speedup of 98 %" and "62 times faster" are the same measurement. The first can be read as 1.98 times. Beside it must stand how many images were predicted at once, and on
