@@ -670,6 +670,15 @@ def test_images_of_another_shape(call, dtype, shape):
         call(Predictor(random_map()), torch.zeros(shape, dtype=dtype))
 
 
+@pytest.mark.parametrize("call", CALLS, ids=["scores", "classes"])
+def test_images_without_values_or_not_dense(call):
+    images = torch.zeros(2, *IN_SHAPE)
+    with pytest.raises(TypeError, match=r"expected a dense tensor of uint8 or floats, got torch.sparse_coo"):
+        call(Predictor(random_map()), images.to_sparse())
+    with pytest.raises(TypeError, match=r"expected a dense tensor of uint8 or floats, got one without values \(meta\)"):
+        call(Predictor(random_map()), images.to("meta"))
+
+
 @pytest.mark.parametrize("shape", [(2, 191), (192,), (2, 3, 8, 9)])
 def test_images_of_another_size(shape):
     with pytest.raises(ValueError, match=r"images: expected shape \(N, 192\), got"):

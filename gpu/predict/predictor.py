@@ -107,7 +107,7 @@ class Predictor:
         Raises
         ------
         TypeError
-            If the images are no tensor of uint8 or floats.
+            If the images are no dense tensor of uint8 or floats.
         ValueError
             If they have another shape, or floats are given to a way that takes bytes only.
         """
@@ -214,12 +214,15 @@ class Predictor:
         Raises
         ------
         TypeError
-            If they are no tensor of uint8 or floats.
+            If they are no dense tensor of uint8 or floats.
         ValueError
             If they have another shape.
         """
         if not isinstance(images, torch.Tensor):
             raise TypeError(f"images: expected a torch tensor of uint8 or floats, got {type(images).__name__}")
+        if images.layout is not torch.strided or images.is_meta:
+            kind = "one without values (meta)" if images.is_meta else images.layout
+            raise TypeError(f"images: expected a dense tensor of uint8 or floats, got {kind}")
         shape = images.shape
         if shape[1:] != self.in_shape and not self._fits(shape):
             wanted = ", ".join(map(str, self.in_shape or (self.in_size,)))
