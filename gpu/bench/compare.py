@@ -69,7 +69,8 @@ def _collapse(record: Record) -> Iterator[tuple[str, Measured]]:
     for row in record["verdicts"]:
         for what in ("before", "after"):
             micros = row[what], row.get(f"{what}_spread", 0.0)
-            yield f"prediction {what}, batch {row['batch_size']}", Measured(*(1e-6 * value for value in micros))
+            name = f"prediction {what}, batch {row['batch_size']}, an image"
+            yield name, Measured(*(1e-6 * value for value in micros))
     for row in record["scaling"]:
         for what in ("compose", "jacrev"):
             name = f"ResNet{row['depth']}, 1x{row['side']}x{row['side']}: {what}"

@@ -95,5 +95,5 @@ def measurements_figure(record: dict[str, Any]) -> Figure:
     axes.grid(color="#e3e6e8", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel("seconds (middle half of the runs as a line)", color=MUTED)
-    axes.set_title(f"{record['experiment']}\n{describe_machine(record)}.", color=INK, fontsize=11)
+    figure.suptitle(f"{record['experiment']}\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure
