@@ -198,8 +198,20 @@ def together(runs: Sequence[Record]) -> Measurements:
 
 
 def _together(runs: Sequence[Measured]) -> Measured:
-    seconds = [run.seconds for run in runs]
-    return Measured(median(seconds), max(max(seconds) - min(seconds), median(run.spread for run in runs)))
+    return Measured(*middle_and_noise([run.seconds for run in runs], [run.spread for run in runs]))
+
+
+def middle_and_noise(values: Sequence[float], spreads: Sequence[float]) -> tuple[float, float]:
+    """Return the median of what was measured several times, and how far apart it is, or its spread where that is more.
+
+    Examples
+    --------
+    >>> middle_and_noise([10.0, 26.0, 11.0], [1.0, 2.0, 1.0])
+    (11.0, 16.0)
+    >>> middle_and_noise([10.0], [1.0])
+    (10.0, 1.0)
+    """
+    return median(values), max(max(values) - min(values), median(spreads))
 
 
 def _judge(before: Measured, after: Measured, least_change: float) -> str:

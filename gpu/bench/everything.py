@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from gpu.bench.collapse import bench_collapse, format_collapse
 from gpu.bench.matrices import bench_matrices, format_matrices
+from gpu.bench.measuring import in_a_line
 from gpu.bench.pictures import measurements_figure, predict_figure
 from gpu.bench.predict import bench_predict, format_predict
 from gpu.bench.progress import Progress
@@ -70,7 +71,7 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
         try:
             part = benchmark.measure(quick=quick, progress=bar, **options)
         except Exception as error:  # the other benchmarks are still wanted
-            record["left_out"].append(f"{name}: {_in_a_line(error)}")
+            record["left_out"].append(f"{name}: {in_a_line(error)}")
             bar.finish()
             continue
         write_json(out / f"{name}.json", part)
@@ -79,17 +80,12 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
         try:
             write_atomically(out / f"{name}.png", to_png(benchmark.draw(part), benchmark.title))
         except Exception as error:  # the numbers are there, and wanted more
-            record["left_out"].append(f"{name}, its picture: {_in_a_line(error)}")
+            record["left_out"].append(f"{name}, its picture: {in_a_line(error)}")
         else:
             record["pictures"].append(name)
     write_json(out / "all.json", record)
     write_atomically(out / "report.md", format_all(record).encode())
     return record
-
-
-def _in_a_line(error: Exception) -> str:
-    """Return what kind of error it is, and the first line that it says."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def format_all(record: dict[str, Any]) -> str:

@@ -60,3 +60,14 @@ def time_in_turn(
                 seconds[way].append(taken)
             done()
     return seconds
+
+
+def in_a_line(error: Exception) -> str:
+    r"""Return what kind of error it is, and the first line that it says.
+
+    Examples
+    --------
+    >>> in_a_line(ValueError("no such thing\nand much more"))
+    'ValueError: no such thing'
+    """
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,7 +1,6 @@
 """How long a prediction takes: beside what a user would otherwise pick, and beside reading the pixels."""
 
-from collections.abc import Callable, Iterator
-from statistics import median
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,9 @@ import torch
 from torch import nn
 from torchvision import transforms
 
+from gpu.bench.compare import middle_and_noise
 from gpu.bench.contenders import contenders, networks
-from gpu.bench.measuring import time_in_turn, timing_of
+from gpu.bench.measuring import in_a_line, time_in_turn, timing_of
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing import collapse
@@ -63,21 +63,21 @@ def bench_predict(
     ways = 6 if where.type == "cuda" else 2 * 4  # in time_from_bytes, twice on the CPU
     rounds = 1 if quick else ROUNDS
     bar = Progress.of(progress, "predict", len(found) * len(sizes) * rounds + ways * (runs + 1))
-    left_out: dict[str, None] = {}
     with full_float32():
         from_bytes = time_from_bytes(where, images, runs, bar)
     with full_float32(), kept_memory() as kept:
         from_bytes_kept = time_from_bytes(where, images, runs, bar) if kept and where.type == "cpu" else None
-        rows: list[dict[str, Any]] = []
+        rows, left_out = [], []
         batches = [torch.rand(size, *IN_SHAPE, device=where) for size in sizes]
         for name, module in found.items():
-            for _ in time_copies(name, module.to(where), batches, backend, seconds / rounds, rounds, rows, left_out):
-                bar.done(name)
+            timed, missing = time_copies(name, module.to(where), batches, backend, seconds, rounds, bar.done)
+            rows += timed
+            left_out += missing
     bytes_per_second = (from_bytes_kept or from_bytes)["bytes_per_second"]
     rows += [floor_of(size, where, bytes_per_second) for size in sizes]
     bar.finish()
     if where.type != "cuda":
-        left_out["CUDA graphs, the Triton kernel: there is no CUDA device"] = None
+        left_out.append("CUDA graphs, the Triton kernel: there is no CUDA device")
     return {
         "experiment": "bench predict",
         "settings": {
@@ -96,7 +96,7 @@ def bench_predict(
         "from_bytes": from_bytes,
         "from_bytes_memory_kept": from_bytes_kept,
         "rows": rows,
-        "left_out": list(left_out),
+        "left_out": left_out,
     }
 
 
@@ -160,30 +160,30 @@ def time_copies(
     backend: str,
     seconds: float,
     rounds: int,
-    rows: list[dict[str, Any]],
-    left_out: dict[str, None],
-) -> Iterator[None]:
-    """Time all variants of several copies of a network, add a row for each, and yield after each batch.
+    done: Callable[[str], Any],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a row for each variant of a network and each batch, and what was left out and why.
 
-    What fails is added to what is left out.
+    Of every variant as many copies are timed as there are rounds, for so many seconds together.
     """
     timed: dict[tuple[int, str], list[dict[str, float]]] = {}
+    left_out: dict[str, None] = {}  # in order, each once
+    device = batches[0].device
     copies = []  # all are held, so that each lies elsewhere in memory
     for _ in range(rounds):
-        copies.append(contenders(name, copy_of(module), batches[0].device, backend))
+        copies.append(contenders(name, copy_of(module), device, backend))
         for batch in batches:
             for variant, bind in copies[-1].items():
                 try:
                     predict, images = bind(batch)
-                    measured = microseconds_per_image(predict, images, min_run_time=seconds, least_runs=1)
+                    measured = microseconds_per_image(predict, images, min_run_time=seconds / rounds, least_runs=1)
                 except Exception as error:  # whatever a compiler or an exporter stumbles over
-                    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                    left_out[f"{name}, {variant}: {reason}"] = None
+                    left_out[f"{name}, {variant}: {in_a_line(error)}"] = None
                 else:
                     timed.setdefault((len(batch), variant), []).append(measured)
-            yield
-    for (size, variant), copies_timed in timed.items():
-        rows.append(row_of(name, variant, size, batches[0].device, copies_timed))
+            done(name)
+    rows = [row_of(name, variant, size, device, of_copies) for (size, variant), of_copies in timed.items()]
+    return rows, list(left_out)
 
 
 def row_of(
@@ -198,14 +198,14 @@ def row_of(
     >>> row["microseconds_per_image"], row["spread"]
     (11.0, 16.0)
     """
-    medians = [measured["median"] for measured in copies]
+    micros, spread = middle_and_noise([c["median"] for c in copies], [c["iqr"] for c in copies])
     return {
         "network": network,
         "variant": variant,
         "batch_size": batch_size,
         "device": str(device),
-        "microseconds_per_image": median(medians),
-        "spread": max(max(medians) - min(medians), median(measured["iqr"] for measured in copies)),
+        "microseconds_per_image": micros,
+        "spread": spread,
         "paper": paper_number(network, variant) if batch_size == 64 else None,
     }
 
