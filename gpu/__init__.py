@@ -1,64 +1,110 @@
 """The networks of `linalg_cnn` as torch modules: training, prediction and timing, on CUDA where there is one.
 
-This package depends on `linalg_cnn`, never the other way round. Its names are loaded at their first use, so that
-commands that do without torch need not wait for it, or have it.
+This package depends on `linalg_cnn`, never the other way round. Each name below is imported at its first use, so that a
+command which needs no torch neither waits for it nor requires it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpu.collapsing import collapse
-    from gpu.convert import NearestResample
-    from gpu.homotopy import remove_skips, set_skip_strength, skip_strengths
-    from gpu.linearizing import linearize
-    from gpu.modules import SkipCNN
-    from gpu.networks import perceptron, six_layer_cnn, three_layer_cnn
-    from gpu.not_affine import NotAffineError
-    from gpu.resnets import from_torchvision, resnet
-    from gpu.tracing import trace
-    from gpu.verification import VerificationError
+    from gpu import predict, schedules
+    from gpu.bench.memory import kept_memory
+    from gpu.bench.pictures import predict_picture
+    from gpu.collapsing.collapse import collapse
+    from gpu.collapsing.verification import VerificationError
+    from gpu.experiments.pictures import record_picture
+    from gpu.models.conversion import NearestResample
+    from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
+    from gpu.models.linearization import linearize
+    from gpu.models.resnets import from_torchvision, resnet
+    from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
+    from gpu.models.skip_cnn import SkipCNN
+    from gpu.runtime.timing import microseconds_per_image
+    from gpu.schedules.schedule import SkipSchedule, ThresholdSchedule
+    from gpu.tracing.not_affine import NotAffineError
+    from gpu.tracing.trace import trace
+    from gpu.training.data import Digits, load_digits
+    from gpu.training.distillation import Teacher
+    from gpu.training.evaluation import accuracy_of, predict_scores
+    from gpu.training.trainer import Trainer, train
 
 __all__ = [
+    "Digits",
     "NearestResample",
     "NotAffineError",
     "SkipCNN",
+    "SkipSchedule",
+    "Teacher",
+    "ThresholdSchedule",
+    "Trainer",
     "VerificationError",
+    "accuracy_of",
     "collapse",
     "from_torchvision",
+    "kept_memory",
     "linearize",
+    "load_digits",
+    "microseconds_per_image",
     "perceptron",
+    "predict",
+    "predict_picture",
+    "predict_scores",
+    "record_picture",
     "remove_skips",
     "resnet",
+    "schedules",
     "set_skip_strength",
     "six_layer_cnn",
     "skip_strengths",
     "three_layer_cnn",
     "trace",
+    "train",
 ]
 
 _HOME = {
-    "NearestResample": "gpu.convert",
-    "NotAffineError": "gpu.not_affine",
-    "SkipCNN": "gpu.modules",
-    "VerificationError": "gpu.verification",
-    "collapse": "gpu.collapsing",
-    "from_torchvision": "gpu.resnets",
-    "linearize": "gpu.linearizing",
-    "perceptron": "gpu.networks",
-    "remove_skips": "gpu.homotopy",
-    "resnet": "gpu.resnets",
-    "set_skip_strength": "gpu.homotopy",
-    "six_layer_cnn": "gpu.networks",
-    "skip_strengths": "gpu.homotopy",
-    "three_layer_cnn": "gpu.networks",
-    "trace": "gpu.tracing",
+    "Digits": "gpu.training.data",
+    "NearestResample": "gpu.models.conversion",
+    "NotAffineError": "gpu.tracing.not_affine",
+    "SkipCNN": "gpu.models.skip_cnn",
+    "SkipSchedule": "gpu.schedules.schedule",
+    "Teacher": "gpu.training.distillation",
+    "ThresholdSchedule": "gpu.schedules.schedule",
+    "Trainer": "gpu.training.trainer",
+    "VerificationError": "gpu.collapsing.verification",
+    "accuracy_of": "gpu.training.evaluation",
+    "collapse": "gpu.collapsing.collapse",
+    "from_torchvision": "gpu.models.resnets",
+    "kept_memory": "gpu.bench.memory",
+    "linearize": "gpu.models.linearization",
+    "load_digits": "gpu.training.data",
+    "microseconds_per_image": "gpu.runtime.timing",
+    "perceptron": "gpu.models.shallow",
+    "predict_picture": "gpu.bench.pictures",
+    "predict_scores": "gpu.training.evaluation",
+    "record_picture": "gpu.experiments.pictures",
+    "remove_skips": "gpu.models.homotopy",
+    "resnet": "gpu.models.resnets",
+    "set_skip_strength": "gpu.models.homotopy",
+    "six_layer_cnn": "gpu.models.shallow",
+    "skip_strengths": "gpu.models.homotopy",
+    "three_layer_cnn": "gpu.models.shallow",
+    "trace": "gpu.tracing.trace",
+    "train": "gpu.training.trainer",
 }
+"""The module in which each public name is defined."""
+
+_NAMESPACES = ("predict", "schedules")
+"""The rooms whose names are public, too: ``gpu.predict.Predictor``, ``gpu.schedules.Cosine``."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "predict":
-        return import_module("gpu.predict")
+    if name in _NAMESPACES:
+        return import_module(f"gpu.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gpu' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -16,13 +16,13 @@ class DemoSettings:
     out : Path
         Folder for the results; made if it is not there.
     dataset, data_root, download
-        See `gpu.data.load_digits`.
+        See `gpu.load_digits`.
     channels : int
         Of each convolution.
     t : float
         Strength of the skip, in [0, 1].
     epochs, batch_size, learning_rate, seed
-        See `gpu.train.train`.
+        See `gpu.train`.
     device : str, optional
         CUDA where there is one, the CPU otherwise, if not given.
     progress : bool
@@ -107,9 +107,9 @@ class ExperimentSettings:
     subset, held_out : int, optional
         How many images to train and to validate on; all if not given.
     dataset, data_root, download
-        See `gpu.data.load_digits`.
+        See `gpu.load_digits`.
     batch_size, learning_rate, precision, seed
-        See `gpu.train.Trainer`.
+        See `gpu.Trainer`.
     series : tuple of str
         Which of the experiment's networks to train; all if empty.
     t : tuple of float

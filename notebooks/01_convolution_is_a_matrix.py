@@ -38,7 +38,7 @@ import numpy as np
 import sympy
 import torch
 
-from gpu.data import load_digits
+from gpu.training.data import load_digits
 from linalg_cnn import Conv, Pad, conv_matrix, conv_transpose_matrix
 from linalg_cnn.display import (
     equation_formula,

@@ -39,9 +39,9 @@ import time
 import numpy as np
 
 import gpu
-from gpu.data import load_digits
-from gpu.evaluation import predict_scores
-from gpu.train import train
+from gpu.training.data import load_digits
+from gpu.training.evaluation import predict_scores
+from gpu.training.trainer import train
 from linalg_cnn import Dense, SkipNetwork, compose
 from linalg_cnn.display import (
     Explorer,

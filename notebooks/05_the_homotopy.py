@@ -54,12 +54,11 @@ import numpy as np
 import torch
 
 import gpu
-from gpu.data import Digits, load_digits
-from gpu.evaluation import accuracy_of, predict_scores
 from gpu.experiments.pictures import record_picture
-from gpu.schedules import SkipSchedule
-from gpu.step_functions import PAPER_FROM_09, Cosine, Exponential, Linear, Listed
-from gpu.train import train
+from gpu.schedules import PAPER_FROM_09, Cosine, Exponential, Linear, Listed, SkipSchedule
+from gpu.training.data import Digits, load_digits
+from gpu.training.evaluation import accuracy_of, predict_scores
+from gpu.training.trainer import train
 from linalg_cnn import compose
 from linalg_cnn.display import Explorer, curves_picture, network_picture, rows_picture
 

@@ -50,11 +50,11 @@ from torch import nn
 import gpu
 from gpu.bench.memory import kept_memory
 from gpu.bench.pictures import predict_picture
-from gpu.data import load_digits
 from gpu.predict import Predictor
-from gpu.predict.planes import split
-from gpu.timing import microseconds_per_image
-from gpu.train import train
+from gpu.predict.digit_slices import split
+from gpu.runtime.timing import microseconds_per_image
+from gpu.training.data import load_digits
+from gpu.training.trainer import train
 from linalg_cnn import AffineMap
 from linalg_cnn.display import curves_picture, image_picture, side_by_side
 

@@ -49,7 +49,7 @@ import torchvision
 from torch import nn
 
 import gpu
-from gpu.step_functions import PAPER_FROM_05, PAPER_FROM_05_AS_PRINTED, PAPER_FROM_09
+from gpu.schedules import PAPER_FROM_05, PAPER_FROM_05_AS_PRINTED, PAPER_FROM_09
 from linalg_cnn import (
     Conv,
     Dense,

@@ -15,7 +15,6 @@ from PIL import Image
 from torch import nn
 
 import gpu
-from gpu.__main__ import main
 from gpu.bench import contenders, everything
 from gpu.bench.collapse import colour_images, format_collapse
 from gpu.bench.compare import Measured, compare, measurements, read_record, read_runs
@@ -26,8 +25,9 @@ from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.pictures import MARKS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, format_predict, paper_number
 from gpu.bench.progress import Progress
+from gpu.cli.main import main
 from gpu.experiments.paper_numbers import TIMINGS
-from gpu.timing import microseconds_per_image
+from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn import conv_matrix
 
 CPU = torch.device("cpu")

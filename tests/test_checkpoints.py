@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from gpu.checkpoints import MAGIC, load_checkpoint, save_checkpoint
+from gpu.training.checkpoints import MAGIC, load_checkpoint, save_checkpoint
 
 
 def test_a_state_comes_back(tmp_path):

@@ -11,7 +11,7 @@ import torchvision
 from PIL import Image
 
 import gpu
-from gpu.__main__ import main
+from gpu.cli.main import main
 from linalg_cnn import AffineMap, load_map
 
 MODEL = "torchvision.models:squeezenet1_1"

@@ -18,10 +18,10 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 import gpu
-from gpu.collapsing import CollapsedModule
-from gpu.preprocessing import preprocessing_operations
-from gpu.rounding import rounding_bound
-from gpu.verification import VerificationError, sample_inputs, verify
+from gpu.collapsing.collapse import CollapsedModule
+from gpu.collapsing.preprocessing import preprocessing_operations
+from gpu.collapsing.rounding import rounding_bound
+from gpu.collapsing.verification import VerificationError, sample_inputs, verify
 from linalg_cnn import AffineMap, FactoredMap, load_map
 
 NORMALISE = [transforms.ToTensor(), transforms.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.25])]
@@ -530,7 +530,7 @@ def test_too_much_memory_is_refused_with_advice_that_helps():
 
 
 def test_the_rank_of_any_form():
-    from gpu.report import rank_of
+    from gpu.collapsing.report import rank_of
 
     rng = np.random.default_rng(0)
     narrow, tall, wide = rng.normal(size=(2, 7)), rng.normal(size=(2500, 2)), rng.normal(size=(7, 2500))

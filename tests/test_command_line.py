@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from gpu.__main__ import main
-from gpu.data import load_digits
+from gpu.cli.main import main
+from gpu.training.data import load_digits
 from linalg_cnn import AffineMap
 
 
@@ -183,7 +183,7 @@ def test_interruption(monkeypatch, capsys):
     def interrupt(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gpu.demo.run_demo", interrupt)
+    monkeypatch.setattr("gpu.experiments.demo.run_demo", interrupt)
     assert main(["demo"]) == 130
     assert capsys.readouterr().err == "linalg-cnn: interrupted\n"
 
@@ -204,7 +204,7 @@ def test_both_names_of_the_command(command):
 
 def test_help_and_predict_do_without_torch(demo, pictures):
     program = (
-        "import sys; sys.modules['torch'] = None; from gpu.__main__ import main;"
+        "import sys; sys.modules['torch'] = None; from gpu.cli.main import main;"
         f"status = main(['predict', {str(demo / 'collapsed.safetensors')!r}, {str(pictures[0])!r}]);"
         "status += main(['demo', '--out', '/nowhere']) - 1; sys.exit(status)"
     )

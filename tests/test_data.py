@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import gpu.data
-from gpu.data import RAW_FILES, Digits, load_digits
+import gpu.training.data
+from gpu.training.data import RAW_FILES, Digits, load_digits
 
 
 def test_the_default_needs_no_network_and_is_split_stratified_and_seeded():
@@ -47,8 +47,8 @@ def small_mnist(tmp_path, monkeypatch):
     for name, content in files.items():
         (raw / name).write_bytes(content)
     genuine = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()}
-    monkeypatch.setattr(gpu.data, "RAW_FILES", genuine)
-    monkeypatch.setattr(gpu.data, "IMAGES", (6, 2))
+    monkeypatch.setattr(gpu.training.data, "RAW_FILES", genuine)
+    monkeypatch.setattr(gpu.training.data, "IMAGES", (6, 2))
     return tmp_path
 
 
@@ -116,7 +116,7 @@ def test_a_damaged_archive_is_refused(small_mnist):
 
 
 def test_wrong_counts_and_labels_are_refused(small_mnist, monkeypatch):
-    monkeypatch.setattr(gpu.data, "IMAGES", (60_000, 10_000))
+    monkeypatch.setattr(gpu.training.data, "IMAGES", (60_000, 10_000))
     with pytest.raises(ValueError, match="expected 60000 images, got 6"):
         load_digits("mnist", small_mnist)
     images = torch.zeros((2, 1, 28, 28), dtype=torch.uint8)

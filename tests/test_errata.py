@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from gpu import three_layer_cnn
-from gpu.data import load_digits
+from gpu.training.data import load_digits
 from linalg_cnn import (
     AffineMap,
     Conv,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gpu.experiments.sweep as sweeping
-from gpu.__main__ import main
+from gpu.cli.main import main
 from gpu.experiments.command import run_experiment
 from gpu.experiments.figures import describe, draw
 from gpu.experiments.paper_numbers import FILES, TIMINGS, paper_figure

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.functional import relu
 
 import gpu
-from gpu.homotopy import SkipJoin, SkipSum
-from gpu.resnets import DEPTHS
+from gpu.models.homotopy import SkipJoin, SkipSum
+from gpu.models.resnets import DEPTHS
 
 MAIN_PATH_CONVOLUTIONS = {18: 17, 34: 33, 50: 49}
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from gpu import NearestResample, SkipCNN, three_layer_cnn
-from gpu.convert import to_module, to_operation
+from gpu.models.conversion import to_module, to_operation
 from linalg_cnn import BatchNorm, Conv, Dense, Resample, ResampleTo, SkipNetwork, WeightedSum
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -142,7 +142,7 @@ def test_symbols_are_refused():
 def test_what_torch_has_no_module_for():
     with pytest.raises(ValueError, match="expected at most three spatial axes for a torch module"):
         SkipCNN.from_network(SkipNetwork((1, 2, 2, 2, 2), [Conv(np.ones((1, 1, 1, 1, 1, 1)))]))
-    with pytest.raises(TypeError, match="expected layers that gpu.convert has a module for, got WeightedSum"):
+    with pytest.raises(TypeError, match="expected layers that gpu.models.conversion has a module for, got WeightedSum"):
         SkipCNN.from_network(SkipNetwork((1, 2), [WeightedSum([1.0])]))
 
 

@@ -9,11 +9,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gpu.predict import Predictor, int8_product, ways
+from gpu.predict import Predictor, backends, int8_product
+from gpu.predict.backends import PlaneProducts
+from gpu.predict.digit_slices import MOST_PLANES, UNIT_ROUNDOFF, largest_integer, planes_needed, quantum, split
 from gpu.predict.int8_product import LARGEST_SUM, is_exact, longest_sum
 from gpu.predict.layers import error_bound
-from gpu.predict.planes import MOST_PLANES, UNIT_ROUNDOFF, largest_integer, planes_needed, quantum, split
-from gpu.predict.ways import PlaneProducts
 from linalg_cnn import AffineMap
 
 needs_planes = pytest.mark.skipif(not is_exact(784, 48, 7), reason="torch's product of 8-bit integers is not exact")
@@ -234,7 +234,7 @@ def use_product(monkeypatch):
     """Replace the product of 8-bit integers, on an x86 processor, and forget what was found out about it."""
 
     def use(product):
-        for module in (int8_product, ways):
+        for module in (int8_product, backends):
             monkeypatch.setattr(module, "int8_product", product)
 
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
@@ -348,7 +348,7 @@ def test_sums_of_many_inputs_do_not_overflow(inputs, sign):
 
 def test_each_part_of_a_long_sum_counts(use_product, monkeypatch):
     use_product(lambda pixels, digits: (pixels.double() @ digits.double()).int())
-    monkeypatch.setattr(ways, "longest_sum", lambda bits: 64)
+    monkeypatch.setattr(backends, "longest_sum", lambda bits: 64)
     affine, pixels = AffineMap(np.random.default_rng(0).standard_normal((3, 200)), np.ones(3)), bright_pixels(200)
     products = PlaneProducts(split(affine.W, 8, 3), affine.B, [])
     assert len(products.parts) == 4

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torchvision import transforms, tv_tensors
 from torchvision.transforms import v2
 
-from gpu.predict import CapturedPrediction, Predictor, ways
+from gpu.predict import CapturedPrediction, Predictor, backends
+from gpu.predict.digit_slices import largest_integer, planes_needed
 from gpu.predict.int8_product import is_exact
-from gpu.predict.planes import largest_integer, planes_needed
 from linalg_cnn import AffineMap, FactoredMap, symbolic
 
 IN_SHAPE, IN_SIZE, OUT_SIZE = (3, 8, 8), 192, 10  # large enough for planes to be chosen by themselves
@@ -126,7 +126,7 @@ def test_any_number_of_axes(in_shape):
 @pytest.mark.parametrize("way", SINGLE_WAYS)
 @pytest.mark.parametrize("rows", [64, 65, 300])
 def test_blocks_of_a_batch_are_put_together_in_order(way, rows, monkeypatch):
-    monkeypatch.setattr(ways, "BLOCK_BYTES", 1)  # the fewest rows: 64
+    monkeypatch.setattr(backends, "BLOCK_BYTES", 1)  # the fewest rows: 64
     affine, pixels = random_map(), random_pixels(rows)
     scores = Predictor(affine, way=way)(pixels)
     assert scores.shape == (rows, OUT_SIZE)
@@ -528,7 +528,7 @@ def test_autocast_does_not_narrow(way, rows):
 
 @pytest.mark.parametrize("way", BYTE_WAYS)
 def test_the_default_dtype_is_no_matter(way, monkeypatch):
-    monkeypatch.setattr(ways, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(backends, "BLOCK_BYTES", 1)
     affine, pixels = random_map(), random_pixels(300)
     expected = Predictor(affine, way=way)(pixels)
     torch.set_default_dtype(torch.float64)
@@ -542,7 +542,7 @@ def test_the_default_dtype_is_no_matter(way, monkeypatch):
 
 @pytest.mark.parametrize("way", BYTE_WAYS)
 def test_the_default_device_is_no_matter(way, monkeypatch):
-    monkeypatch.setattr(ways, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(backends, "BLOCK_BYTES", 1)
     affine, pixels = random_map(), random_pixels(300)
     expected = Predictor(affine, way=way)(pixels)
     is_exact.cache_clear()

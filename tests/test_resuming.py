@@ -11,12 +11,11 @@ import torch
 from torch import nn
 
 import gpu
-from gpu.checkpoints import load_checkpoint, save_checkpoint
-from gpu.data import Digits, load_digits
-from gpu.distillation import Teacher
-from gpu.schedules import SkipSchedule, ThresholdSchedule
-from gpu.step_functions import Listed
-from gpu.train import Trainer
+from gpu.schedules import Listed, SkipSchedule, ThresholdSchedule
+from gpu.training.checkpoints import load_checkpoint, save_checkpoint
+from gpu.training.data import Digits, load_digits
+from gpu.training.distillation import Teacher
+from gpu.training.trainer import Trainer
 
 EPOCHS = 3
 
@@ -90,9 +89,9 @@ SCRIPT = """
     trial = Trial("3-layer CNN", 3, "paper from 0.9", "relu", "max", 4, 64, 640, 100, "mnist-5k", 1e-2, "float32")
     def slow(images):
         time.sleep(float(sys.argv[2]))
-    import gpu.train
+    import gpu.training.trainer
     # at every batch, not every minute
-    gpu.train.Trainer.run.__kwdefaults__["every_seconds"] = 0.0
+    gpu.training.trainer.Trainer.run.__kwdefaults__["every_seconds"] = 0.0
     run_trial(trial, Place(Path(sys.argv[1])), slow)
 """
 

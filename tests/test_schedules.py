@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu import resnet
-from gpu.homotopy import set_skip_strength, skip_strengths
-from gpu.modules import SkipCNN
-from gpu.networks import three_layer_cnn
-from gpu.schedules import SkipSchedule, ThresholdSchedule
-from gpu.step_functions import (
+from gpu.models.homotopy import set_skip_strength, skip_strengths
+from gpu.models.shallow import three_layer_cnn
+from gpu.models.skip_cnn import SkipCNN
+from gpu.schedules import (
     PAPER_FROM_05,
     PAPER_FROM_05_AS_PRINTED,
     PAPER_FROM_09,
@@ -25,6 +24,8 @@ from gpu.step_functions import (
     Linear,
     Listed,
     OneAtATime,
+    SkipSchedule,
+    ThresholdSchedule,
 )
 from linalg_cnn import shared_skip_weights
 

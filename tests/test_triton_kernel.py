@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gpu.predict import Predictor
-from gpu.predict.planes import largest_integer, split
-from gpu.predict.ways import UnavailableError
+from gpu.predict.backends import UnavailableError
+from gpu.predict.digit_slices import largest_integer, split
 from linalg_cnn import AffineMap, FactoredMap
 
 pytest.importorskip("triton")
@@ -277,8 +277,8 @@ def test_pixels_past_2_gib_are_addressed():
 
 @needs_cuda
 def test_planes_of_the_cpu_and_of_cuda_agree_to_the_last_bit():
+    from gpu.predict.backends import PlaneProducts
     from gpu.predict.int8_product import is_exact
-    from gpu.predict.ways import PlaneProducts
 
     if not is_exact(784, 48, 8):
         pytest.skip("torch's product of 8-bit integers is not exact here")

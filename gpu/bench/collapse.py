@@ -13,11 +13,11 @@ from torch import nn
 from gpu.bench.measuring import Timing, time_runs
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
-from gpu.collapsing import collapse
-from gpu.devices import resolve_device
-from gpu.linearizing import linearize
-from gpu.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
-from gpu.tracing import trace
+from gpu.collapsing.collapse import collapse
+from gpu.models.linearization import linearize
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
 from linalg_cnn.cut import cheapest_cut, split
 from linalg_cnn.types import Shape, size_of

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gpu.collapsing import collapse
-from gpu.copying import copy_of
+from gpu.collapsing.collapse import collapse
 from gpu.experiments.timing import IN_SHAPE
-from gpu.homotopy import remove_skips
-from gpu.networks import six_layer_cnn, three_layer_cnn
+from gpu.models.copying import copy_of
+from gpu.models.homotopy import remove_skips
+from gpu.models.resnets import resnet
+from gpu.models.shallow import six_layer_cnn, three_layer_cnn
 from gpu.predict import Predictor
-from gpu.resnets import resnet
 
 Predict = Callable[[torch.Tensor], Any]
 """Takes a batch, and leaves the scores wherever they are."""

@@ -28,6 +28,12 @@ def kept_memory() -> Iterator[bool]:
     Notes
     -----
     Source: ``man 3 mallopt``; https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html.
+
+    Examples
+    --------
+    >>> with kept_memory() as kept:
+    ...     kept in (True, False)  # what is timed here keeps the memory that it frees
+    True
     """
     library = _glibc()
     if library is None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gpu.bench.compare import measurements
-from gpu.timing import describe_machine
+from gpu.runtime.timing import describe_machine
 from linalg_cnn.display import INK, MUTED, Picture, figure_picture
 
 MARKS = {
@@ -69,7 +69,18 @@ def predict_figure(record: dict[str, Any]) -> Figure:
 
 
 def predict_picture(record: dict[str, Any]) -> Picture:
-    """Return the picture of ``bench predict`` with the same in words, for notebooks."""
+    """Return the picture of ``bench predict`` with the same in words, for notebooks.
+
+    Examples
+    --------
+    >>> row = {"network": "ResNet34", "variant": "eager", "batch_size": 64, "microseconds_per_image": 670.0,
+    ...        "spread": 49.0, "paper": None}
+    >>> record = {"settings": {"batch_sizes": [64]}, "rows": [row], "versions": {"python": "3.11", "numpy": "2.4",
+    ...           "scipy": "1.17", "torch": "2.14"}, "hardware": {"processor": "Xeon", "cores": 2, "threads": 2}}
+    >>> print(predict_picture(record).alt)
+    Microseconds per image by batch size. ResNet34, eager: 670 at 64. \
+Xeon, 2 cores, 2 threads; Python 3.11, numpy 2.4, scipy 1.17, torch 2.14.
+    """
     found: dict[str, list[str]] = {}
     for row in record["rows"]:
         number = f"{row['microseconds_per_image']:,.3g} at {row['batch_size']:,}"

@@ -13,14 +13,14 @@ from gpu.bench.contenders import contenders, networks
 from gpu.bench.measuring import in_a_line, time_in_turn, timing_of
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
-from gpu.collapsing import collapse
-from gpu.copying import copy_of
-from gpu.devices import full_float32, resolve_device
+from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.experiments.timing import IN_SHAPE
-from gpu.networks import three_layer_cnn
+from gpu.models.copying import copy_of
+from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
-from gpu.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from gpu.runtime.devices import full_float32, resolve_device
+from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)

@@ -12,12 +12,12 @@ from torchvision.transforms import ToTensor
 
 from gpu.bench.measuring import time_in_turn, timing_of
 from gpu.bench.progress import Progress
-from gpu.data import Digits, load_digits
-from gpu.devices import resolve_device
-from gpu.networks import three_layer_cnn
-from gpu.resnets import resnet
-from gpu.timing import describe_hardware, describe_versions
-from gpu.train import Trainer
+from gpu.models.resnets import resnet
+from gpu.models.shallow import three_layer_cnn
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.timing import describe_hardware, describe_versions
+from gpu.training.data import Digits, load_digits
+from gpu.training.trainer import Trainer
 
 BATCH_SIZE = 64
 IMAGES = {"ResNet34": 1024, "3-layer CNN": 3968}

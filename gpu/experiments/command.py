@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpu.devices import resolve_device
 from gpu.experiments.figures import draw
 from gpu.experiments.plans import Trial, plan
 from gpu.experiments.sweep import sweep
 from gpu.experiments.timing import time_networks
 from gpu.experiments.trial import Place, finished, images_of
+from gpu.runtime.devices import resolve_device
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.files import write_atomically

@@ -10,11 +10,9 @@ import torch
 from torch import nn
 
 from gpu.experiments.paper_numbers import paper_figure
-from gpu.networks import perceptron, six_layer_cnn, three_layer_cnn
-from gpu.resnets import resnet
-from gpu.schedules import SkipSchedule
-from gpu.settings import ExperimentSettings
-from gpu.step_functions import (
+from gpu.models.resnets import resnet
+from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
+from gpu.schedules import (
     PAPER_FROM_05,
     PAPER_FROM_05_AS_PRINTED,
     PAPER_FROM_09,
@@ -23,8 +21,10 @@ from gpu.step_functions import (
     Exponential,
     Linear,
     Listed,
-    StepFunction,
+    ScheduleFunction,
+    SkipSchedule,
 )
+from gpu.settings import ExperimentSettings
 
 SHALLOW = {"3-layer CNN": three_layer_cnn, "6-layer CNN": six_layer_cnn}
 
@@ -72,7 +72,7 @@ class Trial:
 
     def model(self) -> nn.Module:
         """Return the network, freshly initialised from the seed."""
-        start: Any = self.t if isinstance(self.t, float) else self.step_function()(0)
+        start: Any = self.t if isinstance(self.t, float) else self.schedule_function()(0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if self.network == "perceptron":
@@ -84,13 +84,13 @@ class Trial:
             model: nn.Module = resnet(depth, t=start, **options)
             return model
 
-    def step_function(self) -> StepFunction:
+    def schedule_function(self) -> ScheduleFunction:
         """Return t as a function of the epoch, counted from 0."""
         return SCHEDULES[self.t](self.epochs) if isinstance(self.t, str) else Constant(self.t)
 
     def schedule(self, model: nn.Module) -> SkipSchedule | None:
         """Return the schedule of the skips of a network; None if it has none."""
-        return None if self.network == "perceptron" else SkipSchedule(model, self.step_function())
+        return None if self.network == "perceptron" else SkipSchedule(model, self.schedule_function())
 
 
 def stretched(values: Sequence[float]) -> Callable[[int], Listed]:
@@ -104,7 +104,7 @@ def stretched(values: Sequence[float]) -> Callable[[int], Listed]:
     return lambda epochs: Listed((*(values[e * len(values) // epochs] for e in range(epochs - 1)), values[-1]))
 
 
-SCHEDULES: dict[str, Callable[[int], StepFunction]] = {
+SCHEDULES: dict[str, Callable[[int], ScheduleFunction]] = {
     "paper from 0.9": stretched(PAPER_FROM_09),
     "paper from 0.5": stretched(PAPER_FROM_05),
     "paper from 0.5 as printed": stretched(PAPER_FROM_05_AS_PRINTED),

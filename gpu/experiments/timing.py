@@ -6,14 +6,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from gpu.collapsing import collapse
-from gpu.devices import resolve_device
+from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMINGS
-from gpu.homotopy import remove_skips, set_skip_strength
-from gpu.networks import perceptron, six_layer_cnn, three_layer_cnn
-from gpu.resnets import resnet
+from gpu.models.homotopy import remove_skips, set_skip_strength
+from gpu.models.resnets import resnet
+from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
 from gpu.settings import ExperimentSettings
-from gpu.timing import describe_hardware, describe_versions, microseconds_per_image
 
 IN_SHAPE = (1, 28, 28)
 ACTIVATIONS: tuple[Literal["identity", "relu"], ...] = ("identity", "relu")

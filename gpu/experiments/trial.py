@@ -11,16 +11,16 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from gpu.collapsing import collapse
-from gpu.data import Digits, load_digits
-from gpu.devices import resolve_device
-from gpu.distillation import Teacher
-from gpu.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
+from gpu.collapsing.collapse import collapse
+from gpu.collapsing.verification import VerificationError
 from gpu.experiments.plans import Trial
-from gpu.homotopy import remove_skips, set_skip_strength, skip_strengths
-from gpu.timing import describe_hardware, describe_versions
-from gpu.train import Trainer
-from gpu.verification import VerificationError
+from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.timing import describe_hardware, describe_versions
+from gpu.training.data import Digits, load_digits
+from gpu.training.distillation import Teacher
+from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
+from gpu.training.trainer import Trainer
 from linalg_cnn.files import write_atomically
 
 
@@ -34,7 +34,7 @@ class Place:
         Of the experiment; each trial has a folder of its own in it.
     data_root : Path, optional
     download : bool
-        See `gpu.data.load_digits`.
+        See `gpu.load_digits`.
     device : str, optional
     keep_weights : bool
         Whether the trained weights stay beside the result.
@@ -75,8 +75,8 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
     Returns
     -------
     dict
-        ``seed``; ``epochs``, a list of `gpu.train.Epoch`; ``stopped``, why training ended early, or None; and what
-        became of the network: ``skips_removed`` where its t has come to 0, ``collapsed`` where it is linear.
+        ``seed``; ``epochs``, a list of `gpu.training.trainer.Epoch`; ``stopped``, why training ended early, or None;
+        and what became of the network: ``skips_removed`` where its t has come to 0, ``collapsed`` where it is linear.
 
     Raises
     ------

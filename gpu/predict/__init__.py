@@ -6,7 +6,7 @@ is multiplied without rounding by the processors' 8-bit dot products (`int8_prod
 """
 
 from gpu.predict.captured import CapturedPrediction
-from gpu.predict.offers import Choice
+from gpu.predict.dispatch import Choice
 from gpu.predict.predictor import Predictor
 
 __all__ = ["CapturedPrediction", "Choice", "Predictor"]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu.predict.planes import BRIGHTEST, UNIT_ROUNDOFF, Planes
-from gpu.preprocessing import preprocessing_operations
+from gpu.collapsing.preprocessing import preprocessing_operations
+from gpu.predict.digit_slices import BRIGHTEST, UNIT_ROUNDOFF, Planes
 from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.types import Array
 

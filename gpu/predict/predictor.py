@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from gpu.devices import resolve_device
+from gpu.predict.backends import Linear
+from gpu.predict.dispatch import WAYS, Choice, Offer, offer_for_bytes, offer_for_floats
 from gpu.predict.layers import as_layers, error_bound, factors_of, fold
-from gpu.predict.offers import WAYS, Choice, Offer, offer_for_bytes, offer_for_floats
-from gpu.predict.ways import Linear
+from gpu.runtime.devices import resolve_device
 from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.types import Array
@@ -27,8 +27,8 @@ class Predictor:
     affine : AffineMap or FactoredMap
         Of numbers: ``collapse(...).affine``, or what `linalg_cnn.load_map` reads.
     preprocess : torchvision transforms, optional
-        What is done to bytes before they reach the map (see `gpu.preprocessing`): folded into W and B. Floats are
-        taken as the map takes them, after preprocessing. Without it, bytes count as 0 to 255.
+        What is done to bytes before they reach the map (see `gpu.collapsing.preprocessing`): folded into W and B.
+        Floats are taken as the map takes them, after preprocessing. Without it, bytes count as 0 to 255.
     device : str or torch.device, optional
         Where to compute and where the scores are; the CPU if not given.
     way : {"auto", "linear", "blocks", "planes", "triton"}
@@ -47,8 +47,8 @@ class Predictor:
 
     Notes
     -----
-    Bytes are predicted at the accuracy of float32, on every way: `gpu.predict.planes.planes_needed` says what this
-    means, `error_bound` gives a bound. Floats of 16 bits are widened to float32; float64 images are computed in
+    Bytes are predicted at the accuracy of float32, on every way: `gpu.predict.digit_slices.planes_needed` says what
+    this means, `error_bound` gives a bound. Floats of 16 bits are widened to float32; float64 images are computed in
     float64. As everywhere in float32, entries below 1e-45 are lost, and sums above 3e38 become infinite.
 
     Examples

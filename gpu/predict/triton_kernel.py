@@ -7,9 +7,9 @@ import torch
 import triton
 import triton.language as tl
 
+from gpu.predict.backends import Linear, UnavailableError
+from gpu.predict.digit_slices import Planes, planes_needed, split
 from gpu.predict.layers import Layers
-from gpu.predict.planes import Planes, planes_needed, split
-from gpu.predict.ways import Linear, UnavailableError
 from linalg_cnn.types import Array
 
 BITS = 8

@@ -1,0 +1,124 @@
+"""What `gpu.collapse` returns: a map, a module that computes it, and a report."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gpu.collapsing.report import Report
+from gpu.models.conversion import check_batch
+from linalg_cnn import AffineGraph, AffineMap, FactoredMap
+from linalg_cnn.checks import check_memory
+from linalg_cnn.types import Shape
+
+
+class CollapsedModule(nn.Module):
+    """W x + B as a torch module, in one linear layer or in two.
+
+    Parameters
+    ----------
+    factors : sequence of AffineMap
+        The outermost first.
+    in_shape, out_shape : tuple of int
+        Of one sample; ``out_shape`` may be ().
+    dtype : torch.dtype
+
+    Raises
+    ------
+    ValueError
+        If an entry of a factor is too large for the dtype.
+    """
+
+    def __init__(self, factors: Sequence[AffineMap], in_shape: Shape, out_shape: Shape, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
+        self.layers = nn.Sequential(*(_linear(factor, dtype) for factor in reversed(factors)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the scores of a batch: (N, *in_shape) of any dtype to (N, *out_shape).
+
+        Raises
+        ------
+        ValueError
+            If the samples have another shape.
+        """
+        check_batch(x, self.in_shape)
+        first: Any = self.layers[0]
+        y: torch.Tensor = self.layers(x.flatten(1).to(first.weight.dtype))
+        return y.reshape(x.shape[0], *self.out_shape)
+
+
+def _linear(factor: AffineMap, dtype: torch.dtype) -> nn.Linear:
+    linear = nn.Linear(factor.in_size, factor.out_size, device="meta")
+    for name, values in (("weight", factor.W), ("bias", factor.B)):
+        rounded = torch.from_numpy(np.ascontiguousarray(values)).to(dtype, copy=True)
+        if not torch.isfinite(torch.stack(rounded.aminmax())).all():  # without an array of as many truths
+            raise ValueError(
+                f"module: expected a map whose entries fit {dtype}, got one as large as {np.abs(values).max():.3g}; "
+                "collapse module.float() instead"
+            )
+        setattr(linear, name, nn.Parameter(rounded, requires_grad=False))
+    return linear
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Collapsed:
+    """A network as one affine map.
+
+    Attributes
+    ----------
+    module : CollapsedModule
+        Replaces the network: its dtype, its device, its output shape.
+    factors : tuple of AffineMap
+        float64, dense; the outermost first, so that ``affine`` is their product. One, or two.
+    report : Report
+        What it costs, how exact it is, whether it pays.
+    graph : AffineGraph
+        What was traced, with the preprocessing in front.
+    """
+
+    module: CollapsedModule
+    factors: tuple[AffineMap, ...]
+    report: Report
+    graph: AffineGraph
+
+    @property
+    def affine(self) -> AffineMap:
+        """The map itself, dense, in float64; multiplied out anew where it is kept as two factors.
+
+        Raises
+        ------
+        MemoryError
+            If W would take more than half of the machine's memory.
+        """
+        if len(self.factors) == 1:
+            return self.factors[0]
+        outer, inner = self.factors
+        check_memory("W multiplied out", 8 * outer.out_size * inner.in_size)
+        return outer @ inner
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map to a safetensors file, which `linalg_cnn.load_map` reads: as it is, in float64.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what stood there before is then untouched.
+        """
+        (self.factors[0] if len(self.factors) == 1 else FactoredMap(self.factors)).save(path)
+
+    def __repr__(self) -> str:
+        """Show shapes and the form."""
+        form = " @ ".join(f"{factor.out_size}x{factor.in_size}" for factor in self.factors)
+        return f"Collapsed({self.module.in_shape} -> {self.module.out_shape}, {form}, {self.report.dtype})"
+
+    def __str__(self) -> str:
+        """Show the report."""
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()

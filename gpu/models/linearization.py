@@ -1,0 +1,196 @@
+"""A network without its nonlinearities: activations become the identity, max pooling becomes average pooling."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from gpu.models.copying import copy_of
+
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign),
+    *(nn.Threshold, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink),
+)
+MAX_POOLS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.MaxPool1d: nn.AvgPool1d,
+    nn.MaxPool2d: nn.AvgPool2d,
+    nn.MaxPool3d: nn.AvgPool3d,
+}
+ADAPTIVE_MAX_POOLS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool3d: nn.AdaptiveAvgPool3d,
+}
+FUNCTIONS = (
+    *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"),
+    *("hardsigmoid", "hardtanh", "sigmoid", "logsigmoid", "tanh", "softplus", "softsign", "threshold", "hardshrink"),
+    *("softshrink", "tanhshrink"),
+)
+MAX_POOL_FUNCTIONS: dict[Any, Callable[..., torch.Tensor]] = {
+    functional.max_pool1d: functional.avg_pool1d,
+    functional.max_pool2d: functional.avg_pool2d,
+    functional.max_pool3d: functional.avg_pool3d,
+    torch.max_pool1d: functional.avg_pool1d,
+    torch.max_pool2d: functional.avg_pool2d,
+    torch.max_pool3d: functional.avg_pool3d,
+}
+
+
+MAX_POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
+
+def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    r"""Return a copy of a network without its nonlinearities, and what was changed in it.
+
+    Activations become the identity and max pooling becomes average pooling of the same windows, as modules and as
+    functions inside a ``forward``. What else is not affine stays, and `gpu.trace` names it. The network computes
+    something else afterwards: it is meant to be trained in this form, or trained on.
+
+    Functions are found by ``torch.fx``, and where it cannot follow the forward, or that draws random numbers by
+    itself, they stay. Where a forward is rewritten, it is for training and for evaluation apart, and the mode of the
+    whole model chooses; its parameters, buffers and their names stay. Keep such a model by its state_dict: pickle
+    does not find a rewritten forward.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+
+    Returns
+    -------
+    (nn.Module, list of str)
+        The copy, in the mode (training or evaluation) of the model, with the hooks of what was replaced; a line for
+        each change, which says so where it is made in one of the modes only.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no ``nn.Module``.
+    ValueError
+        If it cannot be copied.
+
+    Examples
+    --------
+    >>> model, changes = linearize(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)))
+    >>> print(*changes, sep="\n")
+    1: ReLU -> Identity
+    2: MaxPool2d -> AvgPool2d
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    model = copy_of(model)
+    changes: list[str] = []
+    stand_ins: dict[nn.Module, nn.Module] = {}
+    for name, part in model.named_modules():
+        stand_in = _stand_in(part)
+        if stand_in is not None:
+            stand_ins[part] = stand_in.train(part.training)
+            vars(stand_in).update({name: value for name, value in vars(part).items() if "hooks" in name})
+            changes.append(f"{name or 'the model'}: {type(part).__name__} -> {type(stand_in).__name__}")
+    for part in list(model.modules()):
+        for name, child in part._modules.items():
+            if child in stand_ins:
+                part._modules[name] = stand_ins[child]
+    model = stand_ins.get(model, model)
+    return model, changes + _rewrite_forward(model)
+
+
+def _stand_in(part: nn.Module) -> nn.Module | None:
+    """Return what replaces a module, or None."""
+    kind: Any = type(part)
+    given: Any = part
+    if kind in ACTIVATIONS:
+        return nn.Identity()
+    if kind in MAX_POOLS and not given.return_indices and set(_axes(given.dilation)) == {1}:
+        pool: Any = MAX_POOLS[kind]
+        stand_in: nn.Module = pool(given.kernel_size, given.stride, given.padding, given.ceil_mode)
+        return stand_in
+    if kind in ADAPTIVE_MAX_POOLS and not given.return_indices:
+        adaptive: Any = ADAPTIVE_MAX_POOLS[kind]
+        averaging: nn.Module = adaptive(given.output_size)
+        return averaging
+    return None
+
+
+def _axes(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _rewrite_forward(model: nn.Module) -> list[str]:
+    """Replace the functions in the forward of a model, in place; return what was changed."""
+    modes = [(part, part.training) for part in model.modules()]
+    found = {training: _without_functions(model.train(training)) for training in (True, False)}
+    for part, training in modes:
+        part.training = training
+    forwards = {training: forward for training, (forward, _) in found.items()}
+    if not any(forwards.values()):
+        return []
+    kind = type(model)
+
+    @functools.wraps(kind.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return (forwards[self.training] or kind.forward)(self, *args, **kwargs)
+
+    model.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    in_training, in_evaluation = (Counter(lines) for _, lines in found.values())
+    return [
+        *(in_training & in_evaluation).elements(),
+        *(f"{line}, in training only" for line in (in_training - in_evaluation).elements()),
+        *(f"{line}, in evaluation only" for line in (in_evaluation - in_training).elements()),
+    ]
+
+
+def _without_functions(model: nn.Module) -> tuple[Callable[..., Any] | None, list[str]]:
+    """Return the forward of a model in its present mode without the functions, if it has any, and what was changed."""
+    with torch.random.fork_rng():
+        state = torch.get_rng_state()
+        try:
+            graph = fx.Tracer().trace(model)
+        except Exception:  # a forward that fx cannot follow stays as it is; it may raise anything on fx's stand-ins
+            return None, []
+        if not torch.equal(torch.get_rng_state(), state):  # fx would keep the numbers that it drew
+            return None, []
+    changes = []
+    for node in list(graph.nodes):
+        stand_in = _rewritten(graph, node)
+        if stand_in is None:
+            continue
+        before = node.target if isinstance(node.target, str) else _function_name(node.target)
+        after = "identity" if stand_in in node.all_input_nodes else _function_name(stand_in.target)
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        place = stack[-1][0] if stack else ""
+        changes.append(f"{place or 'the model'}: {before} in forward -> {after}")
+        node.replace_all_uses_with(stand_in)
+        graph.erase_node(node)
+    return (type(fx.GraphModule(model, graph)).forward, changes) if changes else (None, [])
+
+
+def _function_name(function: Any) -> str:
+    for name in ("max_pool1d", "max_pool2d", "max_pool3d"):
+        if function is getattr(functional, name):  # a dispatcher that has no name of its own
+            return name
+    return str(getattr(function, "__name__", function))
+
+
+def _rewritten(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """Return the node whose result replaces a node's, or None."""
+    if node.op not in {"call_function", "call_method"} or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    name = node.target if isinstance(node.target, str) else _function_name(node.target)
+    module = getattr(node.target, "__module__", "") or ""
+    from_torch = isinstance(node.target, str) or module.startswith(("torch", "_VariableFunctions"))
+    if from_torch and name.rstrip("_") in FUNCTIONS:
+        return node.args[0]
+    if node.target not in MAX_POOL_FUNCTIONS:
+        return None
+
+    options = dict(zip(MAX_POOL_ARGUMENTS, node.args[1:], strict=False)) | node.kwargs
+    if options.pop("return_indices", False) or set(_axes(options.pop("dilation", 1))) != {1}:
+        return None
+    with graph.inserting_before(node):
+        return graph.call_function(MAX_POOL_FUNCTIONS[node.target], (node.args[0],), options)

@@ -1,0 +1,276 @@
+"""torchvision's residual networks with skips of strength t."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Literal, Self, cast
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import ResNet
+from torchvision.models import resnet as theirs
+
+from gpu.models.homotopy import SkipSum, WithSkips, check_share
+from linalg_cnn.checks import check_choice, check_int
+
+DEPTHS = (18, 34, 50, 101, 152)
+
+
+class SkipBlock(WithSkips):
+    """What a residual block with a skip of strength t is: act((1 - t) F(x) + t skip(x)), F its main path.
+
+    Mixed into torchvision's blocks, whose submodules and names in the state_dict it keeps.
+
+    Attributes
+    ----------
+    skip_sum : SkipSum or None
+        None where the skip has been taken out: the block is act(F(x)) then.
+    """
+
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    bn1: nn.Module
+    bn2: nn.Module
+    relu: nn.Module
+    downsample: nn.Sequential | None
+    skip_sum: SkipSum | None
+
+    @classmethod
+    def like(cls, block: nn.Module, t: float) -> Self:
+        """Return a block of this kind that takes over all that a block of torchvision's holds."""
+        made = cls.__new__(cls)
+        made.__dict__ = block.__dict__.copy()
+        made.skip_sum = SkipSum(t).to(made.conv1.weight.device)
+        return made
+
+    @abstractmethod
+    def main_path(self, x: torch.Tensor) -> torch.Tensor:
+        """Return F(x)."""
+
+    @property
+    @abstractmethod
+    def last_norm(self) -> nn.Module:
+        """The main path's last batch normalisation."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output for a batch (N, channels, height, width)."""
+        main = self.main_path(x)
+        if self.skip_sum is not None:
+            main = self.skip_sum(main, x if self.downsample is None else self.downsample(x))
+        return cast(torch.Tensor, self.relu(main))
+
+    def drop_skips(self) -> None:
+        """Take out the sum and the projection."""
+        self.skip_sum = None
+        self.downsample = None
+
+
+class BasicBlock(SkipBlock, theirs.BasicBlock):  # type: ignore[misc] # torchvision is without types
+    """Two 3x3 convolutions beside a skip of strength t: the block of ResNet18 and 34."""
+
+    def main_path(self, x: torch.Tensor) -> torch.Tensor:
+        """Return F(x)."""
+        y: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return y
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The main path's last batch normalisation."""
+        return self.bn2
+
+
+class Bottleneck(SkipBlock, theirs.Bottleneck):  # type: ignore[misc] # torchvision is without types
+    """A 1x1, a 3x3 and a 1x1 convolution beside a skip of strength t: the block of ResNet50, 101 and 152."""
+
+    conv3: nn.Conv2d
+    bn3: nn.Module
+
+    def main_path(self, x: torch.Tensor) -> torch.Tensor:
+        """Return F(x)."""
+        y = self.conv2(self.relu(self.bn1(self.conv1(x))))
+        z: torch.Tensor = self.bn3(self.conv3(self.relu(self.bn2(y))))
+        return z
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The main path's last batch normalisation."""
+        return self.bn3
+
+
+BLOCKS: dict[type[nn.Module], type[SkipBlock]] = {theirs.BasicBlock: BasicBlock, theirs.Bottleneck: Bottleneck}
+
+
+def resnet(
+    depth: int,
+    *,
+    in_channels: int = 1,
+    num_classes: int = 10,
+    t: float = 0.5,
+    activation: Literal["relu", "identity"] = "relu",
+    stem_pool: Literal["max", "avg"] = "max",
+) -> ResNet:
+    """Return torchvision's ResNet with skips of strength t, freshly initialised from torch's random state.
+
+    A block gives act((1 - t) F(x) + t skip(x)), where F is its main path and skip the identity or a projection.
+
+    Parameters
+    ----------
+    depth : {18, 34, 50, 101, 152}
+    in_channels, num_classes : int
+    t : float in [0, 1]
+        Later changed by `gpu.set_skip_strength`.
+    activation : {"relu", "identity"}
+        ``"identity"`` gives the paper's linear network, which is affine only with average pooling (erratum 4).
+    stem_pool : {"max", "avg"}
+        The 3x3 pooling with stride 2 after the first convolution.
+
+    Returns
+    -------
+    torchvision.models.ResNet
+        Takes (N, in_channels, height, width). The names in its state_dict are torchvision's.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    Source: the paper's sections 4 and 5.1; torchvision.models.resnet. Where the paper puts t in a ResNet it does not
+    say. Here it weighs the sum at the end of each block, as torchvision's own sum stands there.
+
+    Examples
+    --------
+    >>> model = resnet(18, t=0.9).eval()
+    >>> model(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    >>> [name for name, _ in model.named_buffers() if name.endswith(".t")] == [
+    ...     f"layer{layer}.{block}.skip_sum.t" for layer in (1, 2, 3, 4) for block in (0, 1)
+    ... ]
+    True
+    """
+    if depth not in DEPTHS or isinstance(depth, bool):
+        raise ValueError(f"depth: expected one of {', '.join(map(str, DEPTHS))}, got {depth!r}")
+    check_int("in_channels", in_channels, 1)
+    check_int("num_classes", num_classes, 1)
+    strength = check_share("t", t)
+    check_choice("activation", activation, ("relu", "identity"))
+    check_choice("stem_pool", stem_pool, ("max", "avg"))
+    model: ResNet = getattr(torchvision.models, f"resnet{depth}")(num_classes=num_classes)
+    if in_channels != 3:
+        model.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    if stem_pool == "avg":
+        model.maxpool = nn.AvgPool2d(3, stride=2, padding=1)
+    if activation == "identity":
+        for part in [model, *_blocks(model)]:
+            part.relu = nn.Identity()
+    return _with_strength(model, strength)
+
+
+def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
+    """Return a copy of torchvision's ResNet that computes the same function with skips of strength t.
+
+    torchvision's blocks add x + F(x). With (1 - t) F(x) + t x instead, a block without a projection gives t times
+    as much, if its F is scaled to fit; the next block takes that back in its first convolution, and the last layer
+    does at the end. At t = 0.5 all factors are powers of two, so that the function stays the same to the last bit
+    as long as nothing underflows.
+
+    Parameters
+    ----------
+    model : torchvision.models.ResNet
+        Also ResNeXt and wide ResNets. Left as it is.
+    t : float, 0 < t < 1
+
+    Returns
+    -------
+    torchvision.models.ResNet
+        In the mode, dtype and place of the model; its state_dict has the names of the model's and other values.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no ResNet of torchvision's with its own blocks and a linear layer at the end.
+    ValueError
+        If t is 0 or 1, which no scaling can make up for; an activation does not commute with scaling; a block has
+        no batch normalisation with weights; or the scales underflow in the model's dtype.
+
+    Examples
+    --------
+    >>> theirs = torchvision.models.resnet18(num_classes=10).eval()
+    >>> ours, image = from_torchvision(theirs), torch.rand(1, 3, 64, 64)
+    >>> torch.allclose(ours(image), theirs(image))
+    True
+    """
+    if not isinstance(model, ResNet) or not all(type(block) in BLOCKS for block in _blocks(model)):
+        raise TypeError(f"model: expected a ResNet of torchvision's with its own blocks, got {type(model).__name__}")
+    strength = check_share("t", t)
+    if not 0 < strength < 1:
+        raise ValueError(f"t: expected 0 < t < 1, got {t}: one of the two paths would carry nothing")
+    if not isinstance(model.fc, nn.Linear):
+        raise TypeError(f"model: expected a linear layer as fc, got {model.fc!r}")
+    made = _with_strength(copy.deepcopy(model), strength)
+    scale = 1.0  # of what a block reads, beside what torchvision's reads
+    with torch.no_grad():
+        for name, block in made.named_modules():
+            if isinstance(block, SkipBlock):
+                scale = _rescale(name, block, strength, scale)
+        made.fc.weight /= scale
+    return made
+
+
+def _rescale(name: str, block: SkipBlock, t: float, scale: float) -> float:
+    """Let a block that reads ``scale`` times what torchvision's reads give as much as it can; return how much.
+
+    Raises
+    ------
+    ValueError
+        If that cannot be done.
+    """
+    if not isinstance(block.relu, (nn.ReLU, nn.LeakyReLU, nn.Identity)):
+        got = block.relu
+        raise ValueError(f"{name}.relu: expected ReLU, which commutes with scaling, got {got}")  # noqa: TRY004
+    block.conv1.weight /= scale
+    after = t * scale
+    if block.downsample is not None:
+        projection, norm = block.downsample[0], block.downsample[-1]
+        if len(block.downsample) != 2 or not isinstance(projection, nn.Conv2d):
+            got = block.downsample
+            raise ValueError(f"{name}.downsample: expected a convolution and a norm, got {got}")
+        projection.weight /= scale
+        _scale_output(f"{name}.downsample", norm, 1 / t)
+        after = 1.0
+    _scale_output(f"{name}: the last norm", block.last_norm, after / (1 - t))
+    dtype = block.conv1.weight.dtype
+    if after < 1024 * torch.finfo(dtype).smallest_normal:
+        raise ValueError(
+            f"model: expected a dtype that can hold activations times {after:.1g} ({name}), got {dtype}; "
+            "take model.float()"
+        )
+    return after
+
+
+def _scale_output(name: str, norm: nn.Module, factor: float) -> None:
+    for parameter in (getattr(norm, "weight", None), getattr(norm, "bias", None)):
+        if not isinstance(parameter, torch.Tensor):
+            got = norm
+            raise ValueError(f"{name}: expected batch normalisation with weight and bias, got {got}")  # noqa: TRY004
+        parameter.mul_(factor)
+
+
+def _layers(model: ResNet) -> tuple[nn.Sequential, ...]:
+    return (model.layer1, model.layer2, model.layer3, model.layer4)
+
+
+def _blocks(model: ResNet) -> Iterator[nn.Module]:
+    for layer in _layers(model):
+        yield from layer
+
+
+def _with_strength(model: ResNet, t: float) -> ResNet:
+    """Replace torchvision's blocks, in place."""
+    for layer in _layers(model):
+        for number, block in enumerate(layer):
+            layer[number] = BLOCKS[type(block)].like(block, t)
+    return model

@@ -1,0 +1,183 @@
+"""`SkipNetwork` as a torch module, and back."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, Self, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, to_module, to_operation
+from gpu.models.homotopy import SkipJoin, WithSkips
+from linalg_cnn import ResampleTo, SkipNetwork
+from linalg_cnn.checks import check_choice
+from linalg_cnn.types import Shape
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class SkipCNN(WithSkips):
+    """The paper's CNN with skip connections, equation (10), as a torch module; linear unless it is asked to be not.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        (channels, *spatial), with at most three spatial axes.
+    layers : sequence of nn.Module
+        What `gpu.models.conversion.to_operation` knows: Conv1d to Conv3d, ``Sequential(Flatten(), Linear(...))``,
+        AvgPool, BatchNorm (one that tracks its running statistics), NearestResample, ...; all of one dtype.
+    skip_weights, resample
+        As in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so that `gpu.set_skip_strength` can change it.
+    activation : {"identity", "relu"}
+        After every layer but the last.
+
+    Raises
+    ------
+    TypeError
+        If a layer is a module that has no counterpart in `linalg_cnn`, for example because it is not affine.
+    ValueError
+        If the shapes do not chain, the weights do not fit, or the layers' dtypes differ.
+
+    Examples
+    --------
+    >>> layers = [nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 1, 3)]
+    >>> model = SkipCNN((1, 8, 8), layers, skip_weights={(0, 1): 0.5, (1, 1): 0.5})
+    >>> model(torch.zeros(4, 1, 8, 8)).shape
+    torch.Size([4, 1, 6, 6])
+    >>> model.to_network()
+    SkipNetwork((1, 8, 8) -> (1, 6, 6): Conv, Conv; skips 0->2)
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        layers: Sequence[nn.Module],
+        skip_weights: Mapping[tuple[int, int], float] | None = None,
+        resample: str = "nearest",
+        *,
+        activation: Literal["identity", "relu"] = "identity",
+    ) -> None:
+        super().__init__()
+        check_choice("activation", activation, ("identity", "relu"))
+        operations = _each(layers, to_operation)
+        network = SkipNetwork(in_shape, operations, skip_weights, resample)
+        if network.graph.symbolic:
+            raise TypeError("skip_weights: expected numbers for a torch module, got sympy expressions")
+        dtypes = {parameter.dtype for layer in layers for parameter in layer.parameters()}
+        if len(dtypes) > 1:
+            raise ValueError(f"layers: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
+        self.in_shape, self.out_shape = network.in_shape, network.out_shape
+        self.resample = resample
+        self.activation: nn.Module = nn.ReLU() if activation == "relu" else nn.Identity()
+        self.layers = nn.ModuleList(layers)
+        # What each layer reads beside the layer before, where it does: {j: (k, ...)}, and how it is added up.
+        self.sources: dict[int, tuple[int, ...]] = {}
+        self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
+        self._given = tuple(network.skip_weights)
+        dtype = next(iter(dtypes), torch.get_default_dtype())
+        for j, goal in enumerate(network.shapes[:-1]):
+            into = {k: weight for (k, layer), weight in network.skip_weights.items() if layer == j != k}
+            # between shapes of different rank there is no resampling, and such a weight can only be 0
+            into = {k: weight for k, weight in sorted(into.items()) if len(network.shapes[k]) == len(goal)}
+            if not into:
+                continue
+            self.sources[j] = tuple(into)
+            weights = [float(network.skip_weights.get((j, j), 0.0)), *into.values()]
+            self.joins[str(j)] = SkipJoin(weights, dtype)
+            for k in into:
+                if network.shapes[k] != goal:
+                    self.resamplers[f"{k}->{j}"] = NearestResample(ResampleTo(goal, resample), network.shapes[k])
+
+    @property
+    def skip_weights(self) -> dict[tuple[int, int], float]:
+        """The weights t^(k,j) of this moment, as in `linalg_cnn.SkipNetwork`."""
+        weights = {(j, j): 1.0 for j in range(len(self.layers))}
+        for j, ks in self.sources.items():
+            exact = cast(SkipJoin, self.joins[str(j)]).exact
+            weights |= dict(zip([(j, j), *((k, j) for k in ks)], exact, strict=True))
+        return {key: weights.get(key, 0.0) for key in (*self._given, *weights) if key in self._given or weights[key]}
+
+    def drop_skips(self) -> None:
+        """Take out the sums and the resampling; what is left is a chain of layers."""
+        self.sources, self._given = {}, ()
+        self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
+
+    @classmethod
+    def from_network(cls, network: SkipNetwork) -> Self:
+        """Return the same network as a torch module: float32 if all parameters are, float64 otherwise.
+
+        Raises
+        ------
+        TypeError
+            If it is no SkipNetwork, a layer has no counterpart in torch, or holds sympy expressions.
+        ValueError
+            If there are more spatial axes than torch's layers have.
+        """
+        if not isinstance(network, SkipNetwork):
+            raise TypeError(f"network: expected a SkipNetwork, got {type(network).__name__}")
+        if network.graph.symbolic:
+            raise TypeError("network: expected numbers, got sympy expressions, which torch cannot hold")
+        arrays = [value for layer in network.layers for value in vars(layer).values() if isinstance(value, np.ndarray)]
+        dtype = torch.float32 if arrays and all(a.dtype == np.float32 for a in arrays) else torch.float64
+        pairs = zip(network.layers, network.shapes[:-1], strict=True)
+        layers = [module.to(dtype) for module in _each(pairs, lambda pair: to_module(*pair))]
+        return cls(network.in_shape, layers, network.skip_weights, network.resample).eval()
+
+    def to_network(self) -> SkipNetwork:
+        """Return the network with the parameters of this moment, in their dtype.
+
+        Raises
+        ------
+        TypeError
+            If the network has activations, which are not affine.
+        ValueError
+            If a batch normalisation is in training mode (it would mix the samples; call ``.eval()``), or a
+            parameter is not finite.
+        """
+        if not isinstance(self.activation, nn.Identity):
+            raise TypeError(f"activation: expected identity for an affine network, got {self.activation}")
+        for name, module in self.named_modules():
+            if type(module) in BATCH_NORM.values() and module.training:
+                raise ValueError(
+                    f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
+                )
+        operations = _each(self.layers, to_operation)
+        return SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the scores of a batch: (N, *in_shape) to (N, *out_shape).
+
+        Raises
+        ------
+        ValueError
+            If the images have another shape.
+        """
+        check_batch(x, self.in_shape)
+        f = [x]
+        for j, layer in enumerate(self.layers):
+            y = layer(self._input_of(j, f))
+            f.append(y if j == len(self.layers) - 1 else self.activation(y))
+        return f[-1]
+
+    def _input_of(self, j: int, f: list[torch.Tensor]) -> torch.Tensor:
+        """Return the inner sum of equation (10): what layer j + 1 reads."""
+        if j not in self.sources:
+            return f[j]
+        skips = []
+        for k in self.sources[j]:
+            name = f"{k}->{j}"
+            skips.append(self.resamplers[name](f[k]) if name in self.resamplers else f[k])
+        joined: torch.Tensor = self.joins[str(j)](f[j], *skips)
+        return joined
+
+
+def _each(layers: Iterable[Given], convert: Callable[[Given], Made]) -> list[Made]:
+    """Convert layer by layer; an error says at which."""
+    made = []
+    for number, layer in enumerate(layers):
+        try:
+            made.append(convert(layer))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"layers[{number}]: {error}") from error
+    return made

@@ -1,0 +1,33 @@
+"""Schedules of the skip strength t: the homotopy from a network with skips to one without.
+
+`schedule.py` has what steps a network through them, `functions.py` has t as a function of the step.
+"""
+
+from gpu.schedules.functions import (
+    PAPER_FROM_05,
+    PAPER_FROM_05_AS_PRINTED,
+    PAPER_FROM_09,
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    Listed,
+    OneAtATime,
+    ScheduleFunction,
+)
+from gpu.schedules.schedule import SkipSchedule, ThresholdSchedule
+
+__all__ = [
+    "PAPER_FROM_05",
+    "PAPER_FROM_05_AS_PRINTED",
+    "PAPER_FROM_09",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Linear",
+    "Listed",
+    "OneAtATime",
+    "ScheduleFunction",
+    "SkipSchedule",
+    "ThresholdSchedule",
+]

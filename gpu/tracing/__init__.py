@@ -1,0 +1,1 @@
+"""Any torch module as an AffineGraph: exported by ``torch.export``, then read operation by operation."""

