@@ -41,11 +41,23 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write a value as JSON, indented and with a last newline, as `write_atomically` does.
+    """Write a value as indented JSON with a final newline, with the guarantees of `write_atomically`.
 
     Raises
     ------
     OSError
         If the folder does not exist or cannot be written; ``path`` is then what it was.
+    ValueError
+        If the value holds NaN or infinity, which JSON does not have. Nothing is written then.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "record.json"
+    >>> write_json(path, {"epochs": 10})
+    >>> print(path.read_text(), end="")
+    {
+      "epochs": 10
+    }
     """
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -1,7 +1,6 @@
 """``linalg-cnn collapse``: a network by its import path, weights from safetensors, one map out."""
 
 import importlib
-import json
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from gpu.collapsing.result import Collapsed
 from gpu.experiments.demo import check_output_folder
 from gpu.models.linearization import linearize
 from gpu.settings import CollapseSettings
-from linalg_cnn.files import write_atomically
+from linalg_cnn.files import write_atomically, write_json
 
 RESULTS = ("collapsed.safetensors", "report.json", "report.html")
 
@@ -68,7 +67,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
             "preprocessing": {"scale": settings.scale, "mean": settings.mean, "std": settings.std},
         },
     } | collapsed.report.to_dict()
-    write_atomically(settings.out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    write_json(settings.out / "report.json", report)
     page = f"<!doctype html><meta charset=utf-8><title>{settings.model}</title>{collapsed._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
     return collapsed, changes

@@ -1,6 +1,5 @@
 """``linalg-cnn experiment``: trials, a record, a figure."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from gpu.experiments.trial import Place, finished, images_of
 from gpu.runtime.devices import resolve_device
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from linalg_cnn.checks import check_choice, check_int
-from linalg_cnn.files import write_atomically
+from linalg_cnn.files import write_atomically, write_json
 
 
 def run_experiment(settings: ExperimentSettings) -> dict[str, Any]:
@@ -44,16 +43,11 @@ def run_experiment(settings: ExperimentSettings) -> dict[str, Any]:
     path = settings.out / f"{settings.name}.json"
     if settings.name == "timing":
         record = time_networks(settings)
-        write_record(path, record)
+        write_json(path, record)
     else:
         record = _train(settings, path)
     write_atomically(path.with_suffix(".png"), draw(record))
     return record
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, all or nothing."""
-    write_atomically(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _train(settings: ExperimentSettings, path: Path) -> dict[str, Any]:
@@ -72,7 +66,7 @@ def _train(settings: ExperimentSettings, path: Path) -> dict[str, Any]:
 
     def keep(trial: Trial, result: dict[str, Any]) -> None:
         results[trial] = result
-        write_record(path, record_of(settings, whole, results, place))
+        write_json(path, record_of(settings, whole, results, place))
 
     sweep(
         [trial for trials in series.values() for trial in trials],

@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, paper_figure
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
-"""Okabe and Ito's, safe for colour-blind readers."""
+from linalg_cnn.display.colors import CURVE_COLORS
 
 PAPER_NAMES = {
     "figure1": {
@@ -56,7 +54,7 @@ def describe(record: dict[str, Any]) -> str:
 def _against_epochs(axes: Axes, record: dict[str, Any]) -> None:
     """Draw validation accuracy by epoch: mean over the trials, and their smallest and largest as a band."""
     names = PAPER_NAMES.get(record["experiment"], {})
-    for colour, series in zip(COLOURS, record["series"], strict=False):
+    for colour, series in zip(CURVE_COLORS, record["series"], strict=False):
         by_epoch: dict[int, list[float]] = defaultdict(list)
         for trial in series["trials"]:
             for epoch in trial["epochs"]:
@@ -85,7 +83,7 @@ def _against_epochs(axes: Axes, record: dict[str, Any]) -> None:
 
 def _against_t(axes: Axes, record: dict[str, Any]) -> None:
     """Draw validation accuracy after the last epoch against t: mean over the trials, smallest and largest as bars."""
-    for colour, series in zip(COLOURS, record["series"], strict=False):
+    for colour, series in zip(CURVE_COLORS, record["series"], strict=False):
         by_t: dict[float, list[float]] = defaultdict(list)
         for trial in series["trials"]:
             if trial["epochs"]:
@@ -107,10 +105,10 @@ def _timing(axes: Axes, record: dict[str, Any]) -> None:
     places = np.arange(len(rows))
     measured = [row["microseconds_per_image"] for row in rows]
     spread = [row["spread"] / 2 for row in rows]
-    bars = axes.barh(places - 0.2, measured, 0.38, color=COLOURS[0], label="measured", xerr=spread)
+    bars = axes.barh(places - 0.2, measured, 0.38, color=CURVE_COLORS[0], label="measured", xerr=spread)
     axes.bar_label(bars, [f"{value:,.3g}" for value in measured], fontsize=7, padding=4)
     paper = [row["paper"] or np.nan for row in rows]
-    bars = axes.barh(places + 0.2, paper, 0.38, color=COLOURS[4], label=f"the paper's: {TIMING_HARDWARE}")
+    bars = axes.barh(places + 0.2, paper, 0.38, color=CURVE_COLORS[4], label=f"the paper's: {TIMING_HARDWARE}")
     axes.bar_label(bars, [f"{row['paper']:,.3g}" if row["paper"] else "" for row in rows], fontsize=7, padding=4)
     axes.set_yticks(places, [f"{row['network']}: {row['variant']}" for row in rows])
     axes.invert_yaxis()

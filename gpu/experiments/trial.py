@@ -21,7 +21,7 @@ from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
 from gpu.training.trainer import Trainer
-from linalg_cnn.files import write_atomically
+from linalg_cnn.files import write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda
         if place.keep_weights:
             state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
             write_atomically(folder / "weights.safetensors", safetensors.torch.save(state))
-    write_atomically(folder / "result.json", (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+    write_json(folder / "result.json", result)
     if stopped is None:  # of a trial that diverged, the last good state stays
         checkpoint.unlink(missing_ok=True)
     return result

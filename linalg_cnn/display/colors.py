@@ -18,6 +18,9 @@ DIVERGING = "PuOr_r"  # matplotlib's name of what `diverging_color` computes
 OKABE_ITO = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Okabe and Ito's colours without black (jfly.uni-koeln.de/color)."""
 
+CURVE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933")
+"""Colours of curves that share a picture: Okabe and Ito's without yellow, which is too light for lines."""
+
 HUES = ("#332288", "#e69f00", "#008837", "#56b4e9", "#882255", "#d55e00")
 """Hues that stay apart in three degrees of lightness, the first three best.
 

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from linalg_cnn.checks import check_int
-from linalg_cnn.display.colors import INK, MUTED
+from linalg_cnn.display.colors import CURVE_COLORS, INK, MUTED
 from linalg_cnn.display.picture import Picture, figure_picture
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000")
 """Okabe and Ito's that can be told from white as thin lines."""
 
 MARKERS = "os^Dvx"
@@ -65,7 +64,7 @@ def curves_picture(
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
     words = []
-    for (name, points), color, marker in zip(curves.items(), COLORS, MARKERS, strict=False):
+    for (name, points), color, marker in zip(curves.items(), CURVE_COLORS, MARKERS, strict=False):
         places, values = _points(name, points, start)
         crowded = len(places) > 60
         axes.plot(places, values, "-" if crowded else marker + "-", color=color, lw=1.4, ms=6, mfc="none", label=name)
