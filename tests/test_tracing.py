@@ -15,9 +15,9 @@ from torch import nn
 import gpu
 from gpu import NotAffineError
 from gpu.tracing.aten import HANDLERS
-from gpu.tracing.export import export
+from gpu.tracing.export import export, like_of
+from gpu.tracing.nodes import name_of
 from gpu.tracing.trace import trace_with_shape
-from gpu.tracing.values import like_of, name_of
 from linalg_cnn import AffineGraph, compose
 
 even_kernel_warns = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

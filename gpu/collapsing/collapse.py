@@ -27,8 +27,8 @@ from gpu.collapsing.verification import (
     verify,
 )
 from gpu.models.copying import copy_of
+from gpu.tracing.export import like_of
 from gpu.tracing.trace import trace_with_shape
-from gpu.tracing.values import like_of
 from linalg_cnn import AffineGraph, AffineMap, Operation, compose
 from linalg_cnn.checks import check_memory, memory_limit
 from linalg_cnn.compose import Progress

@@ -2,8 +2,6 @@
 
 import io
 import logging
-import os
-import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -13,11 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gpu.tracing.nodes import TORCH_FOLDER, name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
-from gpu.tracing.values import like_of, name_of
 from linalg_cnn.types import Shape
-
-TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"
 
 FRESH = ("conv", "batch_norm", "linear", "add", "cat", "avg_pool")
 """How the names of operations begin whose result is no view of anything."""
@@ -58,6 +54,30 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
         ) from error
 
 
+def like_of(module: nn.Module) -> torch.Tensor:
+    """Return an empty tensor with the dtype and on the device that a module computes with.
+
+    They are those of its first floating-point parameter, or buffer if there is none, or torch's default dtype on the
+    CPU.
+
+    Raises
+    ------
+    ValueError
+        If a parameter or a buffer is on the meta device, which holds no numbers, or the module computes with complex
+        numbers.
+    """
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise ValueError(f"module: expected parameters that hold numbers, got {name} on the meta device")
+    like = next((tensor for tensor in tensors.values() if tensor.is_floating_point() or tensor.is_complex()), None)
+    if like is None:
+        return torch.empty(0)
+    if like.is_complex():
+        raise ValueError(f"module: expected real parameters, got {like.dtype}")
+    return torch.empty(0, dtype=like.dtype, device=like.device)
+
+
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep torch from writing about what it cannot record: the error says it."""
@@ -90,24 +110,6 @@ def _is_plain_node(node: torch.fx.Node) -> bool:
     if not name_of(node).endswith("_") or not isinstance(changed, torch.fx.Node) or len(changed.users) != 1:
         return False
     return changed.op == "call_function" and name_of(changed).startswith(FRESH)
-
-
-def owner_of(node: torch.fx.Node) -> tuple[str, str]:
-    """Return the path and the class of the module in whose forward an operation stands."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = stack[-1] if stack else ("", "")
-    return re.sub(r"@\d+", "", path), kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def place_of(node: torch.fx.Node) -> str:
-    """Return where an operation stands: ``layer1.0.relu: ReLU``, or module, class, file and line."""
-    path, kind = owner_of(node)
-    label = f"{path or 'the module'}: {kind.rpartition('.')[2]}"
-    if kind.startswith("torch.nn.modules."):
-        return label
-    lines = re.findall(r'File "([^"]+)", line (\d+), in \w+', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in lines if not file.startswith(TORCH_FOLDER)]
-    return f"{label} ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else label
 
 
 def _place_in_traceback(error: BaseException, module: nn.Module) -> str:

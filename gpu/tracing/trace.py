@@ -2,10 +2,11 @@
 
 from torch import nn
 
+from gpu.tracing.builder import GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
 from gpu.tracing.not_affine import NotAffineError, Obstacle
-from gpu.tracing.walker import Memo, Tracer
+from gpu.tracing.walker import ProgramWalker
 from linalg_cnn import AffineGraph
 from linalg_cnn.checks import check_shape
 from linalg_cnn.types import Shape
@@ -78,8 +79,10 @@ def trace_with_shape(module: nn.Module, in_shape: Shape) -> tuple[AffineGraph, S
     in_shape = check_shape("in_shape", in_shape)
     training = {name for name, part in module.named_modules() if part.training}
     memo: Memo = {}
-    traced = [Tracer(export(module, in_shape, count), in_shape, count, training, memo).run() for count in COUNTS]
-    (graph, out_shape), (other, other_shape) = traced
+    (graph, out_shape), (other, other_shape) = (
+        ProgramWalker(export(module, in_shape, count), GraphBuilder(in_shape, count, memo), training).walk()
+        for count in COUNTS
+    )
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
         raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")])

@@ -1,6 +1,6 @@
 """What torch's operations are as affine operations: one handler for each, by its name in ATen.
 
-A handler takes the tracer, the node and the operation's arguments, of which some are `gpu.tracing.values.Value`; it
+A handler takes the builder, the node and the operation's arguments, of which some are `gpu.tracing.values.Value`; it
 returns what comes out, or raises `gpu.tracing.values.Refusal`. What has no handler is refused.
 """
 

@@ -1,18 +1,18 @@
 """Sums, differences, products with constants, means and sums over axes."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from gpu.tracing.aten.by_autograd import by_autograd, called
-from gpu.tracing.values import Refusal, Unknown, Value, name_of, without_samples
+from gpu.tracing.builder import GraphBuilder
+from gpu.tracing.constants import without_samples
+from gpu.tracing.nodes import name_of
+from gpu.tracing.values import Refusal, Unknown, Value
 from linalg_cnn import AxisDense, ResampleTo, Scale, SumOver, WeightedSum
 from linalg_cnn.types import Array, Shape
-
-if TYPE_CHECKING:
-    from gpu.tracing.walker import Tracer
 
 Node = torch.fx.Node
 
@@ -34,32 +34,32 @@ def check_product(name: str, args: Any) -> None:
         raise Refusal(PRODUCT)
 
 
-def add(tracer: "Tracer", node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
+def add(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``add``, with torch's ``alpha``."""
-    return _sum(tracer, x, y, 1.0, float(alpha))
+    return _sum(builder, x, y, 1.0, float(alpha))
 
 
-def sub(tracer: "Tracer", node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
+def sub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``sub``."""
-    return _sum(tracer, x, y, 1.0, -float(alpha))
+    return _sum(builder, x, y, 1.0, -float(alpha))
 
 
-def rsub(tracer: "Tracer", node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
+def rsub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``rsub``: y - alpha x."""
-    return _sum(tracer, x, y, -float(alpha), 1.0)
+    return _sum(builder, x, y, -float(alpha), 1.0)
 
 
-def _sum(tracer: "Tracer", x: Any, y: Any, a: float, b: float) -> Value:
+def _sum(builder: GraphBuilder, x: Any, y: Any, a: float, b: float) -> Value:
     """Return a x + b y, broadcast as torch does."""
     if isinstance(x, Value) and isinstance(y, Value):
-        x, y = broadcast(tracer, x, y)
-        return tracer.add(WeightedSum([a, b]), x, y, shape=x.shape)
+        x, y = broadcast(builder, x, y)
+        return builder.add(WeightedSum([a, b]), x, y, shape=x.shape)
     if isinstance(y, Value):
         x, y, a, b = y, x, b, a
-    return scale(tracer, x, a, _real(y) * b)
+    return scale(builder, x, a, _real(y) * b)
 
 
-def mul(tracer: "Tracer", node: Node, x: Any, y: Any) -> Value:
+def mul(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Value:
     """``mul`` by a constant.
 
     Raises
@@ -71,10 +71,10 @@ def mul(tracer: "Tracer", node: Node, x: Any, y: Any) -> Value:
         raise Refusal(PRODUCT)
     if isinstance(y, Value):
         x, y = y, x
-    return scale(tracer, x, y, 0.0)
+    return scale(builder, x, y, 0.0)
 
 
-def div(tracer: "Tracer", node: Node, x: Any, y: Any, rounding_mode: str | None = None) -> Value:
+def div(builder: GraphBuilder, node: Node, x: Any, y: Any, rounding_mode: str | None = None) -> Value:
     """``div`` by a constant.
 
     Raises
@@ -86,15 +86,15 @@ def div(tracer: "Tracer", node: Node, x: Any, y: Any, rounding_mode: str | None 
         raise Refusal("division by a value that depends on the data")
     if rounding_mode is not None:
         raise Refusal(f"division rounded by {rounding_mode}")
-    return scale(tracer, x, 1 / _real(y), 0.0)
+    return scale(builder, x, 1 / _real(y), 0.0)
 
 
-def neg(tracer: "Tracer", node: Node, x: Any) -> Value:
+def neg(builder: GraphBuilder, node: Node, x: Any) -> Value:
     """``neg``."""
-    return scale(tracer, x, -1.0, 0.0)
+    return scale(builder, x, -1.0, 0.0)
 
 
-def lerp(tracer: "Tracer", node: Node, x: Any, y: Any, weight: Any) -> Value:
+def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Value:
     """``lerp``: x + weight (y - x), with a weight that is constant.
 
     Raises
@@ -106,18 +106,18 @@ def lerp(tracer: "Tracer", node: Node, x: Any, y: Any, weight: Any) -> Value:
         raise Refusal(PRODUCT)
     factor = _real(weight)
     first, second = (
-        scale(tracer, term, share, 0.0) if isinstance(term, Value) else term * share
+        scale(builder, term, share, 0.0) if isinstance(term, Value) else term * share
         for term, share in ((x, 1 - factor), (y, factor))
     )
-    return _sum(tracer, first, second, 1.0, 1.0)
+    return _sum(builder, first, second, 1.0, 1.0)
 
 
-def scale(tracer: "Tracer", x: Value, weight: Any, shift: Any) -> Value:
+def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
     """Return weight * x + shift for constants that broadcast to ``x``, or that ``x`` broadcasts to."""
     weight, shift = (_once(_real(c), x) for c in (weight, shift))
-    x = spread(tracer, x, tuple(torch.broadcast_shapes(weight.shape, shift.shape, _tensor_shape(x))))
+    x = spread(builder, x, tuple(torch.broadcast_shapes(weight.shape, shift.shape, _tensor_shape(x))))
     factors, shifts = (_of_one_sample(c, x) for c in (weight, shift))
-    return tracer.add(Scale(factors, shifts if np.any(shifts) else None), x, shape=x.shape)
+    return builder.add(Scale(factors, shifts if np.any(shifts) else None), x, shape=x.shape)
 
 
 def _real(c: Any) -> torch.Tensor:
@@ -146,18 +146,18 @@ def _of_one_sample(c: torch.Tensor, x: Value) -> Array:
     return np.broadcast_to(sample, x.shape or (1,)) if len(x.shape) <= 1 else sample
 
 
-def spread(tracer: "Tracer", x: Value, shape: Shape) -> Value:
+def spread(builder: GraphBuilder, x: Value, shape: Shape) -> Value:
     """Return ``x`` broadcast to a tensor shape in which the samples' axis counts for one."""
     batch = x.batch + len(shape) - x.rank
     goal = (*shape[:batch], *shape[batch + 1 :])
     aligned = (1,) * (len(goal) - len(x.shape)) + x.shape
-    x = tracer.reshape(x, aligned, batch)
+    x = builder.reshape(x, aligned, batch)
     if goal == aligned:
         return x
-    return tracer.add(ResampleTo(goal), x, shape=goal)  # from 1 to n entries: the same one n times
+    return builder.add(ResampleTo(goal), x, shape=goal)  # from 1 to n entries: the same one n times
 
 
-def broadcast(tracer: "Tracer", x: Value, y: Value) -> tuple[Value, Value]:
+def broadcast(builder: GraphBuilder, x: Value, y: Value) -> tuple[Value, Value]:
     """Return two values broadcast to each other.
 
     Raises
@@ -168,11 +168,11 @@ def broadcast(tracer: "Tracer", x: Value, y: Value) -> tuple[Value, Value]:
     if x.rank - x.batch != y.rank - y.batch:
         raise Refusal("mixes the samples of the batch: they meet another axis")
     shape = tuple(torch.broadcast_shapes(_tensor_shape(x), _tensor_shape(y)))
-    return spread(tracer, x, shape), spread(tracer, y, shape)
+    return spread(builder, x, shape), spread(builder, y, shape)
 
 
 def reduce(
-    tracer: "Tracer", node: Node, x: Any, dims: Any = None, keepdim: bool = False, *, dtype: Any = None
+    builder: GraphBuilder, node: Node, x: Any, dims: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Value:
     """``mean`` and ``sum`` over axes of a sample."""
     dims = [dims] if isinstance(dims, int) else list(dims or range(x.rank))
@@ -180,23 +180,23 @@ def reduce(
     kept = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
     left = tuple(kept if keepdim else (n for axis, n in enumerate(x.shape) if axis not in axes))
     batch = x.batch if keepdim else x.batch - sum(axis < x.batch for axis in axes)
-    y = tracer.add(SumOver(tuple(axes), mean=name_of(node) == "mean"), x, shape=tuple(kept))
-    return tracer.reshape(y, left, batch)
+    y = builder.add(SumOver(tuple(axes), mean=name_of(node) == "mean"), x, shape=tuple(kept))
+    return builder.reshape(y, left, batch)
 
 
-def addcmul(tracer: "Tracer", node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
+def addcmul(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
     """``addcmul``: x + value y z, with a constant for y or z."""
-    product = mul(tracer, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) * _real(z)
-    return _sum(tracer, x, product, 1.0, float(value))
+    product = mul(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) * _real(z)
+    return _sum(builder, x, product, 1.0, float(value))
 
 
-def addcdiv(tracer: "Tracer", node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
+def addcdiv(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
     """``addcdiv``: x + value y / z, with a constant for z."""
-    ratio = div(tracer, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) / _real(z)
-    return _sum(tracer, x, ratio, 1.0, float(value))
+    ratio = div(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) / _real(z)
+    return _sum(builder, x, ratio, 1.0, float(value))
 
 
-def matmul(tracer: "Tracer", node: Node, x: Any, y: Any) -> Any:
+def matmul(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Any:
     """``matmul``, ``mm`` and ``bmm`` with a constant on one side.
 
     Raises
@@ -210,13 +210,13 @@ def matmul(tracer: "Tracer", node: Node, x: Any, y: Any) -> Any:
         y = _one_matrix(y, x)
         if y.ndim == 2:
             axis = x.axis(-1)
-            return tracer.add(AxisDense(y.T.double().numpy(), None, axis), x)
+            return builder.add(AxisDense(y.T.double().numpy(), None, axis), x)
     else:
         x = _one_matrix(x, y)
         if x.ndim == 2 and y.rank > 1:
             axis = y.axis(-2)
-            return tracer.add(AxisDense(x.double().numpy(), None, axis), y)
-    return by_autograd(tracer, called(node, torch.ops.aten.matmul.default), x, y)
+            return builder.add(AxisDense(x.double().numpy(), None, axis), y)
+    return by_autograd(builder, called(node, torch.ops.aten.matmul.default), x, y)
 
 
 def _one_matrix(c: torch.Tensor, x: Value) -> torch.Tensor:
@@ -226,11 +226,13 @@ def _one_matrix(c: torch.Tensor, x: Value) -> torch.Tensor:
     return c[0] if c.ndim == 3 and len(c) == 1 and x.rank >= c.ndim else c
 
 
-def add_matmul(tracer: "Tracer", node: Node, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def add_matmul(
+    builder: GraphBuilder, node: Node, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1
+) -> Any:
     """``addmm``, ``baddbmm``: beta bias + alpha x y."""
     if isinstance(x, Value) or isinstance(y, Value):
-        return _sum(tracer, bias, matmul(tracer, node, x, y), float(beta), float(alpha))
-    return _sum(tracer, bias, _real(x) @ _real(y), float(beta), float(alpha))
+        return _sum(builder, bias, matmul(builder, node, x, y), float(beta), float(alpha))
+    return _sum(builder, bias, _real(x) @ _real(y), float(beta), float(alpha))
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from gpu.tracing.autograd_operation import AutogradOperation
-from gpu.tracing.values import Refusal, Value, images, name_of, without_samples
-
-if TYPE_CHECKING:
-    from gpu.tracing.walker import Tracer
+from gpu.tracing.builder import GraphBuilder
+from gpu.tracing.constants import without_samples
+from gpu.tracing.nodes import name_of
+from gpu.tracing.values import Refusal, Value, images
 
 Node = torch.fx.Node
 
@@ -36,7 +36,7 @@ class Repeated:
         return torch.cat([self.constant] * count, self.axis)
 
 
-def repeated(tracer: "Tracer", c: Any, axis: int) -> Any:
+def repeated(builder: GraphBuilder, c: Any, axis: int) -> Any:
     """Return a constant with an entry for each sample as `Repeated`, and anything else as it is.
 
     Raises
@@ -46,12 +46,12 @@ def repeated(tracer: "Tracer", c: Any, axis: int) -> Any:
     """
     if not isinstance(c, torch.Tensor):
         return c
-    if c.shape[axis] != tracer.samples:
+    if c.shape[axis] != builder.samples:
         raise Refusal("treats some samples of the batch only")
     return Repeated(without_samples(c, axis), axis)
 
 
-def by_autograd(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Value:
+def by_autograd(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Value:
     """Return the value of an operation that torch computes; which arguments may be data, its handler has checked.
 
     Raises
@@ -72,13 +72,13 @@ def by_autograd(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Valu
         return result
 
     shapes = []
-    for count in (tracer.samples, tracer.samples + 1):
+    for count in (builder.samples, builder.samples + 1):
         try:
             shapes.append(function(*(torch.zeros(count, *v.shape, dtype=torch.float64) for v in traced)).shape)
         except RuntimeError as error:
             raise Refusal("mixes the samples of the batch, or takes only so many") from error
     axes = [axis for axis, (n, more) in enumerate(zip(*shapes, strict=True)) if n != more]
-    if len(axes) != 1 or shapes[0][axes[0]] != tracer.samples:
+    if len(axes) != 1 or shapes[0][axes[0]] != builder.samples:
         raise Refusal("mixes the samples of the batch")
     shape = tuple(n for axis, n in enumerate(shapes[0]) if axis != axes[0])
 
@@ -86,16 +86,16 @@ def by_autograd(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Valu
         return function(*xs).movedim(axes[0], 0).reshape(-1, *(shape or (1,)))
 
     arguments = pytree.tree_map_only(Value, lambda value: replace(value, number=0), (str(target), args, kwargs))
-    shapes_read = tuple(tracer.graph.shapes[value.number] for value in traced)
+    shapes_read = tuple(builder.graph.shapes[value.number] for value in traced)
     operation = AutogradOperation(name_of(node), per_sample, shapes_read, arguments)
-    return tracer.add(operation, *traced, shape=shape, batch=axes[0])
+    return builder.add(operation, *traced, shape=shape, batch=axes[0])
 
 
 def _as_float64(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def one_factor(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Value:
+def one_factor(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Value:
     """Products of several operands of which one may depend on the data: ``tensordot``, ``outer``.
 
     Raises
@@ -105,10 +105,10 @@ def one_factor(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Value
     """
     if sum(isinstance(leaf, Value) for leaf in pytree.tree_leaves((args, kwargs))) != 1:
         raise Refusal("product of two values that depend on the data")
-    return by_autograd(tracer, node, *args, **kwargs)
+    return by_autograd(builder, node, *args, **kwargs)
 
 
-def einsum(tracer: "Tracer", node: Node, equation: str, operands: Sequence[Any], **kwargs: Any) -> Value:
+def einsum(builder: GraphBuilder, node: Node, equation: str, operands: Sequence[Any], **kwargs: Any) -> Value:
     """``einsum``: constants may have the letter of the samples, if they were expanded to them."""
     terms = equation.replace(" ", "").partition("->")[0].split(",")
     labels = [_labels(term, _rank(operand)) for term, operand in zip(terms, operands, strict=True)]
@@ -122,7 +122,7 @@ def einsum(tracer: "Tracer", node: Node, equation: str, operands: Sequence[Any],
                 operand = without_samples(operand, axis)
         return operand
 
-    return one_factor(tracer, node, equation, list(map(alone, labels, operands)), **kwargs)
+    return one_factor(builder, node, equation, list(map(alone, labels, operands)), **kwargs)
 
 
 def _rank(operand: Any) -> int:
@@ -142,13 +142,13 @@ def called(node: Node, target: Any) -> Node:
     return torch.fx.Node(node.graph, node.name, "call_function", target, (), {})
 
 
-def cumsum(tracer: "Tracer", node: Node, x: Any, dim: int, *, dtype: Any = None) -> Value:
+def cumsum(builder: GraphBuilder, node: Node, x: Any, dim: int, *, dtype: Any = None) -> Value:
     """``cumsum``, along an axis that must not be the samples'."""
     x.axis(dim)
-    return by_autograd(tracer, node, x, dim)
+    return by_autograd(builder, node, x, dim)
 
 
-def diff(tracer: "Tracer", node: Node, x: Any, n: int = 1, dim: int = -1, *beside: Any) -> Value:
+def diff(builder: GraphBuilder, node: Node, x: Any, n: int = 1, dim: int = -1, *beside: Any) -> Value:
     """``diff`` along an axis that must not be the samples', of entries with others before and after them.
 
     Raises
@@ -162,21 +162,25 @@ def diff(tracer: "Tracer", node: Node, x: Any, n: int = 1, dim: int = -1, *besid
         value.axis(dim)
         if value.batch != batch:
             raise Refusal("mixes the samples of the batch: they meet another axis")
-    return by_autograd(tracer, node, repeated(tracer, x, batch), n, dim, *(repeated(tracer, c, batch) for c in beside))
+    return by_autograd(
+        builder, node, repeated(builder, x, batch), n, dim, *(repeated(builder, c, batch) for c in beside)
+    )
 
 
-def index_add(tracer: "Tracer", node: Node, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Value:
+def index_add(
+    builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
+) -> Value:
     """``index_add``: linear in what is added to and in what is added, at constant places."""
     batch = _batch_of_sum(dim, index, x, source)
-    x, source = (repeated(tracer, c, batch) for c in (x, source))
-    return by_autograd(tracer, node, x, dim, index, source, alpha=alpha)
+    x, source = (repeated(builder, c, batch) for c in (x, source))
+    return by_autograd(builder, node, x, dim, index, source, alpha=alpha)
 
 
-def scatter_add(tracer: "Tracer", node: Node, x: Any, dim: int, index: Any, source: Any) -> Value:
+def scatter_add(builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any) -> Value:
     """``scatter_add``: the same, with places for each entry."""
     batch = _batch_of_sum(dim, index, x, source)
-    x, index, source = (repeated(tracer, c, batch) for c in (x, index, source))
-    return by_autograd(tracer, called(node, _scatter_add), x, dim, index, source)
+    x, index, source = (repeated(builder, c, batch) for c in (x, index, source))
+    return by_autograd(builder, called(node, _scatter_add), x, dim, index, source)
 
 
 def _scatter_add(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
@@ -202,9 +206,9 @@ def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
     return traced[0].batch
 
 
-def of_images(tracer: "Tracer", node: Node, x: Value, *args: Any) -> Value:
+def of_images(builder: GraphBuilder, node: Node, x: Value, *args: Any) -> Value:
     """Resampling of other kinds, and the inverse of unfolding: linear in the images."""
-    return by_autograd(tracer, node, images(x), *args)
+    return by_autograd(builder, node, images(x), *args)
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {

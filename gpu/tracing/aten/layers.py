@@ -1,14 +1,16 @@
 """Convolutions, batch normalisation, dense layers, pooling, padding, resampling."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from gpu.tracing.aten.by_autograd import by_autograd
 from gpu.tracing.aten.movement import move
+from gpu.tracing.builder import GraphBuilder
+from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import EVALUATE, remedy_of
-from gpu.tracing.values import Refusal, Value, images, name_of
+from gpu.tracing.values import Refusal, Value, images
 from linalg_cnn import (
     AdaptiveAvgPool,
     AvgPool,
@@ -20,9 +22,6 @@ from linalg_cnn import (
     Pad,
 )
 from linalg_cnn.types import Array
-
-if TYPE_CHECKING:
-    from gpu.tracing.walker import Tracer
 
 Node = torch.fx.Node
 
@@ -51,7 +50,7 @@ def values_of(parameter: torch.Tensor | None) -> Array | None:
 
 
 def conv(
-    tracer: "Tracer",
+    builder: GraphBuilder,
     node: Node,
     x: Any,
     weight: Any,
@@ -64,7 +63,7 @@ def conv(
     """``conv1d``, ``conv2d``, ``conv3d``."""
     options = {"stride": _ints(stride), "padding": _ints(padding), "dilation": _ints(dilation), "groups": groups}
     check_constant(weight, bias)
-    return tracer.add(tracer.once(_conv, weight, bias, **options), images(x, weight.ndim - 2))
+    return builder.add(builder.once(_conv, weight, bias, **options), images(x, weight.ndim - 2))
 
 
 def _conv(weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> Conv:
@@ -72,7 +71,7 @@ def _conv(weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> Co
 
 
 def conv_transpose(
-    tracer: "Tracer",
+    builder: GraphBuilder,
     node: Node,
     x: Any,
     weight: Any,
@@ -85,7 +84,7 @@ def conv_transpose(
 ) -> Value:
     """``conv_transpose1d``, ``conv_transpose2d``, ``conv_transpose3d``."""
     check_constant(weight, bias)
-    operation = tracer.once(
+    operation = builder.once(
         _conv_transpose,
         weight,
         bias,
@@ -95,7 +94,7 @@ def conv_transpose(
         dilation=_ints(dilation),
         groups=groups,
     )
-    return tracer.add(operation, images(x, weight.ndim - 2))
+    return builder.add(operation, images(x, weight.ndim - 2))
 
 
 def _conv_transpose(weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> ConvTranspose:
@@ -103,7 +102,7 @@ def _conv_transpose(weight: torch.Tensor, bias: torch.Tensor | None, **options: 
 
 
 def convolution(
-    tracer: "Tracer",
+    builder: GraphBuilder,
     node: Node,
     x: Any,
     weight: Any,
@@ -117,8 +116,8 @@ def convolution(
 ) -> Value:
     """``convolution``, what the others are made of."""
     if transposed:
-        return conv_transpose(tracer, node, x, weight, bias, stride, padding, output_padding, groups, dilation)
-    return conv(tracer, node, x, weight, bias, stride, padding, dilation, groups)
+        return conv_transpose(builder, node, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return conv(builder, node, x, weight, bias, stride, padding, dilation, groups)
 
 
 def _ints(value: Any) -> Any:
@@ -129,7 +128,7 @@ def _ints(value: Any) -> Any:
 
 
 def batch_norm(
-    tracer: "Tracer",
+    builder: GraphBuilder,
     node: Node,
     x: Any,
     weight: Any,
@@ -151,14 +150,14 @@ def batch_norm(
     if training or mean is None:
         raise Refusal(STATISTICS, TRACK if mean is None else EVALUATE)
     check_constant(weight, bias, mean, variance)
-    return tracer.add(tracer.once(_batch_norm, weight, bias, mean, variance, eps=eps), images(x))
+    return builder.add(builder.once(_batch_norm, weight, bias, mean, variance, eps=eps), images(x))
 
 
 def _batch_norm(weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> BatchNorm:
     return BatchNorm(values_of(weight), values_of(bias), values_of(mean), values_of(variance), eps)
 
 
-def instance_norm(tracer: "Tracer", node: Node, *args: Any) -> Value:
+def instance_norm(builder: GraphBuilder, node: Node, *args: Any) -> Value:
     """``instance_norm`` by running statistics, which is batch normalisation.
 
     Raises
@@ -168,15 +167,15 @@ def instance_norm(tracer: "Tracer", node: Node, *args: Any) -> Value:
     """
     if args[5]:
         raise Refusal("instance_norm by the statistics of each image is not affine", remedy_of("instance_norm") or "")
-    return batch_norm(tracer, node, *args[:5], False, *args[6:])
+    return batch_norm(builder, node, *args[:5], False, *args[6:])
 
 
-def native_batch_norm(tracer: "Tracer", node: Node, *args: Any) -> list[Any]:
+def native_batch_norm(builder: GraphBuilder, node: Node, *args: Any) -> list[Any]:
     """``_native_batch_norm_legit_no_training``, which also gives the statistics."""
-    return [batch_norm(tracer, node, *args[:5], False, *args[5:]), None, None]
+    return [batch_norm(builder, node, *args[:5], False, *args[5:]), None, None]
 
 
-def training_batch_norm(tracer: "Tracer", node: Node, *args: Any) -> Any:
+def training_batch_norm(builder: GraphBuilder, node: Node, *args: Any) -> Any:
     """Refuse ``_native_batch_norm_legit`` and its kin: they use the statistics of the batch.
 
     Raises
@@ -188,7 +187,7 @@ def training_batch_norm(tracer: "Tracer", node: Node, *args: Any) -> Any:
     raise Refusal(STATISTICS, TRACK if target._overloadname == "no_stats" else EVALUATE)
 
 
-def linear(tracer: "Tracer", node: Node, x: Any, weight: Any, bias: Any = None) -> Value:
+def linear(builder: GraphBuilder, node: Node, x: Any, weight: Any, bias: Any = None) -> Value:
     """``linear``: a matrix along the last axis.
 
     Raises
@@ -199,11 +198,11 @@ def linear(tracer: "Tracer", node: Node, x: Any, weight: Any, bias: Any = None) 
     check_constant(weight, bias)
     axis = x.axis(-1)
     if weight.ndim == 1:
-        return by_autograd(tracer, node, x, weight, bias)
+        return by_autograd(builder, node, x, weight, bias)
     if len(x.shape) == 1:
-        return tracer.add(tracer.once(_dense, weight, bias), x)
+        return builder.add(builder.once(_dense, weight, bias), x)
     # the samples may be any axis but the last, and stay where they are
-    return tracer.add(tracer.once(_axis_dense, weight, bias, axis=axis), x)
+    return builder.add(builder.once(_axis_dense, weight, bias, axis=axis), x)
 
 
 def _dense(weight: torch.Tensor, bias: torch.Tensor | None) -> Dense:
@@ -215,7 +214,7 @@ def _axis_dense(weight: torch.Tensor, bias: torch.Tensor | None, axis: int) -> A
 
 
 def avg_pool(
-    tracer: "Tracer",
+    builder: GraphBuilder,
     node: Node,
     x: Any,
     kernel_size: Any,
@@ -239,26 +238,28 @@ def avg_pool(
         operation.out_shape(x.shape)
     except ValueError:  # torch lets a window larger than the image pass with ceil_mode
         divisor = () if divisor_override is None else (divisor_override,)  # which avg_pool1d does not have
-        return by_autograd(tracer, node, x, kernel_size, stride, padding, ceil_mode, count_include_pad, *divisor)
-    return tracer.add(operation, x)
+        return by_autograd(builder, node, x, kernel_size, stride, padding, ceil_mode, count_include_pad, *divisor)
+    return builder.add(operation, x)
 
 
-def adaptive_avg_pool(tracer: "Tracer", node: Node, x: Any, size: Any) -> Value:
+def adaptive_avg_pool(builder: GraphBuilder, node: Node, x: Any, size: Any) -> Value:
     """``adaptive_avg_pool1d``, ``adaptive_avg_pool2d``, ``adaptive_avg_pool3d``."""
-    return tracer.add(AdaptiveAvgPool(_ints(size)), images(x, int(name_of(node)[-2])))
+    return builder.add(AdaptiveAvgPool(_ints(size)), images(x, int(name_of(node)[-2])))
 
 
 PADDING_MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "circular", "constant": "zeros"}
 
 
-def pad(tracer: "Tracer", node: Node, x: Value, widths: Any, mode: str = "constant", value: float | None = None) -> Any:
+def pad(
+    builder: GraphBuilder, node: Node, x: Value, widths: Any, mode: str = "constant", value: float | None = None
+) -> Any:
     """``pad``, whose list starts with the last axis."""
     pairs = [(int(before), int(after)) for before, after in zip(widths[::2], widths[1::2], strict=True)]
     spatial = len(x.shape) - 1
     if x.batch == 0 and len(pairs) <= spatial and not value:
         pairs += [(0, 0)] * (spatial - len(pairs))
-        return tracer.add(Pad(pairs[::-1], PADDING_MODES[mode]), x)
-    return move(tracer, node, x, widths, mode, value)
+        return builder.add(Pad(pairs[::-1], PADDING_MODES[mode]), x)
+    return move(builder, node, x, widths, mode, value)
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {

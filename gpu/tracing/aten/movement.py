@@ -5,19 +5,19 @@ it does nothing else is known from its name.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from gpu.tracing.builder import GraphBuilder
+from gpu.tracing.constants import computed, constant
+from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import EVALUATE
-from gpu.tracing.values import Refusal, Value, computed, constant, name_of
+from gpu.tracing.values import Refusal, Value
 from linalg_cnn import Concatenate, Scale, Take
 from linalg_cnn.types import size_of
-
-if TYPE_CHECKING:
-    from gpu.tracing.walker import Tracer
 
 Node = torch.fx.Node
 
@@ -41,7 +41,7 @@ MOVEMENTS = (
 )
 
 
-def move(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Any:
+def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
     """Return what an operation that only moves entries gives: a Value, or a list of them.
 
     Raises
@@ -53,7 +53,7 @@ def move(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Any:
     names = [argument.name for argument in target._schema.arguments]
     given = dict(zip(names, args, strict=False)) | kwargs
     traced = list(dict.fromkeys(leaf for leaf in pytree.tree_leaves(given) if _is_value(leaf)))
-    _check_axes(name_of(node), traced[0], given, tracer.samples)
+    _check_axes(name_of(node), traced[0], given, builder.samples)
     if any(_is_value(leaf) for name in PLACES & given.keys() for leaf in pytree.tree_leaves(given[name])):
         raise Refusal("takes entries from places that depend on the data")
     first, offsets = 1, {}
@@ -65,7 +65,7 @@ def move(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Any:
     def run(numbered: bool) -> Any:
         def entries(leaf: Any) -> Any:
             if _is_value(leaf):
-                return _numbers(leaf, offsets[leaf], per_sample, tracer.samples) * numbered
+                return _numbers(leaf, offsets[leaf], per_sample, builder.samples) * numbered
             if isinstance(leaf, torch.Tensor):
                 return torch.zeros(leaf.shape, dtype=torch.float64) if numbered else _real(leaf)
             return leaf
@@ -83,9 +83,9 @@ def move(tracer: "Tracer", node: Node, *args: Any, **kwargs: Any) -> Any:
 
     numbers, constants = run(numbered=True), run(numbered=False)
     if isinstance(numbers, torch.Tensor):
-        return _moved(tracer, traced, numbers, constants, per_sample)
+        return _moved(builder, traced, numbers, constants, per_sample)
     pairs = zip(numbers, constants, strict=True)
-    return [_moved(tracer, traced, part, shifts, per_sample) for part, shifts in pairs]
+    return [_moved(builder, traced, part, shifts, per_sample) for part, shifts in pairs]
 
 
 def _real(c: torch.Tensor) -> torch.Tensor:
@@ -142,7 +142,7 @@ def _numbers(value: Value, offset: int, per_sample: int, samples: int) -> torch.
 
 
 def _moved(
-    tracer: "Tracer", traced: list[Value], numbers: torch.Tensor, constants: torch.Tensor, per_sample: int
+    builder: GraphBuilder, traced: list[Value], numbers: torch.Tensor, constants: torch.Tensor, per_sample: int
 ) -> Value:
     """Return one output as a value of the graph.
 
@@ -151,7 +151,7 @@ def _moved(
     Refusal
         If the samples get different constants.
     """
-    batch, sources = _one_sample(numbers.long(), per_sample, tracer.samples, prefer=traced[0].batch)
+    batch, sources = _one_sample(numbers.long(), per_sample, builder.samples, prefer=traced[0].batch)
     shape = tuple(sources.shape)
     shifts = constants.select(batch, 0)
     if not torch.isfinite(shifts).all():
@@ -159,11 +159,11 @@ def _moved(
     if not torch.equal(constants, shifts.unsqueeze(batch).expand_as(constants)):
         raise Refusal("puts other constants into each sample of the batch")
     table = sources.reshape(shape or (1,)).numpy() - 1
-    value = _taken(tracer, traced, table, batch)
+    value = _taken(builder, traced, table, batch)
     value = Value(value.number, shape, batch)
     if torch.any(shifts):
         ones = np.ones(table.shape if table.ndim == 1 else (1,) * table.ndim)  # one axis would be channels
-        value = tracer.add(Scale(ones, shifts.reshape(table.shape).numpy()), value, shape=shape)
+        value = builder.add(Scale(ones, shifts.reshape(table.shape).numpy()), value, shape=shape)
     return value
 
 
@@ -185,52 +185,52 @@ def _one_sample(numbers: torch.Tensor, per_sample: int, samples: int, prefer: in
     raise Refusal("mixes the samples of the batch, or joins their axis with another")
 
 
-def _taken(tracer: "Tracer", traced: list[Value], table: np.ndarray, batch: int) -> Value:
+def _taken(builder: GraphBuilder, traced: list[Value], table: np.ndarray, batch: int) -> Value:
     """Return the entries that a table names, of all the inputs side by side."""
     source = traced[0]
     if len(traced) == 1 and np.array_equal(table.ravel(), np.arange(size_of(source.shape))):
-        return tracer.reshape(source, table.shape, batch)
+        return builder.reshape(source, table.shape, batch)
     if len(traced) > 1:
-        flat = [tracer.reshape(value, (size_of(value.shape),), 0) for value in traced]
-        source = tracer.add(Concatenate(), *flat)
-    return tracer.add(Take(table), source, batch=batch)
+        flat = [builder.reshape(value, (size_of(value.shape),), 0) for value in traced]
+        source = builder.add(Concatenate(), *flat)
+    return builder.add(Take(table), source, batch=batch)
 
 
-def cat(tracer: "Tracer", node: Node, tensors: list[Any], dim: int = 0) -> Any:
+def cat(builder: GraphBuilder, node: Node, tensors: list[Any], dim: int = 0) -> Any:
     """``cat``: side by side along an axis that is not the samples'."""
     values = [tensor for tensor in tensors if isinstance(tensor, Value)]
     same = len(values) == len(tensors) and len({(value.batch, value.rank) for value in values}) == 1
     if not same:
-        return move(tracer, node, tensors, dim)
+        return move(builder, node, tensors, dim)
     axis = values[0].axis(dim)
     shape = list(values[0].shape)
     shape[axis] = sum(value.shape[axis] for value in values)
-    return tracer.add(Concatenate(axis), *values, shape=tuple(shape))
+    return builder.add(Concatenate(axis), *values, shape=tuple(shape))
 
 
-def as_shape(tracer: "Tracer", node: Node, x: Any, like: Any) -> Any:
+def as_shape(builder: GraphBuilder, node: Node, x: Any, like: Any) -> Any:
     """``expand_as``, ``view_as``, ``reshape_as``: of the second, only the shape counts."""
-    shape = _zeros(tracer, like) if isinstance(like, Value) else like
-    return move(tracer, node, x, shape) if isinstance(x, Value) else computed(node, (x, shape), {})
+    shape = _zeros(builder, like) if isinstance(like, Value) else like
+    return move(builder, node, x, shape) if isinstance(x, Value) else computed(node, (x, shape), {})
 
 
-def _zeros(tracer: "Tracer", x: Value) -> torch.Tensor:
-    return torch.zeros((*x.shape[: x.batch], tracer.samples, *x.shape[x.batch :]), dtype=torch.float64)
+def _zeros(builder: GraphBuilder, x: Value) -> torch.Tensor:
+    return torch.zeros((*x.shape[: x.batch], builder.samples, *x.shape[x.batch :]), dtype=torch.float64)
 
 
-def same(tracer: "Tracer", node: Node, x: Any, *args: Any, **kwargs: Any) -> Any:
+def same(builder: GraphBuilder, node: Node, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Return the entries as they are: copies, and casts, which the tracer refuses if they round."""
     if isinstance(x, torch.Tensor):  # cast to the type of the data
         return constant(x.to(node.meta["val"].dtype))
     return x
 
 
-def shape_only(tracer: "Tracer", node: Node, x: Value, *args: Any, **kwargs: Any) -> Any:
+def shape_only(builder: GraphBuilder, node: Node, x: Value, *args: Any, **kwargs: Any) -> Any:
     """Return what is made for the shape of the data alone: ``zeros_like``, ``new_zeros``, ``fill``."""
-    return computed(node, (_zeros(tracer, x), *args), kwargs)
+    return computed(node, (_zeros(builder, x), *args), kwargs)
 
 
-def dropout(tracer: "Tracer", node: Node, x: Any, p: float, training: bool) -> Any:
+def dropout(builder: GraphBuilder, node: Node, x: Any, p: float, training: bool) -> Any:
     """``dropout`` in evaluation mode.
 
     Raises

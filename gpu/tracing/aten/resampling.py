@@ -1,33 +1,32 @@
 """Resampling: up- and down-sampling of images, by a size or by factors."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from gpu.tracing.aten.by_autograd import by_autograd
-from gpu.tracing.values import Refusal, images, name_of
+from gpu.tracing.builder import GraphBuilder
+from gpu.tracing.nodes import name_of
+from gpu.tracing.values import Refusal, images
 from linalg_cnn import Resample, Take
 from linalg_cnn.types import Shape
-
-if TYPE_CHECKING:
-    from gpu.tracing.walker import Tracer
 
 Node = torch.fx.Node
 
 
-def upsample_linear(tracer: "Tracer", node: Node, x: Any, size: Any, corners: bool, *scales: Any) -> Any:
+def upsample_linear(builder: GraphBuilder, node: Node, x: Any, size: Any, corners: bool, *scales: Any) -> Any:
     """``upsample_linear1d``, ``upsample_bilinear2d``, ``upsample_trilinear3d``."""
     out = tuple(node.meta["val"].shape[2:])
     x = images(x, len(out))
     given = [scale for scale in pytree.tree_leaves(scales) if scale is not None]
     if given and any(n * scale != o for n, scale, o in zip(x.shape[1:], given, out, strict=True)):
-        return by_autograd(tracer, node, x, size, corners, *scales)
-    return tracer.add(Resample(out, "linear", corners), x)
+        return by_autograd(builder, node, x, size, corners, *scales)
+    return builder.add(Resample(out, "linear", corners), x)
 
 
-def upsample_nearest(tracer: "Tracer", node: Node, x: Any, size: Any, *scales: Any) -> Any:
+def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scales: Any) -> Any:
     """``upsample_nearest1d``, ``_upsample_nearest_exact2d`` and their kin.
 
     torch computes in the images' dtype which pixels it shows. We publish what it does to float32.
@@ -45,12 +44,12 @@ def upsample_nearest(tracer: "Tracer", node: Node, x: Any, size: Any, *scales: A
         if not all(map(torch.equal, shown, doubles)):
             raise Refusal(f"{name.lstrip('_')} shows other pixels of float64 images than of float32 images")
     if all(scale is None for scale in pytree.tree_leaves(scales)):
-        return tracer.add(Resample(tuple(val.shape[2:]), "nearest-exact" if "exact" in name else "nearest"), x)
+        return builder.add(Resample(tuple(val.shape[2:]), "nearest-exact" if "exact" in name else "nearest"), x)
     # By factors, torch rounds their inverses; only sizes have a rule of their own.
     table = torch.arange(x.shape[0])
     for n, pixels in zip(x.shape[1:], shown, strict=True):
         table = table[..., None] * n + pixels
-    return tracer.add(Take(table.numpy()), x)
+    return builder.add(Take(table.numpy()), x)
 
 
 def _shown(node: Node, sizes: Shape, dtype: torch.dtype, *arguments: Any) -> list[torch.Tensor]:
