@@ -11,6 +11,7 @@ from torch.nn import functional
 
 import gpu
 from gpu import NotAffineError
+from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE, NONLINEARITIES
 
 
 def test_modules_are_replaced_and_listed():
@@ -169,3 +170,58 @@ def test_hooks_and_names_stay():
     assert type(linear).__name__ == "Lambda"
     assert isinstance(linear, Lambda)
     assert type(constant) is Lambda
+
+
+MADE_WITH = {nn.Threshold: (0.1, 20.0)} | {
+    kind: (2,) for kind in BY_MODULE if kind.__name__.startswith(("MaxPool", "AdaptiveMaxPool"))
+}
+"""Arguments of the modules that need some."""
+
+
+def case_of(kind):
+    """A module of a row of the table, and the shape of its input: the last figure of a pool is its number of axes."""
+    axes = int(kind.__name__[-2]) if kind in MADE_WITH and kind is not nn.Threshold else 2
+    return kind(*MADE_WITH.get(kind, ())).double().eval(), (2, *(4,) * axes)
+
+
+@pytest.mark.parametrize("kind", BY_MODULE, ids=lambda kind: kind.__name__)
+def test_every_module_of_the_table_is_replaced_by_what_the_table_says(kind):
+    module, in_shape = case_of(kind)
+    linear, changes = gpu.linearize(module)
+    replacement = BY_MODULE[kind].linear_module
+    assert changes == [f"the model: {kind.__name__} -> {replacement.__name__}"]
+    assert type(linear) is replacement
+    x = torch.zeros(3, *in_shape, dtype=torch.float64)
+    assert linear(x).shape == module(x).shape
+    with pytest.raises(NotAffineError, match="is not affine"):
+        gpu.trace(module, in_shape)
+    gpu.trace(linear, in_shape)
+
+
+@pytest.mark.parametrize("kind", BY_MODULE, ids=lambda kind: kind.__name__)
+def test_piecewise_linear_means_that_second_differences_vanish_between_the_breaks(kind):
+    module, in_shape = case_of(kind)
+    generator = torch.Generator().manual_seed(0)
+    x, step = (torch.randn(200, *in_shape, dtype=torch.float64, generator=generator) for _ in range(2))
+    with torch.no_grad():
+        ahead, here, behind = (module(2 * x + sign * 1e-4 * step) for sign in (1, 0, -1))
+    bent = (ahead - 2 * here + behind).abs() > 1e-13
+    if BY_MODULE[kind].piecewise_linear:
+        assert bent.double().mean() < 0.01  # a few of the points lie beside a break
+    else:
+        assert bent.double().mean() > 0.2
+
+
+@pytest.mark.parametrize("row", [row for row in NONLINEARITIES if row.module], ids=lambda row: row.aten)
+def test_refusals_promise_only_what_is_replaced_in_a_forward(row):
+    name = row.aten.rstrip(".*").replace("log_sigmoid", "logsigmoid")
+    arguments = {"prelu": (torch.tensor(0.25),), "threshold": (0.1, 20.0)} | dict.fromkeys(
+        (f"{kind}max_pool{axes}d" for kind in ("", "adaptive_") for axes in (1, 2, 3)), (2,)
+    )
+    forward = Lambda(lambda s, x: getattr(functional, name)(x, *arguments.get(name, ())))
+    assert bool(gpu.linearize(forward)[1]) == row.in_forward
+
+
+def test_no_function_stands_in_the_table_twice():
+    assert len(BY_FUNCTION) == sum(len(row.functions) for row in NONLINEARITIES)
+    assert len(BY_MODULE) == sum(row.module is not None for row in NONLINEARITIES)

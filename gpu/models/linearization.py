@@ -3,43 +3,17 @@
 import functools
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
 
 from gpu.models.copying import copy_of
+from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE, Nonlinearity
 
-ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
-    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign),
-    *(nn.Threshold, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink),
-)
-MAX_POOLS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.MaxPool1d: nn.AvgPool1d,
-    nn.MaxPool2d: nn.AvgPool2d,
-    nn.MaxPool3d: nn.AvgPool3d,
-}
-ADAPTIVE_MAX_POOLS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d,
-    nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool3d: nn.AdaptiveAvgPool3d,
-}
-FUNCTIONS = (
-    *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"),
-    *("hardsigmoid", "hardtanh", "sigmoid", "logsigmoid", "tanh", "softplus", "softsign", "threshold", "hardshrink"),
-    *("softshrink", "tanhshrink"),
-)
-MAX_POOL_FUNCTIONS: dict[Any, Callable[..., torch.Tensor]] = {
-    functional.max_pool1d: functional.avg_pool1d,
-    functional.max_pool2d: functional.avg_pool2d,
-    functional.max_pool3d: functional.avg_pool3d,
-    torch.max_pool1d: functional.avg_pool1d,
-    torch.max_pool2d: functional.avg_pool2d,
-    torch.max_pool3d: functional.avg_pool3d,
-}
-
+POOL_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "output_size")
+"""Attributes of max pooling that average pooling takes, in the order of its arguments, adaptive pooling included."""
 
 MAX_POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 
@@ -101,20 +75,15 @@ def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
 
 
 def _stand_in(part: nn.Module) -> nn.Module | None:
-    """Return what replaces a module, or None."""
-    kind: Any = type(part)
-    given: Any = part
-    if kind in ACTIVATIONS:
-        return nn.Identity()
-    if kind in MAX_POOLS and not given.return_indices and set(_axes(given.dilation)) == {1}:
-        pool: Any = MAX_POOLS[kind]
-        stand_in: nn.Module = pool(given.kernel_size, given.stride, given.padding, given.ceil_mode)
-        return stand_in
-    if kind in ADAPTIVE_MAX_POOLS and not given.return_indices:
-        adaptive: Any = ADAPTIVE_MAX_POOLS[kind]
-        averaging: nn.Module = adaptive(given.output_size)
-        return averaging
-    return None
+    """Return the module that replaces a part of a network, or None if the part stays."""
+    row = BY_MODULE.get(type(part))
+    if row is None:
+        return None
+    given, kind = cast(Any, part), cast(Any, row.linear_module)
+    if getattr(given, "return_indices", False) or set(_axes(getattr(given, "dilation", 1))) != {1}:
+        return None
+    stand_in: nn.Module = kind(*(getattr(given, name) for name in POOL_OPTIONS if hasattr(given, name)))
+    return stand_in
 
 
 def _axes(value: Any) -> tuple[Any, ...]:
@@ -181,16 +150,24 @@ def _rewritten(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     """Return the node whose result replaces a node's, or None."""
     if node.op not in {"call_function", "call_method"} or not node.args or not isinstance(node.args[0], fx.Node):
         return None
-    name = node.target if isinstance(node.target, str) else _function_name(node.target)
-    module = getattr(node.target, "__module__", "") or ""
-    from_torch = isinstance(node.target, str) or module.startswith(("torch", "_VariableFunctions"))
-    if from_torch and name.rstrip("_") in FUNCTIONS:
-        return node.args[0]
-    if node.target not in MAX_POOL_FUNCTIONS:
+    row = _row_of(node.target)
+    if row is None:
         return None
-
+    if row.linear_function is None:
+        return node.args[0]
     options = dict(zip(MAX_POOL_ARGUMENTS, node.args[1:], strict=False)) | node.kwargs
     if options.pop("return_indices", False) or set(_axes(options.pop("dilation", 1))) != {1}:
         return None
     with graph.inserting_before(node):
-        return graph.call_function(MAX_POOL_FUNCTIONS[node.target], (node.args[0],), options)
+        return graph.call_function(row.linear_function, (node.args[0],), options)
+
+
+def _row_of(target: Any) -> Nonlinearity | None:
+    """Return the row of a method, by its name, or of a function of torch."""
+    if isinstance(target, str):
+        return BY_FUNCTION.get(target.rstrip("_"))
+    if target in BY_FUNCTION:
+        return BY_FUNCTION[target]
+    module = getattr(target, "__module__", "") or ""
+    from_torch = module.startswith(("torch", "_VariableFunctions"))
+    return BY_FUNCTION.get(_function_name(target).rstrip("_")) if from_torch else None

@@ -1,11 +1,11 @@
 """The paper's shallow networks, freshly initialised."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import nn
 
+from gpu.models.nonlinearities import Activation
 from gpu.models.skip_cnn import SkipCNN
 from linalg_cnn import shared_skip_weights
 from linalg_cnn.checks import check_int, check_shape
@@ -18,7 +18,7 @@ def three_layer_cnn(
     *,
     channels: int = 8,
     t: float = 0.5,
-    activation: Literal["identity", "relu"] = "identity",
+    activation: Activation = "identity",
     seed: int = 0,
 ) -> SkipCNN:
     """Return the paper's 3-layer CNN: a skip of strength t from the first layer to the third.
@@ -62,7 +62,7 @@ def six_layer_cnn(
     *,
     channels: int = 8,
     t: float = 0.5,
-    activation: Literal["identity", "relu"] = "identity",
+    activation: Activation = "identity",
     seed: int = 0,
 ) -> SkipCNN:
     """Return the paper's 6-layer CNN: skips of strength t between all layers that do not follow each other.
@@ -121,7 +121,7 @@ def _cnn(
     num_classes: int,
     channels: int,
     t: float,
-    activation: Literal["identity", "relu"],
+    activation: Activation,
     seed: int,
     *,
     depth: int,

@@ -1,7 +1,7 @@
 """`SkipNetwork` as a torch module, and back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from torch import nn
 
 from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, to_module, to_operation
 from gpu.models.homotopy import SkipJoin, WithSkips
+from gpu.models.nonlinearities import Activation, activation_module
 from linalg_cnn import ResampleTo, SkipNetwork
-from linalg_cnn.checks import check_choice
 from linalg_cnn.types import Shape
 
 Given = TypeVar("Given")
@@ -56,10 +56,9 @@ class SkipCNN(WithSkips):
         skip_weights: Mapping[tuple[int, int], float] | None = None,
         resample: str = "nearest",
         *,
-        activation: Literal["identity", "relu"] = "identity",
+        activation: Activation = "identity",
     ) -> None:
         super().__init__()
-        check_choice("activation", activation, ("identity", "relu"))
         operations = _each(layers, to_operation)
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
         if network.graph.symbolic:
@@ -69,7 +68,7 @@ class SkipCNN(WithSkips):
             raise ValueError(f"layers: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
         self.in_shape, self.out_shape = network.in_shape, network.out_shape
         self.resample = resample
-        self.activation: nn.Module = nn.ReLU() if activation == "relu" else nn.Identity()
+        self.activation = activation_module(activation)
         self.layers = nn.ModuleList(layers)
         # What each layer reads beside the layer before, where it does: {j: (k, ...)}, and how it is added up.
         self.sources: dict[int, tuple[int, ...]] = {}

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from gpu.models.nonlinearities import EVALUATE
 from gpu.tracing.nodes import full_name_of, name_of
-from gpu.tracing.not_affine import EVALUATE
 from gpu.tracing.values import Refusal
 
 NEVER_WRITTEN = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted")

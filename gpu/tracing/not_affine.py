@@ -1,41 +1,12 @@
 """What makes a network not affine: names, places, remedies."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-EVALUATE = "call .eval() first"
-IDENTITY = "replace it by the identity"
-AVERAGE = "replace it by average pooling"
-LINEARIZE = ", as gpu.linearize does"
+from gpu.models.nonlinearities import nonlinearity_of
 
-REMEDIES = (
-    (r"max_pool\dd", AVERAGE, "anywhere"),
-    (r"adaptive_max_pool\dd", AVERAGE, "module"),
-    (r"fractional_max_pool\dd|max_pool\dd_with_indices", AVERAGE, ""),
-    (
-        r"relu|relu6|hardtanh|leaky_relu|prelu|rrelu.*|elu|celu|selu|gelu|silu|mish|hardswish|hardsigmoid|hardshrink|"
-        r"softshrink|tanhshrink|sigmoid|tanh|softplus|softsign",
-        IDENTITY,
-        "anywhere",
-    ),
-    (r"threshold|log_sigmoid.*", IDENTITY, "module"),
-    (r"glu", "", ""),
-    (r"(native_|feature_|alpha_|feature_alpha_)?dropout|bernoulli", EVALUATE, ""),
-    (r"(layer|group|instance|rms|native_layer|native_group)_norm", "train with batch normalisation instead", ""),
-    (r"(_?log)?_?softmax|_safe_softmax", "leave it off: it does not change which score is the largest", ""),
-    (
-        r"clamp.*|abs|sign|exp|log.*|sqrt|rsqrt|pow|reciprocal|sin|cos|square|erf|floor|ceil|round|trunc|frac|fmod",
-        "",
-        "",
-    ),
-    (r"(scaled_dot_product|multi_head|_native_multi_head).*", "", ""),
-    (r"(a?max|a?min|arg.*|sort|topk|median|mode|var.*|std.*|.*norm|prod|cumprod|logsumexp|nonzero|_?unique.*)", "", ""),
-    (r"(eq|ne|lt|le|gt|ge|logical_.*|bitwise_.*|isnan|isinf)", "", ""),
-)
-"""For operations that are never affine: the pattern of their names in torch, what to do about them, and whether
-gpu.linearize does that of modules, or anywhere, also of functions in a forward."""
+LINEARIZE = ", as gpu.linearize does"
 
 
 def remedy_of(name: str, args: Sequence[Any] = (), module: bool = True) -> str | None:
@@ -49,12 +20,11 @@ def remedy_of(name: str, args: Sequence[Any] = (), module: bool = True) -> str |
     module : bool
         Whether it is a module of torch, and not a function in a forward.
     """
-    for pattern, remedy, linearized in REMEDIES:
-        if re.fullmatch(pattern, name):
-            dilated = name.startswith("max_pool") and any(step != 1 for dilation in args[4:5] for step in dilation)
-            does = not dilated and (linearized == "anywhere" or (linearized == "module" and module))
-            return remedy + LINEARIZE * does
-    return None
+    row = nonlinearity_of(name)
+    if row is None:
+        return None
+    dilated = name.startswith("max_pool") and any(step != 1 for dilation in args[4:5] for step in dilation)
+    return row.remedy + LINEARIZE * (row.is_linearized(module) and not dilated)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from gpu.models.nonlinearities import EVALUATE
 from gpu.tracing.aten import HANDLERS, check_product
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.constants import constant, evaluate
 from gpu.tracing.nodes import full_name_of, name_of, owner_of, place_of
-from gpu.tracing.not_affine import EVALUATE, NotAffineError, Obstacle, remedy_of
+from gpu.tracing.not_affine import NotAffineError, Obstacle, remedy_of
 from gpu.tracing.values import UNKNOWN, Refusal, Unknown, Value
 from linalg_cnn import AffineGraph, Reshape
 from linalg_cnn.types import Shape

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 
+from gpu.models.nonlinearities import EVALUATE
 from gpu.tracing.aten.by_autograd import by_autograd
 from gpu.tracing.aten.movement import move
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
-from gpu.tracing.not_affine import EVALUATE, remedy_of
+from gpu.tracing.not_affine import remedy_of
 from gpu.tracing.values import Refusal, Value, images
 from linalg_cnn import (
     AdaptiveAvgPool,

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from gpu.models.nonlinearities import EVALUATE
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.constants import computed, constant
 from gpu.tracing.nodes import name_of
-from gpu.tracing.not_affine import EVALUATE
 from gpu.tracing.values import Refusal, Value
 from linalg_cnn import Concatenate, Scale, Take
 from linalg_cnn.types import size_of

@@ -1,0 +1,173 @@
+"""The table of torch's nonlinearities: their names, what makes them linear, and which of them are piecewise linear.
+
+Networks and `gpu.resnet` take their activations from it, `gpu.linearize` its replacements, and `gpu.trace` the remedies
+that its refusals name. To add a nonlinearity, add a row to `NONLINEARITIES`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from linalg_cnn.checks import check_choice
+
+IDENTITY = "replace it by the identity"
+AVERAGE = "replace it by average pooling"
+EVALUATE = "call .eval() first"
+BATCH_NORM = "train with batch normalisation instead"
+LEAVE_OFF = "leave it off: it does not change which score is the largest"
+
+Activation = Literal["identity", "relu"]
+"""Names of the activations that networks of `gpu.models` are made with: the identity, or functions of the table."""
+
+
+@dataclass(frozen=True)
+class Nonlinearity:
+    """A row of the table: one nonlinear operation of torch, or several that are alike.
+
+    Attributes
+    ----------
+    aten : str
+        Regular expression that the operation's whole name in ATen matches, without the underscore of in-place variants.
+    remedy : str
+        What a refusal advises; empty if there is nothing to advise.
+    module : type, optional
+        The module that computes it.
+    linear_module : type
+        The module that `gpu.linearize` puts in its place.
+    functions : tuple of str or of callables
+        The functions, and by their names also the methods of tensors, that `gpu.linearize` replaces in a forward.
+    linear_function : callable, optional
+        The function that it puts in their place; by default their input is passed on.
+    in_forward : bool
+        Whether `gpu.linearize` replaces the functions under all of their names, so that refusals may promise it.
+    piecewise_linear : bool
+        Whether it is affine on each of finitely many polyhedra that cover its domain, in evaluation mode. It need not
+        be continuous: threshold, hardshrink and sign jump between their pieces.
+    """
+
+    aten: str
+    remedy: str = ""
+    module: type[nn.Module] | None = None
+    linear_module: type[nn.Module] = nn.Identity
+    functions: tuple[str | Callable[..., Any], ...] = ()
+    linear_function: Callable[..., torch.Tensor] | None = None
+    in_forward: bool = False
+    piecewise_linear: bool = False
+
+    def is_linearized(self, as_module: bool) -> bool:
+        """Return whether `gpu.linearize` replaces it, as a module or as a function in a forward."""
+        return self.module is not None if as_module else self.in_forward
+
+
+def _activation(
+    name: str, module: type[nn.Module], *, aten: str | None = None, piecewise_linear: bool = False
+) -> Nonlinearity:
+    """Return the row of an activation, which becomes the identity as a module and in a forward."""
+    return Nonlinearity(aten or name, IDENTITY, module, functions=(name,), in_forward=True,
+                        piecewise_linear=piecewise_linear)  # fmt: skip
+
+
+def _max_pools(rank: int) -> tuple[Nonlinearity, ...]:
+    """Return the rows of max pooling and adaptive max pooling over some number of spatial axes."""
+    name, adaptive = f"max_pool{rank}d", f"adaptive_max_pool{rank}d"
+    return (
+        Nonlinearity(
+            name,
+            AVERAGE,
+            getattr(nn, f"MaxPool{rank}d"),
+            getattr(nn, f"AvgPool{rank}d"),
+            (getattr(functional, name), getattr(torch, name)),
+            getattr(functional, f"avg_pool{rank}d"),
+            in_forward=True,
+            piecewise_linear=True,
+        ),
+        Nonlinearity(
+            adaptive,
+            AVERAGE,
+            getattr(nn, f"AdaptiveMaxPool{rank}d"),
+            getattr(nn, f"AdaptiveAvgPool{rank}d"),
+            piecewise_linear=True,
+        ),
+    )
+
+
+NONLINEARITIES = (
+    *(row for rank in (1, 2, 3) for row in _max_pools(rank)),
+    Nonlinearity(r"fractional_max_pool\dd|max_pool\dd_with_indices", AVERAGE, piecewise_linear=True),
+    _activation("relu", nn.ReLU, piecewise_linear=True),
+    _activation("relu6", nn.ReLU6, piecewise_linear=True),
+    _activation("hardtanh", nn.Hardtanh, piecewise_linear=True),
+    _activation("leaky_relu", nn.LeakyReLU, piecewise_linear=True),
+    _activation("prelu", nn.PReLU, piecewise_linear=True),
+    _activation("rrelu", nn.RReLU, aten="rrelu.*", piecewise_linear=True),
+    _activation("elu", nn.ELU),
+    _activation("celu", nn.CELU),
+    _activation("selu", nn.SELU),
+    _activation("gelu", nn.GELU),
+    _activation("silu", nn.SiLU),
+    _activation("mish", nn.Mish),
+    _activation("hardswish", nn.Hardswish),
+    _activation("hardsigmoid", nn.Hardsigmoid, piecewise_linear=True),
+    _activation("hardshrink", nn.Hardshrink, piecewise_linear=True),
+    _activation("softshrink", nn.Softshrink, piecewise_linear=True),
+    _activation("tanhshrink", nn.Tanhshrink),
+    _activation("sigmoid", nn.Sigmoid),
+    _activation("tanh", nn.Tanh),
+    _activation("softplus", nn.Softplus),
+    _activation("softsign", nn.Softsign),
+    # functional.threshold and functional.logsigmoid go by other names than in ATen, which linearize does not know
+    Nonlinearity("threshold", IDENTITY, nn.Threshold, functions=("threshold",), piecewise_linear=True),
+    Nonlinearity(r"log_sigmoid.*", IDENTITY, nn.LogSigmoid),
+    Nonlinearity("glu"),
+    Nonlinearity(r"(native_|feature_|alpha_|feature_alpha_)?dropout|bernoulli", EVALUATE),
+    Nonlinearity(r"(layer|group|instance|rms|native_layer|native_group)_norm", BATCH_NORM),
+    Nonlinearity(r"(_?log)?_?softmax|_safe_softmax", LEAVE_OFF),
+    Nonlinearity(r"clamp.*|abs|sign", piecewise_linear=True),
+    Nonlinearity(r"exp|log.*|sqrt|rsqrt|pow|reciprocal|sin|cos|square|erf|floor|ceil|round|trunc|frac|fmod"),
+    Nonlinearity(r"(scaled_dot_product|multi_head|_native_multi_head).*"),
+    Nonlinearity(r"a?max|a?min|sort|topk|median", piecewise_linear=True),
+    Nonlinearity(r"arg.*|mode|var.*|std.*|.*norm|prod|cumprod|logsumexp|nonzero|_?unique.*"),
+    Nonlinearity(r"eq|ne|lt|le|gt|ge|logical_.*|bitwise_.*|isnan|isinf"),
+)
+"""All nonlinearities that are known. Patterns of names may overlap: the first row that matches counts."""
+
+BY_MODULE: Mapping[type[nn.Module], Nonlinearity] = {row.module: row for row in NONLINEARITIES if row.module}
+BY_FUNCTION: Mapping[str | Callable[..., Any], Nonlinearity] = {
+    function: row for row in NONLINEARITIES for function in row.functions
+}
+
+
+def nonlinearity_of(name: str) -> Nonlinearity | None:
+    """Return the row of an operation by its name in ATen, without the underscore of in-place variants; None if unknown.
+
+    Examples
+    --------
+    >>> nonlinearity_of("max_pool2d").linear_module
+    <class 'torch.nn.modules.pooling.AvgPool2d'>
+    >>> nonlinearity_of("conv2d") is None
+    True
+    """
+    return next((row for row in NONLINEARITIES if re.fullmatch(row.aten, name)), None)
+
+
+def activation_module(name: Activation) -> nn.Module:
+    """Return the module of an activation: the identity, or a function of the table.
+
+    Raises
+    ------
+    ValueError
+        If ``name`` is not one of `Activation`.
+
+    Examples
+    --------
+    >>> activation_module("relu")
+    ReLU()
+    """
+    check_choice("activation", name, get_args(Activation))
+    module = None if name == "identity" else BY_FUNCTION[name].module
+    return nn.Identity() if module is None else module()
