@@ -15,6 +15,7 @@ from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
+from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
 from gpu.tracing.trace import trace
@@ -32,8 +33,7 @@ def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> n
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
-        if in_shape[0] != 3:
-            model.conv1 = nn.Conv2d(in_shape[0], 64, 7, stride=2, padding=3, bias=False)
+        set_stem_channels(model, in_shape[0])
         for part in model.modules():
             if isinstance(part, nn.BatchNorm2d):
                 nn.init.normal_(cast(torch.Tensor, part.running_mean), 0, 0.1)

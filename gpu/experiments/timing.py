@@ -9,7 +9,7 @@ from tqdm import tqdm
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMINGS
 from gpu.models.homotopy import remove_skips, set_skip_strength
-from gpu.models.resnets import resnet
+from gpu.models.resnets import resnet, set_stem_channels
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
@@ -55,7 +55,7 @@ def _plain_resnet34() -> nn.Module:
     from torchvision.models import resnet34
 
     model: nn.Module = resnet34(num_classes=10)
-    model.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    set_stem_channels(model, 1)
     return model
 
 

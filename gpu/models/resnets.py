@@ -12,6 +12,7 @@ from torchvision.models import ResNet
 from torchvision.models import resnet as theirs
 
 from gpu.models.homotopy import SkipSum, WithSkips, check_share
+from gpu.models.nonlinearities import Activation, activation_module
 from linalg_cnn.checks import check_choice, check_int
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -107,7 +108,7 @@ def resnet(
     in_channels: int = 1,
     num_classes: int = 10,
     t: float = 0.5,
-    activation: Literal["relu", "identity"] = "relu",
+    activation: Activation = "relu",
     stem_pool: Literal["max", "avg"] = "max",
 ) -> ResNet:
     """Return torchvision's ResNet with skips of strength t, freshly initialised from torch's random state.
@@ -155,18 +156,32 @@ def resnet(
     check_int("in_channels", in_channels, 1)
     check_int("num_classes", num_classes, 1)
     strength = check_share("t", t)
-    check_choice("activation", activation, ("relu", "identity"))
+    act = activation_module(activation)
     check_choice("stem_pool", stem_pool, ("max", "avg"))
     model: ResNet = getattr(torchvision.models, f"resnet{depth}")(num_classes=num_classes)
-    if in_channels != 3:
-        model.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    set_stem_channels(model, in_channels)
     if stem_pool == "avg":
         model.maxpool = nn.AvgPool2d(3, stride=2, padding=1)
-    if activation == "identity":
+    if activation != "relu":  # torchvision's own
         for part in [model, *_blocks(model)]:
-            part.relu = nn.Identity()
+            part.relu = copy.deepcopy(act)
     return _with_strength(model, strength)
+
+
+def set_stem_channels(model: ResNet, in_channels: int) -> None:
+    """Give a ResNet of torchvision's a new first convolution for another number of channels than 3, in place.
+
+    Parameters
+    ----------
+    model : torchvision.models.ResNet
+        A freshly initialised network.
+    in_channels : int
+        Number of channels of the images. With 3 the model stays as it is; otherwise the convolution is initialised
+        from torch's random state, as torchvision initialises its own.
+    """
+    if in_channels != 3:
+        model.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
 
 
 def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
