@@ -1,1 +1,1 @@
-"""Networks as torch modules: the paper's networks, skips of strength t, linearisation, and conversion to operations."""
+"""Networks as torch modules: the paper's networks, skips of strength t, and networks without nonlinearities."""

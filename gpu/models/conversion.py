@@ -1,4 +1,4 @@
-"""Operations of `linalg_cnn` as torch modules, and back."""
+"""Layers of `linalg_cnn` as torch modules, and back."""
 
 from collections.abc import Mapping
 from functools import singledispatch
@@ -24,7 +24,7 @@ from linalg_cnn.rules import join_sources
 from linalg_cnn.types import Array, Shape
 
 Modules = Mapping[int, type[nn.Module]]
-"""The module for each number of spatial axes."""
+"""The class of module for each number of spatial axes."""
 
 ADAPTIVE_AVG_POOL: Modules = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 AVG_POOL: Modules = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
@@ -41,33 +41,34 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def check_batch(x: torch.Tensor, in_shape: Shape) -> None:
-    """Refuse a batch whose images have another shape than ``in_shape``.
+    """Refuse a batch whose images do not have the shape ``in_shape``.
 
     Raises
     ------
     ValueError
-        If they have.
+        If the shapes differ.
     """
     if x.shape[1:] != in_shape:
         raise ValueError(f"x: expected shape (N, {', '.join(map(str, in_shape))}), got {tuple(x.shape)}")
 
 
 class NearestResample(nn.Module):
-    """Nearest-neighbour resampling that shows the same pixels in every dtype and on every device.
+    """Nearest-neighbour resampling that picks the same pixels in every dtype and on every device.
 
-    ``torch.nn.functional.interpolate`` picks other pixels for float64 than for float32 input at some sizes; here
-    the sources are computed once, by the rule of `linalg_cnn`, which is that of float32.
+    At some sizes ``torch.nn.functional.interpolate`` picks other pixels for float64 than for float32 images. Here the
+    source pixels are computed once, by the rule of `linalg_cnn`, which is that of float32.
 
     Parameters
     ----------
     operation : Resample or ResampleTo
+        The resampling, in one of the nearest-neighbour modes.
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of one image, (channels, *spatial).
 
     Raises
     ------
     ValueError
-        If the operation mixes pixels.
+        If the operation averages pixels.
 
     Examples
     --------
@@ -84,11 +85,11 @@ class NearestResample(nn.Module):
         self.operation = operation
         self.in_shape, self.out_shape = tuple(in_shape), operation.out_shape(in_shape)
         sources = join_sources(operation.rules(in_shape))[:, 0].astype(np.int64)
-        # Not persistent: it follows from the shapes, and a state_dict holds what was learnt.
+        # not persistent: it follows from the shapes, and a state_dict holds what was learnt
         self.register_buffer("sources", torch.from_numpy(sources), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Resample a batch (N, *in_shape).
+        """Return the resampled images (N, *out_shape) of a batch (N, *in_shape).
 
         Raises
         ------
@@ -99,7 +100,7 @@ class NearestResample(nn.Module):
         return x.flatten(1).index_select(1, self.sources).reshape(-1, *self.out_shape)
 
     def extra_repr(self) -> str:
-        """Show the operation."""
+        """Return the operation's repr."""
         return repr(self.operation)
 
 
@@ -114,9 +115,9 @@ def to_module(layer: Operation, in_shape: Shape) -> nn.Module:
     Raises
     ------
     TypeError
-        If there is no such module here.
+        If no module is registered for this kind of layer.
     ValueError
-        If there are more spatial axes than torch's module has.
+        If there are more than three spatial axes, the most that torch's modules have.
     """
     raise TypeError(f"expected layers that gpu.models.conversion has a module for, got {type(layer).__name__}")
 
@@ -215,9 +216,9 @@ def _(layer: BatchNorm, in_shape: Shape) -> nn.Module:
 
 
 def to_operation(module: nn.Module) -> Operation:
-    """Return the operation that a torch module computes, with the parameters of this moment.
+    """Return the operation that a torch module computes, with its present parameters.
 
-    Subclasses, hooks and methods put on the instance are refused: they may compute something else.
+    Subclasses, hooks and methods set on the instance are refused, because they may compute something else.
 
     Raises
     ------

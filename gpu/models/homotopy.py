@@ -1,4 +1,4 @@
-"""The homotopy of the paper's section 4: skips of strength t, how t is set, and the network without its skips."""
+"""The homotopy of the paper's section 4: skips of strength t, setting t, and the network without its skips."""
 
 import copy
 import math
@@ -14,30 +14,31 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Skip(nn.Module):
-    """A module in which one or several skips of a strength t of their own join the main path."""
+    """A module that adds one skip or several to the main path, with a strength t of its own."""
 
     @property
     @abstractmethod
     def skip_strength(self) -> float:
-        """The weight of the skips together; 0 only if each of them is 0."""
+        """Sum of the absolute weights of the skips, which is 0 only if all of them are."""
 
     @abstractmethod
     def set_skip_strength(self, t: float) -> None:
-        """Give the main path the weight 1 - t, and the skips t."""
+        """Set the weight of the main path to 1 - t and that of the skips to t."""
 
 
 class SkipSum(Skip):
-    """Equation (23): (1 - t) of the main path plus t of the skip, t on the skip (erratum 3).
+    """Equation (23): (1 - t) times the main path plus t times the skip (erratum 3).
 
     Parameters
     ----------
     t : float in [0, 1]
+        Strength of the skip; 0.5 by default.
 
     Attributes
     ----------
     t : tensor ()
-        A tensor, so that changing it neither compiles nor captures anything anew, and a buffer that is not
-        persistent: a state_dict holds what was learnt, and torchvision's loads strictly.
+        The strength. It is a tensor, so that a new value needs no new compilation or CUDA graph, and a buffer that is
+        not persistent, so that a state_dict holds only what was learnt and torchvision's loads strictly.
 
     Examples
     --------
@@ -52,39 +53,39 @@ class SkipSum(Skip):
         self.register_buffer("t", torch.tensor(check_share("t", t)), persistent=False)
 
     def forward(self, main: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        """Return the sum; at t = 0 that is ``main`` itself wherever ``skip`` is finite."""
+        """Return the sum; at t = 0 it is ``main``, bit for bit, wherever ``skip`` is finite."""
         return (1 - self.t) * main + self.t * skip
 
     @property
     def skip_strength(self) -> float:
-        """The t of this skip."""
+        """The strength t of the skip."""
         return float(self.t)
 
     def set_skip_strength(self, t: float) -> None:
-        """Fill t into the tensor that is there."""
+        """Set the strength, in the same tensor."""
         self.t.fill_(t)
 
     def extra_repr(self) -> str:
-        """Show t."""
+        """Return t as text."""
         return f"t={self.skip_strength:g}"
 
 
 class SkipJoin(Skip):
-    """The inner sum of equation (10): what a layer reads, a weighted sum of the layer before and of earlier ones.
+    """The inner sum of equation (10): the input of a layer, a weighted sum of the previous layer and of earlier ones.
 
     Parameters
     ----------
-    weights : sequence of float
-        Of the layer before, then of each skip.
+    weights : list of float
+        Weight of the previous layer, then of each skip.
     dtype : torch.dtype
-        Of the network.
+        Dtype of the network.
 
     Attributes
     ----------
     weights : tensor (1 + number of skips,)
-        A buffer that is not persistent, as in `SkipSum`.
+        The weights in the network's dtype; a buffer that is not persistent, as in `SkipSum`.
     exact : tuple of float
-        The weights as they were given, for `SkipCNN.to_network`.
+        The weights in double precision, for `SkipCNN.to_network`.
 
     Examples
     --------
@@ -100,7 +101,7 @@ class SkipJoin(Skip):
         self.register_buffer("weights", torch.tensor(weights, dtype=dtype), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Convert the weights anew from what they are exactly, so that ``.double()`` gives no rounded ones."""
+        """Convert the exact weights anew, so that ``.double()`` gives exact weights instead of rounded ones."""
         super()._apply(fn, recurse)
         self._fill()
         return self
@@ -109,7 +110,7 @@ class SkipJoin(Skip):
         self.weights.copy_(torch.tensor(self.exact, dtype=torch.float64))
 
     def forward(self, main: torch.Tensor, *skips: torch.Tensor) -> torch.Tensor:
-        """Return the sum; where all weights but the first are 0, that is ``main`` wherever the skips are finite."""
+        """Return the sum; with weights 1, 0, ..., 0 it is ``main``, bit for bit, wherever the skips are finite."""
         total = self.weights[0] * main
         for weight, skip in zip(self.weights[1:], skips, strict=True):
             total = total + weight * skip
@@ -117,27 +118,27 @@ class SkipJoin(Skip):
 
     @property
     def skip_strength(self) -> float:
-        """What the skips' weights come to in all, without their signs."""
+        """Sum of the absolute weights of the skips."""
         return math.fsum(map(abs, self.exact[1:]))
 
     def set_skip_strength(self, t: float) -> None:
-        """Share t equally among the skips."""
+        """Set the weights to 1 - t and, for each skip, an equal share of t."""
         skips = len(self.exact) - 1
         self.exact = (1 - t, *(t / skips,) * skips)
         self._fill()
 
     def extra_repr(self) -> str:
-        """Show the weights."""
+        """Return the weights as text."""
         return f"weights={self.exact}"
 
 
 def check_share(name: str, value: object) -> float:
-    """Return a number in [0, 1], also that of a tensor without axes, as a float.
+    """Return a number in [0, 1] as a float; a tensor without axes counts as a number.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If ``value`` is not such a number.
     """
     number: Any = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
     if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) <= 1:
@@ -146,14 +147,14 @@ def check_share(name: str, value: object) -> float:
 
 
 def skips_of(model: nn.Module) -> Iterator[tuple[str, Skip]]:
-    """Yield every module that has a skip strength of its own, with its place, in the order of the forward."""
+    """Yield the name in the model and the module of every skip or sum of skips, in the order of registration."""
     for name, part in model.named_modules():
         if isinstance(part, Skip):
             yield name, part
 
 
 def skip_strengths(model: nn.Module) -> dict[str, float]:
-    """Return t of every skip of a network by its place, in the order of the forward; empty if it has none.
+    """Return the strength of every skip of a network by the name of its module, {} for a network without skips.
 
     Examples
     --------
@@ -165,20 +166,24 @@ def skip_strengths(model: nn.Module) -> dict[str, float]:
 
 
 def set_skip_strength(model: nn.Module, t: float | Mapping[str, float]) -> None:
-    """Set the strength of the skips of a network, in place: t is filled into the tensors that are there.
+    """Set the strength t of the skips of a network, in place.
+
+    At strength t, the main path has the weight 1 - t. Several skips into one layer share t equally.
 
     Parameters
     ----------
     model : nn.Module
-        Made by `gpu.resnet` or `gpu.from_torchvision`, or a `gpu.SkipCNN`.
-    t : float in [0, 1], or a mapping of places of skips to such floats
-        One number for all skips, or one for each that is named, the others staying as they are. `skip_strengths`
-        gives the places. Several skips into one layer share t equally.
+        A network from `gpu.resnet` or `gpu.from_torchvision`, or a `gpu.SkipCNN`. The tensors that hold t stay the
+        same, so that nothing has to be compiled or captured again.
+    t : float in [0, 1], or mapping of str to float
+        One strength for all skips, or the strengths of some of them by name; the others stay. `gpu.skip_strengths`
+        lists the names.
 
     Raises
     ------
     ValueError
-        If a strength is not in [0, 1], or the network has no skips, or none of that name. Nothing is changed then.
+        If a strength is not in [0, 1], or the network has no skips, or no skip of a given name. Nothing is changed
+        then.
 
     Notes
     -----
@@ -206,31 +211,32 @@ def set_skip_strength(model: nn.Module, t: float | Mapping[str, float]) -> None:
 
 
 class WithSkips(nn.Module):
-    """A module that holds skips and can do without them."""
+    """A module with skips that can be taken out of it."""
 
     @abstractmethod
     def drop_skips(self) -> None:
-        """Take the sums out, and whatever works for the skips alone."""
+        """Remove the sums, and the modules that only the skips use."""
 
 
 def remove_skips(model: Network) -> Network:
-    """Return a network at t = 0 without its skips: no sums, no projections, nothing but the main path.
+    """Return a copy of a network at t = 0 without its skips: without sums and projections, only the main path.
 
     Parameters
     ----------
     model : nn.Module
-        Made by `gpu.resnet` or `gpu.from_torchvision`, or a `gpu.SkipCNN`, with every t = 0. Left as it is.
+        A network from `gpu.resnet` or `gpu.from_torchvision`, or a `gpu.SkipCNN`, with t = 0 for every skip. It is not
+        changed.
 
     Returns
     -------
     nn.Module
-        A copy, in the mode (training or evaluation), on the device and in the dtype of the model. What is left of
-        its state_dict keeps its names. On the CPU it computes the same bits, wherever the skips were finite.
+        The copy, in the same mode (training or evaluation), dtype and on the same device. The remaining entries of its
+        state_dict keep their names. On the CPU its outputs are the same bits, wherever the skips were finite.
 
     Raises
     ------
     ValueError
-        If a skip has another strength, or the network has no skips.
+        If a skip has another strength than 0, or the network has no skips.
 
     Notes
     -----

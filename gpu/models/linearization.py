@@ -1,4 +1,4 @@
-"""A network without its nonlinearities: activations become the identity, max pooling becomes average pooling."""
+"""`linearize`: a network without its nonlinearities, with the identity and average pooling in their place."""
 
 import functools
 from collections import Counter
@@ -16,37 +16,42 @@ POOL_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "output_size")
 """Attributes of max pooling that average pooling takes, in the order of its arguments, adaptive pooling included."""
 
 MAX_POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+"""Arguments of the functions for max pooling after the input, in their order."""
 
 
 def linearize(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    r"""Return a copy of a network without its nonlinearities, and what was changed in it.
+    r"""Return a copy of a network without its nonlinearities, and a list of the changes.
 
-    Activations become the identity and max pooling becomes average pooling of the same windows, as modules and as
-    functions inside a ``forward``. What else is not affine stays, and `gpu.trace` names it. The network computes
-    something else afterwards: it is meant to be trained in this form, or trained on.
-
-    Functions are found by ``torch.fx``, and where it cannot follow the forward, or that draws random numbers by
-    itself, they stay. Where a forward is rewritten, it is for training and for evaluation apart, and the mode of the
-    whole model chooses; its parameters, buffers and their names stay. Keep such a model by its state_dict: pickle
-    does not find a rewritten forward.
+    Activations become the identity, and max pooling becomes average pooling of the same windows. Both modules and
+    functions in a ``forward`` are replaced. The copy computes another function than the network: train it before use.
+    Other operations that are not affine stay; `gpu.trace` names them.
 
     Parameters
     ----------
     model : nn.Module
-        Left as it is.
+        The network; it is not changed.
 
     Returns
     -------
-    (nn.Module, list of str)
-        The copy, in the mode (training or evaluation) of the model, with the hooks of what was replaced; a line for
-        each change, which says so where it is made in one of the modes only.
+    model : nn.Module
+        The copy, in the same mode (training or evaluation). Parameters, buffers and their names stay, and the hooks of
+        replaced modules move to their replacements.
+    changes : list of str
+        One line for each change; it ends with the mode if the change is made in one mode only.
 
     Raises
     ------
     TypeError
-        If ``model`` is no ``nn.Module``.
+        If ``model`` is not an ``nn.Module``.
     ValueError
-        If it cannot be copied.
+        If ``model`` cannot be copied.
+
+    Notes
+    -----
+    ``torch.fx`` finds the functions in a forward. If it cannot follow the forward, or the forward draws random numbers
+    of its own, the functions stay. A forward is rewritten for training mode and for evaluation mode separately; the
+    mode of the whole model decides which one runs. Save such a model by its state_dict: pickle does not find a
+    rewritten forward.
 
     Examples
     --------
@@ -91,7 +96,7 @@ def _axes(value: Any) -> tuple[Any, ...]:
 
 
 def _rewrite_forward(model: nn.Module) -> list[str]:
-    """Replace the functions in the forward of a model, in place; return what was changed."""
+    """Replace the functions in the forward of a model, in place, and return a line for each change."""
     modes = [(part, part.training) for part in model.modules()]
     found = {training: _without_functions(model.train(training)) for training in (True, False)}
     for part, training in modes:
@@ -115,15 +120,10 @@ def _rewrite_forward(model: nn.Module) -> list[str]:
 
 
 def _without_functions(model: nn.Module) -> tuple[Callable[..., Any] | None, list[str]]:
-    """Return the forward of a model in its present mode without the functions, if it has any, and what was changed."""
-    with torch.random.fork_rng():
-        state = torch.get_rng_state()
-        try:
-            graph = fx.Tracer().trace(model)
-        except Exception:  # a forward that fx cannot follow stays as it is; it may raise anything on fx's stand-ins
-            return None, []
-        if not torch.equal(torch.get_rng_state(), state):  # fx would keep the numbers that it drew
-            return None, []
+    """Return a forward without nonlinear functions, for the model's present mode, and the changes; None if none."""
+    graph = _graph_of(model)
+    if graph is None:
+        return None, []
     changes = []
     for node in list(graph.nodes):
         stand_in = _rewritten(graph, node)
@@ -132,22 +132,34 @@ def _without_functions(model: nn.Module) -> tuple[Callable[..., Any] | None, lis
         before = node.target if isinstance(node.target, str) else _function_name(node.target)
         after = "identity" if stand_in in node.all_input_nodes else _function_name(stand_in.target)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
-        place = stack[-1][0] if stack else ""
-        changes.append(f"{place or 'the model'}: {before} in forward -> {after}")
+        path = stack[-1][0] if stack else ""
+        changes.append(f"{path or 'the model'}: {before} in forward -> {after}")
         node.replace_all_uses_with(stand_in)
         graph.erase_node(node)
     return (type(fx.GraphModule(model, graph)).forward, changes) if changes else (None, [])
 
 
+def _graph_of(model: nn.Module) -> fx.Graph | None:
+    """Return the graph of a forward in the model's present mode, or None if it cannot be rewritten."""
+    with torch.random.fork_rng():
+        state = torch.get_rng_state()
+        try:
+            graph = fx.Tracer().trace(model)
+        except Exception:  # fx cannot follow the forward, which may raise any error on the proxies
+            return None
+        # the rewritten forward would repeat the random numbers that were drawn just now
+        return graph if torch.equal(torch.get_rng_state(), state) else None
+
+
 def _function_name(function: Any) -> str:
     for name in ("max_pool1d", "max_pool2d", "max_pool3d"):
-        if function is getattr(functional, name):  # a dispatcher that has no name of its own
+        if function is getattr(functional, name):  # its own __name__ is that of a dispatcher
             return name
     return str(getattr(function, "__name__", function))
 
 
 def _rewritten(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
-    """Return the node whose result replaces a node's, or None."""
+    """Return the node whose result replaces that of a nonlinear function, or None if the node stays."""
     if node.op not in {"call_function", "call_method"} or not node.args or not isinstance(node.args[0], fx.Node):
         return None
     row = _row_of(node.target)

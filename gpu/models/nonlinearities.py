@@ -22,7 +22,7 @@ BATCH_NORM = "train with batch normalisation instead"
 LEAVE_OFF = "leave it off: it does not change which score is the largest"
 
 Activation = Literal["identity", "relu"]
-"""Names of the activations that networks of `gpu.models` are made with: the identity, or functions of the table."""
+"""Names of the activations that the networks here can have: the identity, or functions of the table."""
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 
 class SkipBlock(WithSkips):
-    """What a residual block with a skip of strength t is: act((1 - t) F(x) + t skip(x)), F its main path.
+    """A residual block with a skip of strength t: act((1 - t) F(x) + t skip(x)), where F is its main path.
 
-    Mixed into torchvision's blocks, whose submodules and names in the state_dict it keeps.
+    The class is mixed into torchvision's blocks, and keeps their submodules and the names in their state_dict.
 
     Attributes
     ----------
     skip_sum : SkipSum or None
-        None where the skip has been taken out: the block is act(F(x)) then.
+        The sum; None if the skip has been removed, in which case the block is act(F(x)).
     """
 
     conv1: nn.Conv2d
@@ -39,7 +39,7 @@ class SkipBlock(WithSkips):
 
     @classmethod
     def like(cls, block: nn.Module, t: float) -> Self:
-        """Return a block of this kind that takes over all that a block of torchvision's holds."""
+        """Return a block of this class with the submodules of one of torchvision's blocks."""
         made = cls.__new__(cls)
         made.__dict__ = block.__dict__.copy()
         made.skip_sum = SkipSum(t).to(made.conv1.weight.device)
@@ -62,7 +62,7 @@ class SkipBlock(WithSkips):
         return cast(torch.Tensor, self.relu(main))
 
     def drop_skips(self) -> None:
-        """Take out the sum and the projection."""
+        """Remove the sum and the projection."""
         self.skip_sum = None
         self.downsample = None
 
@@ -111,25 +111,32 @@ def resnet(
     activation: Activation = "relu",
     stem_pool: Literal["max", "avg"] = "max",
 ) -> ResNet:
-    """Return torchvision's ResNet with skips of strength t, freshly initialised from torch's random state.
+    """Return torchvision's ResNet with skips of strength t, initialised from torch's random state.
 
-    A block gives act((1 - t) F(x) + t skip(x)), where F is its main path and skip the identity or a projection.
+    The output of a residual block is act((1 - t) F(x) + t skip(x)), where F is its main path and skip is the identity
+    or a projection.
 
     Parameters
     ----------
     depth : {18, 34, 50, 101, 152}
-    in_channels, num_classes : int
+        Number of layers, as in the name ResNet18.
+    in_channels : int
+        Number of channels of the images.
+    num_classes : int
+        Number of scores for each image.
     t : float in [0, 1]
-        Later changed by `gpu.set_skip_strength`.
+        Strength of all skips; `gpu.set_skip_strength` changes it later.
     activation : {"relu", "identity"}
-        ``"identity"`` gives the paper's linear network, which is affine only with average pooling (erratum 4).
+        The activation. With ``"identity"`` the network is the paper's linear network, provided that ``stem_pool`` is
+        ``"avg"``: max pooling is not affine (erratum 4).
     stem_pool : {"max", "avg"}
         The 3x3 pooling with stride 2 after the first convolution.
 
     Returns
     -------
     torchvision.models.ResNet
-        Takes (N, in_channels, height, width). The names in its state_dict are torchvision's.
+        A network in training mode that maps images (N, in_channels, height, width) to scores (N, num_classes). Its
+        state_dict has torchvision's names.
 
     Raises
     ------
@@ -138,8 +145,8 @@ def resnet(
 
     Notes
     -----
-    Source: the paper's sections 4 and 5.1; torchvision.models.resnet. Where the paper puts t in a ResNet it does not
-    say. Here it weighs the sum at the end of each block, as torchvision's own sum stands there.
+    Source: the paper's sections 4 and 5.1; torchvision.models.resnet. The paper does not say where t enters a ResNet;
+    here it weighs the sum at the end of each residual block.
 
     Examples
     --------
@@ -185,31 +192,34 @@ def set_stem_channels(model: ResNet, in_channels: int) -> None:
 
 
 def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
-    """Return a copy of torchvision's ResNet that computes the same function with skips of strength t.
-
-    torchvision's blocks add x + F(x). With (1 - t) F(x) + t x instead, a block without a projection gives t times
-    as much, if its F is scaled to fit; the next block takes that back in its first convolution, and the last layer
-    does at the end. At t = 0.5 all factors are powers of two, so that the function stays the same to the last bit
-    as long as nothing underflows.
+    """Return a copy of one of torchvision's ResNets that computes the same function with skips of strength t.
 
     Parameters
     ----------
     model : torchvision.models.ResNet
-        Also ResNeXt and wide ResNets. Left as it is.
+        A ResNet, ResNeXt or wide ResNet. It is not changed.
     t : float, 0 < t < 1
+        Strength of all skips; 0.5 by default, which keeps the outputs to the last bit unless a number underflows.
 
     Returns
     -------
     torchvision.models.ResNet
-        In the mode, dtype and place of the model; its state_dict has the names of the model's and other values.
+        The copy, in the mode and dtype of the model and on its device. Its state_dict has the same names and other
+        values.
 
     Raises
     ------
     TypeError
-        If ``model`` is no ResNet of torchvision's with its own blocks and a linear layer at the end.
+        If ``model`` is not a ResNet of torchvision's with its own blocks and a linear layer at the end.
     ValueError
-        If t is 0 or 1, which no scaling can make up for; an activation does not commute with scaling; a block has
-        no batch normalisation with weights; or the scales underflow in the model's dtype.
+        If t is 0 or 1, for which no scaling exists; an activation does not commute with scaling; a block has no batch
+        normalisation with weights; or the scales underflow in the model's dtype.
+
+    Notes
+    -----
+    torchvision's blocks compute x + F(x). A block that computes t x + (1 - t) F'(x), with F' = t / (1 - t) F, returns
+    t times as much. The first convolution of the next block divides by this factor, and so does the next projection or
+    the last layer. At t = 0.5 all factors are powers of two, so that scaling rounds nothing.
 
     Examples
     --------
@@ -226,7 +236,7 @@ def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
     if not isinstance(model.fc, nn.Linear):
         raise TypeError(f"model: expected a linear layer as fc, got {model.fc!r}")
     made = _with_strength(copy.deepcopy(model), strength)
-    scale = 1.0  # of what a block reads, beside what torchvision's reads
+    scale = 1.0  # the input of a block, in multiples of the input of torchvision's block
     with torch.no_grad():
         for name, block in made.named_modules():
             if isinstance(block, SkipBlock):
@@ -236,12 +246,12 @@ def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
 
 
 def _rescale(name: str, block: SkipBlock, t: float, scale: float) -> float:
-    """Let a block that reads ``scale`` times what torchvision's reads give as much as it can; return how much.
+    """Scale the weights of a block whose input is ``scale`` times torchvision's; return the factor of its output.
 
     Raises
     ------
     ValueError
-        If that cannot be done.
+        If the block cannot be scaled.
     """
     if not isinstance(block.relu, (nn.ReLU, nn.LeakyReLU, nn.Identity)):
         got = block.relu
@@ -284,7 +294,7 @@ def _blocks(model: ResNet) -> Iterator[nn.Module]:
 
 
 def _with_strength(model: ResNet, t: float) -> ResNet:
-    """Replace torchvision's blocks, in place."""
+    """Replace torchvision's blocks by blocks with skips of strength t, in place, and return the model."""
     for layer in _layers(model):
         for number, block in enumerate(layer):
             layer[number] = BLOCKS[type(block)].like(block, t)

@@ -1,4 +1,4 @@
-"""The paper's shallow networks, freshly initialised."""
+"""The paper's shallow networks: the perceptron, the 3-layer and the 6-layer CNN."""
 
 from collections.abc import Iterable
 
@@ -23,21 +23,22 @@ def three_layer_cnn(
 ) -> SkipCNN:
     """Return the paper's 3-layer CNN: a skip of strength t from the first layer to the third.
 
-    Three 3x3 convolutions and a fully connected layer. The paper does not give channels or borders; chosen here
-    so that both of its matrices occur: the first convolution is padded (P), the others shrink the image, so that
-    the skip has to be resampled (R).
+    It has three 3x3 convolutions and a fully connected layer.
 
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, height, width), at least 5x5.
-    num_classes, channels : int
+        Shape of one image, (channels, height, width), at least 5x5.
+    num_classes : int
+        Number of scores for each image.
+    channels : int
+        Number of channels of every convolution.
     t : float in [0, 1]
-        The third convolution reads (1 - t) f^(2) + t R f^(1).
+        Strength of the skip: the third convolution reads (1 - t) f^(2) + t R f^(1).
     activation : {"identity", "relu"}
-        After each convolution; the identity gives a linear network.
+        The activation after each convolution; the identity gives a linear network.
     seed : int
-        Of torch's default initialisation; the global random state is left as it was.
+        Seed of torch's default initialisation; the global random state stays as it is.
 
     Raises
     ------
@@ -46,7 +47,8 @@ def three_layer_cnn(
 
     Notes
     -----
-    Source: the paper's section 5.2.
+    Source: the paper's section 5.2. It gives neither channels nor borders. They are chosen so that both of the paper's
+    matrices occur: the first convolution is padded (P), the others shrink the image, and the skip is resampled (R).
 
     Examples
     --------
@@ -67,13 +69,13 @@ def six_layer_cnn(
 ) -> SkipCNN:
     """Return the paper's 6-layer CNN: skips of strength t between all layers that do not follow each other.
 
-    Six 3x3 convolutions, the first one padded, and a fully connected layer; ten skips in all. Several skips into
-    one layer share t equally. As in `three_layer_cnn`, channels and borders are ours.
+    It has six 3x3 convolutions, the first of them padded, a fully connected layer, and ten skips. Several skips into
+    one layer share t equally.
 
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, height, width), at least 11x11.
+        Shape of one image, (channels, height, width), at least 11x11.
     num_classes, channels, t, activation, seed
         As in `three_layer_cnn`.
 
@@ -84,7 +86,7 @@ def six_layer_cnn(
 
     Notes
     -----
-    Source: the paper's section 5.3.
+    Source: the paper's section 5.3; channels and borders are chosen as in `three_layer_cnn`.
 
     Examples
     --------
@@ -97,7 +99,16 @@ def six_layer_cnn(
 
 
 def perceptron(in_shape: Shape = (1, 28, 28), num_classes: int = 10, *, seed: int = 0) -> SkipCNN:
-    """Return the paper's single-layer perceptron: what every linear network collapses to, trained as it is.
+    """Return the paper's single-layer perceptron, the form to which every linear network collapses.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        Shape of one image, (channels, *spatial).
+    num_classes : int
+        Number of scores for each image.
+    seed : int
+        Seed of torch's default initialisation; the global random state stays as it is.
 
     Raises
     ------
@@ -127,7 +138,7 @@ def _cnn(
     depth: int,
     skips: Iterable[tuple[int, int]],
 ) -> SkipCNN:
-    """Return 3x3 convolutions, of which the first one is padded, and a fully connected layer.
+    """Return a network of 3x3 convolutions, the first of them padded, and a fully connected layer.
 
     Raises
     ------

@@ -18,26 +18,31 @@ Made = TypeVar("Made")
 
 
 class SkipCNN(WithSkips):
-    """The paper's CNN with skip connections, equation (10), as a torch module; linear unless it is asked to be not.
+    """The paper's CNN with skip connections, equation (10), as a torch module.
+
+    It is linear with the identity as its activation, which is the default.
 
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial), with at most three spatial axes.
+        Shape of one image, (channels, *spatial), with at most three spatial axes.
     layers : sequence of nn.Module
-        What `gpu.models.conversion.to_operation` knows: Conv1d to Conv3d, ``Sequential(Flatten(), Linear(...))``,
-        AvgPool, BatchNorm (one that tracks its running statistics), NearestResample, ...; all of one dtype.
-    skip_weights, resample
-        As in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so that `gpu.set_skip_strength` can change it.
+        Affine modules of one dtype: Conv1d to Conv3d, ConvTranspose, ``Sequential(Flatten(), Linear(...))``, AvgPool,
+        padding, BatchNorm with running statistics, `gpu.NearestResample`, linear Upsample by size.
+    skip_weights : mapping of (int, int) to float, optional
+        Weight t^(k,j) of f^(k) in the input of layer j + 1, as in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so
+        that `gpu.set_skip_strength` can change it.
+    resample : str
+        Mode in which skips between different shapes are resampled; "nearest" by default.
     activation : {"identity", "relu"}
-        After every layer but the last.
+        The activation after every layer but the last.
 
     Raises
     ------
     TypeError
-        If a layer is a module that has no counterpart in `linalg_cnn`, for example because it is not affine.
+        If a layer has no counterpart in `linalg_cnn`, for example because it is not affine.
     ValueError
-        If the shapes do not chain, the weights do not fit, or the layers' dtypes differ.
+        If the shapes do not chain, the weights do not fit, the layers' dtypes differ, or the activation is unknown.
 
     Examples
     --------
@@ -70,14 +75,14 @@ class SkipCNN(WithSkips):
         self.resample = resample
         self.activation = activation_module(activation)
         self.layers = nn.ModuleList(layers)
-        # What each layer reads beside the layer before, where it does: {j: (k, ...)}, and how it is added up.
+        # layer j + 1 reads f^(j) and the skips from f^(k) for k in sources[j], added up by joins[str(j)]
         self.sources: dict[int, tuple[int, ...]] = {}
         self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
         self._given = tuple(network.skip_weights)
         dtype = next(iter(dtypes), torch.get_default_dtype())
         for j, goal in enumerate(network.shapes[:-1]):
             into = {k: weight for (k, layer), weight in network.skip_weights.items() if layer == j != k}
-            # between shapes of different rank there is no resampling, and such a weight can only be 0
+            # there is no resampling between shapes of different rank: the weight of such a skip is 0
             into = {k: weight for k, weight in sorted(into.items()) if len(network.shapes[k]) == len(goal)}
             if not into:
                 continue
@@ -90,7 +95,7 @@ class SkipCNN(WithSkips):
 
     @property
     def skip_weights(self) -> dict[tuple[int, int], float]:
-        """The weights t^(k,j) of this moment, as in `linalg_cnn.SkipNetwork`."""
+        """The present weights t^(k,j), as in `linalg_cnn.SkipNetwork`."""
         weights = {(j, j): 1.0 for j in range(len(self.layers))}
         for j, ks in self.sources.items():
             exact = cast(SkipJoin, self.joins[str(j)]).exact
@@ -98,20 +103,20 @@ class SkipCNN(WithSkips):
         return {key: weights.get(key, 0.0) for key in (*self._given, *weights) if key in self._given or weights[key]}
 
     def drop_skips(self) -> None:
-        """Take out the sums and the resampling; what is left is a chain of layers."""
+        """Remove the sums and the resampling, which leaves a chain of layers."""
         self.sources, self._given = {}, ()
         self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
 
     @classmethod
     def from_network(cls, network: SkipNetwork) -> Self:
-        """Return the same network as a torch module: float32 if all parameters are, float64 otherwise.
+        """Return a network as a torch module in evaluation mode, float32 if all its parameters are, float64 otherwise.
 
         Raises
         ------
         TypeError
-            If it is no SkipNetwork, a layer has no counterpart in torch, or holds sympy expressions.
+            If ``network`` is not a SkipNetwork, holds sympy expressions, or has a layer without a counterpart in torch.
         ValueError
-            If there are more spatial axes than torch's layers have.
+            If there are more than three spatial axes, the most that torch's layers have.
         """
         if not isinstance(network, SkipNetwork):
             raise TypeError(f"network: expected a SkipNetwork, got {type(network).__name__}")
@@ -124,15 +129,15 @@ class SkipCNN(WithSkips):
         return cls(network.in_shape, layers, network.skip_weights, network.resample).eval()
 
     def to_network(self) -> SkipNetwork:
-        """Return the network with the parameters of this moment, in their dtype.
+        """Return the network as a SkipNetwork with its present parameters, in their dtype.
 
         Raises
         ------
         TypeError
             If the network has activations, which are not affine.
         ValueError
-            If a batch normalisation is in training mode (it would mix the samples; call ``.eval()``), or a
-            parameter is not finite.
+            If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), or a parameter is
+            not finite.
         """
         if not isinstance(self.activation, nn.Identity):
             raise TypeError(f"activation: expected identity for an affine network, got {self.activation}")
@@ -145,7 +150,7 @@ class SkipCNN(WithSkips):
         return SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores of a batch: (N, *in_shape) to (N, *out_shape).
+        """Return the scores (N, *out_shape) of a batch (N, *in_shape).
 
         Raises
         ------
@@ -160,7 +165,7 @@ class SkipCNN(WithSkips):
         return f[-1]
 
     def _input_of(self, j: int, f: list[torch.Tensor]) -> torch.Tensor:
-        """Return the inner sum of equation (10): what layer j + 1 reads."""
+        """Return the inner sum of equation (10), the input of layer j + 1."""
         if j not in self.sources:
             return f[j]
         skips = []
@@ -172,7 +177,7 @@ class SkipCNN(WithSkips):
 
 
 def _each(layers: Iterable[Given], convert: Callable[[Given], Made]) -> list[Made]:
-    """Convert layer by layer; an error says at which."""
+    """Return the converted layers; an error names the layer."""
     made = []
     for number, layer in enumerate(layers):
         try:

@@ -1,1 +1,1 @@
-"""Any torch module as an AffineGraph: exported by ``torch.export``, then read operation by operation."""
+"""From a torch module to an AffineGraph: export (`export`), walk (`walker`), build (`builder`, `aten`), compare."""

@@ -1,4 +1,4 @@
-"""Whether two traces of a module came to the same graph."""
+"""The comparison of two traces of a module."""
 
 from dataclasses import fields, is_dataclass
 from itertools import zip_longest
@@ -11,7 +11,7 @@ from linalg_cnn import AffineGraph
 
 
 def first_difference(graph: AffineGraph, other: AffineGraph) -> str | None:
-    """Return the name of the first operation in which two graphs differ, by its parameters or by what it reads."""
+    """Return the name of the first operation whose parameters or inputs differ in two graphs; None if none does."""
     for mine, theirs in zip_longest(graph.nodes, other.nodes):
         if mine is None or theirs is None or mine.inputs != theirs.inputs or not same(mine.operation, theirs.operation):
             return str((mine or theirs).name)
@@ -19,7 +19,7 @@ def first_difference(graph: AffineGraph, other: AffineGraph) -> str | None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Return whether two things are of one type and equal, down to every entry of arrays; NaN equals nothing.
+    """Return whether two objects have one type and equal contents, down to the entries of arrays; NaN equals nothing.
 
     Examples
     --------

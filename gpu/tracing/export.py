@@ -1,4 +1,4 @@
-"""A torch module as ``torch.export`` records it, without operations that work in place, and where each one stands."""
+"""`export`: a module as ``torch.export`` records it, with operations that work in place rewritten."""
 
 import io
 import logging
@@ -16,31 +16,40 @@ from gpu.tracing.not_affine import NotAffineError, Obstacle
 from linalg_cnn.types import Shape
 
 FRESH = ("conv", "batch_norm", "linear", "add", "cat", "avg_pool")
-"""How the names of operations begin whose result is no view of anything."""
+"""First parts of the names of operations whose result shares no memory with another tensor."""
 
 TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch.export._trace")
-"""The loggers that tell of errors which are raised as well."""
+"""Loggers that repeat errors which are also raised."""
 
 
 def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.ExportedProgram:
-    """Return what ``torch.export`` records of a module for some number of samples.
+    """Return a module as ``torch.export`` records it.
 
-    Operations that work in place and regions without gradients are rewritten, as `torch.export` itself does it.
+    Operations that work in place and regions without gradients are rewritten by ``torch.export`` itself.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module to record.
+    in_shape : tuple of int
+        Shape of one sample of its input.
+    samples : int
+        Number of samples in the batch.
 
     Raises
     ------
     NotAffineError
         If the forward branches on data.
     ValueError
-        If it cannot be recorded: the input does not fit, or the forward does what cannot be exported.
+        If the input does not fit the module, or ``torch.export`` cannot record its forward.
     """
     example = like_of(module).new_zeros(samples, *in_shape)
     try:
-        # With gradients, since torch cannot rewrite what a forward does in place after it switched them on.
+        # Gradients are on: torch cannot rewrite in-place operations that follow where a forward switches them on.
         with torch.enable_grad(), _silence():
             program = torch.export.export(module, (example,), strict=False)
             return program if _is_plain(program) else program.run_decompositions({})
-    except Exception as error:  # export lets through whatever the forward raises, and has many errors of its own
+    except Exception as error:  # anything that the forward raises, or one of the many errors of torch.export
         place = _place_in_traceback(error, module)
         if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
             reason = "branches on the data or on a parameter, or reads a number from them"
@@ -80,13 +89,13 @@ def like_of(module: nn.Module) -> torch.Tensor:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep torch from writing about what it cannot record: the error says it."""
+    """Keep torch from printing why it cannot record a module: the error says so."""
     loggers = [logging.getLogger(name) for name in TALKATIVE]
     before = [logger.disabled for logger in loggers]
     try:
         for logger in loggers:
             logger.disabled = True
-        # what was recorded before an error, torch prints
+        # before an error, torch prints the part of the graph that it has recorded
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
@@ -96,7 +105,7 @@ def _silence() -> Iterator[None]:
 
 
 def _is_plain(program: torch.export.ExportedProgram) -> bool:
-    """Return whether no operation changes a tensor that anything else could see, and none holds a graph of its own."""
+    """Return whether no operation changes a tensor that another operation reads, and none holds a graph of its own."""
     return all(_is_plain_node(node) for node in program.graph.nodes)
 
 
@@ -113,7 +122,7 @@ def _is_plain_node(node: torch.fx.Node) -> bool:
 
 
 def _place_in_traceback(error: BaseException, module: nn.Module) -> str:
-    """Return the module and the line of its forward in which an error came up."""
+    """Return the place at which an error was raised: the innermost module, and the line of its forward."""
     names = {id(part): name for name, part in module.named_modules()}
     place = "the module"
     for frame, line in traceback.walk_tb(error.__traceback__):

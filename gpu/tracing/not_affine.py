@@ -1,4 +1,4 @@
-"""What makes a network not affine: names, places, remedies."""
+"""`NotAffineError`: the operations of a module that are not affine, with their places and remedies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ LINEARIZE = ", as gpu.linearize does"
 
 
 def remedy_of(name: str, args: Sequence[Any] = (), module: bool = True) -> str | None:
-    """Return what to do about an operation of torch that is known not to be affine; None if it is not known.
+    """Return what to do about an operation that is known not to be affine, "" if nothing; None if it is unknown.
 
     Parameters
     ----------
     name : str
+        Name of the operation in ATen, without the underscore of in-place variants.
     args : sequence
-        What it was called with.
+        Arguments of the call.
     module : bool
-        Whether it is a module of torch, and not a function in a forward.
+        Whether a module of torch calls it, rather than the forward of another module.
     """
     row = nonlinearity_of(name)
     if row is None:
@@ -34,12 +35,14 @@ class Obstacle:
     Attributes
     ----------
     place : str
-        In the module: ``layer1.0.relu: ReLU``, or with file and line where it stands in a forward.
+        Path and class of the module that the operation stands in, ``layer1.0.relu: ReLU``, followed by file and line
+        if the operation stands in a forward that is not torch's.
     reason : str
+        Why the operation is refused.
     remedy : str
         What to do about it; empty if nothing is known.
     times : int
-        How often it is passed.
+        How often the forward pass comes by.
     """
 
     place: str
@@ -48,18 +51,18 @@ class Obstacle:
     times: int = 1
 
     def __str__(self) -> str:
-        """Return the line of the message."""
+        """Return the operation's line in the message."""
         often = f", {self.times} times" if self.times > 1 else ""
         return f"{self.place}: {self.reason}{often}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 class NotAffineError(ValueError):
-    """A module is not of the form W x + B, or not known to be.
+    """Raised for a module that is not of the form W x + B, or not known to be.
 
     Parameters
     ----------
     obstacles : sequence of Obstacle
-        All operations that stand in the way; also kept as an attribute.
+        All operations that are not affine; also an attribute.
 
     Examples
     --------

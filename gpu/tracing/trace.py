@@ -1,4 +1,4 @@
-"""Any torch module as an AffineGraph, or a refusal that names what is not affine, and where."""
+"""`trace`: a torch module as an AffineGraph, or an error that names each operation that is not affine."""
 
 from torch import nn
 
@@ -12,41 +12,42 @@ from linalg_cnn.checks import check_shape
 from linalg_cnn.types import Shape
 
 COUNTS = (2, 3)
-"""How many samples are traced: enough to see whether they are mixed, twice, to see whether their number matters."""
+"""Batch sizes of the two exports: two samples show whether samples are mixed, a third whether their number matters."""
 
 
 def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
-    """Return a module as a graph of affine operations, with its parameters of this moment in float64.
+    """Return a module as a graph of affine operations, with its present parameters in float64.
 
-    The module is exported by ``torch.export`` and not run on data. Each operation that torch records is affine by
-    its name and its arguments, or it is refused: nothing is decided by trying numbers. It is exported for two samples
-    and once more for three, and refused where that comes to another graph. What a forward does for other numbers of
-    samples alone (``if len(x) == 1``) is not seen.
+    The module is exported by ``torch.export``, not run on data. Each recorded operation is either affine by its name
+    and arguments, or refused: nothing is decided by trying numbers.
 
     Parameters
     ----------
     module : nn.Module
-        Takes one tensor (N, *in_shape) and returns one tensor (N, *out_shape), each sample by itself. Left as it
-        is.
+        A module that maps one tensor (N, *in_shape) to one tensor (N, *out_shape), sample by sample. It is not
+        changed.
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of one sample, (channels, *spatial).
 
     Returns
     -------
     AffineGraph
+        The operations in the order of the forward pass, named by their places in the module.
 
     Raises
     ------
     NotAffineError
-        If an operation is not affine, or not known to be; all of them are listed, each with its place.
+        If an operation is not affine, or not known to be; the error lists all such operations with their places.
     TypeError
-        If ``module`` is no ``nn.Module``.
+        If ``module`` is not an ``nn.Module``.
     ValueError
-        If the module does not take such input, or returns anything but one tensor of as many samples.
+        If the module does not take such input, or its output is not one tensor with an entry per sample.
 
     Notes
     -----
-    Source: the operations are those of ``torch.export`` without decomposition (ATen).
+    Source: the operations are those of ``torch.export`` without decomposition (ATen). The module is exported with two
+    samples and again with three, and refused if the two graphs differ. A branch for another number of samples
+    (``if len(x) == 1``) goes unnoticed.
 
     Examples
     --------
@@ -63,16 +64,16 @@ def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
 
 
 def trace_with_shape(module: nn.Module, in_shape: Shape) -> tuple[AffineGraph, Shape]:
-    """Return a module as a graph, see `trace`, and the shape of what it returns for one sample, which may be ().
+    """Return the graph of a module, see `trace`, and the shape of its output for one sample, which may be ().
 
     Raises
     ------
     NotAffineError
         If an operation is not affine, or not known to be.
     TypeError
-        If ``module`` is no ``nn.Module``.
+        If ``module`` is not an ``nn.Module``.
     ValueError
-        If the module does not take such input, or returns anything but one tensor of as many samples.
+        If the module does not take such input, or its output is not one tensor with an entry per sample.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")

@@ -1,7 +1,7 @@
-"""What torch's operations are as affine operations: one handler for each, by its name in ATen.
+"""Handlers that turn operations of torch into affine operations: one for each name in ATen.
 
-A handler takes the builder, the node and the operation's arguments, of which some are `gpu.tracing.values.Value`; it
-returns what comes out, or raises `gpu.tracing.values.Refusal`. What has no handler is refused.
+A handler takes the builder, the node, and the arguments of the call, some of which are `gpu.tracing.values.Value`. It
+returns the result, or raises `gpu.tracing.values.Refusal`. An operation without a handler is refused.
 """
 
 from collections.abc import Callable, Mapping

@@ -22,12 +22,12 @@ PRODUCT = "product of two values that depend on the data"
 
 
 def check_product(name: str, args: Any) -> None:
-    """Refuse a product of data with data, of which some may be unknown.
+    """Refuse a product in which several factors depend on the data; some of them may be unknown.
 
     Raises
     ------
     Refusal
-        If it is one.
+        If the operation is such a product.
     """
     factors = args[1] if name == "einsum" else args
     if name.rstrip("_") in PRODUCTS and sum(isinstance(factor, (Value, Unknown)) for factor in factors) > 1:
@@ -35,12 +35,12 @@ def check_product(name: str, args: Any) -> None:
 
 
 def add(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
-    """``add``, with torch's ``alpha``."""
+    """``add``: x + alpha y."""
     return _sum(builder, x, y, 1.0, float(alpha))
 
 
 def sub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
-    """``sub``."""
+    """``sub``: x - alpha y."""
     return _sum(builder, x, y, 1.0, -float(alpha))
 
 
@@ -50,7 +50,7 @@ def rsub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) ->
 
 
 def _sum(builder: GraphBuilder, x: Any, y: Any, a: float, b: float) -> Value:
-    """Return a x + b y, broadcast as torch does."""
+    """Return a x + b y, broadcast by torch's rules."""
     if isinstance(x, Value) and isinstance(y, Value):
         x, y = broadcast(builder, x, y)
         return builder.add(WeightedSum([a, b]), x, y, shape=x.shape)
@@ -95,7 +95,7 @@ def neg(builder: GraphBuilder, node: Node, x: Any) -> Value:
 
 
 def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Value:
-    """``lerp``: x + weight (y - x), with a weight that is constant.
+    """``lerp``: x + weight (y - x), with a constant weight.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Valu
 
 
 def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
-    """Return weight * x + shift for constants that broadcast to ``x``, or that ``x`` broadcasts to."""
+    """Return weight * x + shift for constants, broadcast with ``x`` in either direction."""
     weight, shift = (_once(_real(c), x) for c in (weight, shift))
     x = spread(builder, x, tuple(torch.broadcast_shapes(weight.shape, shift.shape, _tensor_shape(x))))
     factors, shifts = (_of_one_sample(c, x) for c in (weight, shift))
@@ -123,38 +123,38 @@ def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
 def _real(c: Any) -> torch.Tensor:
     if isinstance(c, complex) or (isinstance(c, torch.Tensor) and c.is_complex()):
         raise Refusal("complex numbers")
-    # torch would make a Python number float32 first, which 0.7 is not
+    # torch would round a Python number such as 0.7 to float32 first
     return torch.as_tensor(c, dtype=torch.float64)
 
 
 def _once(c: torch.Tensor, x: Value) -> torch.Tensor:
-    """Return a constant that was expanded to the samples as it was before."""
+    """Return a constant that was expanded along the batch axis as it was before."""
     axis = c.ndim - (x.rank - x.batch)
     return c if axis < 0 else without_samples(c, axis)
 
 
 def _tensor_shape(x: Value) -> Shape:
-    """Return the shape of the tensor with one sample."""
+    """Return the shape of the tensor for a single sample, batch axis included."""
     return (*x.shape[: x.batch], 1, *x.shape[x.batch :])
 
 
 def _of_one_sample(c: torch.Tensor, x: Value) -> Array:
-    """Return a constant that broadcasts to a tensor as one that broadcasts to a sample of it."""
+    """Return a constant that broadcasts to a tensor as one that broadcasts to a single sample."""
     c = c.reshape((1,) * (x.rank - c.ndim) + tuple(c.shape))
     sample: Array = c.select(x.batch, 0).numpy()
-    # an array of one axis stands for the channels, so it must be as long as they are
+    # an array of one axis stands for the channels, and has to be as long
     return np.broadcast_to(sample, x.shape or (1,)) if len(x.shape) <= 1 else sample
 
 
 def spread(builder: GraphBuilder, x: Value, shape: Shape) -> Value:
-    """Return ``x`` broadcast to a tensor shape in which the samples' axis counts for one."""
+    """Return ``x`` broadcast to the shape of a tensor whose batch axis has length 1."""
     batch = x.batch + len(shape) - x.rank
     goal = (*shape[:batch], *shape[batch + 1 :])
     aligned = (1,) * (len(goal) - len(x.shape)) + x.shape
     x = builder.reshape(x, aligned, batch)
     if goal == aligned:
         return x
-    return builder.add(ResampleTo(goal), x, shape=goal)  # from 1 to n entries: the same one n times
+    return builder.add(ResampleTo(goal), x, shape=goal)  # from 1 to n entries, it repeats the entry
 
 
 def broadcast(builder: GraphBuilder, x: Value, y: Value) -> tuple[Value, Value]:
@@ -163,7 +163,7 @@ def broadcast(builder: GraphBuilder, x: Value, y: Value) -> tuple[Value, Value]:
     Raises
     ------
     Refusal
-        If the samples of one meet another axis of the other.
+        If the batch axis of one is aligned with another axis of the other.
     """
     if x.rank - x.batch != y.rank - y.batch:
         raise Refusal("mixes the samples of the batch: they meet another axis")
@@ -174,7 +174,7 @@ def broadcast(builder: GraphBuilder, x: Value, y: Value) -> tuple[Value, Value]:
 def reduce(
     builder: GraphBuilder, node: Node, x: Any, dims: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Value:
-    """``mean`` and ``sum`` over axes of a sample."""
+    """``mean`` and ``sum`` over axes other than the batch axis."""
     dims = [dims] if isinstance(dims, int) else list(dims or range(x.rank))
     axes = sorted({x.axis(dim) for dim in dims})
     kept = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
@@ -185,24 +185,24 @@ def reduce(
 
 
 def addcmul(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
-    """``addcmul``: x + value y z, with a constant for y or z."""
+    """``addcmul``: x + value y z, where y or z is a constant."""
     product = mul(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) * _real(z)
     return _sum(builder, x, product, 1.0, float(value))
 
 
 def addcdiv(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
-    """``addcdiv``: x + value y / z, with a constant for z."""
+    """``addcdiv``: x + value y / z, where z is a constant."""
     ratio = div(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) / _real(z)
     return _sum(builder, x, ratio, 1.0, float(value))
 
 
 def matmul(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Any:
-    """``matmul``, ``mm`` and ``bmm`` with a constant on one side.
+    """``matmul``, ``mm`` and ``bmm`` with one constant factor.
 
     Raises
     ------
     Refusal
-        If both sides depend on the data, or the sum runs over the samples.
+        If both factors depend on the data, or the sum runs over the samples.
     """
     if isinstance(x, Value) and isinstance(y, Value):
         raise Refusal(PRODUCT)
@@ -220,7 +220,7 @@ def matmul(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Any:
 
 
 def _one_matrix(c: torch.Tensor, x: Value) -> torch.Tensor:
-    """Return constant matrices that were expanded to the samples of the other factor as they were before."""
+    """Return constant matrices that were expanded along the other factor's batch axis as they were before."""
     if c.ndim > 2 and x.batch < x.rank - 2:
         c = _once(c, x)
     return c[0] if c.ndim == 3 and len(c) == 1 and x.rank >= c.ndim else c

@@ -1,4 +1,4 @@
-"""Operations that are affine in the data by what their names say, left to torch and its autograd."""
+"""Operations that are affine in the data by definition, and are evaluated by torch and transposed by autograd."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,31 +18,31 @@ Node = torch.fx.Node
 
 @dataclass(frozen=True, eq=False)
 class Repeated:
-    """A constant that torch must find once for each sample.
+    """A constant that torch's function needs once for each sample of the batch.
 
     Attributes
     ----------
     constant : tensor
-        Of length 1 along the axis.
+        The constant for one sample, with length 1 along the batch axis.
     axis : int
-        The one that counts the samples.
+        The batch axis.
     """
 
     constant: torch.Tensor
     axis: int
 
     def times(self, count: int) -> torch.Tensor:
-        """Return it for some number of samples."""
+        """Return the constant for a number of samples."""
         return torch.cat([self.constant] * count, self.axis)
 
 
 def repeated(builder: GraphBuilder, c: Any, axis: int) -> Any:
-    """Return a constant with an entry for each sample as `Repeated`, and anything else as it is.
+    """Return a constant with an entry for each sample as `Repeated`, and anything else unchanged.
 
     Raises
     ------
     Refusal
-        If its entries for the samples differ, or there are not as many as samples.
+        If the entries differ between samples, or there is not one for each sample.
     """
     if not isinstance(c, torch.Tensor):
         return c
@@ -52,12 +52,14 @@ def repeated(builder: GraphBuilder, c: Any, axis: int) -> Any:
 
 
 def by_autograd(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Value:
-    """Return the value of an operation that torch computes; which arguments may be data, its handler has checked.
+    """Return the value of an operation that torch computes.
+
+    The caller has checked that the operation is affine in all arguments that depend on the data, taken together.
 
     Raises
     ------
     Refusal
-        If no axis of what comes out counts the samples.
+        If the result has no batch axis, or several.
     """
     traced = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Value)]
     target: Any = node.target
@@ -71,24 +73,37 @@ def by_autograd(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) ->
         result: torch.Tensor = target(*tree[0], **tree[1])
         return result
 
+    shape, batch = _sample_shape(function, traced, builder.samples)
+
+    def per_sample(*xs: torch.Tensor) -> torch.Tensor:
+        return function(*xs).movedim(batch, 0).reshape(-1, *(shape or (1,)))
+
+    arguments = pytree.tree_map_only(Value, lambda value: replace(value, number=0), (str(target), args, kwargs))
+    shapes_read = tuple(builder.graph.shapes[value.number] for value in traced)
+    operation = AutogradOperation(name_of(node), per_sample, shapes_read, arguments)
+    return builder.add(operation, *traced, shape=shape, batch=batch)
+
+
+def _sample_shape(
+    function: Callable[..., torch.Tensor], traced: Sequence[Value], samples: int
+) -> tuple[tuple[int, ...], int]:
+    """Return the shape of one sample of a function's result, and the batch axis: the one that grows with the samples.
+
+    Raises
+    ------
+    Refusal
+        If there is no such axis, or several, or the function takes only some number of samples.
+    """
     shapes = []
-    for count in (builder.samples, builder.samples + 1):
+    for count in (samples, samples + 1):
         try:
             shapes.append(function(*(torch.zeros(count, *v.shape, dtype=torch.float64) for v in traced)).shape)
         except RuntimeError as error:
             raise Refusal("mixes the samples of the batch, or takes only so many") from error
     axes = [axis for axis, (n, more) in enumerate(zip(*shapes, strict=True)) if n != more]
-    if len(axes) != 1 or shapes[0][axes[0]] != builder.samples:
+    if len(axes) != 1 or shapes[0][axes[0]] != samples:
         raise Refusal("mixes the samples of the batch")
-    shape = tuple(n for axis, n in enumerate(shapes[0]) if axis != axes[0])
-
-    def per_sample(*xs: torch.Tensor) -> torch.Tensor:
-        return function(*xs).movedim(axes[0], 0).reshape(-1, *(shape or (1,)))
-
-    arguments = pytree.tree_map_only(Value, lambda value: replace(value, number=0), (str(target), args, kwargs))
-    shapes_read = tuple(builder.graph.shapes[value.number] for value in traced)
-    operation = AutogradOperation(name_of(node), per_sample, shapes_read, arguments)
-    return builder.add(operation, *traced, shape=shape, batch=axes[0])
+    return tuple(n for axis, n in enumerate(shapes[0]) if axis != axes[0]), axes[0]
 
 
 def _as_float64(tensor: torch.Tensor) -> torch.Tensor:
@@ -96,7 +111,7 @@ def _as_float64(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def one_factor(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Value:
-    """Products of several operands of which one may depend on the data: ``tensordot``, ``outer``.
+    """Products of several operands, only one of which depends on the data: ``tensordot``, ``outer``.
 
     Raises
     ------
@@ -109,7 +124,7 @@ def one_factor(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> 
 
 
 def einsum(builder: GraphBuilder, node: Node, equation: str, operands: Sequence[Any], **kwargs: Any) -> Value:
-    """``einsum``: constants may have the letter of the samples, if they were expanded to them."""
+    """``einsum``: a constant may bear the label of the batch axis if it was expanded along that axis."""
     terms = equation.replace(" ", "").partition("->")[0].split(",")
     labels = [_labels(term, _rank(operand)) for term, operand in zip(terms, operands, strict=True)]
     samples = {
@@ -131,30 +146,30 @@ def _rank(operand: Any) -> int:
 
 
 def _labels(term: str, rank: int) -> list[str]:
-    """Return the label of each axis of an operand; those of an ellipsis are counted from its end."""
+    """Return the label of each axis of an operand; the axes of an ellipsis are numbered from its end."""
     before, dots, after = term.partition("...")
     hidden = rank - len(before) - len(after) if dots else 0
     return [*before, *(f"...{axis}" for axis in reversed(range(hidden))), *after]
 
 
 def called(node: Node, target: Any) -> Node:
-    """Return a node that stands where another does and calls something else."""
+    """Return a node with the name of another that calls another target."""
     return torch.fx.Node(node.graph, node.name, "call_function", target, (), {})
 
 
 def cumsum(builder: GraphBuilder, node: Node, x: Any, dim: int, *, dtype: Any = None) -> Value:
-    """``cumsum``, along an axis that must not be the samples'."""
+    """``cumsum`` along an axis other than the batch axis."""
     x.axis(dim)
     return by_autograd(builder, node, x, dim)
 
 
 def diff(builder: GraphBuilder, node: Node, x: Any, n: int = 1, dim: int = -1, *beside: Any) -> Value:
-    """``diff`` along an axis that must not be the samples', of entries with others before and after them.
+    """``diff`` along an axis other than the batch axis, with entries put before and behind.
 
     Raises
     ------
     Refusal
-        If the samples are not the same axis of all of them.
+        If the values do not have the same batch axis.
     """
     traced = [value for value in (x, *beside) if isinstance(value, Value)]
     batch = traced[0].batch
@@ -170,31 +185,31 @@ def diff(builder: GraphBuilder, node: Node, x: Any, n: int = 1, dim: int = -1, *
 def index_add(
     builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
 ) -> Value:
-    """``index_add``: linear in what is added to and in what is added, at constant places."""
+    """``index_add``: linear in both tensors, for a constant index."""
     batch = _batch_of_sum(dim, index, x, source)
     x, source = (repeated(builder, c, batch) for c in (x, source))
     return by_autograd(builder, node, x, dim, index, source, alpha=alpha)
 
 
 def scatter_add(builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any) -> Value:
-    """``scatter_add``: the same, with places for each entry."""
+    """``scatter_add``: linear in both tensors, for a constant index of each entry."""
     batch = _batch_of_sum(dim, index, x, source)
     x, index, source = (repeated(builder, c, batch) for c in (x, index, source))
     return by_autograd(builder, called(node, _scatter_add), x, dim, index, source)
 
 
 def _scatter_add(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    # torch transposes it only for a source of the index' shape; of a larger one it reads no more than that
+    # autograd needs a source of the index's shape; torch reads no more of a larger one
     return x.scatter_add(dim, index, source[tuple(map(slice, index.shape))])
 
 
 def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
-    """Return the axis that counts the samples of what is added to and of what is added.
+    """Return the batch axis of a sum at indexed positions.
 
     Raises
     ------
     Refusal
-        If the places depend on the data, or the samples are different axes.
+        If the index depends on the data, or the two values have different batch axes.
     """
     if isinstance(index, Value):
         raise Refusal("places that depend on the data")
@@ -207,7 +222,7 @@ def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
 
 
 def of_images(builder: GraphBuilder, node: Node, x: Value, *args: Any) -> Value:
-    """Resampling of other kinds, and the inverse of unfolding: linear in the images."""
+    """Bicubic resampling, and ``col2im``, the adjoint of unfolding: linear in the images."""
     return by_autograd(builder, node, images(x), *args)
 
 
@@ -218,6 +233,6 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "diff": diff,
     "index_add": index_add,
     "scatter_add": scatter_add,
-    # not the antialiased kinds: by a scale factor, torch's gradients of them are not those of what it computes
+    # not the antialiased variants: by a scale factor, torch's gradients do not fit its forward pass
     **dict.fromkeys(("upsample_bicubic2d", "col2im"), of_images),
 }

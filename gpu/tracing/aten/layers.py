@@ -1,4 +1,4 @@
-"""Convolutions, batch normalisation, dense layers, pooling, padding, resampling."""
+"""Convolutions, batch normalisation, dense layers, average pooling and padding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ def check_constant(*parameters: Any) -> None:
     Raises
     ------
     Refusal
-        If one does.
+        If a parameter depends on the data.
     """
     if any(isinstance(parameter, Value) for parameter in parameters):
         raise Refusal("product of two values that depend on the data")
@@ -115,14 +115,14 @@ def convolution(
     output_padding: Any,
     groups: int,
 ) -> Value:
-    """``convolution``, what the others are made of."""
+    """``convolution``, to which torch decomposes the other convolutions."""
     if transposed:
         return conv_transpose(builder, node, x, weight, bias, stride, padding, output_padding, groups, dilation)
     return conv(builder, node, x, weight, bias, stride, padding, dilation, groups)
 
 
 def _ints(value: Any) -> Any:
-    """Return torch's list, in which one number may stand for all axes."""
+    """Return a list of torch's as a tuple, or as a number if it has one entry, which stands for all axes."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 1 else tuple(value)
     return value
@@ -164,7 +164,7 @@ def instance_norm(builder: GraphBuilder, node: Node, *args: Any) -> Value:
     Raises
     ------
     Refusal
-        If it takes the statistics of each image.
+        If it uses the statistics of each image.
     """
     if args[5]:
         raise Refusal("instance_norm by the statistics of each image is not affine", remedy_of("instance_norm") or "")
@@ -172,12 +172,12 @@ def instance_norm(builder: GraphBuilder, node: Node, *args: Any) -> Value:
 
 
 def native_batch_norm(builder: GraphBuilder, node: Node, *args: Any) -> list[Any]:
-    """``_native_batch_norm_legit_no_training``, which also gives the statistics."""
+    """``_native_batch_norm_legit_no_training``, which also returns statistics, of which nothing is read."""
     return [batch_norm(builder, node, *args[:5], False, *args[5:]), None, None]
 
 
 def training_batch_norm(builder: GraphBuilder, node: Node, *args: Any) -> Any:
-    """Refuse ``_native_batch_norm_legit`` and its kin: they use the statistics of the batch.
+    """Refuse ``_native_batch_norm_legit`` and its functional variant, which use the statistics of the batch.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def linear(builder: GraphBuilder, node: Node, x: Any, weight: Any, bias: Any = N
     Raises
     ------
     Refusal
-        If the matrix depends on the data, or the last axis counts the samples.
+        If the matrix depends on the data, or the last axis is the batch axis.
     """
     check_constant(weight, bias)
     axis = x.axis(-1)
@@ -202,7 +202,7 @@ def linear(builder: GraphBuilder, node: Node, x: Any, weight: Any, bias: Any = N
         return by_autograd(builder, node, x, weight, bias)
     if len(x.shape) == 1:
         return builder.add(builder.once(_dense, weight, bias), x)
-    # the samples may be any axis but the last, and stay where they are
+    # the batch axis may be any but the last, and stays
     return builder.add(builder.once(_axis_dense, weight, bias, axis=axis), x)
 
 
@@ -237,8 +237,8 @@ def avg_pool(
     x = images(x, int(name_of(node)[-2]))
     try:
         operation.out_shape(x.shape)
-    except ValueError:  # torch lets a window larger than the image pass with ceil_mode
-        divisor = () if divisor_override is None else (divisor_override,)  # which avg_pool1d does not have
+    except ValueError:  # with ceil_mode, torch accepts windows larger than the image
+        divisor = () if divisor_override is None else (divisor_override,)  # avg_pool1d has no such argument
         return by_autograd(builder, node, x, kernel_size, stride, padding, ceil_mode, count_include_pad, *divisor)
     return builder.add(operation, x)
 
@@ -254,7 +254,7 @@ PADDING_MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "ci
 def pad(
     builder: GraphBuilder, node: Node, x: Value, widths: Any, mode: str = "constant", value: float | None = None
 ) -> Any:
-    """``pad``, whose list starts with the last axis."""
+    """``pad``, whose widths start with the last axis."""
     pairs = [(int(before), int(after)) for before, after in zip(widths[::2], widths[1::2], strict=True)]
     spatial = len(x.shape) - 1
     if x.batch == 0 and len(pairs) <= spatial and not value:

@@ -1,7 +1,7 @@
 """Operations that only move entries: views, permutations, slices, chunks, concatenations, rolls, indexing.
 
-What such an operation does is read off by applying it to the numbers of the entries instead of to the entries. That
-it does nothing else is known from its name.
+Where such an operation moves entries is found by applying it to the numbers of the entries instead of to the entries.
+That it does nothing but move them is known from its name.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from linalg_cnn.types import size_of
 
 Node = torch.fx.Node
 
-PLACES = {"indices", "index", "mask", "condition", "repeats"}
-"""The arguments in ATen's signatures that say which entries move where."""
+INDICES = {"indices", "index", "mask", "condition", "repeats"}
+"""Arguments in ATen's signatures that say which entries move where."""
 
 SCALARS = {"self", "other", "value"}
-"""Those that are put among the entries if they are numbers."""
+"""Arguments that become entries if they are numbers."""
 
 MOVEMENTS = (
     *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"),
@@ -42,19 +42,19 @@ MOVEMENTS = (
 
 
 def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
-    """Return what an operation that only moves entries gives: a Value, or a list of them.
+    """Return the result of an operation that only moves entries: a Value, or a list of them.
 
     Raises
     ------
     Refusal
-        If it takes entries to places that depend on the data, or across samples.
+        If it moves entries to positions that depend on the data, or between samples.
     """
     target: Any = node.target
     names = [argument.name for argument in target._schema.arguments]
     given = dict(zip(names, args, strict=False)) | kwargs
     traced = list(dict.fromkeys(leaf for leaf in pytree.tree_leaves(given) if _is_value(leaf)))
     _check_axes(name_of(node), traced[0], given, builder.samples)
-    if any(_is_value(leaf) for name in PLACES & given.keys() for leaf in pytree.tree_leaves(given[name])):
+    if any(_is_value(leaf) for name in INDICES & given.keys() for leaf in pytree.tree_leaves(given[name])):
         raise Refusal("takes entries from places that depend on the data")
     first, offsets = 1, {}
     for value in traced:
@@ -71,7 +71,7 @@ def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
             return leaf
 
         def arranged(name: str, argument: Any) -> Any:
-            if name in PLACES:
+            if name in INDICES:
                 return argument
             if name in SCALARS and isinstance(argument, (bool, int, float, complex)):
                 return 0.0 if numbered else argument
@@ -98,12 +98,12 @@ SPLITS = {"split", "chunk", "split_with_sizes", "unsafe_split", "unsafe_chunk", 
 
 
 def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> None:
-    """Refuse what leaves a few samples as they are, but not any number of them.
+    """Refuse movements along the batch axis that happen to keep apart as few samples as are traced.
 
     Raises
     ------
     Refusal
-        If a roll, a slice, a split or a triangle goes along the samples.
+        If a roll, a slice, a split or a triangle runs along the batch axis.
     """
     along = False
     if name in {"slice", "slice_scatter"}:
@@ -132,9 +132,10 @@ def _is_value(leaf: Any) -> bool:
 
 
 def _numbers(value: Value, offset: int, per_sample: int, samples: int) -> torch.Tensor:
-    """Return a tensor of the value's shape in which each entry is its number; 0 is nobody's.
+    """Return a tensor of the value's shape that holds the number of each entry, counted from ``offset``.
 
-    float64, which every operation of torch takes: integers up to 2**53 are exact, and nothing is computed with them.
+    Numbers start at 1: a 0 stands for a constant. The dtype is float64, which every operation of torch accepts and
+    which holds integers up to 2**53 exactly.
     """
     size = size_of(value.shape)
     one = torch.arange(offset, offset + size, dtype=torch.float64).reshape(value.shape)
@@ -149,7 +150,7 @@ def _moved(
     Raises
     ------
     Refusal
-        If the samples get different constants.
+        If the constants among the entries are not finite, or differ between samples.
     """
     batch, sources = _one_sample(numbers.long(), per_sample, builder.samples, prefer=traced[0].batch)
     shape = tuple(sources.shape)
@@ -162,18 +163,20 @@ def _moved(
     value = _taken(builder, traced, table, batch)
     value = Value(value.number, shape, batch)
     if torch.any(shifts):
-        ones = np.ones(table.shape if table.ndim == 1 else (1,) * table.ndim)  # one axis would be channels
+        ones = np.ones(
+            table.shape if table.ndim == 1 else (1,) * table.ndim
+        )  # an array of one axis stands for the channels
         value = builder.add(Scale(ones, shifts.reshape(table.shape).numpy()), value, shape=shape)
     return value
 
 
 def _one_sample(numbers: torch.Tensor, per_sample: int, samples: int, prefer: int) -> tuple[int, torch.Tensor]:
-    """Return the axis that counts the samples, and the numbers of the first sample.
+    """Return the batch axis, and the numbers of the first sample.
 
     Raises
     ------
     Refusal
-        If no axis does: entries of one sample come to stand in another.
+        If there is no batch axis: entries have moved from one sample to another.
     """
     axes = [axis for axis in range(numbers.ndim) if numbers.shape[axis] == samples]
     for axis in sorted(axes, key=lambda axis: (axis != prefer, axis)):
@@ -186,7 +189,7 @@ def _one_sample(numbers: torch.Tensor, per_sample: int, samples: int, prefer: in
 
 
 def _taken(builder: GraphBuilder, traced: list[Value], table: np.ndarray, batch: int) -> Value:
-    """Return the entries that a table names, of all the inputs side by side."""
+    """Return the entries with the numbers of a table, which count through all inputs."""
     source = traced[0]
     if len(traced) == 1 and np.array_equal(table.ravel(), np.arange(size_of(source.shape))):
         return builder.reshape(source, table.shape, batch)
@@ -197,7 +200,7 @@ def _taken(builder: GraphBuilder, traced: list[Value], table: np.ndarray, batch:
 
 
 def cat(builder: GraphBuilder, node: Node, tensors: list[Any], dim: int = 0) -> Any:
-    """``cat``: side by side along an axis that is not the samples'."""
+    """``cat``: concatenation along an axis other than the batch axis."""
     values = [tensor for tensor in tensors if isinstance(tensor, Value)]
     same = len(values) == len(tensors) and len({(value.batch, value.rank) for value in values}) == 1
     if not same:
@@ -209,7 +212,7 @@ def cat(builder: GraphBuilder, node: Node, tensors: list[Any], dim: int = 0) -> 
 
 
 def as_shape(builder: GraphBuilder, node: Node, x: Any, like: Any) -> Any:
-    """``expand_as``, ``view_as``, ``reshape_as``: of the second, only the shape counts."""
+    """``expand_as``, ``view_as``, ``reshape_as``: only the shape of the second argument counts."""
     shape = _zeros(builder, like) if isinstance(like, Value) else like
     return move(builder, node, x, shape) if isinstance(x, Value) else computed(node, (x, shape), {})
 
@@ -219,14 +222,14 @@ def _zeros(builder: GraphBuilder, x: Value) -> torch.Tensor:
 
 
 def same(builder: GraphBuilder, node: Node, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return the entries as they are: copies, and casts, which the tracer refuses if they round."""
-    if isinstance(x, torch.Tensor):  # cast to the type of the data
+    """Return a copy or a cast of a value as the value itself; the walker refuses casts that round."""
+    if isinstance(x, torch.Tensor):  # a constant, cast to the dtype of the data
         return constant(x.to(node.meta["val"].dtype))
     return x
 
 
 def shape_only(builder: GraphBuilder, node: Node, x: Value, *args: Any, **kwargs: Any) -> Any:
-    """Return what is made for the shape of the data alone: ``zeros_like``, ``new_zeros``, ``fill``."""
+    """Return a constant that depends on the shape of the data alone: ``zeros_like``, ``new_zeros``, ``fill``."""
     return computed(node, (_zeros(builder, x), *args), kwargs)
 
 

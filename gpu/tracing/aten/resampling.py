@@ -1,4 +1,4 @@
-"""Resampling: up- and down-sampling of images, by a size or by factors."""
+"""Linear and nearest-neighbour resampling of images, to a size or by factors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,14 +27,14 @@ def upsample_linear(builder: GraphBuilder, node: Node, x: Any, size: Any, corner
 
 
 def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scales: Any) -> Any:
-    """``upsample_nearest1d``, ``_upsample_nearest_exact2d`` and their kin.
+    """``upsample_nearest1d`` to ``3d``, ``_upsample_nearest_exact1d`` to ``3d``.
 
-    torch computes in the images' dtype which pixels it shows. We publish what it does to float32.
+    torch computes the source pixels in the images' dtype; the graph has those of float32.
 
     Raises
     ------
     Refusal
-        If the images are float64, of which torch shows other pixels.
+        If the images are float64 and torch picks other pixels for them.
     """
     name, val = name_of(node), node.meta["val"]
     x = images(x, val.ndim - 2)
@@ -45,7 +45,7 @@ def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scal
             raise Refusal(f"{name.lstrip('_')} shows other pixels of float64 images than of float32 images")
     if all(scale is None for scale in pytree.tree_leaves(scales)):
         return builder.add(Resample(tuple(val.shape[2:]), "nearest-exact" if "exact" in name else "nearest"), x)
-    # By factors, torch rounds their inverses; only sizes have a rule of their own.
+    # torch rounds the inverses of factors, which no rule of Resample covers
     table = torch.arange(x.shape[0])
     for n, pixels in zip(x.shape[1:], shown, strict=True):
         table = table[..., None] * n + pixels
@@ -53,7 +53,7 @@ def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scal
 
 
 def _shown(node: Node, sizes: Shape, dtype: torch.dtype, *arguments: Any) -> list[torch.Tensor]:
-    """Return which pixels an operation shows along each spatial axis, found by showing it the pixels' numbers."""
+    """Return the source pixels of an operation along each spatial axis, found by resampling the pixels' numbers."""
     target: Any = node.target
     shown = []
     for axis, n in enumerate(sizes):
