@@ -9,7 +9,7 @@ F2 = (3, 4)
 
 
 def in_place(function, **parts):
-    """A forward that also works in place, so that torch rewrites it without that, and decomposes some operations."""
+    """A forward with an operation in place, for which torch rewrites the program and decomposes some operations."""
 
     def forward(self, x):
         y = x * 1
@@ -174,4 +174,4 @@ BY_NAME = {
     "view_as": (Lambda(lambda s, x: x.flatten(1).view_as(x)), F2),
     "view_copy": (Lambda(lambda s, x: torch.view_copy(x, (-1, 12))), F2),
 }  # fmt: skip
-"""(module, in_shape)"""
+"""Module and shape of its input, by the name of the operation."""

@@ -1,4 +1,4 @@
-"""Torch modules that are affine, each with the reason it is here in its name."""
+"""Affine torch modules, each with the reason for the case in its name."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class Lambda(nn.Module):
-    """A forward from a function, with some parameters and layers to use."""
+    """A module whose forward is a function of the module and the batch, with parameters and layers to use."""
 
     def __init__(self, function, **parts):
         super().__init__()
@@ -273,4 +273,4 @@ WITHOUT_AUTOGRAD = {
     "squeezed_at_the_end": (Lambda(lambda s, x: s.pool(x).squeeze(), pool=nn.AdaptiveAvgPool2d(1)), C),
     "without_a_gradient_of_its_own": (Lambda(lambda s, x: x.detach() * 2), C),
 }
-"""Where autograd is no judge: it sees no gradient, or another shape."""
+"""Modules that autograd cannot judge, because it sees no gradient or another shape."""

@@ -1,4 +1,4 @@
-"""Torch modules that are not affine, or not known to be: each with the reason in its name, and what is said of it."""
+"""Torch modules that are not affine, or not known to be: each with the reason in its name, and the refusal's text."""
 
 import torch
 from module_cases import C, I, Lambda, M, conv, randn

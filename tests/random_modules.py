@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 class RandomNet(nn.Module):
-    """A straight-line program over values: each step reads earlier values and makes one."""
+    """A straight-line program: each step reads earlier values and computes one."""
 
     def __init__(self, steps, layers):
         super().__init__()
@@ -55,7 +55,7 @@ def _double_first_column(x):
 
 @st.composite
 def random_nets(draw):
-    """A float64 module in evaluation mode, and the shape that it takes."""
+    """A float64 module in evaluation mode, and the shape of its input."""
     torch.manual_seed(draw(st.integers(0, 2**31)))
     in_shape = (draw(st.integers(1, 3)), *(draw(st.sampled_from([1, 2, 3, 5, 6])) for _ in range(2)))
     shapes, steps, layers = [in_shape], [], []
@@ -78,7 +78,7 @@ def random_nets(draw):
         if kind == "layer":
             fitting = [i for i, layer in enumerate(layers) if layer.channels == shape[0] and min(shape[1:]) >= 3]
             if fitting and draw(st.booleans()):
-                option = draw(st.sampled_from(fitting))  # used twice
+                option = draw(st.sampled_from(fitting))  # the layer is used twice
             else:
                 layers.append(draw(layer_for(shape)))
                 option = len(layers) - 1

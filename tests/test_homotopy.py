@@ -1,4 +1,4 @@
-"""Networks with skips of strength t, torchvision's among them, and the same without their skips."""
+"""Networks with skips of strength t, torchvision's among them, and the same networks without their skips."""
 
 import copy
 
@@ -16,7 +16,7 @@ MAIN_PATH_CONVOLUTIONS = {18: 17, 34: 33, 50: 49}
 
 
 def shaken(model, seed=0):
-    """Give batch norms weights and statistics that trained ones could have."""
+    """Give batch norms weights and running statistics as training could leave them."""
     generator = torch.Generator().manual_seed(seed)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Linearising: what is replaced, as modules and as functions, and what is left to be refused."""
+"""Linearising replaces nonlinear modules, and functions in a forward; what it leaves is refused by name."""
 
 import copy
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import gpu
 from gpu import NotAffineError
-from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE, NONLINEARITIES
+from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE, NONLINEARITIES, nonlinearity_of
 
 
 def test_modules_are_replaced_and_listed():
@@ -77,7 +77,7 @@ def test_an_activation_alone():
 
 
 class Dropping(nn.Module):
-    """What its forward does depends on its mode, in an option and in a branch."""
+    """A module whose forward depends on its mode, by an option and by a branch."""
 
     def __init__(self):
         super().__init__()
@@ -175,11 +175,11 @@ def test_hooks_and_names_stay():
 MADE_WITH = {nn.Threshold: (0.1, 20.0)} | {
     kind: (2,) for kind in BY_MODULE if kind.__name__.startswith(("MaxPool", "AdaptiveMaxPool"))
 }
-"""Arguments of the modules that need some."""
+"""Arguments of the modules that need any."""
 
 
 def case_of(kind):
-    """A module of a row of the table, and the shape of its input: the last figure of a pool is its number of axes."""
+    """A module of the table, and the shape of its input; the name of a pool ends with its number of axes."""
     axes = int(kind.__name__[-2]) if kind in MADE_WITH and kind is not nn.Threshold else 2
     return kind(*MADE_WITH.get(kind, ())).double().eval(), (2, *(4,) * axes)
 
@@ -198,18 +198,47 @@ def test_every_module_of_the_table_is_replaced_by_what_the_table_says(kind):
     gpu.trace(linear, in_shape)
 
 
-@pytest.mark.parametrize("kind", BY_MODULE, ids=lambda kind: kind.__name__)
-def test_piecewise_linear_means_that_second_differences_vanish_between_the_breaks(kind):
-    module, in_shape = case_of(kind)
+def share_of_bends(function, in_shape):
+    """At which share of random points the second difference of a function along a short line is not zero."""
     generator = torch.Generator().manual_seed(0)
     x, step = (torch.randn(200, *in_shape, dtype=torch.float64, generator=generator) for _ in range(2))
     with torch.no_grad():
-        ahead, here, behind = (module(2 * x + sign * 1e-4 * step) for sign in (1, 0, -1))
-    bent = (ahead - 2 * here + behind).abs() > 1e-13
-    if BY_MODULE[kind].piecewise_linear:
-        assert bent.double().mean() < 0.01  # a few of the points lie beside a break
+        ahead, here, behind = (function(2 * x + sign * 1e-4 * step) for sign in (1, 0, -1))
+    return float(((ahead - 2 * here + behind).abs() > 1e-13).double().mean())
+
+
+FUNCTIONS = {
+    "clamp": lambda x: x.clamp(-1, 1),
+    "clamp_min": lambda x: x.clamp_min(0.5),
+    "abs": torch.abs,
+    "sign": torch.sign,
+    "max": lambda x: x.max(1).values,
+    "amin": lambda x: x.amin(1),
+    "sort": lambda x: x.sort(1).values,
+    "topk": lambda x: x.topk(2, 1).values,
+    "median": lambda x: x.median(1).values,
+    "glu": lambda x: functional.glu(x, 1),
+    "softmax": lambda x: x.softmax(1),
+    "layer_norm": lambda x: functional.layer_norm(x, x.shape[1:]),
+    "exp": torch.exp,
+    "pow": lambda x: x.pow(3),
+    "var": lambda x: x.var(1),
+    "prod": lambda x: x.prod(1),
+}
+"""Functions without a module that linearize replaces, by their names in ATen."""
+
+
+@pytest.mark.parametrize(
+    ("row", "function", "in_shape"),
+    [pytest.param(BY_MODULE[kind], *case_of(kind), id=kind.__name__) for kind in BY_MODULE]
+    + [pytest.param(nonlinearity_of(name), f, (6,), id=name) for name, f in FUNCTIONS.items()],
+)
+def test_piecewise_linear_means_that_second_differences_vanish_between_the_breaks(row, function, in_shape):
+    bends = share_of_bends(function, in_shape)
+    if row.piecewise_linear:
+        assert bends < 0.01  # a few of the points lie beside a break
     else:
-        assert bent.double().mean() > 0.2
+        assert bends > 0.2
 
 
 @pytest.mark.parametrize("row", [row for row in NONLINEARITIES if row.module], ids=lambda row: row.aten)

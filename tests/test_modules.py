@@ -1,4 +1,4 @@
-"""SkipCNN is SkipNetwork: there and back, bit for bit, and nothing that is not affine gets in."""
+"""A SkipCNN and its SkipNetwork have the same parameters, bit for bit; what is not affine is refused."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_a_module_written_by_hand_gives_the_same():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_resampling_shows_the_same_pixels_in_every_dtype(dtype):
-    """torch's own interpolate does not at 26 -> 22: with float64 it may follow another rule than with float32."""
+    """At 26 -> 22, torch's own interpolate may pick other pixels for float64 than for float32."""
     x = torch.arange(26, dtype=dtype).reshape(1, 1, 26)
     ours = NearestResample(Resample(22), (1, 26))(x)
     assert ours.dtype == dtype
@@ -193,7 +193,7 @@ def test_hooks_and_methods_on_the_instance_are_refused():
 
 
 def test_images_of_another_shape_are_refused():
-    """A resampling by numbers of pixels would show something for them, too."""
+    """A resampling by pixel numbers would return pixels of such images, too."""
     model = SkipCNN.from_network(SkipNetwork((1, 6), [Conv(np.ones((1, 1, 2))), Resample(3)]))
     for shape in [(1, 1, 9), (1, 2, 6), (1, 6), (1, 1, 5)]:
         with pytest.raises(ValueError, match=r"x: expected shape \(N, 1, 6\), got"):

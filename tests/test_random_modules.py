@@ -10,7 +10,7 @@ import gpu
 from linalg_cnn import compose
 from linalg_cnn.cut import cheapest_cut, split
 
-# each example is exported and differentiated: half a second
+# each example is exported and differentiated, which takes half a second
 few = settings(max_examples=40 if settings().max_examples >= 100 else 8)
 
 

@@ -1,4 +1,4 @@
-"""Every family of torchvision's classifiers collapses when it is linearised, or is refused by name."""
+"""Every family of torchvision's classifiers collapses after it is linearised, or is refused by name."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ REFUSED = {
 
 
 def model_of(name, in_channels=3):
-    """A float32 model in evaluation mode whose signal neither dies out nor blows up on the way."""
+    """A float32 model in evaluation mode, initialised so that activations neither vanish nor overflow."""
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     options |= {"image_size": 64} if name.startswith("vit") else {}
     torch.manual_seed(0)
@@ -73,7 +73,7 @@ def assert_collapses(model, in_shape):
 
 
 DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn")
-"""Of the same kinds as the others, and longer to collapse."""
+"""Networks that take longer to collapse than others of the same kind."""
 
 
 def marked(name):

@@ -1,4 +1,4 @@
-"""Tracing: affine modules are composed right, by four independent judges; the others are refused by name and place."""
+"""Affine modules compose to the maps that four independent judges give; others are refused by name and place."""
 
 import contextlib
 import copy
@@ -25,7 +25,7 @@ slow_jacrev_warns = pytest.mark.filterwarnings("ignore:There is a performance dr
 
 
 def prepared(module):
-    """A float64 copy in evaluation mode, with statistics and weights that show."""
+    """A float64 copy in evaluation mode, with random running statistics."""
     module = copy.deepcopy(module).double().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -37,7 +37,7 @@ def prepared(module):
 
 
 def assert_same(module, graph):
-    """A graph computes what the module does, for some numbers of samples; 1e-12 of the largest is rounding."""
+    """A graph computes what the module does for several batch sizes, up to rounding: 1e-12 of the largest score."""
     generator = torch.Generator().manual_seed(1)
     for count in (1, 2, 3, 5):
         x = torch.randn(count, *graph.in_shape, dtype=torch.float64, generator=generator)

@@ -1,7 +1,7 @@
 """The table of torch's nonlinearities: their names, what makes them linear, and which of them are piecewise linear.
 
-Networks and `gpu.resnet` take their activations from it, `gpu.linearize` its replacements, and `gpu.trace` the remedies
-that its refusals name. To add a nonlinearity, add a row to `NONLINEARITIES`.
+The networks here take their activations from it, `gpu.linearize` takes its replacements, and `gpu.trace` the remedies
+that it names. To add a nonlinearity, add a row to `NONLINEARITIES`; to make networks with it, its name to `Activation`.
 """
 
 import re
@@ -40,7 +40,7 @@ class Nonlinearity:
     linear_module : type
         The module that `gpu.linearize` puts in its place.
     functions : tuple of str or of callables
-        The functions, and by their names also the methods of tensors, that `gpu.linearize` replaces in a forward.
+        The functions that `gpu.linearize` replaces in a forward; a name stands for functions of torch and methods.
     linear_function : callable, optional
         The function that it puts in their place; by default their input is passed on.
     in_forward : bool
@@ -68,8 +68,9 @@ def _activation(
     name: str, module: type[nn.Module], *, aten: str | None = None, piecewise_linear: bool = False
 ) -> Nonlinearity:
     """Return the row of an activation, which becomes the identity as a module and in a forward."""
-    return Nonlinearity(aten or name, IDENTITY, module, functions=(name,), in_forward=True,
-                        piecewise_linear=piecewise_linear)  # fmt: skip
+    return Nonlinearity(
+        aten or name, IDENTITY, module, functions=(name,), in_forward=True, piecewise_linear=piecewise_linear
+    )
 
 
 def _max_pools(rank: int) -> tuple[Nonlinearity, ...]:
@@ -120,7 +121,7 @@ NONLINEARITIES = (
     _activation("tanh", nn.Tanh),
     _activation("softplus", nn.Softplus),
     _activation("softsign", nn.Softsign),
-    # functional.threshold and functional.logsigmoid go by other names than in ATen, which linearize does not know
+    # linearize leaves functional.threshold and functional.logsigmoid in a forward: their __name__ is another
     Nonlinearity("threshold", IDENTITY, nn.Threshold, functions=("threshold",), piecewise_linear=True),
     Nonlinearity(r"log_sigmoid.*", IDENTITY, nn.LogSigmoid),
     Nonlinearity("glu"),

@@ -64,6 +64,7 @@ class SkipCNN(WithSkips):
         activation: Activation = "identity",
     ) -> None:
         super().__init__()
+        self.activation = activation_module(activation)
         operations = _each(layers, to_operation)
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
         if network.graph.symbolic:
@@ -73,13 +74,15 @@ class SkipCNN(WithSkips):
             raise ValueError(f"layers: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
         self.in_shape, self.out_shape = network.in_shape, network.out_shape
         self.resample = resample
-        self.activation = activation_module(activation)
         self.layers = nn.ModuleList(layers)
         # layer j + 1 reads f^(j) and the skips from f^(k) for k in sources[j], added up by joins[str(j)]
         self.sources: dict[int, tuple[int, ...]] = {}
         self.joins, self.resamplers = nn.ModuleDict(), nn.ModuleDict()
         self._given = tuple(network.skip_weights)
-        dtype = next(iter(dtypes), torch.get_default_dtype())
+        self._add_skips(network, next(iter(dtypes), torch.get_default_dtype()))
+
+    def _add_skips(self, network: SkipNetwork, dtype: torch.dtype) -> None:
+        """Make the sums of the layers' inputs, and the resampling of the skips that need it."""
         for j, goal in enumerate(network.shapes[:-1]):
             into = {k: weight for (k, layer), weight in network.skip_weights.items() if layer == j != k}
             # there is no resampling between shapes of different rank: the weight of such a skip is 0
@@ -91,7 +94,7 @@ class SkipCNN(WithSkips):
             self.joins[str(j)] = SkipJoin(weights, dtype)
             for k in into:
                 if network.shapes[k] != goal:
-                    self.resamplers[f"{k}->{j}"] = NearestResample(ResampleTo(goal, resample), network.shapes[k])
+                    self.resamplers[f"{k}->{j}"] = NearestResample(ResampleTo(goal, self.resample), network.shapes[k])
 
     @property
     def skip_weights(self) -> dict[tuple[int, int], float]:

@@ -45,7 +45,7 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
     """
     example = like_of(module).new_zeros(samples, *in_shape)
     try:
-        # Gradients are on: torch cannot rewrite in-place operations that follow where a forward switches them on.
+        # Gradients are on from the start: torch cannot rewrite operations in place after a forward switches them on.
         with torch.enable_grad(), _silence():
             program = torch.export.export(module, (example,), strict=False)
             return program if _is_plain(program) else program.run_decompositions({})
