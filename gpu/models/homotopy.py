@@ -101,7 +101,7 @@ class SkipJoin(Skip):
         self.register_buffer("weights", torch.tensor(weights, dtype=dtype), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Convert the exact weights anew, so that ``.double()`` gives exact weights instead of rounded ones."""
+        """Convert the exact weights anew: ``.double()`` alone would keep the rounding of a float32 network."""
         super()._apply(fn, recurse)
         self._fill()
         return self

@@ -12,7 +12,7 @@ from linalg_cnn.types import Shape, size_of
 Made = TypeVar("Made")
 
 Memo = dict[tuple[Any, ...], tuple[Any, Any]]
-"""What was made of parameters, by what it was made from."""
+"""Objects made from parameters, with these parameters, by the function, tensors and options that made them."""
 
 
 class GraphBuilder:

@@ -136,7 +136,7 @@ class ProgramWalker:
         return self.builder.once(constant, self.tensors[name], called=name if node.name in self.parts else None)
 
     def _result(self, node: torch.fx.Node) -> Any:
-        """Return the result of a node: a constant, a Value, a list of them, or UNKNOWN; report it if it is refused."""
+        """Return the result of a node: a constant, a Value, a list of them, or UNKNOWN; report a refusal."""
         args = torch.fx.map_arg(node.args, lambda arg: self.known[arg.name])
         kwargs = torch.fx.map_arg(node.kwargs, lambda arg: self.known[arg.name])
         leaves = pytree.tree_leaves((args, kwargs))
