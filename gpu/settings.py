@@ -83,7 +83,15 @@ class CollapseSettings:
     progress: bool = True
 
 
-EXPERIMENTS = ("figure1", "figure2", "figure3", "distillation", "timing")
+EXPERIMENTS = {
+    "figure1": "accuracy of the paper's linear networks by epoch",
+    "figure2": "accuracy after two epochs against the strength t of the skips",
+    "figure3": "accuracy by epoch with a constant t and with t on a schedule",
+    "distillation": "accuracy of networks that lose their skips, with and without a teacher",
+    "timing": "time of a prediction with skips, without them, and as one matrix",
+}
+"""Experiments by name, each in a module of that name in `gpu.experiments`, with words for the help."""
+
 BACKENDS = ("local", "dask", "ray")
 
 

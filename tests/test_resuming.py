@@ -83,8 +83,9 @@ def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
 SCRIPT = """
     import sys, time
     from pathlib import Path
-    from gpu.experiments.plans import Trial
-    from gpu.experiments.trial import Place, run_trial
+    from gpu.experiments.trial import Trial
+    from gpu.experiments.trial_run import run_trial
+    from gpu.experiments.workspace import Workspace
 
     trial = Trial("3-layer CNN", 3, "paper from 0.9", "relu", "max", 4, 64, 640, 100, "mnist-5k", 1e-2, "float32")
     def slow(images):
@@ -92,7 +93,7 @@ SCRIPT = """
     import gpu.training.trainer
     # at every batch, not every minute
     gpu.training.trainer.Trainer.run.__kwdefaults__["every_seconds"] = 0.0
-    run_trial(trial, Place(Path(sys.argv[1])), slow)
+    run_trial(trial, Workspace(Path(sys.argv[1])), slow)
 """
 
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from gpu.collapsing.collapse import MapTooLargeError, collapse
 from gpu.collapsing.result import Collapsed
-from gpu.experiments.demo import check_output_folder
 from gpu.models.linearization import linearize
+from gpu.runtime.results import check_output_folder
 from gpu.settings import CollapseSettings
 from linalg_cnn.files import write_atomically, write_json
 

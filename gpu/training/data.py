@@ -28,7 +28,10 @@ RAW_FILES = {
 }
 
 IMAGES = (60_000, 10_000)
-"""How many images MNIST has for training and held out."""
+"""Numbers of training and of held-out images in MNIST."""
+
+PIXEL_SCALE = 1 / 255
+"""Factor from the pixels of files and data sets, 0 to 255, to those that networks take, in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,17 @@ class Digits:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
+
+
+def scale_pixels(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return pixels 0 to 255 as the floats in [0, 1] that networks take.
+
+    Examples
+    --------
+    >>> scale_pixels(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return images.to(dtype) * PIXEL_SCALE
 
 
 def check_seed(seed: int) -> None:

@@ -1,17 +1,17 @@
-"""Prediction in batches, and how many are right."""
+"""Scores of images, and their accuracy."""
 
 import torch
 from torch import nn
 
 from gpu.runtime.devices import full_float32
-
-PIXEL_SCALE = 1 / 255
-"""Networks see pixels in [0, 1]; files and data sets hold 0 to 255."""
+from gpu.training.data import scale_pixels
 
 
 @torch.inference_mode()
 def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 1024) -> torch.Tensor:
-    """Return the scores (N, classes) of uint8 images (N, 1, 28, 28), on the CPU; the model is set to evaluation.
+    """Return the scores (N, classes) of uint8 images (N, 1, 28, 28), on the CPU.
+
+    The model is set to evaluation mode and stays in it. Convolutions are computed in full float32, not in TF32.
 
     Examples
     --------
@@ -22,12 +22,12 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     model.eval()
     device = next(model.parameters()).device
     with full_float32():
-        batches = [model(batch.to(device).float() * PIXEL_SCALE).cpu() for batch in images.split(batch_size)]
+        batches = [model(scale_pixels(batch.to(device))).cpu() for batch in images.split(batch_size)]
     return torch.cat(batches)
 
 
 def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the share of images whose highest score is at their label.
+    """Return the share of images whose highest score is that of their label.
 
     Examples
     --------

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.schedules import SkipSchedule, ThresholdSchedule
 from gpu.training.checkpoints import load_checkpoint, save_checkpoint
-from gpu.training.data import Digits, check_seed
+from gpu.training.data import Digits, check_seed, scale_pixels
 from gpu.training.distillation import Teacher
-from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
+from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
 from linalg_cnn.checks import check_choice, check_int
 
@@ -204,7 +204,7 @@ class Trainer:
     def train_on(self, index: torch.Tensor) -> None:
         """Compute the loss on some images and take one step of the optimiser."""
         labels = self.labels[index]
-        pixels = self.images[index].float() * PIXEL_SCALE
+        pixels = scale_pixels(self.images[index])
         with self.autocast:
             scores = self.model(pixels)
             if self.teacher is None:
