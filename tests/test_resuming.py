@@ -75,7 +75,7 @@ def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
     assert gpu.skip_strengths(resumed.model) == gpu.skip_strengths(whole.model)
     ours, theirs = whole.optimizer.state_dict()["state"], resumed.optimizer.state_dict()["state"]
     assert all(torch.equal(ours[i]["exp_avg_sq"], theirs[i]["exp_avg_sq"]) for i in ours)
-    assert torch.equal(whole.generator.get_state(), resumed.generator.get_state())
+    assert torch.equal(whole.progress.generator.get_state(), resumed.progress.generator.get_state())
     assert resumed.finished
     assert resumed.images_seen == EPOCHS * 300
 
