@@ -215,6 +215,17 @@ def test_help_and_predict_do_without_torch(demo, pictures):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["demo", "collapse", "predict", "experiment", "bench"])
+def test_help_of_a_command_is_shown_without_importing_what_takes_seconds(command):
+    program = (
+        "import sys; from gpu.cli.main import build_parser\n"
+        f"try: build_parser().parse_args([{command!r}, '--help'])\n"
+        "except SystemExit: assert not {'torch', 'matplotlib', 'scipy'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"usage: linalg-cnn {command}" in result.stdout
+
+
 def test_predict_reads_other_picture_formats(demo, pictures, tmp_path, capsys):
     picture = Image.open(pictures[0])
     picture.convert("CMYK").save(tmp_path / "cmyk.tiff")
