@@ -1,4 +1,4 @@
-"""The paper's experiments, small: what they train, what is kept, and how many run at once."""
+"""The paper's experiments at a small size: their trials, their records, and several trials at the same time."""
 
 import json
 import os

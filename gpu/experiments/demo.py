@@ -150,12 +150,12 @@ def write_results(out: Path, network: SkipNetwork, collapsed: AffineMap, report:
     collapsed.save(out / "collapsed.safetensors")
     weights = to_png(
         weights_figure(collapsed),
-        "The ten rows of W as 28x28 pictures: orange pixels speak for the digit, violet ones against it.",
+        "The ten rows of W as 28x28 pictures: orange pixels raise the score of the digit, violet ones lower it.",
     )
     write_atomically(out / "weights.png", weights)
     matrices = to_png(
         matrices_figure(network),
-        "Where the matrix of each layer has entries, and the small full matrix W that replaces them all.",
+        "The nonzero entries of the matrix of each layer, and the small full matrix W that replaces them all.",
     )
     write_atomically(out / "matrices.png", matrices)
     write_json(out / "report.json", report)

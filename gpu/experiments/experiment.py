@@ -1,4 +1,4 @@
-"""What an experiment is: the networks that it trains or what it measures, and how its record is shown."""
+"""The definition of an experiment: the networks that it trains or its measurement, and the view of its record."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 class View(ABC):
-    """How the records of an experiment are shown, with the paper's numbers beside the measured ones."""
+    """Shows the records of an experiment, with the paper's numbers beside the measured ones."""
 
     @abstractmethod
     def conditions(self, record: Record) -> str:
@@ -47,7 +47,7 @@ class Experiment:
     Attributes
     ----------
     view : View
-        How its records are shown.
+        View of its records.
     series : callable, optional
         Returns the trials of each series, by the name of the series. Its arguments are a Trial with all common
         settings, and the `gpu.settings.ExperimentSettings`. `plan` repeats each trial with every seed.

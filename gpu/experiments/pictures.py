@@ -57,11 +57,12 @@ def record_picture(record: dict[str, Any]) -> Picture:
 
     Examples
     --------
+    >>> import gpu
     >>> epochs = [{"epoch": n, "t": 0.5, "validation_accuracy": a} for n, a in [(1, 0.6), (2, 0.9)]]
     >>> settings = {"dataset": "mnist", "images": 4000, "epochs": 2, "trials": 1, "held_out_images": 2000}
     >>> record = {"experiment": "figure3", "settings": settings, "hardware": {"processor": "Xeon", "cores": 2},
     ...           "series": [{"name": "Static t", "trials": [{"epochs": epochs}]}]}
-    >>> print(record_picture(record).alt)
+    >>> print(gpu.record_picture(record).alt)
     Validation accuracy by epoch. Static t: 60.0 % at 1, 90.0 % at 2 (the paper's: 96.2 % at 1, 98.6 % at 10). \
 mnist, 4,000 images, 2 epochs, 1 trials, validated on 2,000; Xeon, 2 cores.
     """

@@ -16,7 +16,7 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     Examples
     --------
     >>> import gpu
-    >>> predict_scores(gpu.perceptron(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
+    >>> gpu.predict_scores(gpu.perceptron(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
     torch.Size([3, 10])
     """
     model.eval()
@@ -31,7 +31,8 @@ def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
 
     Examples
     --------
-    >>> accuracy_of(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+    >>> import gpu
+    >>> gpu.accuracy_of(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
     0.5
     """
     return float((scores.argmax(1) == labels).double().mean())

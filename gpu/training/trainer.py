@@ -63,8 +63,8 @@ class Trainer:
     Examples
     --------
     >>> import gpu
-    >>> digits = Digits(torch.full((8, 1, 28, 28), 255, dtype=torch.uint8), torch.full((8,), 3))
-    >>> trainer = Trainer(gpu.perceptron(), digits, digits, epochs=1, learning_rate=0.01)
+    >>> digits = gpu.Digits(torch.full((8, 1, 28, 28), 255, dtype=torch.uint8), torch.full((8,), 3))
+    >>> trainer = gpu.Trainer(gpu.perceptron(), digits, digits, epochs=1, learning_rate=0.01)
     >>> [epoch["validation_accuracy"] for epoch in trainer.run()][-1]
     1.0
     """
@@ -116,12 +116,12 @@ class Trainer:
             capturable=on_cuda,
         )
         self.history: list[Epoch] = []
-        self.progress = EpochProgress(len(training), batch_size, seed, self.device)
+        self.progress = EpochProgress(len(training), self.batch_size, seed, self.device)
         self.graphed: GraphedStep | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are over."""
+        """True after the last epoch."""
         return len(self.history) >= self.epochs
 
     @property
@@ -280,7 +280,11 @@ class Trainer:
             If the state belongs to another training.
         """
         if state.get("settings") != self.settings or (state["schedule"] is None) != (self.schedule is None):
-            raise ValueError(f"state: expected one of {self.settings}, got {state.get('settings')}")
+            expected, got = ("no" if of is None else "a" for of in (self.schedule, state["schedule"]))
+            raise ValueError(
+                f"state: expected settings {self.settings} and {expected} schedule, "
+                f"got settings {state.get('settings')} and {got} schedule"
+            )
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -335,8 +339,9 @@ def train(
     Examples
     --------
     >>> import gpu
-    >>> digits = Digits(torch.full((8, 1, 28, 28), 255, dtype=torch.uint8), torch.full((8,), 3))
-    >>> train(gpu.perceptron(), digits, digits, epochs=1, learning_rate=0.01, progress=False)[-1]["validation_accuracy"]
+    >>> digits = gpu.Digits(torch.full((8, 1, 28, 28), 255, dtype=torch.uint8), torch.full((8,), 3))
+    >>> history = gpu.train(gpu.perceptron(), digits, digits, epochs=1, learning_rate=0.01, progress=False)
+    >>> history[-1]["validation_accuracy"]
     1.0
     """
     trainer = Trainer(model, training, held_out, **options)
