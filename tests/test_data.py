@@ -20,7 +20,7 @@ def test_the_default_needs_no_network_and_is_split_stratified_and_seeded():
     assert training.images.dtype == torch.uint8
     assert int(training.images.max()) == 255
     together = torch.cat([training.images, held_out.images]).flatten(1)
-    assert len(together.unique(dim=0)) == 5000  # no image stands on both sides
+    assert len(together.unique(dim=0)) == 5000  # no image is in both parts
     again, other = load_digits(seed=0)[1], load_digits(seed=1)[1]
     assert torch.equal(held_out.images, again.images)
     assert not torch.equal(held_out.images, other.images)
@@ -88,7 +88,7 @@ def test_a_forged_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected 47,040,016 bytes of MNIST .* got 3,936 bytes"):
         load_digits("mnist", tmp_path)
     with pytest.raises(ValueError, match="expected 47,040,016 bytes of MNIST .* got 3,936 bytes"):
-        load_digits("mnist", tmp_path, download=True)  # torchvision finds the files and fetches nothing
+        load_digits("mnist", tmp_path, download=True)  # torchvision finds the files and downloads nothing
 
 
 def test_a_truncated_file_is_refused(small_mnist):

@@ -204,7 +204,7 @@ def test_all_local_cores_give_what_one_process_gives(tmp_path):
 
 
 def dies_once(number, trial, workspace):
-    """Kill the worker the first time that the trial of seed 1 is begun."""
+    """Run a trial, but kill the worker at the first start of the trial of seed 1."""
     mark = workspace.folder / "died"
     if trial.seed == 1 and not mark.exists():
         mark.touch()
@@ -230,7 +230,7 @@ def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path, monke
         sweep([small_trial(seed=7)], Workspace(tmp_path), workers=2, progress=False)
 
 
-@pytest.mark.filterwarnings("ignore")  # Dask warns of a slow disk, a busy port, ...: not of us
+@pytest.mark.filterwarnings("ignore")  # Dask warns of a slow disk or a busy port, which are not what is tested
 def test_a_dask_cluster_of_two_workers(tmp_path):
     from dask.distributed import LocalCluster
 
@@ -294,6 +294,11 @@ def test_every_name_is_an_experiment_whose_paper_curves_stand_beside_its_series(
     paper = getattr(experiment.view, "paper", None)
     assert set(paper.curves if paper else ()) <= series
     assert set(experiment.options) <= set(ExperimentSettings.__dataclass_fields__)
+
+
+def test_a_record_of_something_else_is_refused():
+    with pytest.raises(ValueError, match=r"record\['experiment'\]: expected one of 'figure1', .*, got 'bench predict'"):
+        format_experiment({"experiment": "bench predict"})
 
 
 def test_an_experiment_either_trains_or_measures():

@@ -34,7 +34,7 @@ steps = st.integers(1, 1000)
 
 
 def chain(skips=((0, 1), (1, 2), (2, 3)), t=0.5):
-    """A tiny network; its skips are joins.1, joins.2 and joins.3."""
+    """Return a tiny network; its skips are joins.1, joins.2 and joins.3."""
     return SkipCNN((1, 4), [torch.nn.Conv1d(1, 1, 1) for _ in range(4)], shared_skip_weights(skips, t))
 
 
@@ -161,7 +161,7 @@ def test_functions_are_values(function):
     again = pickle.loads(pickle.dumps(function))
     assert again == function
     assert hash(again) == hash(function)
-    assert eval(repr(function)) == function  # the repr tells all settings
+    assert eval(repr(function)) == function  # the repr has all settings
 
 
 def test_settings_become_plain():

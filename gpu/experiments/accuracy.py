@@ -22,6 +22,12 @@ class AccuracyView(View):
     ----------
     paper : PaperFigure, optional
         The paper's curves, if it has any.
+    x : str
+        Key of an epoch in the record whose value is the horizontal axis.
+    x_label : str
+        Label of the horizontal axis.
+    title : str
+        Words that follow "Validation accuracy" in the text alternative.
     """
 
     paper: PaperFigure | None = None

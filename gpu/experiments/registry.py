@@ -34,4 +34,4 @@ def experiment_of(record: dict[str, Any]) -> Experiment:
     ValueError
         If there is no experiment of the name that the record gives.
     """
-    return find_experiment(record["experiment"])
+    return find_experiment(check_choice("record['experiment']", record["experiment"], EXPERIMENTS))

@@ -118,14 +118,14 @@ def _in_parallel(
     rounds_without_result = 0
     with _workers(workers, backend, cluster):
         while pending:
-            came: set[Trial] = set()
+            returned: set[Trial] = set()
             with suppress(BrokenProcessPool):  # a worker was killed, and with it the pool
                 for number, result in _results(pending, workspace, workers, backend):
-                    came.add(pending[number])
+                    returned.add(pending[number])
                     yield pending[number], result
             # results that were written but not returned are read from their files in the next round
-            pending = [trial for trial in pending if trial not in came]
-            rounds_without_result = 0 if came else rounds_without_result + 1
+            pending = [trial for trial in pending if trial not in returned]
+            rounds_without_result = 0 if returned else rounds_without_result + 1
             if rounds_without_result == TRIES:
                 names = ", ".join(trial.key for trial in pending[:3])
                 raise RuntimeError(
@@ -143,6 +143,7 @@ def _results(trials: Sequence[Trial], workspace: Workspace, workers: int, backen
 
 
 def _numbered(number: int, trial: Trial, workspace: Workspace) -> tuple[int, Result]:
+    """Run a trial in a worker, and return its result with its number."""
     return number, run_trial(trial, workspace)
 
 

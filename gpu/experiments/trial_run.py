@@ -1,4 +1,4 @@
-"""Running one trial: the network is trained from its seed, or resumed, and the result is kept in a file."""
+"""Running one trial: its network is trained, or its training resumed, and the result is kept in a file."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
