@@ -1,4 +1,4 @@
-"""``python -m gpu``: the command line, as ``linalg-cnn``."""
+"""``python -m gpu`` is the same command line as ``linalg-cnn``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the commands are run with. Imports nothing heavy, so that the command line can show its help at once."""
+"""The settings of the commands. Imports nothing heavy, so that the command line can show its help at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +9,26 @@ DATASETS = ("mnist-5k", "mnist")
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo is run with; the command line's options of the same names.
+    """Settings of ``linalg-cnn demo``, named like its options.
 
     Attributes
     ----------
     out : Path
         Folder for the results; made if it is not there.
     dataset, data_root, download
-        See `gpu.load_digits`.
+        Options of `gpu.load_digits`.
     channels : int
-        Of each convolution.
+        Number of channels of each convolution.
     t : float
         Strength of the skip, in [0, 1].
-    epochs, batch_size, learning_rate, seed
-        See `gpu.train`.
+    epochs, batch_size, learning_rate
+        Options of `gpu.Trainer`.
+    seed : int
+        Seed of the weights, the split and the order of the images.
     device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
+        Name of the device; CUDA where there is one, the CPU otherwise, if not given.
     progress : bool
-        Whether to draw a progress bar.
+        Whether to draw a progress bar on standard error.
     """
 
     out: Path
@@ -45,28 +47,32 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class CollapseSettings:
-    """What ``linalg-cnn collapse`` is run with; the command line's options of the same names.
+    """Settings of ``linalg-cnn collapse``, named like its options.
 
     Attributes
     ----------
     model : str
-        ``package.module:name`` of what makes the network when it is called.
+        Import path, ``package.module:name``, of the class or function that makes the network.
     weights : Path
         safetensors file with the network's state_dict.
     in_shape : tuple of int
+        Shape of one input of the network.
     out : Path
         Folder for the results; made if it is not there.
     model_args : dict
-        Keyword arguments for the network.
+        Keyword arguments of that class or function.
     linearize : bool
-        See `gpu.linearize`.
+        Whether the nonlinearities are removed first, by `gpu.linearize`.
     factored : "auto", True or False
+        Whether the map is kept as two factors, as in `gpu.collapse`.
     mean, std : tuple of float, optional
-        What pixels in [0, 1] are normalised by, per channel.
+        Mean and standard deviation by which pixels in [0, 1] are normalised, per channel.
     scale : bool
-        Whether pixels 0 to 255 are brought to [0, 1] first.
+        Whether pixels 0 to 255 are scaled to [0, 1] before that.
     max_bytes : int, optional
+        Limit of memory; half of the machine's memory if not given.
     progress : bool
+        Whether to draw a progress bar on standard error.
     """
 
     model: str
@@ -83,16 +89,24 @@ class CollapseSettings:
     progress: bool = True
 
 
-EXPERIMENTS = ("figure1", "figure2", "figure3", "distillation", "timing")
+EXPERIMENTS = {
+    "figure1": "accuracy of the paper's linear networks by epoch",
+    "figure2": "accuracy after two epochs against the strength t of the skips",
+    "figure3": "accuracy by epoch with a constant t and with t on a schedule",
+    "distillation": "accuracy of networks that lose their skips, with and without a teacher",
+    "timing": "time of a prediction with skips, without them, and as one matrix",
+}
+"""Experiments by name, each in a module of that name in `gpu.experiments`, with words for the help."""
+
 BACKENDS = ("local", "dask", "ray")
 
 
 @dataclass(frozen=True)
 class ExperimentSettings:
-    """What ``linalg-cnn experiment`` is run with; the command line's options of the same names.
+    """Settings of ``linalg-cnn experiment``, named like its options.
 
-    The defaults are the paper's settings. The paper does not give its optimiser: with Adam, 1e-3 is too much for a
-    ResNet34, whose running statistics then lag behind its weights (docs/experiments.md).
+    The defaults are the paper's settings. The paper does not name its optimiser. With Adam, a learning rate of 1e-3 is
+    too large for a ResNet34: its running statistics then lag behind its weights (docs/experiments.md).
 
     Attributes
     ----------
@@ -101,28 +115,31 @@ class ExperimentSettings:
     out : Path
         Folder for the trials, the record and the figure; made if it is not there.
     trials : int
-        How often each network is trained, with seeds ``seed``, ``seed + 1``, ...
+        Number of times each network is trained, with seeds ``seed``, ``seed + 1``, ...
     epochs : int, optional
-        10 if not given; 2 for figure 2.
+        Number of passes over the training set; the experiment's own if not given, which is 10, or 2 for figure 2.
     subset, held_out : int, optional
-        How many images to train and to validate on; all if not given.
+        Numbers of images to train on and to validate on; all if not given.
     dataset, data_root, download
-        See `gpu.load_digits`.
-    batch_size, learning_rate, precision, seed
-        See `gpu.Trainer`.
+        Options of `gpu.load_digits`.
+    batch_size, learning_rate, precision
+        Options of `gpu.Trainer`.
+    seed : int
+        Seed of the first trial.
     series : tuple of str
-        Which of the experiment's networks to train; all if empty.
+        Names of the networks to train; all of the experiment's if empty.
     t : tuple of float
-        The skip strengths of figure 2; the paper's 54 if empty.
+        Strengths of the skips in figure 2; the paper's 54 if empty.
     device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
+        Name of the device; CUDA where there is one, the CPU otherwise, if not given.
     workers : int
-        How many trials run at the same time.
+        Number of trials that run at the same time.
     backend : {"local", "dask", "ray"}
-        Where the workers are: processes of this machine, or a cluster.
+        Where the workers run: processes of this machine, or a cluster.
     cluster : str, optional
-        The cluster's address.
+        Address of the cluster; a new one is started on this machine if not given.
     progress : bool
+        Whether to draw a progress bar on standard error.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and no code."""
+"""Checkpoints are read completely or not at all, and run no code."""
 
 import hashlib
 import io
@@ -20,12 +20,12 @@ def test_a_state_comes_back(tmp_path):
     assert torch.equal(back["random"], state["random"])
 
 
-@pytest.mark.parametrize("place", [0, 30, 100, -1])
-def test_a_flipped_bit_is_found(tmp_path, place):
+@pytest.mark.parametrize("position", [0, 30, 100, -1])
+def test_a_flipped_bit_is_found(tmp_path, position):
     path = tmp_path / "state"
     save_checkpoint(path, {"a": torch.ones(8)})
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     path.write_bytes(content)
     with pytest.raises(
         ValueError, match=r"state: (the content was altered: expected SHA-256|expected a checkpoint, got)"

@@ -1,4 +1,4 @@
-"""``linalg-cnn collapse`` and what is done with its result."""
+"""``linalg-cnn collapse``, and predictions with its result."""
 
 import json
 from pathlib import Path

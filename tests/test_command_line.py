@@ -1,4 +1,4 @@
-"""The commands as a user meets them."""
+"""The commands, as a user runs them."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from linalg_cnn import AffineMap
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The folder that one run of the demo wrote, shared by the tests that only read it."""
+    """Return the folder that one run of the demo wrote, shared by the tests that only read it."""
     out = tmp_path_factory.mktemp("demo") / "made" / "by the demo"
     assert main(["demo", "--out", str(out), "--epochs", "1", "--no-progress"]) == 0
     return out
@@ -62,7 +62,7 @@ def test_demo_draws(demo, name):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Ten held-out digits as picture files."""
+    """Return ten held-out digits as picture files."""
     _, held_out = load_digits()
     paths = [tmp_path / f"{i}.png" for i in range(10)]
     for path, image in zip(paths, held_out.images[:10, 0].numpy(), strict=True):
@@ -213,6 +213,17 @@ def test_help_and_predict_do_without_torch(demo, pictures):
     assert result.stderr.startswith("linalg-cnn: error: ")
     assert "pip install 'linalg_cnn[demo]'" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["demo", "collapse", "predict", "experiment", "bench"])
+def test_help_of_a_command_is_shown_without_importing_what_takes_seconds(command):
+    program = (
+        "import sys; from gpu.cli.main import build_parser\n"
+        f"try: build_parser().parse_args([{command!r}, '--help'])\n"
+        "except SystemExit: assert not {'torch', 'matplotlib', 'scipy'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"usage: linalg-cnn {command}" in result.stdout
 
 
 def test_predict_reads_other_picture_formats(demo, pictures, tmp_path, capsys):

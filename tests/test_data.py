@@ -1,4 +1,4 @@
-"""Digits: the default set, and the checks on the full one."""
+"""The digits: the default data set, and the checks of the full one."""
 
 import gzip
 import hashlib
@@ -20,21 +20,21 @@ def test_the_default_needs_no_network_and_is_split_stratified_and_seeded():
     assert training.images.dtype == torch.uint8
     assert int(training.images.max()) == 255
     together = torch.cat([training.images, held_out.images]).flatten(1)
-    assert len(together.unique(dim=0)) == 5000  # no image stands on both sides
+    assert len(together.unique(dim=0)) == 5000  # no image is in both parts
     again, other = load_digits(seed=0)[1], load_digits(seed=1)[1]
     assert torch.equal(held_out.images, again.images)
     assert not torch.equal(held_out.images, other.images)
 
 
 def idx(array):
-    """The bytes of an IDX file, MNIST's format."""
+    """Return the bytes of an IDX file, the format of MNIST."""
     header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
     return header + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture
 def small_mnist(tmp_path, monkeypatch):
-    """A folder in torchvision's layout with a few images, declared genuine."""
+    """Return a folder in torchvision's layout with a few images, whose hashes pass as genuine."""
     rng = np.random.default_rng(0)
     files = {
         "train-images-idx3-ubyte": idx(rng.integers(0, 256, (6, 28, 28))),
@@ -79,7 +79,7 @@ def test_a_forged_file_is_refused(small_mnist):
 
 
 def test_a_forged_folder_is_refused(tmp_path):
-    """Five images of noise, which torchvision accepts without a word."""
+    """Five black images, which torchvision reads without an error."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in RAW_FILES:
@@ -88,7 +88,7 @@ def test_a_forged_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected 47,040,016 bytes of MNIST .* got 3,936 bytes"):
         load_digits("mnist", tmp_path)
     with pytest.raises(ValueError, match="expected 47,040,016 bytes of MNIST .* got 3,936 bytes"):
-        load_digits("mnist", tmp_path, download=True)  # torchvision finds the files and fetches nothing
+        load_digits("mnist", tmp_path, download=True)  # torchvision finds the files and downloads nothing
 
 
 def test_a_truncated_file_is_refused(small_mnist):

@@ -1,4 +1,4 @@
-"""The paper's experiments, small: what they train, what is kept, and how many run at once."""
+"""The paper's experiments at a small size: their trials, their records, and several trials at the same time."""
 
 import json
 import os
@@ -11,13 +11,17 @@ import torch
 import gpu.experiments.sweep as sweeping
 from gpu.cli.main import main
 from gpu.experiments.command import run_experiment
-from gpu.experiments.figures import describe, draw
-from gpu.experiments.paper_numbers import FILES, TIMINGS, paper_figure
-from gpu.experiments.plans import SCHEDULES, Trial, plan
+from gpu.experiments.experiment import Experiment
+from gpu.experiments.figure2 import PAPER
+from gpu.experiments.paper_numbers import TIMINGS
+from gpu.experiments.pictures import draw
+from gpu.experiments.registry import find_experiment
 from gpu.experiments.sweep import sweep
 from gpu.experiments.tables import format_experiment
-from gpu.experiments.trial import Place, run_trial
-from gpu.settings import ExperimentSettings
+from gpu.experiments.trial import SCHEDULES, Trial
+from gpu.experiments.trial_run import run_trial
+from gpu.experiments.workspace import Workspace
+from gpu.settings import EXPERIMENTS, ExperimentSettings
 
 SMALL = {"trials": 1, "epochs": 2, "subset": 64, "held_out": 50, "dataset": "mnist-5k", "progress": False}
 
@@ -40,6 +44,14 @@ def small_trial(**options):
     return Trial(**given | options)
 
 
+def plan(settings):
+    return find_experiment(settings.name).plan(settings)
+
+
+def conditions(record):
+    return find_experiment(record["experiment"]).view.conditions(record)
+
+
 def test_defaults_are_the_papers_settings(tmp_path):
     settings = ExperimentSettings("figure3", tmp_path)
     assert (settings.trials, settings.batch_size, settings.subset, settings.dataset) == (5, 64, None, "mnist")
@@ -55,7 +67,7 @@ def test_defaults_are_the_papers_settings(tmp_path):
 def test_figure2_asks_for_the_papers_strengths(tmp_path):
     series = plan(ExperimentSettings("figure2", tmp_path))
     assert len(series) == 8
-    assert sorted({trial.t for trial in series["ResNet34"]}) == sorted(paper_figure("figure2")["t"])
+    assert sorted({trial.t for trial in series["ResNet34"]}) == sorted(PAPER.columns()["t"])
     assert all(trial.model().activation.__class__.__name__ == "Identity" for trial in series["3-layer CNN, linear"][:1])
     with pytest.raises(ValueError, match="series: expected some of ResNet34, .*; got LeNet"):
         plan(ExperimentSettings("figure2", tmp_path, series=("LeNet",)))
@@ -106,7 +118,7 @@ def test_finished_trials_are_not_repeated(tmp_path, monkeypatch):
     first = run_experiment(settings)
     assert [line.split()[1] for line in format_experiment(first).splitlines()[2:4]] == ["0.1", "0.9"]
     assert [trial["epochs"][1]["t"] for trial in first["series"][0]["trials"]] == [0.1, 0.9]
-    monkeypatch.setattr("gpu.experiments.trial.Trainer", None)
+    monkeypatch.setattr("gpu.experiments.trial_run.Trainer", None)
     assert run_experiment(settings) == first
     assert not list(tmp_path.glob("trials/*/checkpoint"))
 
@@ -148,7 +160,7 @@ def test_weights_too_large_to_collapse_and_scores_that_overflow_are_recorded(tmp
 def test_a_teacher_that_diverges_is_named(tmp_path):
     teacher = small_trial(learning_rate=1e30, epochs=3)
     with pytest.raises(ValueError, match="teacher: expected a network that could be trained, got 3-layer-"):
-        sweep([small_trial(teacher=teacher)], Place(tmp_path), progress=False)
+        sweep([small_trial(teacher=teacher)], Workspace(tmp_path), progress=False)
 
 
 def test_bad_settings_are_named(tmp_path):
@@ -178,32 +190,36 @@ def test_all_local_cores_give_what_one_process_gives(tmp_path):
     trials = trials_of(3)
     told = []
     parallel = sweep(
-        trials, Place(tmp_path / "two"), workers=2, progress=False, on_result=lambda trial, result: told.append(trial)
+        trials,
+        Workspace(tmp_path / "two"),
+        workers=2,
+        progress=False,
+        on_result=lambda trial, result: told.append(trial),
     )
-    alone = sweep(trials, Place(tmp_path / "one"), progress=False)
+    alone = sweep(trials, Workspace(tmp_path / "one"), progress=False)
     for ours, theirs in zip(parallel, alone, strict=True):
         assert ours["seed"] == theirs["seed"]
         assert ours["epochs"][0]["loss"] == pytest.approx(theirs["epochs"][0]["loss"], rel=1e-4)
     assert set(told) == set(trials)
 
 
-def dies_once(number, trial, place):
-    """Kill the worker the first time that the trial of seed 1 is begun."""
-    mark = place.folder / "died"
+def dies_once(number, trial, workspace):
+    """Run a trial, but kill the worker at the first start of the trial of seed 1."""
+    mark = workspace.folder / "died"
     if trial.seed == 1 and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return number, run_trial(trial, place)
+    return number, run_trial(trial, workspace)
 
 
-def always_dies(number, trial, place):
+def always_dies(number, trial, workspace):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
 def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sweeping, "_numbered", dies_once)
-    results = sweep(trials_of(3), Place(tmp_path), workers=2, progress=False)
+    results = sweep(trials_of(3), Workspace(tmp_path), workers=2, progress=False)
     assert (tmp_path / "died").exists()
     assert [result["seed"] for result in results] == [0, 1, 2]
     assert all(result["stopped"] is None for result in results)
@@ -211,17 +227,17 @@ def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path, monke
     with pytest.raises(
         RuntimeError, match="workers died 3 times in a row with 1 trials to go: 3-layer-cnn-relu-t-0.5-"
     ):
-        sweep([small_trial(seed=7)], Place(tmp_path), workers=2, progress=False)
+        sweep([small_trial(seed=7)], Workspace(tmp_path), workers=2, progress=False)
 
 
-@pytest.mark.filterwarnings("ignore")  # Dask warns of a slow disk, a busy port, ...: not of us
+@pytest.mark.filterwarnings("ignore")  # Dask warns of a slow disk or a busy port, which are not what is tested
 def test_a_dask_cluster_of_two_workers(tmp_path):
     from dask.distributed import LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
         results = sweep(
             trials_of(3),
-            Place(tmp_path),
+            Workspace(tmp_path),
             workers=2,
             backend="dask",
             cluster=cluster.scheduler_address,
@@ -242,7 +258,7 @@ def test_timings_have_the_papers_rows(tmp_path, monkeypatch):
     assert deep[0] - deep[1] == 64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)
     assert measured["ResNet34, linear", "collapsed"]["parameters"] == 7850
     assert "83.10" in format_experiment(record)
-    assert describe(record).endswith("batch 2")
+    assert conditions(record).endswith("batch 2")
     assert len(format_experiment(record).splitlines()) == len(record["rows"]) + 4
     assert (tmp_path / "timing.png").stat().st_size > 10_000
 
@@ -255,12 +271,46 @@ def test_figures_of_records_that_have_just_begun(tmp_path):
     )
     for begun in (record, record | {"series": [{"name": "Static t", "trials": []}]}):
         assert draw(begun).startswith(b"\x89PNG")
-    assert "32 images" in describe(record)
+    assert "32 images" in conditions(record)
 
 
 def test_the_papers_numbers_are_whole():
-    for name in FILES:
-        columns = paper_figure(name)
+    figures = {name: getattr(find_experiment(name).view, "paper", None) for name in EXPERIMENTS}
+    assert [name for name, figure in figures.items() if figure] == ["figure1", "figure2", "figure3"]
+    for figure in filter(None, figures.values()):
+        columns = figure.columns()
         assert len({len(values) for values in columns.values()}) == 1
         assert all(0 <= value <= 10 for values in columns.values() for value in values)
-    assert paper_figure("figure1")["ResNet34 (linearized)"][-1] == 0.9868
+        assert set(figure.curves.values()) <= set(columns)
+    assert figures["figure1"].columns()["ResNet34 (linearized)"][-1] == 0.9868
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_name_is_an_experiment_whose_paper_curves_stand_beside_its_series(name, tmp_path):
+    experiment = find_experiment(name)
+    assert isinstance(experiment, Experiment)
+    series = set(experiment.plan(ExperimentSettings(name, tmp_path)))
+    assert (series == set()) == (name == "timing")
+    paper = getattr(experiment.view, "paper", None)
+    assert set(paper.curves if paper else ()) <= series
+    assert set(experiment.options) <= set(ExperimentSettings.__dataclass_fields__)
+
+
+def test_a_record_of_something_else_is_refused():
+    with pytest.raises(ValueError, match=r"record\['experiment'\]: expected one of 'figure1', .*, got 'bench predict'"):
+        format_experiment({"experiment": "bench predict"})
+
+
+def test_an_experiment_either_trains_or_measures():
+    view = find_experiment("timing").view
+    for options, got in (({}, "neither"), ({"series": dict, "measure": dict}, "both")):
+        with pytest.raises(ValueError, match=f"experiment: expected one of series and measure, got {got}"):
+            Experiment(view=view, **options)
+
+
+def test_the_names_of_trials_folders_stay_so_that_they_are_resumed():
+    assert small_trial().key == "3-layer-cnn-relu-t-0.5-seed-0-f155995166f1"
+    assert (
+        small_trial(t="paper from 0.9", teacher=small_trial(seed=1)).key
+        == "3-layer-cnn-relu-t-paper-from-0.9-seed-0-ef60b09fbe67"
+    )

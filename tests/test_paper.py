@@ -1,4 +1,4 @@
-"""The paper's printed matrices and worked theorem, entry for entry."""
+"""The paper's printed matrices and theorem 3.1, compared entry by entry."""
 
 import numpy as np
 import sympy
@@ -80,7 +80,7 @@ def test_a_padded_convolution_is_the_convolution_of_the_padded_image():
 
 
 def test_theorem_3_1_in_symbols():
-    """A network in letters: W and B are the expressions that equation (10) gives by hand."""
+    """W and B of a network in symbols are the expressions that equation (10) gives by hand."""
     t = sympy.Symbol("t")
     k, m, w, x = (symbolic.symbols(*args) for args in [("k", (1, 1, 2)), ("m", (1, 1, 2)), ("w", (1, 2)), ("x", (4,))])
     b, c, d = sympy.symbols("b c d")

@@ -1,4 +1,4 @@
-"""Training that is killed loses nothing: resumed, it ends in the same bits."""
+"""Training that is killed and resumed ends with the same bits as training that is not."""
 
 import signal
 import subprocess
@@ -27,7 +27,7 @@ def digits():
 
 
 def network():
-    """Return a network with random numbers of its own (dropout), statistics, and skips."""
+    """Return a network that draws random numbers (dropout) and has skips."""
     model = gpu.three_layer_cnn(channels=2, activation="relu")
     model.layers[3] = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), *list(model.layers[3])[1:])
     return model
@@ -45,7 +45,7 @@ class KilledError(Exception):
 
 
 def killed_after(batches):
-    """Return a report that stops training like a power cut, after some batches."""
+    """Return a report that interrupts training after some batches, as a power cut would."""
     seen = [0]
 
     def report(images):
@@ -65,7 +65,7 @@ def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
     path = tmp_path / "checkpoint"
     with pytest.raises(KilledError):
         trainer(digits).run(path, every_seconds=0.0, report=killed_after(batches))
-    torch.manual_seed(99)  # another process has another state of random numbers
+    torch.manual_seed(99)  # another process has another random state
     resumed = trainer(digits)
     told = []
     assert resumed.run(path, every_seconds=0.0, report=told.append) == history
@@ -75,7 +75,7 @@ def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
     assert gpu.skip_strengths(resumed.model) == gpu.skip_strengths(whole.model)
     ours, theirs = whole.optimizer.state_dict()["state"], resumed.optimizer.state_dict()["state"]
     assert all(torch.equal(ours[i]["exp_avg_sq"], theirs[i]["exp_avg_sq"]) for i in ours)
-    assert torch.equal(whole.generator.get_state(), resumed.generator.get_state())
+    assert torch.equal(whole.progress.generator.get_state(), resumed.progress.generator.get_state())
     assert resumed.finished
     assert resumed.images_seen == EPOCHS * 300
 
@@ -83,8 +83,9 @@ def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
 SCRIPT = """
     import sys, time
     from pathlib import Path
-    from gpu.experiments.plans import Trial
-    from gpu.experiments.trial import Place, run_trial
+    from gpu.experiments.trial import Trial
+    from gpu.experiments.trial_run import run_trial
+    from gpu.experiments.workspace import Workspace
 
     trial = Trial("3-layer CNN", 3, "paper from 0.9", "relu", "max", 4, 64, 640, 100, "mnist-5k", 1e-2, "float32")
     def slow(images):
@@ -92,12 +93,12 @@ SCRIPT = """
     import gpu.training.trainer
     # at every batch, not every minute
     gpu.training.trainer.Trainer.run.__kwdefaults__["every_seconds"] = 0.0
-    run_trial(trial, Place(Path(sys.argv[1])), slow)
+    run_trial(trial, Workspace(Path(sys.argv[1])), slow)
 """
 
 
 def test_a_killed_process_is_resumed(tmp_path):
-    """SIGKILL at three moments; what comes out is what comes out undisturbed."""
+    """The result after SIGKILL at three moments is the result of an undisturbed run."""
 
     def start(folder, pause):
         command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(pause)]
@@ -139,7 +140,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(digits, t
     bad = trainer(digits)
 
     def poison(images):
-        if images <= 64:  # a batch, not what the checkpoint stands for
+        if images <= 64:  # a batch, not the images of the checkpoint
             next(bad.model.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(FloatingPointError, match="training diverged: weights are not finite in epoch 2"):
@@ -153,10 +154,14 @@ def test_a_checkpoint_of_another_training_is_refused(digits, tmp_path):
     path = tmp_path / "checkpoint"
     trainer(digits).run(path)
     for options in ({"batch_size": 32}, {"seed": 1}, {"learning_rate": 1e-3}):
-        with pytest.raises(ValueError, match=r"state: expected one of \{'images': 300"):
+        with pytest.raises(
+            ValueError, match=r"state: expected settings \{'images': 300.* and a schedule, got settings \{"
+        ):
             trainer(digits, **options).run(path)
     other = Trainer(gpu.three_layer_cnn(channels=3), *digits, epochs=EPOCHS, learning_rate=1e-2)
-    with pytest.raises(ValueError, match="state: expected one of"):
+    with pytest.raises(
+        ValueError, match=r"state: expected settings .* and no schedule, got settings .* and a schedule"
+    ):
         other.run(path)
     state = load_checkpoint(path)
     save_checkpoint(path, state | {"model": {}})

@@ -1,4 +1,4 @@
-"""Schedules of the skip strength: values by hand, where they end, what they refuse, and going on where one was."""
+"""Schedules of the skip strength: values by hand, their ends, refused arguments, and resuming from a state."""
 
 import io
 import math
@@ -34,7 +34,7 @@ steps = st.integers(1, 1000)
 
 
 def chain(skips=((0, 1), (1, 2), (2, 3)), t=0.5):
-    """A tiny network; its skips are joins.1, joins.2 and joins.3."""
+    """Return a tiny network; its skips are joins.1, joins.2 and joins.3."""
     return SkipCNN((1, 4), [torch.nn.Conv1d(1, 1, 1) for _ in range(4)], shared_skip_weights(skips, t))
 
 
@@ -42,7 +42,7 @@ FIRST, SECOND, THIRD = NAMES = ("joins.1", "joins.2", "joins.3")
 
 
 def strengths(model):
-    """The t's that a network holds; all t's here that are compared with them bit for bit are binary fractions."""
+    """Return the strengths in a network. All that are compared with them bit for bit here are binary fractions."""
     return tuple(skip_strengths(model).values())
 
 
@@ -161,7 +161,7 @@ def test_functions_are_values(function):
     again = pickle.loads(pickle.dumps(function))
     assert again == function
     assert hash(again) == hash(function)
-    assert eval(repr(function)) == function  # the repr tells all settings
+    assert eval(repr(function)) == function  # the repr has all settings
 
 
 def test_settings_become_plain():
@@ -261,7 +261,7 @@ def test_any_function_of_the_step():
 
 
 def some_then_all(step):
-    """At most steps a mapping of some skips, whatever was set before."""
+    """Return t at a step: a mapping of some skips at all steps but one, which sets all skips."""
     return [{SECOND: 0.25}, {FIRST: 0.125}, 0.75, {THIRD: 0.0}, {FIRST: 1.0, THIRD: 0.5}][min(step, 4)]
 
 

@@ -1,4 +1,4 @@
-"""The training loop: it learns, it is repeatable, and it stops when it diverges."""
+"""The training loop learns, is repeatable, and stops when it diverges."""
 
 import math
 

@@ -91,7 +91,7 @@ def bench_training(
 
         def ours(trainer: Trainer = trainer) -> None:
             trainer.model.train()
-            for index in trainer.order.split(BATCH_SIZE):
+            for index in trainer.progress.batches:
                 trainer.step(index)
 
         def plain(model: nn.Module = models["plain"], part: Digits = part) -> None:

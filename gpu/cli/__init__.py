@@ -1,1 +1,1 @@
-"""The command line: ``linalg-cnn`` or ``python -m gpu``. Each command has a module with its options."""
+"""The command line: ``linalg-cnn`` or ``python -m gpu``. Each module has the options of a command, and runs it."""

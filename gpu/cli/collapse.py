@@ -1,173 +1,53 @@
-"""``linalg-cnn collapse``: a network by its import path, weights from safetensors, one map out."""
+"""``linalg-cnn collapse``: a network by its import path, and its weights from a file, become one map."""
 
-import importlib
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.torch
-import torch
-from torch import nn
-from torchvision import transforms
-from torchvision.transforms import v2
-from tqdm import tqdm
-
-from gpu.collapsing.collapse import MapTooLargeError, collapse
-from gpu.collapsing.result import Collapsed
-from gpu.experiments.demo import check_output_folder
-from gpu.models.linearization import linearize
+from gpu.cli.arguments import add_progress, float_list, int_list, json_object, yes_or_no
 from gpu.settings import CollapseSettings
-from linalg_cnn.files import write_atomically, write_json
-
-RESULTS = ("collapsed.safetensors", "report.json", "report.html")
 
 
-def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
-    """Collapse a network, write the result files, and return the map and what linearising changed.
+def add_collapse(commands: Any) -> None:
+    """Add ``collapse`` to the parser of all commands."""
+    parser = commands.add_parser("collapse", help="turn a trained network into one affine map, with a report")
+    parser.set_defaults(command=collapse_command)
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODULE:NAME",
+        help="class or function that makes the network, e.g. torchvision.models:resnet18",
+    )
+    parser.add_argument(
+        "--model-args", type=json_object, default={}, metavar="JSON", help="keyword arguments of that class or function"
+    )
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors file with the network's state_dict")
+    parser.add_argument(
+        "--in-shape", type=int_list, required=True, metavar="C,H,W", help="shape of one input of the network"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--linearize",
+        action="store_true",
+        help="first drop the activations and replace max pooling by average pooling",
+    )
+    parser.add_argument(
+        "--factored", type=yes_or_no, default="auto", metavar="auto|yes|no", help="keep the map as two factors"
+    )
+    parser.add_argument("--mean", type=float_list, help="mean that is subtracted from pixels in [0, 1], per channel")
+    parser.add_argument("--std", type=float_list, help="standard deviation that they are divided by, per channel")
+    parser.add_argument("--no-scaling", dest="scale", action="store_false", help="the network takes pixels 0 to 255")
+    parser.add_argument("--max-bytes", type=int, help="limit of memory; half of the machine's memory if not given")
+    add_progress(parser)
 
-    Raises
-    ------
-    NotAffineError
-        If the network is not affine.
-    ValueError
-        If a setting, the model or the weights are not what they should be.
-    OSError
-        If a file cannot be read or written.
-    MemoryError
-        If it would take more memory than allowed.
-    VerificationError
-        If the map is not the network.
-    """
-    steps = preprocessing(settings)
-    model = load_weights(make_model(settings.model, settings.model_args), settings).eval()
-    check_output_folder(settings.out, RESULTS)  # before the work, not after
-    changes: list[str] = []
+
+def collapse_command(**options: Any) -> int:
+    """Collapse a network and print the report."""
+    from gpu.cli.collapse_files import run_collapse  # here: importing torch takes seconds
+
+    settings = CollapseSettings(**options)
+    collapsed, changes = run_collapse(settings)
     if settings.linearize:
-        model, changes = linearize(model)
-    try:
-        collapsed = collapse(
-            model,
-            settings.in_shape,
-            factored=settings.factored,
-            preprocess=steps,
-            max_bytes=settings.max_bytes,
-            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
-        )
-    except MapTooLargeError as error:
-        helps = ", or give --factored yes" if error.factored_helps else ""
-        raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
-    collapsed.save(settings.out / "collapsed.safetensors")
-    report = {
-        "experiment": "collapse",
-        "settings": {
-            "model": settings.model,
-            "model_args": settings.model_args,
-            "weights": str(settings.weights),
-            "linearized": changes,
-            "preprocessing": {"scale": settings.scale, "mean": settings.mean, "std": settings.std},
-        },
-    } | collapsed.report.to_dict()
-    write_json(settings.out / "report.json", report)
-    page = f"<!doctype html><meta charset=utf-8><title>{settings.model}</title>{collapsed._repr_html_()}\n"
-    write_atomically(settings.out / "report.html", page.encode())
-    return collapsed, changes
-
-
-def make_model(path: str, arguments: dict[str, Any]) -> nn.Module:
-    """Return the network that an installed module makes.
-
-    Parameters
-    ----------
-    path : str
-        ``torchvision.models:resnet18``.
-    arguments : dict
-        Keyword arguments.
-
-    Raises
-    ------
-    ValueError
-        If there is no such thing, or it does not make an ``nn.Module``.
-
-    Examples
-    --------
-    >>> make_model("torch.nn:Linear", {"in_features": 2, "out_features": 1})
-    Linear(in_features=2, out_features=1, bias=True)
-    """
-    module_name, _, name = path.partition(":")
-    try:
-        maker = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"--model: expected package.module:name, got {path!r}: {error}") from error
-    try:
-        model = maker(**arguments)
-    except TypeError as error:
-        raise ValueError(f"--model-args: expected arguments of {path}, got {arguments}: {error}") from error
-    if not isinstance(model, nn.Module):
-        made = type(model).__name__
-        raise ValueError(f"--model: expected {path} to make an nn.Module, got {made}")  # noqa: TRY004 - a bad argument
-    return model
-
-
-def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
-    """Return a network with the weights of a safetensors file, in their dtype.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no whole safetensors file, or holds other weights. Files that could hold code are not opened.
-    """
-    path = settings.weights
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        weights = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected a whole safetensors file, got: {error}; other formats can hold code and are not opened: "
-            "safetensors.torch.save_file(model.state_dict(), path) writes one"
-        ) from error
-    floating = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-    if len(floating) == 1:
-        model = model.to(floating.pop())
-    try:
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # a shape is another
-        raise ValueError(
-            f"{path}: expected the weights of {settings.model}: {_shortened(str(error).splitlines())}"
-        ) from error
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]  # a count that nothing uses
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: expected the weights of {settings.model}, missing {_shortened(missing)}, "
-            f"unexpected {_shortened(unexpected)}"
-        )
-    return model
-
-
-def _shortened(lines: list[str]) -> str:
-    shown = ", ".join(line.strip() for line in lines[:4])
-    return f"{shown} and {len(lines) - 4} more" if len(lines) > 4 else shown or "none"
-
-
-def preprocessing(settings: CollapseSettings) -> list[Any]:
-    """Return what is done to raw pixels before the network sees them.
-
-    Raises
-    ------
-    ValueError
-        If a mean or a deviation is not finite, or a deviation is 0.
-    """
-    for option, values in (("--mean", settings.mean), ("--std", settings.std)):
-        if values is not None and not (np.isfinite(values).all() and (option == "--mean" or np.all(values))):
-            other = "" if option == "--mean" else " other than 0"
-            raise ValueError(
-                f"{option}: expected finite numbers{other}, got {','.join(f'{value:g}' for value in values)}"
-            )
-    if not settings.scale and settings.mean is None and settings.std is None:
-        return []
-    steps: list[Any] = [v2.ToDtype(torch.float32, scale=settings.scale)]
-    if settings.mean is not None or settings.std is not None:
-        steps.append(transforms.Normalize(settings.mean or (0.0,), settings.std or (1.0,)))
-    return steps
+        print(f"linearised: {len(changes)} changes, listed in {settings.out / 'report.json'}\n")
+    print(collapsed.report)
+    print(f"\nin {settings.out}: collapsed.safetensors, report.json, report.html")
+    return 0

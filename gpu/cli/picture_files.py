@@ -1,4 +1,4 @@
-"""Reading picture files as the pixels of a network's input."""
+"""Picture files as the pixels of a network's input."""
 
 import os
 import warnings
@@ -13,30 +13,30 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool = False) -> npt.NDArray[np.uint8]:
-    """Return a picture file as values 0 to 255, gray or red, green and blue.
+    """Return the pixels of a picture file, 0 to 255: gray, or red, green and blue.
 
-    For one channel, colours become their luminance. What is transparent shows the paper: black, or white with
-    ``invert``.
+    One channel holds the luminance of colours. Transparent pixels are black, or white with ``invert``.
 
     Parameters
     ----------
     path : path
-        A file of any 8-bit format that Pillow reads.
+        File of any 8-bit format that Pillow reads.
     in_shape : (1 or 3, height, width)
-        The channels that come out, and the size the picture must have.
+        Number of channels to return, and the required size of the picture.
     invert : bool
-        Turn dark ink on light paper into light ink on dark, as MNIST has it.
+        Whether to turn dark ink on light paper into light ink on dark paper, as in MNIST.
 
     Returns
     -------
-    uint8 array (1 or 3, height, width)
+    uint8 array of shape ``in_shape``
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a whole picture, not of 8 bits, or of another size; the message names the path.
+        If the file is damaged or no picture, or the picture is not an 8-bit one of that size; the message names the
+        path.
     """
     name = os.fspath(path)
     channels, height, width = in_shape
@@ -50,7 +50,7 @@ def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool 
                 )
     except FileNotFoundError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever the bytes make them stumble over
+    except Exception as error:  # Pillow's readers raise many kinds of errors on damaged files
         raise ValueError(f"{name}: expected a whole picture file, got: {error}") from error
     if colours is None:
         raise ValueError(f"{name}: expected a picture of {width}x{height} pixels, got {size[0]}x{size[1]}")

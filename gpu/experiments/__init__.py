@@ -1,7 +1,9 @@
 """The paper's experiments: ``linalg-cnn experiment figure1``, ``figure2``, ``figure3``, ``timing``, ``distillation``.
 
-An experiment is a list of trials (`gpu.experiments.plans`), each of which trains one network and can be killed and
-resumed (`gpu.experiments.trial`). They run in one process, on all cores, or on a cluster (`gpu.experiments.sweep`).
-What comes out is a record (`gpu.experiments.command`), drawn beside the paper's own numbers
-(`gpu.experiments.figures`, `gpu.experiments.paper_numbers`).
+Each is an `Experiment` in a module of its own, found by name (`gpu.experiments.registry`): the trials that it trains
+(`gpu.experiments.trial`) or the measurement that it takes, and the view that shows its record. Trials are resumed where
+they were interrupted (`gpu.experiments.trial_run`) and run in one process, on all cores, or on a cluster
+(`gpu.experiments.sweep`). `gpu.experiments.command` writes the record and its figure.
+
+A new experiment is a module here that defines ``EXPERIMENT``, and a line in `gpu.settings.EXPERIMENTS`.
 """

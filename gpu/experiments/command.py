@@ -1,94 +1,113 @@
-"""``linalg-cnn experiment``: trials, a record, a figure."""
+"""Running an experiment: its trials or its measurement, the record, and the figure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpu.experiments.figures import draw
-from gpu.experiments.plans import Trial, plan
+from gpu.experiments.experiment import Experiment, Record
+from gpu.experiments.pictures import draw
+from gpu.experiments.registry import find_experiment
 from gpu.experiments.sweep import sweep
-from gpu.experiments.timing import time_networks
-from gpu.experiments.trial import Place, finished, images_of
+from gpu.experiments.trial import Trial
+from gpu.experiments.workspace import Workspace
 from gpu.runtime.devices import resolve_device
 from gpu.settings import EXPERIMENTS, ExperimentSettings
-from linalg_cnn.checks import check_choice, check_int
+from linalg_cnn.checks import check_int
 from linalg_cnn.files import write_atomically, write_json
 
 
-def run_experiment(settings: ExperimentSettings) -> dict[str, Any]:
-    """Run an experiment, or go on where it was killed; write ``NAME.json`` and ``NAME.png``; return the record.
+def run_experiment(settings: ExperimentSettings) -> Record:
+    """Run an experiment, or resume it; write ``NAME.json`` and ``NAME.png``; return the record.
 
-    The record is written anew after every trial, with what there is.
+    The record is written after every trial, with all results so far.
 
     Raises
     ------
     ValueError
-        If a setting or the data are not what they should be.
+        If a setting is out of range, or the data are not genuine.
     OSError
         If a file cannot be read or written.
     RuntimeError
-        If workers keep dying.
+        If workers die three times in a row and no trial is finished.
     """
-    check_choice("name", settings.name, EXPERIMENTS)
+    experiment = find_experiment(settings.name)
     check_int("trials", settings.trials, 1)
     check_int("batch_size", settings.batch_size, 1)
     if settings.epochs is not None:
         check_int("epochs", settings.epochs, 1)
-    if settings.t and settings.name != "figure2":
-        raise ValueError(f"t: expected only with figure2, got it with {settings.name}")
+    _check_options(settings)
     if len(set(settings.t)) != len(settings.t):
         raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)
     settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / f"{settings.name}.json"
-    if settings.name == "timing":
-        record = time_networks(settings)
-        write_json(path, record)
+    if experiment.measure is None:
+        record = _train(experiment, settings, path)
     else:
-        record = _train(settings, path)
+        record = experiment.measure(settings)
+        write_json(path, record)
     write_atomically(path.with_suffix(".png"), draw(record))
     return record
 
 
-def _train(settings: ExperimentSettings, path: Path) -> dict[str, Any]:
-    series = plan(settings)
-    place = Place(
-        settings.out.resolve(),  # workers may be elsewhere
+def _check_options(settings: ExperimentSettings) -> None:
+    """Refuse a setting that only other experiments take.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    takers: dict[str, list[str]] = {}
+    for name in EXPERIMENTS:
+        for option in find_experiment(name).options:
+            takers.setdefault(option, []).append(name)
+    for option, names in takers.items():
+        if getattr(settings, option) and settings.name not in names:
+            raise ValueError(f"{option}: expected only with {', '.join(names)}, got it with {settings.name}")
+
+
+def _train(experiment: Experiment, settings: ExperimentSettings, path: Path) -> Record:
+    """Run the trials that are not finished, and write the record after each."""
+    chosen = experiment.plan(settings)
+    # Results of an earlier run stay in the record, also those of series that are not chosen now.
+    plan = experiment.plan(replace(settings, series=()))
+    workspace = Workspace(
+        settings.out.resolve(),  # workers may have another current folder
         None if settings.data_root is None else settings.data_root.resolve(),
         settings.download,
         settings.device,
-        keep_weights=settings.name == "distillation",
+        experiment.keep_weights,
     )
-    # What an earlier start has finished stays in the record, also of series that are not asked for now.
-    whole = plan(replace(settings, series=()))
-    found = ((trial, finished(trial, place)) for trials in whole.values() for trial in trials)
+    found = ((trial, workspace.result_of(trial)) for trials in plan.values() for trial in trials)
     results: dict[Trial, dict[str, Any]] = {trial: result for trial, result in found if result is not None}
 
     def keep(trial: Trial, result: dict[str, Any]) -> None:
         results[trial] = result
-        write_json(path, record_of(settings, whole, results, place))
+        write_json(path, _record_of(settings, plan, results, workspace))
 
     sweep(
-        [trial for trials in series.values() for trial in trials],
-        place,
+        [trial for trials in chosen.values() for trial in trials],
+        workspace,
         workers=settings.workers,
         backend=settings.backend,
         cluster=settings.cluster,
         progress=settings.progress,
         on_result=keep,
     )
-    return record_of(settings, whole, results, place)
+    return _record_of(settings, plan, results, workspace)
 
 
-def record_of(
+def _record_of(
     settings: ExperimentSettings,
-    series: dict[str, list[Trial]],
-    results: dict[Trial, dict[str, Any]],
-    place: Place,
-) -> dict[str, Any]:
-    """Return the record of the trials that are over."""
-    first = next(trial for trials in series.values() for trial in trials)
-    training, held_out = images_of(first, place)
+    plan: Mapping[str, list[Trial]],
+    results: Mapping[Trial, dict[str, Any]],
+    workspace: Workspace,
+) -> Record:
+    """Return the record of the trials that are finished."""
+    first = next(trial for trials in plan.values() for trial in trials)
+    training, held_out = workspace.images_of(first)
     left_out = ("trial", "hardware", "versions")
 
     def public(result: dict[str, Any]) -> dict[str, Any]:
@@ -111,17 +130,17 @@ def record_of(
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),
         "complete": not settings.series
-        and len(results) == len({trial for trials in series.values() for trial in trials}),
+        and len(results) == len({trial for trials in plan.values() for trial in trials}),
         "series": [
             {"name": name, "trials": [public(results[trial]) for trial in trials if trial in results]}
-            for name, trials in series.items()
+            for name, trials in plan.items()
             if not settings.series or name in settings.series or any(trial in results for trial in trials)
         ],
     }
 
 
 def _joint(descriptions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what trials ran on; where they differ, all of it, in a list."""
+    """Return one description of the machines of all trials: a list of values where they differ."""
     joint: dict[str, Any] = {}
     for name in dict.fromkeys(key for description in descriptions for key in description):
         values = list(dict.fromkeys(description.get(name) for description in descriptions))

@@ -1,8 +1,6 @@
-"""The paper's central claim, end to end: train a linear CNN, make it one matrix, compare, time."""
+"""The paper's central claim, end to end: train a linear CNN, collapse it to one matrix, compare and time both."""
 
-import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,11 @@ from gpu.models.conversion import to_module
 from gpu.models.shallow import three_layer_cnn
 from gpu.models.skip_cnn import SkipCNN
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.results import check_output_folder
 from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
 from gpu.settings import DemoSettings
-from gpu.training.data import Digits, load_digits
-from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
+from gpu.training.data import PIXEL_SCALE, Digits, load_digits, scale_pixels
+from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.trainer import train
 from linalg_cnn import AffineMap, Dense, SkipNetwork
 from linalg_cnn.display import matrices_figure, to_png, weights_figure
@@ -25,22 +24,23 @@ from linalg_cnn.files import write_atomically, write_json
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64)
+RESULTS = ("collapsed.safetensors", "weights.png", "matrices.png", "report.json")
 
 
 def run_demo(settings: DemoSettings) -> dict[str, Any]:
-    """Train, collapse, compare and time; write the four result files; return the report.
+    """Train, collapse, compare and time a network; write the four result files; return the report.
 
     Raises
     ------
     ValueError
-        If a setting or the data are not what they should be.
+        If a setting is out of range, or the data are not genuine.
     OSError
         If a file cannot be read or written.
     FloatingPointError
         If the training diverges.
     """
     device = resolve_device(settings.device)
-    check_output_folder(settings.out, RESULTS)  # before the minutes of work, not after
+    check_output_folder(settings.out, RESULTS)  # before the minutes of work
     training, held_out = load_digits(
         settings.dataset, settings.data_root, download=settings.download, seed=settings.seed
     )
@@ -86,29 +86,8 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     return report
 
 
-RESULTS = ("collapsed.safetensors", "weights.png", "matrices.png", "report.json")
-
-
-def check_output_folder(out: Path, results: Sequence[str]) -> None:
-    """Make the folder for the results and see that files of these names can be written into it.
-
-    Raises
-    ------
-    OSError
-        If they cannot.
-    IsADirectoryError
-        If a folder stands where a file is to be.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass
-    for name in results:
-        if (out / name).is_dir():
-            raise IsADirectoryError(f"{out / name}: expected a file to write, got a folder")
-
-
 def pixel_scaling(shape: tuple[int, ...]) -> AffineMap:
-    """Return the map that brings raw pixels 0..255 to [0, 1]: one more affine layer, in front of the others.
+    """Return the map from raw pixels 0..255 to [0, 1], which is one more affine layer in front of the others.
 
     Examples
     --------
@@ -120,7 +99,7 @@ def pixel_scaling(shape: tuple[int, ...]) -> AffineMap:
 
 
 def collapse_both_ways(network: SkipNetwork) -> tuple[AffineMap, dict[str, float]]:
-    """Return the map from raw pixels to scores, and how the two directions of theorem 3.1 compare."""
+    """Return the map from raw pixels to scores, the times of both directions of theorem 3.1, and their difference."""
     timings, maps = {}, {}
     for direction in ("forward", "adjoint"):
         start = time.perf_counter()
@@ -132,7 +111,7 @@ def collapse_both_ways(network: SkipNetwork) -> tuple[AffineMap, dict[str, float
 
 
 def compare(model: SkipCNN, collapsed: AffineMap, held_out: Digits) -> dict[str, Any]:
-    """Return how network and matrix agree on every held-out image."""
+    """Compare the classes and the scores of network and matrix on all held-out images."""
     scores = predict_scores(model, held_out.images)
     ours = torch.from_numpy(collapsed(held_out.images.flatten(1).numpy()))
     return {
@@ -145,14 +124,14 @@ def compare(model: SkipCNN, collapsed: AffineMap, held_out: Digits) -> dict[str,
 
 
 def time_both(model: SkipCNN, collapsed: AffineMap, held_out: Digits) -> dict[str, Any]:
-    """Return microseconds per image of network and matrix, measured in one run on float32 batches on the device."""
+    """Return the microseconds per image of network and matrix, for float32 batches that are on the device."""
     device = next(model.parameters()).device
     linear = to_module(Dense(collapsed.W.astype(np.float32), collapsed.B.astype(np.float32)), model.in_shape)
     linear = linear.to(device).eval()
     microseconds, spread, speedup = {}, {}, {}
     for size in BATCH_SIZES:
         pixels = held_out.images[:size].to(device).float()
-        network_time = microseconds_per_image(model, pixels * PIXEL_SCALE)
+        network_time = microseconds_per_image(model, scale_pixels(pixels))
         linear_time = microseconds_per_image(linear, pixels)
         microseconds[str(size)] = {"network": network_time["median"], "collapsed": linear_time["median"]}
         spread[str(size)] = {"network": network_time["iqr"], "collapsed": linear_time["iqr"]}
@@ -171,19 +150,19 @@ def write_results(out: Path, network: SkipNetwork, collapsed: AffineMap, report:
     collapsed.save(out / "collapsed.safetensors")
     weights = to_png(
         weights_figure(collapsed),
-        "The ten rows of W as 28x28 pictures: orange pixels speak for the digit, violet ones against it.",
+        "The ten rows of W as 28x28 pictures: orange pixels raise the score of the digit, violet ones lower it.",
     )
     write_atomically(out / "weights.png", weights)
     matrices = to_png(
         matrices_figure(network),
-        "Where the matrix of each layer has entries, and the small full matrix W that replaces them all.",
+        "The nonzero entries of the matrix of each layer, and the small full matrix W that replaces them all.",
     )
     write_atomically(out / "matrices.png", matrices)
     write_json(out / "report.json", report)
 
 
 def format_report(report: dict[str, Any], out: Path) -> str:
-    """Return the report as the short table that the command prints."""
+    """Return the report as a short table."""
     sizes = list(report["microseconds_per_image"])
 
     def row(title: str, cells: list[str]) -> str:

@@ -1,17 +1,13 @@
 """The numbers of the paper's figures and timings.
 
 Source: Joyce & Verschelde 2024. The csv files in ``paper/`` are read off the authors' published SVG figures, marker
-coordinates against axis ticks; the third decimal is sure. The timings are those of the text, sections 5.2 and 5.3.
+coordinates against axis ticks; three decimals are certain. The timings are those of the text, sections 5.2 and 5.3.
 """
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
-
-FILES = {
-    "figure1": "figure1_linear_networks.csv",
-    "figure2": "figure2_resnet34_t_vs_accuracy.csv",
-    "figure3": "figure3_static_vs_scheduled_t.csv",
-}
 
 TIMING_HARDWARE = "NVIDIA GeForce RTX 2060 Mobile, batch 64"
 TIMINGS = {
@@ -26,14 +22,39 @@ TIMINGS = {
 """Microseconds per image, by network and variant."""
 
 
-def paper_figure(name: str) -> dict[str, list[float]]:
-    """Return the columns of a figure: ``epoch`` or ``t``, then one per curve, accuracies in [0, 1].
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure of the paper, and the series of our record that its curves are compared with.
+
+    Attributes
+    ----------
+    file : str
+        Name of the csv file in ``paper/``. Its first column is the epoch or t, the others are curves.
+    curves : mapping of str to str
+        Column of the curve that is shown beside a series, by the name of the series.
 
     Examples
     --------
-    >>> paper_figure("figure3")["Static t"][:2]
-    [0.9619, 0.9768]
+    >>> figure = PaperFigure("figure3_static_vs_scheduled_t.csv", {"Static t": "Static t"})
+    >>> figure.curve("Static t")[1]
+    0.9619
+    >>> figure.curve("Teacher, t = 0.5")
+    {}
     """
-    text = (files("gpu.experiments") / "paper" / FILES[name]).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    return {column: [float(row[column]) for row in rows] for column in rows[0]}
+
+    file: str
+    curves: Mapping[str, str]
+
+    def columns(self) -> dict[str, list[float]]:
+        """Return the columns: the epoch or t first, then the accuracies of each curve, in [0, 1]."""
+        text = (files("gpu.experiments") / "paper" / self.file).read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines()))
+        return {column: [float(row[column]) for row in rows] for column in rows[0]}
+
+    def curve(self, series: str) -> dict[float, float]:
+        """Return the curve beside a series as accuracies by epoch or by t; an empty one where the paper has none."""
+        if series not in self.curves:
+            return {}
+        columns = self.columns()
+        x = next(iter(columns.values()))
+        return dict(zip(x, columns[self.curves[series]], strict=True))

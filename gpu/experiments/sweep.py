@@ -1,4 +1,4 @@
-"""Many trials: one after the other, on all cores, or on a cluster. What is finished is never done again."""
+"""Running many trials: one after the other, on all cores, or on a cluster. Finished trials are not repeated."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,20 +10,21 @@ from typing import Any
 import joblib
 from tqdm import tqdm
 
-from gpu.experiments.plans import Trial
-from gpu.experiments.trial import Place, finished, images_of, run_trial
+from gpu.experiments.trial import Trial
+from gpu.experiments.trial_run import run_trial
+from gpu.experiments.workspace import Workspace
 from gpu.settings import BACKENDS
 from linalg_cnn.checks import check_choice, check_int
 
 TRIES = 3
-"""How often trials are begun again whose workers die, without any coming to its end."""
+"""Number of times in a row that workers may die before any trial is finished."""
 
 Result = dict[str, Any]
 
 
 def sweep(
     trials: Sequence[Trial],
-    place: Place,
+    workspace: Workspace,
     *,
     workers: int = 1,
     backend: str = "local",
@@ -31,32 +32,32 @@ def sweep(
     progress: bool = True,
     on_result: Callable[[Trial, Result], None] = lambda trial, result: None,
 ) -> list[Result]:
-    """Run trials; return their results in order.
+    """Run trials and return their results in the same order.
 
-    Each trial's result is in a file, so that a sweep which is called again does what is left. Workers that are
-    other machines must see the same folder.
+    Each result is kept in a file: a sweep that is called again runs the remaining trials only. Workers on other
+    machines must share the folder.
 
     Parameters
     ----------
     trials : sequence of Trial
-    place : Place
+    workspace : Workspace
     workers : int
-        How many trials run at the same time; with 1 on this machine they run in this process.
+        Number of trials that run at the same time. A single local worker is this process.
     backend : {"local", "dask", "ray"}
-        Processes of this machine by joblib's loky, or a cluster by joblib's Dask or Ray backend.
+        Where the workers run: processes of this machine (joblib's loky), or a cluster (joblib's Dask or Ray backend).
     cluster : str, optional
-        The cluster's address; a cluster of this machine's own is started if none is given.
+        Address of the cluster; a cluster on this machine is started if none is given.
     progress : bool
-        Whether to draw a progress bar, of images, on standard error.
+        Whether to draw a progress bar, which counts images, on standard error.
     on_result : callable
-        Is given each trial with its result as soon as it is there.
+        Called with each trial and its result as soon as the trial is finished.
 
     Raises
     ------
     ValueError
-        If a setting is not what it should be.
+        If a setting is out of range, the data are not genuine, or a teacher diverged.
     RuntimeError
-        If workers die three times in a row and no trial comes to its end.
+        If workers die three times in a row and no trial is finished.
     OSError
         If a file cannot be read or written.
     """
@@ -64,15 +65,15 @@ def sweep(
     check_choice("backend", backend, BACKENDS)
     if cluster is not None and backend == "local":
         raise ValueError(f"cluster: expected an address only with backend dask or ray, got {cluster!r} with local")
-    # Taught ones come second: several of them, at the same time, would each train their teacher.
+    # Taught networks come second: several at the same time would each train their teacher.
     teachers = [trial.teacher for trial in trials if trial.teacher is not None]
     stages = [
         list(dict.fromkeys([*teachers, *(trial for trial in trials if trial.teacher is None)])),
         list(dict.fromkeys(trial for trial in trials if trial.teacher is not None)),
     ]
-    keeping = replace(place, keep_weights=place.keep_weights or bool(teachers))
+    keeping = replace(workspace, keep_weights=workspace.keep_weights or bool(teachers))
     results: dict[Trial, Result] = {}
-    total = sum(_images_in(trial, place) for stage in stages for trial in stage)
+    total = sum(_images_in(trial, workspace) for stage in stages for trial in stage)
     with tqdm(total=total, desc="training", unit="image", unit_scale=True, disable=not progress) as bar:
 
         def note(trial: Trial, result: Result, images: int) -> None:
@@ -84,47 +85,47 @@ def sweep(
         for stage in stages:
             pending = []
             for trial in stage:
-                result = finished(trial, keeping)
+                result = keeping.result_of(trial)
                 if result is None:
                     pending.append(trial)
                 else:
-                    note(trial, result, _images_in(trial, place))
+                    note(trial, result, _images_in(trial, workspace))
             if workers == 1 and backend == "local":
                 for trial in pending:
                     note(trial, run_trial(trial, keeping, bar.update), 0)
             elif pending:
                 for trial, result in _in_parallel(pending, keeping, workers, backend, cluster):
-                    note(trial, result, _images_in(trial, place))
+                    note(trial, result, _images_in(trial, workspace))
     return [results[trial] for trial in trials]
 
 
-def _images_in(trial: Trial, place: Place) -> int:
-    """Return how many images a trial trains on, repeated ones included."""
-    return trial.epochs * len(images_of(trial, place)[0])
+def _images_in(trial: Trial, workspace: Workspace) -> int:
+    """Return the number of images that a trial trains on, counted once per epoch."""
+    return trial.epochs * len(workspace.images_of(trial)[0])
 
 
 def _in_parallel(
-    trials: Sequence[Trial], place: Place, workers: int, backend: str, cluster: str | None
+    trials: Sequence[Trial], workspace: Workspace, workers: int, backend: str, cluster: str | None
 ) -> Iterator[tuple[Trial, Result]]:
-    """Yield trials with their results as they come; begin those again whose worker died.
+    """Yield trials with their results as they finish; repeat the trials whose workers died.
 
     Raises
     ------
     RuntimeError
-        If workers die three times in a row and no trial comes to its end.
+        If workers die three times in a row and no trial is finished.
     """
     pending = list(trials)
     rounds_without_result = 0
     with _workers(workers, backend, cluster):
         while pending:
-            came: set[Trial] = set()
+            returned: set[Trial] = set()
             with suppress(BrokenProcessPool):  # a worker was killed, and with it the pool
-                for number, result in _results(pending, place, workers, backend):
-                    came.add(pending[number])
+                for number, result in _results(pending, workspace, workers, backend):
+                    returned.add(pending[number])
                     yield pending[number], result
-            # what was finished and has not come is in files, and comes at once
-            pending = [trial for trial in pending if trial not in came]
-            rounds_without_result = 0 if came else rounds_without_result + 1
+            # results that were written but not returned are read from their files in the next round
+            pending = [trial for trial in pending if trial not in returned]
+            rounds_without_result = 0 if returned else rounds_without_result + 1
             if rounds_without_result == TRIES:
                 names = ", ".join(trial.key for trial in pending[:3])
                 raise RuntimeError(
@@ -133,27 +134,28 @@ def _in_parallel(
                 )
 
 
-def _results(trials: Sequence[Trial], place: Place, workers: int, backend: str) -> Iterable[tuple[int, Result]]:
-    """Return (number, result) of trials: as they come, or all at the end from Ray, whose backend knows no other way."""
-    tasks = (joblib.delayed(_numbered)(number, trial, place) for number, trial in enumerate(trials))
+def _results(trials: Sequence[Trial], workspace: Workspace, workers: int, backend: str) -> Iterable[tuple[int, Result]]:
+    """Return (number, result) of trials as they finish; Ray's backend can only return all of them at the end."""
+    tasks = (joblib.delayed(_numbered)(number, trial, workspace) for number, trial in enumerate(trials))
     run = joblib.Parallel(workers, return_as="list" if backend == "ray" else "generator_unordered", batch_size=1)
     results: Iterable[tuple[int, Result]] = run(tasks)
     return results
 
 
-def _numbered(number: int, trial: Trial, place: Place) -> tuple[int, Result]:
-    return number, run_trial(trial, place)
+def _numbered(number: int, trial: Trial, workspace: Workspace) -> tuple[int, Result]:
+    """Run a trial in a worker, and return its result with its number."""
+    return number, run_trial(trial, workspace)
 
 
 @contextmanager
 def _workers(workers: int, backend: str, cluster: str | None) -> Iterator[None]:
-    """Let joblib use so many processes here, or a cluster."""
+    """Let joblib use that many processes of this machine, or a cluster."""
     if backend == "local":
         threads = max(1, (os.cpu_count() or 1) // workers)
         with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
             yield
     elif backend == "dask":
-        from dask.distributed import Client  # here: an extra of its own
+        from dask.distributed import Client  # here: needs the extra `cluster`
 
         made: Any = Client(cluster) if cluster else Client(n_workers=workers, threads_per_worker=1)
         with made, joblib.parallel_config("dask", n_jobs=workers):

@@ -1,31 +1,36 @@
-"""Sections 5.2 and 5.3: what a prediction costs with skips, without them, and as one matrix."""
+"""Sections 5.2 and 5.3: the time of a prediction with skips, without them, and as one matrix."""
 
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
 from torch import nn
 from tqdm import tqdm
 
 from gpu.collapsing.collapse import collapse
-from gpu.experiments.paper_numbers import TIMINGS
+from gpu.experiments.experiment import Experiment, Record, View, machine_of
+from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.models.homotopy import remove_skips, set_skip_strength
 from gpu.models.resnets import resnet, set_stem_channels
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.tables import markdown_table
 from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
 from gpu.settings import ExperimentSettings
+from linalg_cnn.display.colors import CURVE_COLORS
 
 IN_SHAPE = (1, 28, 28)
 ACTIVATIONS: tuple[Literal["identity", "relu"], ...] = ("identity", "relu")
 SECONDS = 3.0
-"""How long each network is timed."""
+"""Seconds for which each network is timed."""
 
 
 def networks(seed: int) -> list[tuple[str, str, nn.Module]]:
-    """Return (network, variant, module), freshly initialised: how fast a network is does not hang on its weights.
+    """Return (network, variant, module). The weights are random: latency does not depend on their values.
 
-    torchvision's own ResNet34 adds x + F(x), without t, and is there so that the removal is not credited with what
-    the product with t costs.
+    torchvision's own ResNet34, which adds x + F(x) without t, shows how much of the time saved by removing skips is
+    the time of the multiplication by t.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -59,10 +64,15 @@ def _plain_resnet34() -> nn.Module:
     return model
 
 
-def time_networks(settings: ExperimentSettings) -> dict[str, Any]:
-    """Return the timing record: microseconds per image at the batch size, medians, with the middle half as spread.
+def time_networks(settings: ExperimentSettings) -> Record:
+    """Return the record: medians of the microseconds per image at the batch size, with their interquartile ranges.
 
-    As in the paper's section 5.1, loading and transforming images is not counted.
+    As in the paper's section 5.1, the time to load and transform images is not counted.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
     """
     device = resolve_device(settings.device)
     batch = torch.rand(settings.batch_size, *IN_SHAPE, device=device)
@@ -86,3 +96,57 @@ def time_networks(settings: ExperimentSettings) -> dict[str, Any]:
         "versions": describe_versions(),
         "rows": rows,
     }
+
+
+class TimingView(View):
+    """Microseconds per image of each network and variant."""
+
+    def conditions(self, record: Record) -> str:
+        """Return machine and batch size."""
+        return f"{machine_of(record)}; batch {record['settings']['batch_size']}"
+
+    def draw(self, axes: Axes, record: Record) -> None:
+        """Draw a bar for each network and variant, and one for the paper's time."""
+        rows = record["rows"]
+        heights = np.arange(len(rows))
+        measured = [row["microseconds_per_image"] for row in rows]
+        spread = [row["spread"] / 2 for row in rows]
+        bars = axes.barh(heights - 0.2, measured, 0.38, color=CURVE_COLORS[0], label="measured", xerr=spread)
+        axes.bar_label(bars, [f"{value:,.3g}" for value in measured], fontsize=7, padding=4)
+        paper = [row["paper"] or np.nan for row in rows]
+        bars = axes.barh(heights + 0.2, paper, 0.38, color=CURVE_COLORS[4], label=f"the paper's: {TIMING_HARDWARE}")
+        axes.bar_label(bars, [f"{row['paper']:,.3g}" if row["paper"] else "" for row in rows], fontsize=7, padding=4)
+        axes.set_yticks(heights, [f"{row['network']}: {row['variant']}" for row in rows])
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.set_xlabel(f"microseconds per image\n{self.conditions(record)}")
+        axes.grid(axis="x", alpha=0.3)
+        axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
+
+    def tables(self, record: Record) -> list[str]:
+        """Return a row for each network and variant."""
+        header = ["network", "variant", "parameters", "us per image", "middle half", f"the paper's ({TIMING_HARDWARE})"]
+        rows = [
+            [
+                row["network"],
+                row["variant"],
+                f"{row['parameters']:,}",
+                f"{row['microseconds_per_image']:,.2f}",
+                f"{row['spread']:,.2f}",
+                "" if row["paper"] is None else f"{row['paper']:.2f}",
+            ]
+            for row in record["rows"]
+        ]
+        return markdown_table(header, rows, text_columns=2)
+
+    def words(self, record: Record) -> str:
+        """Return the time of each network and variant."""
+        rows = (
+            f"{row['network']}, {row['variant']}: {row['microseconds_per_image']:,.3g}"
+            + (f" (the paper's: {row['paper']:,.3g})" if row["paper"] else "")
+            for row in record["rows"]
+        )
+        return f"Microseconds per image. {'; '.join(rows)}."
+
+
+EXPERIMENT = Experiment(measure=time_networks, view=TimingView())

@@ -1,205 +1,121 @@
-"""One trial: a network trained from a seed, resumed where it was killed, and what comes out kept in a file."""
+"""A trial: one network to be trained once, described completely before it runs."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
-from gpu.collapsing.collapse import collapse
-from gpu.collapsing.verification import VerificationError
-from gpu.experiments.plans import Trial
-from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
-from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_versions
-from gpu.training.data import Digits, load_digits
-from gpu.training.distillation import Teacher
-from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
-from gpu.training.trainer import Trainer
-from linalg_cnn.files import write_atomically, write_json
+from gpu.models.resnets import resnet
+from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
+from gpu.schedules import (
+    PAPER_FROM_05,
+    PAPER_FROM_05_AS_PRINTED,
+    PAPER_FROM_09,
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    Listed,
+    ScheduleFunction,
+    SkipSchedule,
+)
+
+SHALLOW = {"3-layer CNN": three_layer_cnn, "6-layer CNN": six_layer_cnn}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a trial runs, which decides nothing of what comes out.
+class Trial:
+    """One network to be trained once, and all settings that determine its result.
 
     Attributes
     ----------
-    folder : Path
-        Of the experiment; each trial has a folder of its own in it.
-    data_root : Path, optional
-    download : bool
-        See `gpu.load_digits`.
-    device : str, optional
-    keep_weights : bool
-        Whether the trained weights stay beside the result.
+    network : str
+        ``ResNet18``, ``ResNet34``, ..., ``3-layer CNN``, ``6-layer CNN`` or ``perceptron``.
+    seed : int
+        Seed of the initial weights and of the order of the images.
+    t : float or str
+        Strength of the skips, or the name of its schedule in `SCHEDULES`.
+    activation, stem_pool : str
+        Options of `gpu.resnet`; a shallow network has no stem.
+    epochs, batch_size, images, held_out, dataset, learning_rate, precision
+        Settings as in `gpu.settings.ExperimentSettings`; ``images`` is its ``subset``.
+    teacher : Trial, optional
+        Trial whose trained network this one learns from.
     """
 
-    folder: Path
-    data_root: Path | None = None
-    download: bool = False
-    device: str | None = None
-    keep_weights: bool = False
+    network: str
+    seed: int
+    t: float | str
+    activation: str
+    stem_pool: str
+    epochs: int
+    batch_size: int
+    images: int | None
+    held_out: int | None
+    dataset: str
+    learning_rate: float
+    precision: str
+    teacher: "Trial | None" = None
 
-    def folder_of(self, trial: Trial) -> Path:
-        """Return the folder of a trial."""
-        return self.folder / "trials" / trial.key
+    @property
+    def key(self) -> str:
+        """Name of the trial's folder, which no other trial has.
+
+        It ends in a hash of all fields: a field added here would rename the folders of trials that are to be resumed.
+        """
+        content = json.dumps(asdict(self), sort_keys=True)
+        name = f"{self.network} {self.activation} t {self.t} seed {self.seed}".lower().replace(" ", "-")
+        return f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    def seeded(self, seed: int) -> "Trial":
+        """Return the same trial, and its teacher, with another seed."""
+        teacher = None if self.teacher is None else replace(self.teacher, seed=seed)
+        return replace(self, seed=seed, teacher=teacher)
+
+    def model(self) -> nn.Module:
+        """Return the network, freshly initialised from the seed."""
+        start: Any = self.t if isinstance(self.t, float) else self.schedule_function()(0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if self.network == "perceptron":
+                return perceptron(seed=self.seed)
+            if self.network in SHALLOW:
+                return SHALLOW[self.network](t=start, activation=self.activation, seed=self.seed)  # type: ignore[arg-type]
+            depth = int(self.network.removeprefix("ResNet"))
+            options: dict[str, Any] = {"activation": self.activation, "stem_pool": self.stem_pool}
+            model: nn.Module = resnet(depth, t=start, **options)
+            return model
+
+    def schedule_function(self) -> ScheduleFunction:
+        """Return t as a function of the epoch, counted from 0."""
+        return SCHEDULES[self.t](self.epochs) if isinstance(self.t, str) else Constant(self.t)
+
+    def schedule(self, model: nn.Module) -> SkipSchedule | None:
+        """Return the schedule of the skips of the trial's network; None for the perceptron, which has no skips."""
+        return None if self.network == "perceptron" else SkipSchedule(model, self.schedule_function())
 
 
-def finished(trial: Trial, place: Place) -> dict[str, Any] | None:
-    """Return the result of a trial that is over; None if it is not, or its weights are wanted and not there."""
-    folder = place.folder_of(trial)
-    path = folder / "result.json"
-    if not path.exists():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text())
-    whole = result["stopped"] is not None or (folder / "weights.safetensors").exists()
-    return result if whole or not place.keep_weights else None
+def stretched(values: Sequence[float]) -> Callable[[int], Listed]:
+    """Return the function that fits a list of strengths to a number of epochs, keeping its last value.
 
-
-def run_trial(trial: Trial, place: Place, report: Callable[[int], None] = lambda images: None) -> dict[str, Any]:
-    """Train the network of a trial, or go on where it was killed; return the result, which is also in a file.
-
-    Parameters
-    ----------
-    trial : Trial
-    place : Place
-    report : callable
-        Is told how many images have been trained on since it was last told, those of an earlier start included.
-
-    Returns
-    -------
-    dict
-        ``seed``; ``epochs``, a list of `gpu.training.trainer.Epoch`; ``stopped``, why training ended early, or None;
-        and what became of the network: ``skips_removed`` where its t has come to 0, ``collapsed`` where it is linear.
-
-    Raises
-    ------
-    ValueError
-        If a setting or the data are not what they should be, or the teacher diverged.
-    OSError
-        If a file cannot be read or written.
+    Examples
+    --------
+    >>> stretched((0.9, 0.5, 0.1, 0.0))(2)
+    Listed(values=(0.9, 0.0))
     """
-    result = finished(trial, place)
-    if result is not None:
-        return result
-    folder = place.folder_of(trial)
-    folder.mkdir(parents=True, exist_ok=True)
-    training, held_out = images_of(trial, place)
-    device = resolve_device(place.device)
-    taught = None if trial.teacher is None else _taught(trial.teacher, place)
-    model = trial.model().to(device)
-    trainer = Trainer(
-        model,
-        training,
-        held_out,
-        epochs=trial.epochs,
-        batch_size=trial.batch_size,
-        learning_rate=trial.learning_rate,
-        seed=trial.seed,
-        schedule=trial.schedule(model),
-        teacher=None if taught is None else Teacher(taught.to(device)),
-        precision=trial.precision,
-    )
-    checkpoint = folder / "checkpoint"
-    stopped = None
-    try:
-        trainer.run(checkpoint, report=report)
-    except FloatingPointError as error:
-        stopped = str(error)
-    result = {
-        "seed": trial.seed,
-        "epochs": [dict(epoch) for epoch in trainer.history],
-        "stopped": stopped,
-        "trial": asdict(trial),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "hardware": describe_hardware(device),
-        "versions": describe_versions(),
-    }
-    if stopped is None:
-        result |= afterwards(model, trial, held_out)
-        if place.keep_weights:
-            state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-            write_atomically(folder / "weights.safetensors", safetensors.torch.save(state))
-    write_json(folder / "result.json", result)
-    if stopped is None:  # of a trial that diverged, the last good state stays
-        checkpoint.unlink(missing_ok=True)
-    return result
+    return lambda epochs: Listed((*(values[e * len(values) // epochs] for e in range(epochs - 1)), values[-1]))
 
 
-def _taught(trial: Trial, place: Place) -> nn.Module:
-    """Return the trained network of a trial, training it first if that has not been done.
-
-    Raises
-    ------
-    ValueError
-        If it diverged.
-    """
-    result = run_trial(trial, replace(place, keep_weights=True))
-    if result["stopped"] is not None:
-        raise ValueError(f"teacher: expected a network that could be trained, got {trial.key}: {result['stopped']}")
-    model = trial.model()
-    model.load_state_dict(safetensors.torch.load_file(place.folder_of(trial) / "weights.safetensors"))
-    if skip_strengths(model):
-        set_skip_strength(model, result["epochs"][-1]["t"])
-    return model.eval()
-
-
-def images_of(trial: Trial, place: Place) -> tuple[Digits, Digits]:
-    """Return the (training, held-out) digits of a trial: the first ones in an order that is the same for all."""
-    return _images(trial.dataset, place.data_root, place.download, trial.images, trial.held_out)
-
-
-@lru_cache(maxsize=4)
-def _images(
-    dataset: str, data_root: Path | None, download: bool, images: int | None, held_out: int | None
-) -> tuple[Digits, Digits]:
-    parts = load_digits(dataset, data_root, download=download)
-    return _some(parts[0], images, "subset"), _some(parts[1], held_out, "held_out")
-
-
-def _some(digits: Digits, count: int | None, name: str) -> Digits:
-    if count is None:
-        return digits
-    if not 0 < count <= len(digits):
-        raise ValueError(f"{name}: expected 1 to {len(digits)} images, got {count}")
-    chosen = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:count]
-    return Digits(digits.images[chosen], digits.labels[chosen])
-
-
-def afterwards(model: nn.Module, trial: Trial, held_out: Digits) -> dict[str, Any]:
-    """Return what became of a trained network: without its skips where t has come to 0, collapsed where it is linear.
-
-    Both are compared with the network on the held-out images.
-    """
-    found: dict[str, Any] = {}
-    scores = predict_scores(model, held_out.images)
-
-    def beside(other: torch.Tensor) -> dict[str, Any]:
-        return {
-            "images_compared": len(held_out),
-            "predictions_agree": int((other.argmax(1) == scores.argmax(1)).sum()),
-            "largest_difference": float((other - scores).abs().max()),
-            "validation_accuracy": accuracy_of(other, held_out.labels),
-        }
-
-    strengths = skip_strengths(model).values()
-    if strengths and not any(strengths):
-        bare = remove_skips(model)
-        found["skips_removed"] = beside(predict_scores(bare, held_out.images)) | {
-            "parameters": sum(p.numel() for p in bare.parameters())
-        }
-    if trial.activation == "identity":
-        try:
-            collapsed = collapse(model, tuple(held_out.images.shape[1:]))
-        except (ValueError, VerificationError) as error:  # not affine, or weights too large for its dtype
-            found["collapsed"] = {"refused": str(error)}
-        else:
-            mapped = collapsed.affine((held_out.images.flatten(1).double() * PIXEL_SCALE).numpy())
-            found["collapsed"] = beside(torch.from_numpy(mapped))
-    return found
+SCHEDULES: dict[str, Callable[[int], ScheduleFunction]] = {
+    "paper from 0.9": stretched(PAPER_FROM_09),
+    "paper from 0.5": stretched(PAPER_FROM_05),
+    "paper from 0.5 as printed": stretched(PAPER_FROM_05_AS_PRINTED),
+    "linear": lambda epochs: Linear(0.5, max(epochs - 1, 1)),
+    "cosine": lambda epochs: Cosine(0.5, max(epochs - 1, 1)),
+    "exponential": lambda epochs: Exponential(0.5, 0.5, max(epochs - 1, 1)),
+}
+"""Schedules by name, as functions of the number of epochs; t is 0 in the last epoch of each."""

@@ -1,6 +1,7 @@
 """Schedules of the skip strength t: the homotopy from a network with skips to one without.
 
-`schedule.py` has what steps a network through them, `functions.py` has t as a function of the step.
+A `gpu.SkipSchedule` or a `gpu.ThresholdSchedule` sets t in a network while it is trained (`schedule.py`). The first
+follows a function of the step, such as `Linear` (`functions.py`).
 """
 
 from gpu.schedules.functions import (

@@ -1,7 +1,7 @@
-"""The skip strength t as a function of the step: what a `gpu.SkipSchedule` follows.
+"""The skip strength t as a function of the step, for a `gpu.SkipSchedule`.
 
-Steps count from 0, so that the last of n epochs is step n - 1: ``Linear(0.9, steps=9)`` trains the last of ten epochs
-at t = 0.
+A step is usually an epoch. Steps count from 0, and the last of n epochs is step n - 1: ``Linear(0.9, steps=9)`` trains
+the last of ten epochs at t = 0.
 """
 
 import math
@@ -18,29 +18,29 @@ PAPER_FROM_05_AS_PRINTED = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0.05, 0.
 """The paper's second list, (c) of figure 3, as printed: it rises once, from 0.01 to 0.05."""
 
 PAPER_FROM_05 = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0.005, 0.0)
-"""The same with 0.005, which was probably meant (erratum 7)."""
+"""The second list with 0.005 in place of the second 0.05, as was probably meant (erratum 7)."""
 
 ScheduleFunction = Callable[[int], float | Mapping[str, float]]
-"""From the step to t: one number for every skip, or numbers by the names of skips."""
+"""Function from the step to t: one number for all skips, or one for each skip by its name."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The t of each step, from a list; the last one stays.
+    """t is read from a list, and keeps its last value.
 
     Parameters
     ----------
     values : sequence of float in [0, 1]
-        Kept as a tuple.
+        Strength at steps 0, 1, 2, ...; stored as a tuple.
 
     Raises
     ------
     ValueError
-        If there are none, or one is not in [0, 1].
+        If there are no values, or one is not in [0, 1].
 
     Notes
     -----
-    Source: the paper's section 5.3, with `PAPER_FROM_09`, `PAPER_FROM_05` and `PAPER_FROM_05_AS_PRINTED`.
+    Source: the paper's section 5.3; its lists are `PAPER_FROM_09`, `PAPER_FROM_05` and `PAPER_FROM_05_AS_PRINTED`.
 
     Examples
     --------
@@ -61,16 +61,17 @@ class Listed:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same t at every step: 0.5 is the paper's static network, (a) of figure 3.
+    """t is the same at every step. 0.5 gives the paper's static network, (a) of figure 3.
 
     Parameters
     ----------
     t : float in [0, 1]
+        Strength at every step.
 
     Raises
     ------
     ValueError
-        If it is not in [0, 1].
+        If t is not in [0, 1].
 
     Examples
     --------
@@ -96,9 +97,11 @@ class Linear:
     Parameters
     ----------
     start : float in [0, 1]
+        Strength at step 0.
     steps : int
-        The step from which on t is exactly ``end``.
+        First step at which t is exactly ``end``.
     end : float in [0, 1]
+        Final strength.
 
     Raises
     ------
@@ -122,25 +125,25 @@ class Linear:
 
     def __call__(self, step: int) -> float:
         """Return t at a step."""
-        return _between(self.start, self.end, self._share_of_way(check_int("step", step, 0) / self.steps))
+        return _between(self.start, self.end, self._covered(check_int("step", step, 0) / self.steps))
 
-    def _share_of_way(self, time: float) -> float:
-        """Return the share of the way from start to end that is behind at a time, 0 to 1 and above."""
+    def _covered(self, time: float) -> float:
+        """Return the covered share of the way from start to end, given the share of the steps, which may exceed 1."""
         return time
 
 
 @dataclass(frozen=True)
 class Cosine(Linear):
-    """t goes from ``start`` to ``end`` along half a cosine: slowly at both ends, and stays there.
+    """t goes from ``start`` to ``end`` along half a period of a cosine, slowly at both ends, and stays there.
 
     Parameters
     ----------
     start, steps, end
-        As in `Linear`, with the same errors.
+        Numbers as in `Linear`, with the same errors.
 
     Notes
     -----
-    Source: the formula of ``torch.optim.lr_scheduler.CosineAnnealingLR``, which does not stay at its end.
+    Source: the formula of ``torch.optim.lr_scheduler.CosineAnnealingLR``, which rises again after its end.
 
     Examples
     --------
@@ -149,7 +152,7 @@ class Cosine(Linear):
     [0.5, 0.427, 0.25, 0.073, 0.0, 0.0]
     """
 
-    def _share_of_way(self, time: float) -> float:
+    def _covered(self, time: float) -> float:
         return (1 - math.cos(math.pi * min(time, 1))) / 2
 
 
@@ -160,9 +163,11 @@ class Exponential:
     Parameters
     ----------
     start : float in [0, 1]
+        Strength at step 0.
     factor : float in [0, 1]
+        Factor from each step to the next.
     steps : int, optional
-        The step from which on t is exactly 0; without it t only comes near, and the skips cannot be removed.
+        First step at which t is exactly 0. Without it t only approaches 0, and the skips cannot be removed.
 
     Raises
     ------
@@ -171,11 +176,12 @@ class Exponential:
 
     Notes
     -----
-    The paper's [12], Z. Li and S. Arora, *An exponential learning rate schedule for deep learning* (ICLR 2020), is
-    where the idea comes from, not a reason for it. There the learning rate *grows* by a factor above 1 at every step;
-    with normalised layers that is proven to train as a fixed one with weight decay does. A t in [0, 1] has to fall,
-    and nothing is proven about it. The paper asks for "slight modifications, such as requiring that t eventually
-    becomes sufficiently close to 0" (section 6): here ``factor`` is at most 1, and ``steps`` ends in 0 itself.
+    The idea comes from the paper's [12], Z. Li and S. Arora, *An exponential learning rate schedule for deep learning*
+    (ICLR 2020), whose theorem does not apply here. There the learning rate *grows* by a factor above 1 at every step,
+    and networks with normalised layers are proven to train as with a fixed learning rate and weight decay. A t in
+    [0, 1] has to fall, and nothing is proven about it. The paper asks for "slight modifications, such as requiring that
+    t eventually becomes sufficiently close to 0" (section 6): here ``factor`` is at most 1, and ``steps`` makes t
+    exactly 0.
 
     Examples
     --------
@@ -200,32 +206,33 @@ class Exponential:
 
 @dataclass(frozen=True)
 class OneAtATime:
-    """One skip after the other goes from ``start`` to 0, in the order of their names: Tailor's.
+    """The skips go from ``start`` to 0 one after the other, in the order of ``names``, as in Tailor.
 
     Parameters
     ----------
     names : sequence of str
-        Of skips, the first to go first; kept as a tuple. ``list(skip_strengths(model))`` has them in the order of the
-        forward, which is the order of Tailor. Skips that are not named stay as they are.
+        Names of skips in the order of their removal; stored as a tuple. ``list(gpu.skip_strengths(model))`` gives the
+        order of the forward pass, which is Tailor's order. Other skips keep their strengths.
     start : float in [0, 1]
+        Strength of each skip before its removal.
     every : int
-        How many steps there are from one removal to the next, and before the first.
+        Number of steps from one removal to the next, and before the first.
     fall : int
-        In how many equal steps a skip comes to 0, at most ``every``: 1 takes it out at once, as Tailor does;
-        ``fall=every`` is a homotopy for each.
+        Number of equal steps in which a skip goes to 0, at most ``every``: with 1 it is removed at once, as in Tailor;
+        with ``fall=every`` each removal is a homotopy.
 
     Raises
     ------
     ValueError
-        If there are no names, one is no string or comes twice, ``start`` is not in [0, 1], or a number of steps is out
-        of range.
+        If there are no names, a name is not a string or occurs twice, ``start`` is not in [0, 1], or a number of steps
+        is out of range.
 
     Notes
     -----
     Source: O. Weng et al., *Tailor: Altering Skip Connections for Resource-Efficient Inference* (2023), SkipRemover,
-    read from its code (``update_skip_removal`` in github.com/oliviaweng/tailor): "Remove skip connection every
-    how_often epochs, starting from the head of the network", block by block from the input on, ``how_often`` being 3
-    unless told otherwise. It does so at the *end* of epochs 3, 6, ..., counted from 0: one epoch later than here.
+    according to its code (``update_skip_removal`` in github.com/oliviaweng/tailor): "Remove skip connection every
+    how_often epochs, starting from the head of the network", block by block from the input on; ``how_often`` is 3 by
+    default. Tailor removes a skip at the *end* of epochs 3, 6, ..., counted from 0: one epoch later than here.
 
     Examples
     --------
@@ -263,12 +270,12 @@ class OneAtATime:
 
 
 def check_shares(name: str, values: object) -> tuple[float, ...]:
-    """Return a list of numbers in [0, 1], at least one.
+    """Return a list of numbers in [0, 1], at least one, as a tuple.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If the values are no list, the list is empty, or a number is not in [0, 1].
     """
     if not is_sequence(values) or len(values) == 0:
         raise ValueError(f"{name}: expected a list of numbers in [0, 1], at least one, got {values!r}")
@@ -276,13 +283,13 @@ def check_shares(name: str, values: object) -> tuple[float, ...]:
 
 
 def _store(function: object, **checked: object) -> None:
-    """Put what the checks returned, in plain types, into a frozen object."""
+    """Set fields of a frozen object to checked values, which are of plain types."""
     for name, value in checked.items():
         object.__setattr__(function, name, value)
 
 
 def _between(start: float, end: float, share: float) -> float:
-    """Return what lies at a share of the way from start to end; exactly these where the way begins and ends."""
+    """Interpolate from start to end; the values at both ends are exact, and a share outside [0, 1] is clipped."""
     if share >= 1:
         return end
     return start + (end - start) * max(share, 0.0)

@@ -1,7 +1,7 @@
 """Schedules of the skip strength t: the homotopy from a network with skips to one without, sections 4 and 5.3.
 
-They are used as torch's LRScheduler: made before the first epoch, which they set t for, and stepped after each. A step
-may as well be a batch.
+They are used like torch's LRScheduler: a schedule sets t for the first epoch when it is made, and ``step`` is called
+after each epoch. A step can also be a batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from linalg_cnn.checks import check_int
 
 
 class Schedule:
-    """What all schedules of t have in common; they differ in what their ``step`` takes.
+    """The common part of all schedules of t, which differ in the arguments of ``step``.
 
     Attributes
     ----------
     model : nn.Module
-        Its t is set at once, for step 0, and anew at every step.
+        Network whose t is set when the schedule is made and at every step.
     last_step : int
-        How many steps were taken.
+        Number of steps that were taken.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -33,23 +33,23 @@ class Schedule:
         self._last_t: float | dict[str, float] = {}
 
     def get_last_t(self) -> float | dict[str, float]:
-        """Return the t that was set last: one number for every skip, or by name that of each skip that was ever set."""
+        """Return the t that was set last: one number for all skips, or by name that of each skip ever set."""
         return dict(self._last_t) if isinstance(self._last_t, dict) else self._last_t
 
     def state_dict(self) -> dict[str, Any]:
         """Return ``last_step`` and ``last_t`` in plain Python types, which ``torch.load(weights_only=True)`` reads.
 
-        As with LRScheduler and LambdaLR, the settings are not in it: make the same schedule again, then load.
+        As with LRScheduler and LambdaLR, the state does not hold the settings: make the same schedule again, then load.
         """
         return {"last_step": self.last_step, "last_t": self.get_last_t()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to where another schedule was, and put the t of that moment into the model.
+        """Continue from the state of another schedule, and set the t of that state in the model.
 
         Raises
         ------
         ValueError
-            If it is no state of a schedule, or none that fits this one or its network. Nothing is changed then.
+            If it is not a state of a schedule, or does not fit this schedule or its network. Nothing is changed then.
         """
         keys = self.state_dict().keys()
         if not isinstance(state_dict, Mapping) or state_dict.keys() != keys:
@@ -63,7 +63,7 @@ class Schedule:
         if isinstance(t, Mapping):
             named = {skip: check_share(f"{name}[{skip!r}]", strength) for skip, strength in t.items()}
             set_skip_strength(self.model, named)
-            # Also those set before that this mapping does not name: a state has to be whole.
+            # Strengths that were set before and are not named now belong to the state, too.
             last = self._last_t
             self._last_t = (last if isinstance(last, dict) else dict.fromkeys(skip_strengths(self.model), last)) | named
         else:
@@ -73,20 +73,21 @@ class Schedule:
 
 
 class SkipSchedule(Schedule):
-    """t as a function of the step.
+    """A schedule that sets t to a function of the step.
 
     Parameters
     ----------
     model : nn.Module
-        With skips of strength t; see `gpu.set_skip_strength`.
+        Network with skips of strength t; see `gpu.set_skip_strength`.
     function : callable
-        From the step, 0, 1, 2, ..., to t in [0, 1] or a mapping of names of skips to such numbers, the others staying
-        as they are. `Listed`, `Constant`, `Linear`, `Cosine`, `Exponential`, `OneAtATime`, or any other.
+        Function from the step, 0, 1, 2, ..., to t in [0, 1], or to a mapping from names of skips to such numbers; other
+        skips keep their t. `gpu.schedules` has ``Listed``, ``Constant``, ``Linear``, ``Cosine``, ``Exponential`` and
+        ``OneAtATime``.
 
     Raises
     ------
     TypeError
-        If ``model`` is no ``nn.Module``, or ``function`` cannot be called.
+        If ``model`` is not an ``nn.Module``, or ``function`` cannot be called.
     ValueError
         If t is not in [0, 1], or the network has no skips, or none of that name.
 
@@ -96,17 +97,17 @@ class SkipSchedule(Schedule):
 
     Examples
     --------
-    >>> from gpu.models.shallow import three_layer_cnn
-    >>> schedule = SkipSchedule(three_layer_cnn(), lambda step: 2.0 ** -(step + 1))
+    >>> import gpu
+    >>> schedule = gpu.SkipSchedule(gpu.three_layer_cnn(), lambda step: 2.0 ** -(step + 1))
     >>> for epoch in range(3):
-    ...     print(epoch, skip_strengths(schedule.model))  # and train one epoch
+    ...     print(epoch, gpu.skip_strengths(schedule.model))  # and train one epoch
     ...     schedule.step()
     0 {'joins.2': 0.5}
     1 {'joins.2': 0.25}
     2 {'joins.2': 0.125}
-    >>> resumed = SkipSchedule(three_layer_cnn(), schedule.function)
+    >>> resumed = gpu.SkipSchedule(gpu.three_layer_cnn(), schedule.function)
     >>> resumed.load_state_dict(schedule.state_dict())
-    >>> skip_strengths(resumed.model)
+    >>> gpu.skip_strengths(resumed.model)
     {'joins.2': 0.0625}
     """
 
@@ -123,7 +124,7 @@ class SkipSchedule(Schedule):
         Raises
         ------
         ValueError
-            If it gives something else than a t for this network. Nothing is changed then.
+            If the function does not return a t for this network. Nothing is changed then.
         """
         step = self.last_step + 1
         self._set(f"function({step})", self.function(step))
@@ -131,34 +132,35 @@ class SkipSchedule(Schedule):
 
 
 class ThresholdSchedule(Schedule):
-    """t goes to the next lower value whenever the validation accuracy passes the next threshold.
+    """A schedule that lowers t to the next value whenever the validation accuracy passes the next threshold.
 
     Parameters
     ----------
     model : nn.Module
-        With skips of strength t; see `gpu.set_skip_strength`.
+        Network with skips of strength t; see `gpu.set_skip_strength`.
     values : sequence of float in [0, 1]
-        Falling, one more than there are thresholds; the first holds from the start.
+        Falling strengths, one more than there are thresholds; the first one is set at the start.
     thresholds : sequence of float in [0, 1]
-        Rising accuracies. An accuracy equal to a threshold passes it: 1 could not be passed otherwise.
+        Rising accuracies. An accuracy equal to a threshold passes it: otherwise a threshold of 1 could not be passed.
 
     Raises
     ------
     TypeError
-        If ``model`` is no ``nn.Module``.
+        If ``model`` is not an ``nn.Module``.
     ValueError
         If the values do not fall, the thresholds do not rise, their numbers do not fit, or the network has no skips.
 
     Notes
     -----
-    Source: the paper's "simple option" in section 5.3. Several thresholds passed at once lower t by as many values.
-    t never rises again, however far the accuracy falls with it, and comes to the last value only if the last threshold
-    is passed.
+    Source: the paper's "simple option" in section 5.3. An accuracy that passes several thresholds at once lowers t by
+    as many values. t never rises again, even if the accuracy falls, and reaches the last value only if the last
+    threshold is passed.
 
     Examples
     --------
-    >>> from gpu.models.shallow import three_layer_cnn
-    >>> schedule = ThresholdSchedule(three_layer_cnn(), values=(0.5, 0.25, 0.125, 0.0), thresholds=(0.8, 0.9, 0.95))
+    >>> import gpu
+    >>> model = gpu.three_layer_cnn()
+    >>> schedule = gpu.ThresholdSchedule(model, values=(0.5, 0.25, 0.125, 0.0), thresholds=(0.8, 0.9, 0.95))
     >>> for accuracy in (0.7, 0.92, 0.6, 0.95):
     ...     schedule.step(accuracy)
     ...     print(schedule.get_last_t())
@@ -182,12 +184,12 @@ class ThresholdSchedule(Schedule):
         self._set("values", self.values[0])
 
     def step(self, accuracy: float) -> None:
-        """Take one step with the validation accuracy in [0, 1] that was reached.
+        """Take one step with the validation accuracy that was reached, in [0, 1].
 
         Raises
         ------
         ValueError
-            If it is no such number. Nothing is changed then.
+            If the accuracy is not a number in [0, 1]. Nothing is changed then.
         """
         reached = check_share("accuracy", accuracy)
         passed = sum(reached >= threshold for threshold in self.thresholds)
@@ -195,7 +197,7 @@ class ThresholdSchedule(Schedule):
         self.last_step += 1
 
     def _set(self, name: str, t: object) -> None:
-        # The values differ: t alone says where in the list a state is, and whether it is a state of this list.
+        # The values are distinct: t alone gives the position in the list, and shows whether a state belongs to it.
         if t not in self.values:
             raise ValueError(f"{name}: expected one of the values {self.values}, got {t!r}")
         super()._set(name, t)

@@ -1,1 +1,1 @@
-"""Training a classifier of digits: the data, the loop, its checkpoints, and distillation."""
+"""Training a classifier of digits: data, training loop, checkpoints, distillation and evaluation."""

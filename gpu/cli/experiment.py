@@ -1,0 +1,67 @@
+"""``linalg-cnn experiment``: the paper's experiments, repeated."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpu.cli.arguments import add_data, add_device, add_progress, float_list
+from gpu.settings import BACKENDS, EXPERIMENTS, ExperimentSettings
+
+
+def add_experiment(commands: Any) -> None:
+    """Add ``experiment`` to the parser of all commands; its defaults are the paper's settings."""
+    parser = commands.add_parser(
+        "experiment",
+        help="repeat an experiment of the paper, and show the paper's numbers beside the measured ones",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(command=experiment_command)
+    defaults = ExperimentSettings("", Path("out"))
+    names = "; ".join(f"{name}: {title}" for name, title in EXPERIMENTS.items())
+    parser.add_argument("name", choices=EXPERIMENTS, help=f"the experiment. {names}")
+    parser.add_argument(
+        "--out", type=Path, default=defaults.out, help="folder for the trials, the record and the figure"
+    )
+    parser.add_argument("--trials", type=int, default=defaults.trials, help="number of times each network is trained")
+    parser.add_argument(
+        "--epochs", type=int, help="number of passes over the training set; 10, or 2 for figure2, if not given"
+    )
+    parser.add_argument("--subset", type=int, help="number of images to train on; all if not given")
+    parser.add_argument("--held-out", type=int, help="number of images to validate on; all if not given")
+    add_data(parser, defaults.dataset)
+    parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="number of images per step")
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="learning rate of Adam")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default=defaults.precision,
+        help="precision of the forward pass and its gradients",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, help="seed of the first trial; each further trial adds 1"
+    )
+    parser.add_argument(
+        "--series", action="append", default=[], metavar="NAME", help="train this network only; can be repeated"
+    )
+    parser.add_argument("--t", type=float_list, default=(), metavar="T,T,...", help="strengths of the skips in figure2")
+    add_device(parser)
+    parser.add_argument(
+        "--workers", type=int, default=defaults.workers, help="number of trials that run at the same time"
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default=defaults.backend, help="where the workers run")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="address of a Dask or Ray cluster; a new one is started if not given"
+    )
+    add_progress(parser)
+
+
+def experiment_command(series: Sequence[str], **options: Any) -> int:
+    """Run an experiment and print its tables."""
+    from gpu.experiments.command import run_experiment  # here: importing torch takes seconds
+    from gpu.experiments.tables import format_experiment
+
+    settings = ExperimentSettings(series=tuple(series), **options)
+    print(format_experiment(run_experiment(settings)))
+    print(f"\nin {settings.out}: {settings.name}.json, {settings.name}.png")
+    return 0

@@ -1,0 +1,37 @@
+"""The experiments by name: `gpu.settings.EXPERIMENTS` lists the names, and a module of that name defines each."""
+
+from importlib import import_module
+from typing import Any
+
+from gpu.experiments.experiment import Experiment
+from gpu.settings import EXPERIMENTS
+from linalg_cnn.checks import check_choice
+
+
+def find_experiment(name: str) -> Experiment:
+    """Return ``EXPERIMENT`` of the module ``gpu.experiments.NAME``.
+
+    Raises
+    ------
+    ValueError
+        If there is no experiment of that name.
+
+    Examples
+    --------
+    >>> find_experiment("figure2").epochs
+    2
+    """
+    check_choice("name", name, EXPERIMENTS)
+    experiment: Experiment = import_module(f"gpu.experiments.{name}").EXPERIMENT
+    return experiment
+
+
+def experiment_of(record: dict[str, Any]) -> Experiment:
+    """Return the experiment that wrote a record.
+
+    Raises
+    ------
+    ValueError
+        If there is no experiment of the name that the record gives.
+    """
+    return find_experiment(check_choice("record['experiment']", record["experiment"], EXPERIMENTS))

@@ -1,0 +1,146 @@
+"""Running one trial: its network is trained, or its training resumed, and the result is kept in a file."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from gpu.collapsing.collapse import collapse
+from gpu.collapsing.verification import VerificationError
+from gpu.experiments.trial import Trial
+from gpu.experiments.workspace import Workspace
+from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.timing import describe_hardware, describe_versions
+from gpu.training.data import Digits, scale_pixels
+from gpu.training.distillation import Teacher
+from gpu.training.evaluation import accuracy_of, predict_scores
+from gpu.training.trainer import Trainer
+from linalg_cnn.files import write_atomically, write_json
+
+
+def run_trial(
+    trial: Trial, workspace: Workspace, report: Callable[[int], None] = lambda images: None
+) -> dict[str, Any]:
+    """Train the network of a trial, or resume its training; write the result into its folder and return it.
+
+    Parameters
+    ----------
+    trial : Trial
+    workspace : Workspace
+    report : callable
+        Called with the number of images that were trained on since the last call. Images of an interrupted run count.
+
+    Returns
+    -------
+    dict
+        ``seed``; ``epochs``, as `gpu.train` returns them; ``stopped``, the reason why training ended early, or None;
+        ``skips_removed`` where t is 0 at the end, and ``collapsed`` where the network is linear: comparisons with the
+        trained network.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, the data are not genuine, or the teacher diverged.
+    OSError
+        If a file cannot be read or written.
+    """
+    result = workspace.result_of(trial)
+    if result is not None:
+        return result
+    folder = workspace.folder_of(trial)
+    folder.mkdir(parents=True, exist_ok=True)
+    training, held_out = workspace.images_of(trial)
+    device = resolve_device(workspace.device)
+    taught = None if trial.teacher is None else _taught(trial.teacher, workspace)
+    model = trial.model().to(device)
+    trainer = Trainer(
+        model,
+        training,
+        held_out,
+        epochs=trial.epochs,
+        batch_size=trial.batch_size,
+        learning_rate=trial.learning_rate,
+        seed=trial.seed,
+        schedule=trial.schedule(model),
+        teacher=None if taught is None else Teacher(taught.to(device)),
+        precision=trial.precision,
+    )
+    checkpoint = folder / "checkpoint"
+    stopped = None
+    try:
+        trainer.run(checkpoint, report=report)
+    except FloatingPointError as error:
+        stopped = str(error)
+    result = {
+        "seed": trial.seed,
+        "epochs": [dict(epoch) for epoch in trainer.history],
+        "stopped": stopped,
+        "trial": asdict(trial),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "hardware": describe_hardware(device),
+        "versions": describe_versions(),
+    }
+    if stopped is None:
+        result |= afterwards(model, trial, held_out)
+        if workspace.keep_weights:
+            state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+            write_atomically(folder / "weights.safetensors", safetensors.torch.save(state))
+    write_json(folder / "result.json", result)
+    if stopped is None:  # otherwise the last good state is kept
+        checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _taught(trial: Trial, workspace: Workspace) -> nn.Module:
+    """Return the network that a trial trains, in evaluation mode; run the trial first if it is not finished.
+
+    Raises
+    ------
+    ValueError
+        If the training diverged.
+    """
+    result = run_trial(trial, replace(workspace, keep_weights=True))
+    if result["stopped"] is not None:
+        raise ValueError(f"teacher: expected a network that could be trained, got {trial.key}: {result['stopped']}")
+    model = trial.model()
+    model.load_state_dict(safetensors.torch.load_file(workspace.folder_of(trial) / "weights.safetensors"))
+    if skip_strengths(model):
+        set_skip_strength(model, result["epochs"][-1]["t"])
+    return model.eval()
+
+
+def afterwards(model: nn.Module, trial: Trial, held_out: Digits) -> dict[str, Any]:
+    """Compare a trained network with itself without skips, where t is 0, and collapsed, where it is linear.
+
+    The scores, the classes and the accuracies are those of the held-out images.
+    """
+    found: dict[str, Any] = {}
+    scores = predict_scores(model, held_out.images)
+
+    def compared(other: torch.Tensor) -> dict[str, Any]:
+        return {
+            "images_compared": len(held_out),
+            "predictions_agree": int((other.argmax(1) == scores.argmax(1)).sum()),
+            "largest_difference": float((other - scores).abs().max()),
+            "validation_accuracy": accuracy_of(other, held_out.labels),
+        }
+
+    strengths = skip_strengths(model).values()
+    if strengths and not any(strengths):
+        bare = remove_skips(model)
+        found["skips_removed"] = compared(predict_scores(bare, held_out.images)) | {
+            "parameters": sum(p.numel() for p in bare.parameters())
+        }
+    if trial.activation == "identity":
+        try:
+            collapsed = collapse(model, tuple(held_out.images.shape[1:]))
+        except (ValueError, VerificationError) as error:  # not affine, or weights too large for the dtype
+            found["collapsed"] = {"refused": str(error)}
+        else:
+            mapped = collapsed.affine(scale_pixels(held_out.images.flatten(1), torch.float64).numpy())
+            found["collapsed"] = compared(torch.from_numpy(mapped))
+    return found

@@ -1,0 +1,79 @@
+"""The folder and the images of an experiment's trials."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu.experiments.trial import Trial
+from gpu.training.data import Digits, load_digits
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder, the data and the device of the trials of an experiment: settings that do not affect the results.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder of the experiment, with a folder for each trial in it.
+    data_root : Path, optional
+    download : bool
+        Options of `gpu.load_digits`.
+    device : str, optional
+        Name of the device; CUDA where there is one, the CPU otherwise, if not given.
+    keep_weights : bool
+        Whether the trained weights are kept beside the result.
+    """
+
+    folder: Path
+    data_root: Path | None = None
+    download: bool = False
+    device: str | None = None
+    keep_weights: bool = False
+
+    def folder_of(self, trial: Trial) -> Path:
+        """Return the folder of a trial."""
+        return self.folder / "trials" / trial.key
+
+    def result_of(self, trial: Trial) -> dict[str, Any] | None:
+        """Return the result of a trial; None if it is not finished, or its weights are missing and are to be kept."""
+        folder = self.folder_of(trial)
+        path = folder / "result.json"
+        if not path.exists():
+            return None
+        result: dict[str, Any] = json.loads(path.read_text())
+        complete = result["stopped"] is not None or (folder / "weights.safetensors").exists()
+        return result if complete or not self.keep_weights else None
+
+    def images_of(self, trial: Trial) -> tuple[Digits, Digits]:
+        """Return the (training, held-out) digits of a trial: the first ones in an order that all trials share.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer images than the trial asks for, or the data are not genuine.
+        OSError
+            If a file is missing or cannot be fetched.
+        """
+        return _images(trial.dataset, self.data_root, self.download, trial.images, trial.held_out)
+
+
+@lru_cache(maxsize=4)
+def _images(
+    dataset: str, data_root: Path | None, download: bool, images: int | None, held_out: int | None
+) -> tuple[Digits, Digits]:
+    parts = load_digits(dataset, data_root, download=download)
+    return _some(parts[0], images, "subset"), _some(parts[1], held_out, "held_out")
+
+
+def _some(digits: Digits, count: int | None, name: str) -> Digits:
+    if count is None:
+        return digits
+    if not 0 < count <= len(digits):
+        raise ValueError(f"{name}: expected 1 to {len(digits)} images, got {count}")
+    chosen = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:count]
+    return Digits(digits.images[chosen], digits.labels[chosen])

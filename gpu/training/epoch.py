@@ -1,0 +1,90 @@
+"""An epoch of training: what is noted when it is over, and where it stands while it runs."""
+
+from typing import Any, NotRequired, TypedDict
+
+import torch
+
+
+class Epoch(TypedDict):
+    """The results of one pass over the training set.
+
+    Loss and training accuracy are means over the epoch's batches, taken while the weights change.
+    """
+
+    epoch: int
+    t: NotRequired[float | dict[str, float]]
+    loss: float
+    train_accuracy: float
+    validation_accuracy: float
+
+
+class EpochProgress:
+    """The epoch in progress: the order of its images, the next batch, and the sums over the batches so far.
+
+    Parameters
+    ----------
+    images : int
+        Number of training images.
+    batch_size : int
+    seed : int
+        Seed of the orders of all epochs.
+    device : torch.device
+        Device of the order and of the sums, which are updated in place.
+
+    Attributes
+    ----------
+    batches : tuple of int64 tensors
+        Indices of the images of each batch.
+    batch : int
+        Number of batches that are done.
+    loss_sum, hits : tensors ()
+        Sum of the losses of the images, and number of images that were classified correctly.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int, device: torch.device) -> None:
+        self.images, self.batch_size, self.device = images, batch_size, device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.loss_sum = torch.zeros((), device=device)
+        self.hits = torch.zeros((), device=device, dtype=torch.int64)
+        self.begin()
+
+    @property
+    def images_seen(self) -> int:
+        """Number of images in the batches that are done."""
+        return min(self.batch * self.batch_size, self.images)
+
+    @property
+    def loss(self) -> float:
+        """Loss per image: a mean over the epoch once all batches are done."""
+        return float(self.loss_sum.item()) / self.images
+
+    @property
+    def accuracy(self) -> float:
+        """Training accuracy once all batches are done."""
+        return float(self.hits.item()) / self.images
+
+    def begin(self) -> None:
+        """Begin the next epoch with a new order of the images."""
+        self.batch = 0
+        self.loss_sum.zero_()
+        self.hits.zero_()
+        self.drawn_from = self.generator.get_state()
+        order = torch.randperm(self.images, generator=self.generator).to(self.device)
+        self.batches = order.split(self.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batch, the sums, and the random state from which the order was drawn."""
+        return {
+            "drawn_from": self.drawn_from,
+            "batch": self.batch,
+            "loss_sum": self.loss_sum,
+            "hits": self.hits,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue the epoch of a state; further entries of the state are ignored."""
+        self.generator.set_state(state["drawn_from"].cpu())
+        self.begin()
+        self.batch = state["batch"]
+        self.loss_sum.copy_(state["loss_sum"])
+        self.hits.copy_(state["hits"])
