@@ -13,7 +13,7 @@ The conventions, once and for all:
 The data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `compose` -> `AffineMap`.
 """
 
-from linalg_cnn import symbolic
+from linalg_cnn import display, symbolic
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.compose import compose
 from linalg_cnn.factored import FactoredMap, load_map
@@ -85,6 +85,7 @@ __all__ = [
     "compose",
     "conv_matrix",
     "conv_transpose_matrix",
+    "display",
     "load_map",
     "pad_matrix",
     "resample_matrix",

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from linalg_cnn.checks import as_exact, as_numbers, check_shape
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape, size_of
 
@@ -36,7 +37,7 @@ class Node:
     name: str
 
 
-class AffineGraph:
+class AffineGraph(Drawn):
     """Affine operations wired in order, each reading values made before it; the last value is the output.
 
     Value 0 is the input, and every `add` makes the next one. A graph without operations is the identity.
@@ -157,12 +158,6 @@ class AffineGraph:
     def __repr__(self) -> str:
         """Show the shapes and the number of operations."""
         return f"AffineGraph({self.in_shape} -> {self.out_shape}, {len(self.nodes)} operations)"
-
-    def _repr_html_(self) -> str:
-        """Show a notebook the operations as boxes and arrows."""
-        from linalg_cnn.display.networks import network_picture  # drawing imports this module
-
-        return network_picture(self).svg
 
     @property
     def in_shape(self) -> Shape:

@@ -10,11 +10,12 @@ import sympy
 from linalg_cnn.checks import as_exact, as_numbers, check_memory
 from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
 from linalg_cnn.exact import to_exact
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.rules import AxisRule, apply_rule, apply_rule_adjoint
 from linalg_cnn.types import Array, Shape, size_of
 
 
-class Operation(ABC):
+class Operation(Drawn, ABC):
     """An affine map between shapes. Batches have one leading axis: (N, *in_shape) to (N, *out_shape).
 
     ``forward`` is the linear part A x and ``adjoint`` its transpose A' y, both without building A;
@@ -35,12 +36,6 @@ class Operation(ABC):
     @abstractmethod
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the shape that comes out, or raise a ValueError that says why these shapes do not fit."""
-
-    def _repr_html_(self) -> str | None:
-        """Show a notebook the kernel, if there is one."""
-        from linalg_cnn.display.objects import operation_html  # drawing imports this module
-
-        return operation_html(self)
 
     def forward(self, *xs: Array) -> Array:
         """Return A x for a batch, without the bias.
