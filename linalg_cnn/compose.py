@@ -199,7 +199,7 @@ def push_columns(graph: AffineGraph, x: Any) -> Any:
     -------
     ndarray or torch tensor (n, out_size)
     """
-    y = graph.push(x, lambda node, xs: node.operation._forward(*xs))
+    y = graph.push(x, lambda node, xs: node.operation.push(*xs))
     return y.reshape(len(x), -1)
 
 

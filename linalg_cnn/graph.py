@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from linalg_cnn.checks import as_exact, as_numbers, check_shape
 from linalg_cnn.notebook import Drawn
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.base import MergingOperation, Operation
 from linalg_cnn.types import Array, Shape, size_of
 
 State = TypeVar("State")
@@ -84,6 +84,8 @@ class AffineGraph(Drawn):
         where = name or f"node {len(self.nodes)} ({type(operation).__name__})"
         if not inputs or not all(0 <= value < len(self.shapes) for value in inputs):
             raise ValueError(f"{where}: expected to read values 0 to {len(self.shapes) - 1}, got {inputs}")
+        if len(inputs) > 1 and not isinstance(operation, MergingOperation):
+            raise ValueError(f"{where}: expected to read one value, got {inputs}")
         try:
             shape = operation.out_shape(*(self.shapes[value] for value in inputs))
         except ValueError as error:
@@ -139,7 +141,7 @@ class AffineGraph(Drawn):
 
         def forward(columns: Array) -> Array:
             x = as_numbers(columns).T.reshape(-1, *in_shape)
-            y = self.push(x.astype(np.float64), lambda node, xs: node.operation._forward(*xs))
+            y = self.push(x.astype(np.float64), lambda node, xs: node.operation.push(*xs))
             return np.asarray(y.reshape(len(x), size_of(out_shape)).T)
 
         def adjoint(columns: Array) -> Array:
@@ -290,7 +292,7 @@ class AffineGraph(Drawn):
         def step(node: Node, state: Any) -> Sequence[Any]:
             if hears is not None:
                 hears(node, state)
-            back = node.operation._adjoint(state, *self.input_shapes(node))
+            back = node.operation.pull(state, *self.input_shapes(node))
             return back if isinstance(back, tuple) else (back,)
 
         return self.pull(y, step)

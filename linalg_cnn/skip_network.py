@@ -12,8 +12,9 @@ from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.notebook import Drawn
-from linalg_cnn.ops import Operation, ResampleTo, WeightedSum
-from linalg_cnn.ops.resample import NEAREST_MODES
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.resample import NEAREST_MODES, ResampleTo
+from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.types import Array, Shape
 
 SkipWeights = dict[tuple[int, int], Any]

@@ -25,7 +25,11 @@ from typing import Any
 import sympy
 
 from linalg_cnn.checks import as_array, check_exact
-from linalg_cnn.ops import AdaptiveAvgPool, AvgPool, Conv, ConvTranspose, Pad, Resample
+from linalg_cnn.ops.avg_pool import AdaptiveAvgPool, AvgPool
+from linalg_cnn.ops.conv import Conv
+from linalg_cnn.ops.conv_transpose import ConvTranspose
+from linalg_cnn.ops.pad import Pad
+from linalg_cnn.ops.resample import Resample
 from linalg_cnn.types import Array, Shape
 
 __all__ = [

@@ -130,13 +130,13 @@ def test_auto_carries_the_fewer_vectors():
     class Counting(Dense):
         calls: list[str] = []  # noqa: RUF012 - shared on purpose
 
-        def _forward(self, *xs):
-            self.calls.append(f"forward {len(xs[0])}")
-            return super()._forward(*xs)
+        def push(self, x):
+            self.calls.append(f"forward {len(x)}")
+            return super().push(x)
 
-        def _adjoint(self, y, *in_shapes):
+        def pull(self, y, in_shape):
             self.calls.append(f"adjoint {len(y)}")
-            return super()._adjoint(y, *in_shapes)
+            return super().pull(y, in_shape)
 
     compose(SkipNetwork((5,), [Counting(np.ones((2, 5)))]))
     assert Counting.calls == ["adjoint 2"]  # two rows of W, and B on the way

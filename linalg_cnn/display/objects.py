@@ -16,7 +16,7 @@ from linalg_cnn.display.picture import Picture, side_by_side
 from linalg_cnn.factored import FactoredMap
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.notebook import html_of, latex_of
-from linalg_cnn.ops import Operation
+from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.skip_network import SkipNetwork
 
