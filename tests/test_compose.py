@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import by_matrices, networks, real_networks
+from operations.row import integers
 
 from gpu import SkipCNN
 from linalg_cnn import (
