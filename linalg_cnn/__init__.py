@@ -1,16 +1,16 @@
 """A convolutional network without nonlinearities is one matrix W and one vector B.
 
-The conventions, once and for all:
+The conventions that hold everywhere:
 
-- A value has the shape (channels, *spatial), with any number of spatial axes; as a vector it is its C-order ravel.
+- A value has the shape (channels, *spatial), with any number of spatial axes. Its vector is its C-order ravel.
 - "Convolution" is cross-correlation, as in torch and in the paper: the kernel is not flipped.
-- A batch has its axis first: (N, channels, *spatial).
-- A kernel is (C_out, C_in / groups, *k), what torch calls the weight. W and B are the composed map.
-- Per-axis arguments (padding, size, kernel_size, ...) name the spatial axes in their order, first axis first.
+- The batch axis comes first: (N, channels, *spatial).
+- A kernel has the shape (C_out, C_in / groups, *k); torch calls it the weight. W and B belong to the composed map.
+- Arguments with one entry per spatial axis (padding, size, kernel_size, ...) list the first axis first.
 - Matrices have no entries where a tap falls on zero padding.
-- float32 and float64 are kept, integers become float64, sympy expressions stay exact. Nothing is narrowed.
+- float32 and float64 are kept, integers become float64, and sympy expressions stay exact. No dtype is narrowed.
 
-The data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `compose` -> `AffineMap`.
+Data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `compose` -> `AffineMap`.
 """
 
 from linalg_cnn import display as display

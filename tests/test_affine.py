@@ -283,7 +283,7 @@ def test_a_right_checksum_does_not_make_a_map(tmp_path, tensors, extra, message)
     metadata = {"format": "linalg_cnn.AffineMap", "format_version": "1"} | extra
     metadata["sha256"] = _digest(tensors, metadata)
     path.write_bytes(safetensors.numpy.save(tensors, metadata))
-    with pytest.raises(ValueError, match=f"map.safetensors: expected a map that can be, got .*{message}"):
+    with pytest.raises(ValueError, match=f"map.safetensors: expected W and B of an affine map, got .*{message}"):
         AffineMap.load(path)
 
 

@@ -137,5 +137,5 @@ def test_what_is_no_factored_map(tmp_path):
     from linalg_cnn.map_file import write_map_file
 
     write_map_file(tmp_path / "odd", "linalg_cnn.FactoredMap", {"W7": np.ones((1, 1)), "B7": np.ones(1)}, {})
-    with pytest.raises(ValueError, match="odd: expected a map that can be"):
+    with pytest.raises(ValueError, match="odd: expected W and B of each factor of a map"):
         load_map(tmp_path / "odd")

@@ -15,23 +15,23 @@ from linalg_cnn.types import Array, Shape, index_dtype, size_of
 
 @dataclass(frozen=True, eq=False)
 class Constant(Operation):
-    """The same value whatever comes in: a matrix without entries, and a bias.
+    """A constant value: a matrix without entries, and a bias.
 
     Parameters
     ----------
     value : array_like
-        Of the shape that comes out, for one sample.
+        Output for one sample.
 
     Raises
     ------
     TypeError
-        If it has a dtype the library does not compute with.
+        If the value has a dtype the library does not compute with.
     ValueError
-        If it is empty or has no axis, or an entry is not finite.
+        If the value is empty or has no axis, or an entry is not finite.
 
     Notes
     -----
-    Source: ``torch.cat([x, torch.zeros(...)], dim=1)`` and the like have such a value beside the data.
+    Source: the second value in ``torch.cat([x, torch.zeros(...)], dim=1)``.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Constant(Operation):
         object.__setattr__(self, "value", value)
 
     def __repr__(self) -> str:
-        """Show the shape, not the entries."""
+        """Show the shape, without the entries."""
         return f"Constant(value {self.value.shape})"
 
     def out_shape(self, in_shape: Shape) -> Shape:
@@ -66,7 +66,7 @@ class Constant(Operation):
         return value
 
     def count_entries(self, in_shape: Shape) -> int:
-        """Return 0."""
+        """Return 0: no output reads the input."""
         return 0
 
     def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
@@ -77,9 +77,9 @@ class Constant(Operation):
         return Entries((rows, columns), np.zeros(rows + 1, index), np.zeros(0, index), values)
 
     def push(self, x: Any) -> Any:
-        """Return zeros: the value is the bias."""
+        """Return zeros, because the value is the bias."""
         return zeros((len(x), *self.value.shape), x)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
-        """Return zeros."""
+        """Return zeros, because the output does not depend on the input."""
         return zeros((len(y), *in_shape), y)

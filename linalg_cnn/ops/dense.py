@@ -15,7 +15,7 @@ from linalg_cnn.types import Array, Shape, index_dtype, size_of
 
 @dataclass(frozen=True, eq=False)
 class Dense(Operation):
-    """A fully connected layer on the C-order ravel of its input: A is ``weight`` itself.
+    """A fully connected layer on the C-order ravel of its input. A is ``weight`` itself.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Dense(Operation):
         object.__setattr__(self, "bias", check_bias(self.bias, weight.shape[0], "output feature"))
 
     def __repr__(self) -> str:
-        """Show shapes, not the weights."""
+        """Show the shapes, without the weights."""
         return f"Dense(weight {self.weight.shape} {self.weight.dtype}, bias={self.bias is not None})"
 
     def out_shape(self, in_shape: Shape) -> Shape:
@@ -89,7 +89,7 @@ class Dense(Operation):
         return int(self.weight.size)
 
     def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
-        """Return every entry of the weight, zeros too."""
+        """Return every entry of the weight, zeros included."""
         self.out_shape(in_shape)
         rows, columns = self.weight.shape
         dtype = index_dtype(self.weight.size)

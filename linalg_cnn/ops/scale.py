@@ -1,4 +1,4 @@
-"""One factor and one shift per channel, or per entry."""
+"""One factor and one shift per channel or per entry."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from linalg_cnn.types import Array, Shape, size_of
 
 
 class Diagonal(Operation):
-    """y = factors x + shifts, entry by entry: a diagonal matrix."""
+    """An operation y = factors x + shifts, entry by entry: A is a diagonal matrix."""
 
     @property
     @abstractmethod
     def factors(self) -> Array:
-        """The factors: one per channel, (channels,), or of as many axes as the input, each as long or 1."""
+        """Factors (channels,), or with the axes of the input, each as long as there or of length 1."""
 
     @property
     @abstractmethod
     def shifts(self) -> Array | None:
-        """The shifts, in one of the same two forms, or None."""
+        """Shifts in one of the same two forms, or None."""
 
     def out_shape(self, in_shape: Shape) -> Shape:
-        """Return the input's shape.
+        """Return the shape of the input.
 
         Raises
         ------
         ValueError
-            If the parameters do not fit it.
+            If the parameters do not broadcast to it.
         """
         shape = check_shape("in_shape", in_shape)
         for values in (self.factors, self.shifts):
@@ -69,7 +69,7 @@ class Diagonal(Operation):
 
 
 def _spread(values: Array, axes: int) -> Array:
-    """Return values of which one axis stands for the channels as an array that broadcasts over all axes."""
+    """Return values (channels,) as an array that broadcasts over all axes; others already do."""
     return values.reshape(-1, *(1,) * (axes - 1)) if values.ndim == 1 else values
 
 
@@ -81,8 +81,8 @@ class Scale(Diagonal):
 
     Parameters
     ----------
-    weight : array_like (channels,), or of as many axes as the input, each as long as the input's or 1
-    bias : array_like of either form, optional
+    weight : array_like (channels,), or with the axes of the input, each as long as there or of length 1
+    bias : array_like in one of these forms, optional
 
     Raises
     ------
@@ -124,17 +124,17 @@ class Scale(Diagonal):
         object.__setattr__(self, "bias", bias)
 
     def __repr__(self) -> str:
-        """Show the shape, not the parameters."""
+        """Show the shape, without the parameters."""
         return f"Scale(weight {self.weight.shape}, bias={self.bias is not None})"
 
     @property
     def factors(self) -> Array:
-        """The weight."""
+        """Weight."""
         factors: Array = self.weight
         return factors
 
     @property
     def shifts(self) -> Array | None:
-        """The bias."""
+        """Bias."""
         shifts: Array | None = self.bias
         return shifts

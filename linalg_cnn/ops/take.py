@@ -1,4 +1,4 @@
-"""Any choice of entries, by a table of their numbers: what is left where no rule per axis says it shorter."""
+"""Any choice of entries, by a table of their numbers, for what no rule per axis describes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,19 @@ class Take(Operation):
     Parameters
     ----------
     sources : int array_like
-        Of the shape that comes out: which entry of the input's C-order ravel each output shows; -1 shows a zero.
-        An entry may be shown several times, or not at all.
+        Table in the shape of the output: the number, in the C-order ravel of the input, of the entry that each output
+        reads, or -1 for a zero. An entry may be read several times, or never.
 
     Raises
     ------
     TypeError
         If ``sources`` are not integers.
     ValueError
-        If there are none, or one is smaller than -1.
+        If the table is empty, or a number is smaller than -1.
 
     Notes
     -----
-    The row of output p has a single 1, in column sources[p], and none where that is -1.
+    The row of output p has a single 1, in column sources[p], and no entry if that is -1.
 
     Source: ``torch.take(x, sources)`` for each sample.
 
@@ -61,7 +61,7 @@ class Take(Operation):
         object.__setattr__(self, "sources", sources.astype(index_dtype(int(sources.max()))))
 
     def __repr__(self) -> str:
-        """Show the shape, not the table."""
+        """Show the shape, without the table."""
         return f"Take(sources {self.sources.shape})"
 
     def out_shape(self, in_shape: Shape) -> Shape:
@@ -81,11 +81,11 @@ class Take(Operation):
         return shape
 
     def count_entries(self, in_shape: Shape) -> int:
-        """Return how many outputs show something."""
+        """Return the number of outputs that read an entry."""
         return int(np.count_nonzero(self.sources >= 0))
 
     def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
-        """Return a 1 per output that shows something."""
+        """Return a 1 for each output that reads an entry."""
         sources = self.sources.ravel()
         shown = sources >= 0
         starts = np.zeros(sources.size + 1, dtype=index_dtype(sources.size))
@@ -102,7 +102,7 @@ class Take(Operation):
         return y.reshape(len(x), *self.sources.shape)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
-        """Return what each entry of the input hears from all the outputs that show it."""
+        """Return, for each entry of the input, the sum of the cotangents of the outputs that read it."""
         x = zeros((len(y), size_of(in_shape)), y)
         sources = self.sources.ravel()
         shown = np.flatnonzero(sources >= 0)

@@ -21,16 +21,14 @@ class WeightedSum(MergingOperation):
     Parameters
     ----------
     weights : sequence of numbers or sympy expressions
-        One per input.
-
-    The matrix of input k is weights[k] times the identity.
+        Weights of the inputs, one for each. The matrix of input k is weights[k] times the identity.
 
     Raises
     ------
     TypeError
         If a weight is neither a number nor a sympy expression.
     ValueError
-        If a weight is not finite or there is none.
+        If a weight is not finite, or there is none.
 
     Examples
     --------
@@ -68,7 +66,7 @@ class WeightedSum(MergingOperation):
         return in_shapes[0]
 
     def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the length of all the diagonals."""
+        """Return the sum of the lengths of the diagonals."""
         return len(in_shapes) * size_of(self.out_shape(*in_shapes))
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
@@ -82,12 +80,12 @@ class WeightedSum(MergingOperation):
         return reduce(operator.add, (_times(weight, x) for weight, x in zip(self.weights, xs, strict=True)))
 
     def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
-        """Return the multiple of ``y`` that each input receives."""
+        """Return ``weights[k] * y`` for each input."""
         return tuple(_times(weight, y) for weight in self.weights)
 
 
 def _times(weight: Any, x: Any) -> Any:
-    # A skip that is just added needs no copy; and an array of expressions stays one, also of no axes.
+    # Weight 1 needs no copy. np.asarray keeps the product of an array of expressions without axes an array.
     if isinstance(weight, float) and weight == 1:
         return x
     return np.asarray(weight * x) if isinstance(x, np.ndarray) else weight * x
