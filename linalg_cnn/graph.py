@@ -117,8 +117,8 @@ class AffineGraph(Drawn):
     def linear_operator(self) -> LinearOperator:
         """Return the linear part as a scipy ``LinearOperator``, which multiplies by W and W' without building W.
 
-        The norms, spectra and solvers of ``scipy.sparse.linalg`` take it, also for networks whose W would be too
-        large. The bias is ``graph(zeros)``.
+        The norms, spectra and solvers of ``scipy.sparse.linalg`` take it, also where W would be too large to
+        build. The bias is ``graph(zeros)``.
 
         Returns
         -------

@@ -48,8 +48,8 @@ P = ParamSpec("P")
 def _exact(numeric: Callable[P, Any]) -> Callable[[Callable[..., Operation]], Callable[P, sympy.Matrix]]:
     """Return a decorator that makes an exact constructor, with the signature of a numeric one.
 
-    What it decorates returns the operation for the options of the constructor: its arguments without ``in_shape`` and
-    ``max_bytes``.
+    The decorated function returns the operation for the options of the constructor, which are its arguments without
+    ``in_shape`` and ``max_bytes``.
     """
     signature = inspect.signature(numeric)
 

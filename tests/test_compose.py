@@ -82,7 +82,7 @@ def test_real_weights_agree_within_rounding(network, seed):
 
 @given(network=networks(max_layers=3))
 def test_latent_map_is_all_but_the_last_layer(network):
-    """Only the weights into the last layer stand between the latent map and the whole one."""
+    """The latent map does not depend on the weights into the last layer."""
     latent = network.latent()
     x = np.ones(network.in_shape)
     if len(network.layers) == 1:
@@ -129,7 +129,7 @@ def test_float32_parameters_are_composed_in_float64():
 
 def test_auto_carries_the_fewer_vectors():
     class Counting(Dense):
-        calls: list[str] = []  # noqa: RUF012 - shared on purpose
+        calls: list[str] = []  # noqa: RUF012 - shared by all instances
 
         def push(self, x):
             self.calls.append(f"forward {len(x)}")
@@ -140,7 +140,7 @@ def test_auto_carries_the_fewer_vectors():
             return super().pull(y, in_shape)
 
     compose(SkipNetwork((5,), [Counting(np.ones((2, 5)))]))
-    assert Counting.calls == ["adjoint 2"]  # two rows of W, and B on the way
+    assert Counting.calls == ["adjoint 2"]  # two rows of W, and B with them
     Counting.calls.clear()
     compose(SkipNetwork((2,), [Counting(np.ones((5, 2)))]))
     assert Counting.calls == ["forward 2", "forward 1"]  # two columns of W, and B from the zero input
@@ -178,7 +178,7 @@ def test_what_cannot_fit_is_refused_before_memory_is_taken(direction):
 
 @pytest.mark.parametrize("direction", ["forward", "adjoint"])
 def test_exact_composition_with_roots_and_thirds(direction):
-    """A batch normalisation of numbers is exact, its shift too; with its usual eps the roots are irrational."""
+    """A batch normalisation of numbers is exact, shift included. With its usual eps the roots are irrational."""
     a = sympy.Symbol("a")
     thirds = SkipNetwork((1, 1), [Conv([[[a]]]), BatchNorm([1], [0], [1], [9], eps=0)])
     assert compose(thirds, direction).B[0] == sympy.Rational(-1, 3)
@@ -227,7 +227,7 @@ def test_the_result_is_the_callers():
 
 
 def test_a_practical_size_composes_exactly():
-    """Three layers on 8x8 with rational weights, skip included: seconds, where expression trees take minutes."""
+    """Three layers and a skip on 8x8 with rational weights take seconds, where expression trees take minutes."""
     rng = np.random.default_rng(0)
 
     def rational(*shape):
@@ -266,7 +266,7 @@ def test_what_is_no_network(network):
     ],
 )
 def test_a_composition_keeps_within_its_limit(layer, in_shape, direction):
-    """Eight vectors of the network at a time, everything that an operation holds meanwhile included."""
+    """The limit holds for eight vectors at a time, the temporary memory of the operation included."""
     if direction == "forward":
         ends = AffineGraph((8,))
         ends.add(layer, ends.add(Reshape(in_shape), ends.add(Dense(np.ones((size_of(in_shape), 8))), 0)))

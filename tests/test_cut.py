@@ -58,7 +58,7 @@ def test_where_there_is_nothing_to_cut():
     constant = AffineGraph((3,))
     constant.add(Concatenate(), constant.add(Constant([1.0]), 0), constant.add(Constant([2.0]), 0))
     assert cheapest_cut(constant) is None
-    with pytest.raises(ValueError, match="cut: expected values that everything passes"):
+    with pytest.raises(ValueError, match="cut: expected values that every path from the input to the output passes"):
         split(around, (1,))
 
 

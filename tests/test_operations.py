@@ -18,11 +18,23 @@ from operations import OPERATIONS
 from operations.row import integers
 
 import linalg_cnn
-from linalg_cnn import Operation
+from linalg_cnn import (
+    AffineGraph,
+    BatchNorm,
+    Concatenate,
+    Conv,
+    Dense,
+    Flatten,
+    Operation,
+    Pad,
+    Scale,
+    Take,
+    WeightedSum,
+)
 from linalg_cnn.types import size_of
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
-# torch announces that an even kernel with padding="same" costs it a copy
+# torch warns that an even kernel with padding="same" costs a copy
 same_warns = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
@@ -38,7 +50,7 @@ def draw_batch(data, in_shapes, smallest=0):
 
 def assert_agree(info, ours, expected):
     assert ours.shape == expected.shape
-    scale = 10 * max(1.0, np.abs(expected).max(initial=0))  # the entries that were added up are at most 3 each
+    scale = 10 * max(1.0, np.abs(expected).max(initial=0))  # every summand is at most 3
     np.testing.assert_allclose(ours, expected, rtol=0, atol=info.rtol * scale)
 
 
@@ -56,7 +68,7 @@ def test_matrix_is_that_of_the_loops(info, data):
         assert matrix.indices.dtype == np.int32
         assert matrix.shape == (size_of(operation.out_shape(*in_shapes)), size_of(in_shape))
         unflagged = scipy.sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
-        assert unflagged.has_canonical_format  # scipy looks, where the library may know from the rule
+        assert unflagged.has_canonical_format  # scipy checks what the library may know from the rule
     assert sum(matrix.nnz for matrix in matrices) <= operation.count_entries(*in_shapes)
     np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
 
@@ -177,7 +189,7 @@ def test_adjoint_refuses_another_shape(info, data):
 
 
 def concrete(kind):
-    """The classes of `linalg_cnn` below a class that can be made."""
+    """Return the classes of `linalg_cnn` that derive from a class, itself included, and can be instantiated."""
     below = [found for child in kind.__subclasses__() for found in concrete(child)]
     made = kind.__module__.startswith("linalg_cnn.") and not inspect.isabstract(kind)
     return [kind, *below] if made else below
@@ -207,3 +219,42 @@ def test_every_operation_has_a_row_an_export_and_a_place_in_the_reference(kind):
 def test_a_row_draws_its_operation(info, data):
     operation, _ = draw(data, info)
     assert type(operation) is info.kind
+
+
+SYMBOL = sympy.Symbol("a")
+
+
+@pytest.mark.parametrize(
+    ("operation", "dtype"),
+    [
+        (Pad(1), np.float64),
+        (Take([0]), np.float64),  # its table of positions is no parameter
+        (Dense(np.ones((1, 1), np.float32)), np.float32),
+        (Dense(np.ones((1, 1), np.float32), np.ones(1)), np.float64),
+        (Dense([[SYMBOL]]), object),
+        (Conv([[[1.0]]], [SYMBOL]), object),
+        (BatchNorm(None, None, [0], [1], eps=SYMBOL**2), object),
+        (WeightedSum([1.0, SYMBOL]), object),
+    ],
+)
+def test_dtype_and_symbolic_follow_from_the_parameters(operation, dtype):
+    assert operation.dtype == dtype
+    assert operation.symbolic == (dtype is object)
+
+
+def test_exact_keeps_what_has_no_parameters():
+    table = Take([0, -1])
+    assert table.exact() is table
+    assert Scale([0.5]).exact().weight.tolist() == [sympy.Rational(1, 2)]
+
+
+def test_an_operation_of_one_input_reads_one_value():
+    graph = AffineGraph((2,))
+    with pytest.raises(ValueError, match=r"node 0 \(Flatten\): expected to read one value, got \(0, 0\)"):
+        graph.add(Flatten(), 0, 0)
+    assert graph.add(Concatenate(), 0, 0) == 1
+
+
+def test_a_merging_operation_of_one_input_has_one_matrix():
+    entries = WeightedSum([0.5]).entries((2,))
+    assert entries.to_csr().toarray().tolist() == [[0.5, 0.0], [0.0, 0.5]]

@@ -25,10 +25,6 @@ class TapOperation(Operation):
     groups: int
     bias: Any
 
-    def offset(self, in_shape: Shape) -> Array | None:
-        """Return the bias of each channel."""
-        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
-
     rule: ClassVar[Callable[..., AxisRule]]
     """Function that returns the rule of a spatial axis from the arguments that `axes` lists for it."""
 
@@ -49,8 +45,12 @@ class TapOperation(Operation):
         """Return (C_out, *out)."""
         return (len(self.weights), *(rule.out_size for rule in self.rules(in_shape)))
 
+    def offset(self, in_shape: Shape) -> Array | None:
+        """Return the bias of each channel."""
+        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
+
     def count_entries(self, in_shape: Shape) -> int:
-        """Return the number of (output position, tap) pairs that read a pixel, times that of connected channels."""
+        """Return the number of taps that read a pixel, over all output positions and pairs of connected channels."""
         c_out, per_group = self.weights.shape[:2]
         return int(c_out * per_group * count_entries(self.rules(in_shape)))
 

@@ -19,7 +19,7 @@ def concatenate(draw):
 
 
 def loops_concatenate(operation, *in_shapes):
-    """Column by column: where a single 1 of one input comes out."""
+    """Build the matrix column by column, from the output for a single 1 in one input."""
     columns = []
     for k, shape in enumerate(in_shapes):
         for q in np.ndindex(shape):

@@ -1,4 +1,4 @@
-"""Operations that move pixels and change none."""
+"""Operations that move entries and change none."""
 
 from math import prod
 
@@ -169,7 +169,7 @@ def take(draw):
 
 
 def torch_take(operation, x):
-    with_zero = torch.cat([x.flatten(1), torch.zeros(len(x), 1, dtype=x.dtype)], dim=1)  # -1 is the last
+    with_zero = torch.cat([x.flatten(1), torch.zeros(len(x), 1, dtype=x.dtype)], dim=1)  # index -1 reads the zero
     return with_zero[:, torch.from_numpy(operation.sources).long()]
 
 

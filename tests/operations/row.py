@@ -1,4 +1,4 @@
-"""What every row of the table of operations is made of: its columns, random shapes and numbers, and loops."""
+"""What the rows of the table share: its columns, random shapes and numbers, and helpers of the loops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class OperationInfo:
 
 
 def integers(draw, shape, low=-3, high=3):
-    """Small integers as float64; from a seed, so that large arrays are drawn fast."""
+    """Return small integers as float64, drawn from a seed because Hypothesis is slow for large arrays."""
     seed = draw(st.integers(0, 2**32 - 1))
     return np.random.default_rng(seed).integers(low, high, shape, endpoint=True).astype(np.float64)
 
@@ -63,8 +63,8 @@ def positions(shape):
 
 
 def shown(q, n, mode, crop=(0, 0)):
-    """The input position that padded position q shows on an axis of n, or None for a padded zero."""
-    if mode == "circular":  # step round what cropping leaves
+    """Return the input position that padded position q reads on an axis of n, or None for a padded zero."""
+    if mode == "circular":  # wrap around the part that cropping leaves
         left = list(range(crop[0], n - crop[1]))
         while q < left[0]:
             q += len(left)
@@ -81,7 +81,7 @@ def shown(q, n, mode, crop=(0, 0)):
 
 
 def rearrangement_loops(in_shape, out_shape, source):
-    """A 1 for each output position in the column of the input position ``source(position)``."""
+    """Return a matrix with a 1 for each output position, in the column of the input position ``source(position)``."""
     A = np.zeros((prod(out_shape), prod(in_shape)))
     for p in positions(out_shape):
         A[flat(p, out_shape), flat(source(p), in_shape)] = 1

@@ -76,7 +76,7 @@ def torch_resample(operation, x):
 
 
 def nearest_source(d, i, o, mode):
-    """The input position that output d of o shows of i, in the arithmetic of each library."""
+    """Return the input position of i that output d of o reads, in the arithmetic of each library."""
     f = np.float32
     if mode == "pillow":
         x = i / o * 0.5
@@ -130,7 +130,7 @@ def resample_to(draw):
 
 
 def torch_resample_to(operation, x):
-    # with a channel axis of its own in front, torch resamples the channels like any other axis
+    # with another channel axis in front, torch resamples the channels like any axis
     return functional.interpolate(x.float().unsqueeze(1), size=operation.shape, mode=operation.mode)[:, 0].double()
 
 
@@ -160,7 +160,7 @@ def torch_linear(operation, x):
 
 
 def linear_loops(in_shape, size, align_corners):
-    """Each output as torch mixes it: per axis (1 - l) x[a] + l x[b] with b = min(a + 1, n - 1)."""
+    """Interpolate as torch does: along each axis, (1 - l) x[a] + l x[b] with b = min(a + 1, n - 1)."""
     channels, *sizes = in_shape
     A = np.zeros((channels * prod(size), prod(in_shape)))
     for c, p in product(range(channels), positions(size)):
