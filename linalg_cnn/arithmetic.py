@@ -62,7 +62,7 @@ class _Sparse(Arithmetic):
         return operator.add(left, right)
 
     def matrices_of(self, graph: AffineGraph) -> Callable[[Node], list[Any]]:
-        # Built anew for W and for B: they are made fast, and would fill the memory.
+        # They are built anew for W and for B, because this is fast and keeping them all would take much memory.
         return lambda node: list(node.operation.matrices(*graph.input_shapes(node), exact=False))
 
     def bias(self, operation: Operation, in_shapes: tuple[Shape, ...]) -> Any:
@@ -86,7 +86,7 @@ class _Exact(Arithmetic):
         return add(left, right)
 
     def matrices_of(self, graph: AffineGraph) -> Callable[[Node], list[Any]]:
-        # Kept from the walk for W until that for B has read them: they are small, and slow to build.
+        # They are kept from the walk for W until the walk for B reads them, because they are small and slow to build.
         kept: dict[int, list[Any]] = {}
 
         def matrices(node: Node) -> list[Any]:

@@ -26,7 +26,7 @@ time, and the page faults cost as much as a third of the products.
 
 
 class Chunks(NamedTuple):
-    """How the unit vectors are carried.
+    """A plan of how the unit vectors are carried.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, al
     workers = 1 if alone or count < 2 * size else max(1, min(_cores(), count // size, fitting // size))
     check_memory(
         f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {workers * size:,} vectors at a time,",
-        # the check that W is finite takes one byte per entry
+        # The check that W is finite takes one byte per entry.
         8 * in_size * out_size + max(per_vector * size * workers, in_size * out_size),
         max_bytes,
     )

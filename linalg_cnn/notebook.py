@@ -1,4 +1,4 @@
-"""How a notebook shows the library's objects.
+"""The representations of the library's objects in notebooks.
 
 The classes of the core know only this module: `linalg_cnn.display`, which stands above them and draws them, registers
 one function per class and kind of picture.

@@ -1,4 +1,4 @@
-"""Index rules: which input positions each output position reads, one small table per axis.
+"""Index rules: small tables, one per axis, of the input positions that each output position reads.
 
 An operation's rule is written once, as one table per axis. The sparse matrix, the exact sympy matrix, and the slices
 that ``push`` and ``pull`` work on are all derived from these tables.
@@ -23,7 +23,7 @@ NOTHING = -1
 
 @dataclass(frozen=True, eq=False)
 class AxisRule:
-    """Which input positions each output position reads along one axis.
+    """A table of the input positions that each output position reads along one axis.
 
     Attributes
     ----------

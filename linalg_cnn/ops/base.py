@@ -1,4 +1,4 @@
-"""What every operation offers: y = A x + b, with A as a matrix, applied to a batch, and transposed."""
+"""The interface of operations y = A x + b: A as a matrix, applied to a batch, and transposed."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What convolution and transposed convolution share: a kernel whose taps each read some of the pixels."""
+"""The base of convolution and transposed convolution: a kernel whose taps each read some of the pixels."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -168,7 +168,7 @@ def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
         mixed = weights @ part.reshape(-1, part.shape[-1]).T
         mixed = mixed.reshape(len(taps), channels, *part.shape[:-1])
         for number, (_, (first, *others), (written, *rest)) in enumerate(taps):
-            # the tap's positions along the first axis that lie in this part
+            # The tap's positions low to high along the first axis lie in this part.
             low = max(0, -(-(start - first.start) // first.step))
             high = min(len(range(*first.indices(len(source)))), -(-(start + len(part) - first.start) // first.step))
             if low < high:

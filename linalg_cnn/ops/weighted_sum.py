@@ -1,4 +1,4 @@
-"""The weighted sum of several values of one shape: what a skip connection does."""
+"""The weighted sum of several values of one shape, as in a skip connection."""
 
 import operator
 from dataclasses import dataclass
