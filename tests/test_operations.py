@@ -221,7 +221,7 @@ def test_a_row_draws_its_operation(info, data):
     assert type(operation) is info.kind
 
 
-SYMBOL = sympy.Symbol("a")
+SYMBOL = sympy.Symbol("a", positive=True)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ SYMBOL = sympy.Symbol("a")
         (Dense([[SYMBOL]]), object),
         (Conv([[[1.0]]], [SYMBOL]), object),
         (BatchNorm(None, None, [0], [1], eps=SYMBOL**2), object),
-        (WeightedSum([1.0, SYMBOL]), object),
+        (WeightedSum([1, SYMBOL]), object),
     ],
 )
 def test_dtype_and_symbolic_follow_from_the_parameters(operation, dtype):
