@@ -1,4 +1,4 @@
-"""The affine map x -> W x + B, with dense, sparse or exact entries."""
+"""The affine map x -> W x + B with dense, sparse or exact entries."""
 
 import json
 import os
@@ -13,24 +13,25 @@ import sympy
 from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_memory, check_shape
 from linalg_cnn.exact import add, from_domain, to_domain, to_sympy
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Shape, size_of
 
 FORMAT = "linalg_cnn.AffineMap"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AffineMap:
+class AffineMap(Drawn):
     """The affine map x -> W x + B on vectors.
 
     Parameters
     ----------
     W : array_like, scipy sparse matrix or sympy matrix, shape (out_size, in_size)
-        Kept as a dense array, a ``csr_array``, or an immutable sympy matrix; arrays are not copied.
+        Kept as a dense array, a ``csr_array``, or an immutable sympy matrix. Arrays are not copied.
     B : array_like (out_size,), or a sympy column
         Kept as a 1-D array, or as a sympy column where W is a sympy matrix.
     in_shape, out_shape : tuple of int, optional
-        The shapes (channels, *spatial) whose C-order ravels the vectors are. They change no number; pictures of W
-        and the reading of image files need them.
+        Shapes (channels, *spatial) of which the vectors are C-order ravels. They change no number: pictures of W and
+        the reading of image files need them.
 
     Raises
     ------
@@ -60,7 +61,7 @@ class AffineMap:
     in_shape: Shape | None = None
     out_shape: Shape | None = None
 
-    __array_ufunc__ = None  # numpy's operators leave `array * map` and `map @ array` to this class
+    __array_ufunc__ = None  # numpy leaves `array * map` and `map @ array` to this class
 
     def __post_init__(self) -> None:
         W, B = self.W, self.B
@@ -90,30 +91,18 @@ class AffineMap:
             object.__setattr__(self, name, shape)
 
     def __repr__(self) -> str:
-        """Show sizes and kind, not the entries."""
+        """Show the sizes and the kind of the entries."""
         kind = "sympy" if self.symbolic else f"{'sparse' if self.sparse else 'dense'} {self.W.dtype}"
         return f"AffineMap({self.in_size} -> {self.out_size}, {kind})"
 
-    def _repr_html_(self) -> str | None:
-        """Show a notebook W and B as a picture, unless the formula says more."""
-        from linalg_cnn.display.objects import affine_html  # drawing imports this module
-
-        return affine_html(self)
-
-    def _repr_latex_(self) -> str | None:
-        """Show a notebook W x + B in letters, if it is symbolic and small."""
-        from linalg_cnn.display.objects import affine_latex
-
-        return affine_latex(self)
-
     @property
     def in_size(self) -> int:
-        """Length of the vectors that go in."""
+        """Length of the input vectors."""
         return int(self.W.shape[1])
 
     @property
     def out_size(self) -> int:
-        """Length of the vectors that come out."""
+        """Length of the output vectors."""
         return int(self.W.shape[0])
 
     @property
@@ -163,12 +152,12 @@ class AffineMap:
         return y.reshape(*x.shape[:-1], self.out_size)
 
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
-        """Return the map that applies ``inner`` first: W_outer W_inner and W_outer B_inner + B_outer.
+        """Return the map that applies ``inner`` first, of W_outer W_inner and W_outer B_inner + B_outer.
 
         Raises
         ------
         ValueError
-            If what comes out of ``inner`` does not fit.
+            If the output of ``inner`` has another size than the input of this map.
         """
         if not isinstance(inner, AffineMap):
             return NotImplemented
@@ -217,14 +206,14 @@ class AffineMap:
         scalar = check_array("factor", factor, ndim=0)
 
         def scaled(array: Any) -> Any:
-            # As in numpy 2, float64 widens float32, but a Python number does not; numpy 1 looked at the value.
+            # As in numpy 2, float64 widens float32, but a Python number does not. numpy 1 decided by the value.
             dtype = array.dtype if type(factor) in (int, float) else np.promote_types(array.dtype, scalar.dtype)
             return array.astype(dtype) * dtype.type(scalar)
 
         return AffineMap(scaled(self.W), scaled(self.B), self.in_shape, self.out_shape)
 
     def exact(self) -> "AffineMap":
-        """Return the same map with sympy entries; floats are taken for the binary fractions they are."""
+        """Return the same map with sympy entries; a float becomes the binary fraction that it is."""
         if self.symbolic:
             return self
         return AffineMap(to_sympy(self.W), to_sympy(self.B.reshape(-1, 1)), self.in_shape, self.out_shape)
@@ -258,17 +247,19 @@ class AffineMap:
 
     def _check_numbers(self, method: str) -> None:
         if self.symbolic:
-            raise TypeError(f"{method}: expected numbers, got sympy expressions; put numbers in with W.subs(...) first")
+            raise TypeError(
+                f"{method}: expected numbers, got sympy expressions; substitute numbers with W.subs(...) first"
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map to a safetensors file: tensors ``W`` (dense) and ``B``, with a SHA-256 of all of it.
+        """Write the map to a safetensors file with the tensors ``W`` (dense) and ``B`` and a SHA-256 of its content.
 
         Raises
         ------
         TypeError
             If the entries are sympy expressions.
         OSError
-            If the file cannot be written; what stood there before is then untouched.
+            If the file cannot be written. A file that was there before is then unchanged.
         """
         dense = self.toarray()
         tensors = {"W": np.ascontiguousarray(dense.W), "B": np.ascontiguousarray(dense.B)}
@@ -284,11 +275,11 @@ class AffineMap:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is truncated, altered, or something else; the message names the path.
+            If the file is truncated, altered, or not such a map. The message names the path.
         """
         _, tensors, metadata = read_map_file(path, {FORMAT: ("W", "B")})
         try:
             shapes = {key: tuple(json.loads(metadata[key])) for key in ("in_shape", "out_shape") if key in metadata}
             return cls(tensors["W"], tensors["B"], **shapes)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: expected a map that can be, got {error}") from error
+            raise ValueError(f"{os.fspath(path)}: expected W and B of an affine map, got {error}") from error

@@ -1,11 +1,10 @@
-"""What the operations need of an array beyond its own methods, for numpy arrays and torch tensors alike.
+"""Functions of arrays that work for numpy arrays and torch tensors alike, where their methods differ.
 
-A graph is walked with either: numpy here, torch tensors where `gpu` composes on an accelerator. Nothing here imports
-torch; a tensor brings its methods along.
+A graph is walked with numpy arrays, or with torch tensors where `gpu` composes on an accelerator. This module uses the
+methods of a tensor and never imports torch.
 
-Where an operation works pixel by pixel, images lie in memory as (*spatial, N, channels): all that one pixel holds
-stands together, so that a slice of pixels is a matrix as it lies there. The shape that is seen stays
-(N, channels, *spatial).
+Operations that work pixel by pixel keep images in memory as (*spatial, N, channels): the numbers of one pixel lie
+together, and a slice of pixels is a matrix without a copy. The shape of such an array stays (N, channels, *spatial).
 """
 
 from typing import Any
@@ -21,24 +20,24 @@ def permute(x: Any, order: Shape) -> Any:
 
 
 def like(values: Array, x: Any) -> Any:
-    """Return parameters as the kind of array that ``x`` is, on its device."""
+    """Return parameters as an array of the same kind as ``x``, on its device."""
     return values if isinstance(x, np.ndarray) else x.new_tensor(values.copy(order="C"))
 
 
 def index_like(index: IntArray, x: Any) -> Any:
-    """Return positions as something that ``x`` can be indexed by."""
+    """Return positions as an index of ``x``."""
     return index if isinstance(x, np.ndarray) else x.new_tensor(index).long()
 
 
 def zeros(shape: Shape, x: Any, parameters: Array | None = None) -> Any:
-    """Return zeros as the kind of array that ``x`` is, of the dtype that its products with parameters have."""
+    """Return zeros as an array of the same kind as ``x``, of the dtype of its products with ``parameters``."""
     if isinstance(x, np.ndarray):
         return np.zeros(shape, x.dtype if parameters is None else np.result_type(x, parameters))
     return x.new_zeros(shape)
 
 
 def zeros_laid_like(x: Any, shape: Shape) -> Any:
-    """Return zeros of another shape whose axes lie in memory in the order of those of ``x``."""
+    """Return zeros of another shape whose axes have the same order in memory as those of ``x``."""
     if isinstance(x, np.ndarray):
         return np.zeros_like(x, shape=shape)
     order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
@@ -57,7 +56,7 @@ def from_pixels(x: Any) -> Any:
 
 
 def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
-    """Return several arrays side by side."""
+    """Return several arrays joined along an axis."""
     if all(isinstance(x, np.ndarray) for x in xs):
         return np.concatenate(xs, axis)
     shape = list(xs[0].shape)
@@ -70,10 +69,28 @@ def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
 
 
 def add_at(x: Any, columns: IntArray, values: Any) -> None:
-    """Add values (N, columns) to the columns of ``x`` in place, all of them where a column is named several times."""
+    """Add values (N, columns) to columns of ``x``, which is modified; a column that is named twice gets both."""
     if not isinstance(x, np.ndarray):
         x.index_add_(1, index_like(columns, x), values)
     elif len(np.unique(columns)) == len(columns):
         x[:, columns] += values
     else:
         np.add.at(x.T, columns, values.T)
+
+
+def inner_products(xs: Any, y: Any) -> Any:
+    """Return the inner product (n,) of each of n arrays with one that broadcasts to them."""
+    count = len(xs)
+    y = y.reshape(*(1,) * (xs.ndim - 1 - y.ndim), *y.shape)
+    if len(y) == xs.shape[1] and all(size == 1 for size in y.shape[1:]):  # one entry per channel
+        # Pixel by pixel as they lie in memory: numpy's sum over the last axes of a view takes ten times as long.
+        return to_pixels(xs).reshape(-1, count * len(y)).sum(0).reshape(count, -1) @ y.reshape(-1)
+    same = tuple(axis for axis in range(1, xs.ndim) if y.shape[axis - 1] == 1 != xs.shape[axis])
+    summed = xs.sum(same) if same else xs
+    return summed.reshape(count, -1) @ y.reshape(-1)
+
+
+def as_numpy(x: Any) -> Array:
+    """Return an array, or a torch tensor of any device, as a numpy array."""
+    array: Array = x if isinstance(x, np.ndarray) else x.cpu().numpy()
+    return array

@@ -1,4 +1,4 @@
-"""Argument checks. Every message names the argument, says what was expected and what came."""
+"""Argument checks. Every message names the argument and says what was expected and what was given."""
 
 import operator
 import os
@@ -14,11 +14,11 @@ from linalg_cnn.exact import to_exact
 from linalg_cnn.types import Array, Shape
 
 LARGEST_SIZE = 2**40
-"""No axis is longer: a terabyte of bytes. It keeps sums and products of sizes within 64 bits."""
+"""Upper bound on the length of an axis. It keeps sums and products of sizes within 64 bits."""
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
-    """Return whether an argument holds one entry per axis, rather than one number for all."""
+    """Return whether an argument holds one entry per axis rather than one number for all axes."""
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
@@ -28,7 +28,7 @@ def check_int(name: str, value: object, minimum: int) -> int:
     Raises
     ------
     ValueError
-        If it is smaller, or not an integer. A bool counts as a slip, not as 0 or 1.
+        If it is smaller, or not an integer. A bool is refused as a mistake.
     """
     number = _as_index(value)
     if number is None or number < minimum:
@@ -48,7 +48,7 @@ def _as_index(value: object) -> int | None:
 
 
 def check_per_axis(name: str, value: object, axes: int, minimum: int) -> Shape:
-    """Return one int per spatial axis from an int (taken for every axis) or a sequence of ``axes`` ints.
+    """Return one int per spatial axis, from an int for all axes or from a sequence of ``axes`` ints.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_bool(name: str, value: object) -> None:
 
 
 def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:
-    """Return an int, or a tuple of ints for axes that are not known yet.
+    """Return an int, or a tuple of ints where the number of axes is not known yet.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:
 
 
 def check_shape(name: str, shape: object, axes: int | None = None) -> Shape:
-    """Return ``shape`` as a tuple of positive ints: (channels, *spatial), or (features,) after a dense layer.
+    """Return a shape as a tuple of positive ints: (channels, *spatial), or (features,) after a dense layer.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
 
 
 def check_image(name: str, shape: object) -> tuple[int, list[int]]:
-    """Return (channels, spatial sizes) of a shape with one spatial axis at least.
+    """Return (channels, spatial sizes) of a shape with at least one spatial axis.
 
     Raises
     ------
@@ -132,20 +132,20 @@ def check_image(name: str, shape: object) -> tuple[int, list[int]]:
 
 
 def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool = True, empty: bool = False) -> Array:
-    """Return ``value`` as an array that the library computes with.
+    """Return a parameter as an array that the library computes with.
 
-    float32 and float64 stay what they are, integers become float64. Objects must be sympy expressions (Python
-    ints and Fractions may stand among them) and stay exact.
+    float32 and float64 are kept, and integers become float64. Objects must be sympy expressions, with Python ints and
+    Fractions allowed among them, and stay exact.
 
     Parameters
     ----------
     name : str
-        The argument, for messages.
+        Name of the argument, for messages.
     value : array_like, sympy matrix or sympy array
     ndim : int, optional
-        The number of axes it must have.
+        Number of axes that it must have.
     copy : bool
-        Whether to copy, so that nobody can change a frozen object from outside; else only where needed.
+        Whether to copy always, which protects a frozen object from changes outside, or only where needed.
     empty : bool
         Whether an axis may have no entries.
 
@@ -179,7 +179,7 @@ def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool
     if array.size == 0 and not empty:
         raise ValueError(f"{name}: expected at least one entry along every axis, got shape {array.shape}")
     if array.dtype != object and not np.isfinite(array).all():
-        # torch answers NaN everywhere; a matrix would drop the taps on the padding. Neither is an answer.
+        # torch would give NaN for every output, and a matrix would ignore the taps on the padding.
         raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
     return array
 
@@ -193,7 +193,7 @@ def as_array(name: str, value: object) -> Array:
     Raises
     ------
     TypeError
-        If numpy cannot take it: a tensor that wants a gradient, a masked array.
+        If numpy cannot convert it, such as a tensor that requires a gradient or a masked array.
     ValueError
         If its rows differ in length.
     """
@@ -205,7 +205,7 @@ def as_array(name: str, value: object) -> Array:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected a rectangular array, got rows of different lengths") from error
-    except (RuntimeError, TypeError) as error:  # a torch tensor that wants a gradient, or has a dtype of its own
+    except (RuntimeError, TypeError) as error:  # a torch tensor that requires a gradient, or whose dtype numpy lacks
         raise TypeError(f"{name}: {EXPECTED_NUMBERS}, got {type(value).__name__}: {error}") from error
 
 
@@ -236,7 +236,7 @@ def check_exact(name: str, array: Array) -> Array:
 
 
 def as_numbers(x: npt.ArrayLike) -> Array:
-    """Return data (not a parameter) as an array to compute with: integers, bools and float16 are widened.
+    """Return data, as opposed to a parameter, as an array to compute with; integers, bools and float16 are widened.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def as_numbers(x: npt.ArrayLike) -> Array:
 
 
 def as_exact(x: npt.ArrayLike) -> Array:
-    """Return data (not a parameter) as sympy expressions, integers of any size among them.
+    """Return data, as opposed to a parameter, as sympy expressions; integers may have any size.
 
     Raises
     ------
@@ -288,23 +288,23 @@ def check_bias(bias: object, count: int, what: str) -> Array | None:
 
 
 def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:
-    """Refuse a result that would not fit, before any memory is taken.
+    """Refuse a result that would not fit into memory, before any is allocated.
 
     Parameters
     ----------
     what : str
-        The result, for the message.
+        Name of the result, for the message.
     n_bytes : int
-        What it will take, computed from the shapes.
+        Size of the result, computed from the shapes.
     max_bytes : int, optional
-        The limit; half of the machine's memory if not given.
+        Limit on the size; half of the machine's memory if not given.
 
     Raises
     ------
     MemoryError
-        If it needs more.
+        If the result is larger than the limit.
     ValueError
-        If ``max_bytes`` is no number of bytes.
+        If ``max_bytes`` is not an int of at least 0.
     """
     limit = memory_limit(max_bytes)
     if n_bytes > limit:
@@ -314,12 +314,12 @@ def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:
 
 
 def memory_limit(max_bytes: int | None = None) -> int:
-    """Return how many bytes a result may take: ``max_bytes``, or half of the machine's memory if not given.
+    """Return the largest allowed size of a result in bytes: ``max_bytes``, or half of the machine's memory.
 
     Raises
     ------
     ValueError
-        If ``max_bytes`` is no number of bytes.
+        If ``max_bytes`` is not an int of at least 0.
     """
     if max_bytes is not None:
         limit = _as_index(max_bytes)

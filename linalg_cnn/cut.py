@@ -1,7 +1,7 @@
-"""The cheapest place to cut a network in two, so that its map may be kept as two factors.
+"""The cheapest cut of a network into two parts, whose maps are then kept as two factors.
 
-W = W2 W1 costs width (in_size + out_size) multiply-adds where W costs in_size out_size: two factors pay where a
-network narrows below both ends, with width the number of entries that cross the cut.
+W = W2 W1 takes width (in_size + out_size) multiply-accumulates (MACs), where width is the number of entries that cross
+the cut, and W takes in_size out_size. Two factors are cheaper where a network narrows below both ends.
 """
 
 import numpy as np
@@ -9,22 +9,24 @@ import scipy.sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from linalg_cnn.graph import AffineGraph
-from linalg_cnn.ops import Concatenate, Constant, Flatten, Reshape, Slice
+from linalg_cnn.ops.concatenate import Concatenate
+from linalg_cnn.ops.constant import Constant
+from linalg_cnn.ops.rearrange import Flatten, Reshape, Slice
 from linalg_cnn.types import size_of
 
 UNBOUNDED = np.iinfo(np.int32).max
 
 
 def cheapest_cut(graph: AffineGraph) -> tuple[int, ...] | None:
-    """Return the values with the fewest entries in all through which everything passes on its way to the output.
+    """Return the values that separate the input from the output and have the fewest entries in total.
 
-    The input and the output themselves do not count. Found from the shapes alone, as a minimum cut by
-    ``scipy.sparse.csgraph.maximum_flow``; of several, the one closest to the input.
+    The input and the output themselves do not count. The cut is found from the shapes alone, as a minimum cut by
+    ``scipy.sparse.csgraph.maximum_flow``. Of several, the one closest to the input is returned.
 
     Returns
     -------
     tuple of int, or None
-        Numbers of values of the graph; None if there is nothing between input and output.
+        Numbers of the values in the graph; None if there is nothing between input and output.
 
     Examples
     --------
@@ -38,12 +40,12 @@ def cheapest_cut(graph: AffineGraph) -> tuple[int, ...] | None:
     """
     values = len(graph.shapes)
     last = values - 1
-    # Value v is an edge from node v to node v + values, as wide as it has entries: to cut it is to keep it.
+    # Value v is an edge from node v to node v + values, with its number of entries as capacity.
     tails, heads, widths = list(range(values)), [v + values for v in range(values)], []
     for v, shape in enumerate(graph.shapes):
         widths.append(UNBOUNDED if v in {0, last} else min(size_of(shape), UNBOUNDED - 1))
     for number, node in enumerate(graph.nodes):
-        if isinstance(node.operation, Constant):  # nothing passes
+        if isinstance(node.operation, Constant):  # its output does not depend on the input
             continue
         for v in set(node.inputs):
             tails.append(v + values)
@@ -61,12 +63,12 @@ def cheapest_cut(graph: AffineGraph) -> tuple[int, ...] | None:
 
 
 def split(graph: AffineGraph, cut: tuple[int, ...]) -> tuple[AffineGraph, AffineGraph]:
-    """Return (outer, inner): the graph from the input to the values of a cut, side by side, and from there on.
+    """Return (outer, inner): the graph from the joined values of a cut to the output, and from the input to them.
 
     Raises
     ------
     ValueError
-        If the output can be reached without passing the cut.
+        If a path from the input to the output avoids the cut.
 
     Examples
     --------
@@ -96,7 +98,9 @@ def split(graph: AffineGraph, cut: tuple[int, ...]) -> tuple[AffineGraph, Affine
 
 
 def _copy(graph: AffineGraph, to: AffineGraph, known: dict[int, int], wanted: tuple[int, ...]) -> dict[int, int]:
-    """Append to another graph what ``wanted`` values need beyond the ``known``; return the numbers they have there.
+    """Append to another graph the operations that the ``wanted`` values need, and return the values' numbers there.
+
+    ``known`` maps the values that the other graph already has to their numbers there.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def _copy(graph: AffineGraph, to: AffineGraph, known: dict[int, int], wanted: tu
         if v in known or v in needed:
             continue
         if v == 0:
-            raise ValueError("cut: expected values that everything passes on its way from the input to the output")
+            raise ValueError("cut: expected values that every path from the input to the output passes")
         needed.add(v)
         if not isinstance(graph.nodes[v - 1].operation, Constant):
             pending += graph.nodes[v - 1].inputs

@@ -1,7 +1,7 @@
 """Exact arithmetic: numbers as sympy expressions, and matrix products that stay practical.
 
-Products go through sympy's DomainMatrix: polynomials and fractions in a fixed domain instead of expression trees,
-so that results come out expanded and equal things look equal.
+Matrices are multiplied as sympy's DomainMatrix, which holds polynomials and fractions of a fixed domain instead of
+expression trees. Results are therefore expanded, and equal results look equal.
 """
 
 from fractions import Fraction
@@ -16,7 +16,7 @@ from linalg_cnn.types import Array
 
 
 def to_exact(array: Array) -> Array:
-    """Return the same numbers as sympy expressions. A float is taken for the binary fraction that it is.
+    """Return the same numbers as sympy expressions. A float becomes the binary fraction that it is.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def _to_expression(entry: object) -> sympy.Expr:
         return sympy.Integer(int(entry))
     if isinstance(entry, Fraction):
         return sympy.Rational(entry.numerator, entry.denominator)
-    if not isinstance(entry, sympy.Expr):  # never sympify what came: it evaluates strings
+    if not isinstance(entry, sympy.Expr):  # sympify would evaluate a string
         raise TypeError(f"expected numbers or sympy expressions, got an entry of type {type(entry).__name__}")
     if entry.is_real is False and entry.is_finite:
         raise TypeError(f"expected real numbers or real expressions, got {entry}")
@@ -56,7 +56,7 @@ def _to_expression(entry: object) -> sympy.Expr:
 
 
 def to_sympy(matrix: Any) -> sympy.ImmutableDenseMatrix:
-    """Return a sympy, dense or sparse matrix as an immutable sympy matrix, its entries exact and as they stand."""
+    """Return a sympy, dense or sparse matrix as an immutable sympy matrix with the same entries, exact."""
     if scipy.sparse.issparse(matrix):
         matrix = matrix.toarray()
     if not isinstance(matrix, sympy.MatrixBase):
@@ -72,7 +72,7 @@ def to_domain(matrix: Any) -> DomainMatrix:
 def add(left: DomainMatrix, right: DomainMatrix) -> DomainMatrix:
     """Return the sum of two DomainMatrices over any two domains.
 
-    Dense ones: sympy cannot add sparse matrices of irrational entries whose zeros stand in different places.
+    They are added as dense matrices: sympy cannot add sparse ones of irrational entries whose zeros differ in position.
     """
     left, right = left.unify(right)
     return left.to_dense() + right.to_dense()

@@ -1,4 +1,4 @@
-"""An affine map kept as a product: W = W1 W2 ... with fewer entries than W where a network narrows."""
+"""An affine map kept as a product W = W1 W2 ..., which has fewer entries than W where a network narrows."""
 
 import json
 import os
@@ -13,26 +13,27 @@ import numpy as np
 from linalg_cnn.affine import FORMAT as AFFINE_FORMAT
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Array, Shape
 
 FORMAT = "linalg_cnn.FactoredMap"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FactoredMap:
+class FactoredMap(Drawn):
     """Several affine maps, applied one after the other.
 
     Parameters
     ----------
     factors : sequence of AffineMap
-        The outermost first, as in W1 @ W2.
+        Maps to apply, the outermost first, as in W1 @ W2.
 
     Raises
     ------
     TypeError
-        If a factor is no AffineMap of numbers.
+        If a factor is not an AffineMap of numbers.
     ValueError
-        If there is none, or what comes out of one does not fit the next.
+        If there is no factor, or the output of one has another size than the input of the next.
 
     Examples
     --------
@@ -65,49 +66,43 @@ class FactoredMap:
         """Show the shapes of the matrices."""
         return f"FactoredMap({' @ '.join(f'{f.out_size}x{f.in_size}' for f in self.factors)})"
 
-    def _repr_html_(self) -> str | None:
-        """Show a notebook the matrices as pictures."""
-        from linalg_cnn.display.objects import factored_html  # drawing imports this module
-
-        return factored_html(self)
-
     @property
     def in_size(self) -> int:
-        """Length of the vectors that go in."""
+        """Length of the input vectors."""
         return self.factors[-1].in_size
 
     @property
     def out_size(self) -> int:
-        """Length of the vectors that come out."""
+        """Length of the output vectors."""
         return self.factors[0].out_size
 
     @property
     def in_shape(self) -> Shape | None:
-        """Shape of what goes in, if it is known."""
+        """Shape of the input, if it is known."""
         return self.factors[-1].in_shape
 
     @property
     def out_shape(self) -> Shape | None:
-        """Shape of what comes out, if it is known."""
+        """Shape of the output, if it is known."""
         return self.factors[0].out_shape
 
     def __call__(self, x: Any) -> Any:
-        """Return what the map makes of vectors (..., in_size); raises what `AffineMap` raises."""
+        """Return the images (..., out_size) of vectors (..., in_size); raises what `AffineMap` raises."""
         for factor in reversed(self.factors):
             x = factor(x)
         return x
 
     def product(self) -> AffineMap:
-        """Return the map multiplied out."""
+        """Return the product of the factors as one map."""
         return reduce(matmul, self.factors)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map to a safetensors file: tensors ``W0``, ``B0`` of the outermost factor, ``W1``, ``B1``, ...
+        """Write the map to a safetensors file with tensors ``W0``, ``B0`` of the outermost factor, ``W1``, ``B1``, ...
 
         Raises
         ------
         OSError
-            If the file cannot be written; what stood there before is then untouched.
+            If the file cannot be written. A file that was there before is then unchanged.
         """
         tensors: dict[str, Array] = {}
         for number, factor in enumerate(self.factors):
@@ -125,7 +120,7 @@ class FactoredMap:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is truncated, altered, or something else; the message names the path.
+            If the file is truncated, altered, or not such a map. The message names the path.
         """
         _, tensors, metadata = read_map_file(path, {FORMAT: None})
         count = len(tensors) // 2
@@ -136,7 +131,7 @@ class FactoredMap:
                     shapes[number][name] = tuple(json.loads(metadata[name]))
             return cls([AffineMap(tensors[f"W{n}"], tensors[f"B{n}"], **shapes[n]) for n in range(count)])
         except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise ValueError(f"{os.fspath(path)}: expected a map that can be, got {error!r}") from error
+            raise ValueError(f"{os.fspath(path)}: expected W and B of each factor of a map, got {error!r}") from error
 
 
 def load_map(path: str | os.PathLike[str]) -> AffineMap | FactoredMap:
@@ -147,7 +142,7 @@ def load_map(path: str | os.PathLike[str]) -> AffineMap | FactoredMap:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is truncated, altered, or something else; the message names the path.
+        If the file is truncated, altered, or not such a map. The message names the path.
 
     Examples
     --------

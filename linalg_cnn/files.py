@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half written."""
+"""Writing files atomically: a reader finds the old content or the new, never a part."""
 
 import contextlib
 import json
@@ -9,14 +9,14 @@ from typing import Any
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write ``content`` to ``path``: to a temporary file beside it, flushed to the disk, then moved into place.
+    """Write ``content`` to a temporary file beside ``path``, flush it to the disk, and move it into place.
 
-    Whoever reads ``path`` finds the old content or the new, whole, also after a crash or on a full disk.
+    ``path`` holds the whole old content or the whole new content, also after a crash or on a full disk.
 
     Raises
     ------
     OSError
-        If the folder does not exist or cannot be written; ``path`` is then what it was.
+        If the folder does not exist or cannot be written. ``path`` is then unchanged.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     Raises
     ------
     OSError
-        If the folder does not exist or cannot be written; ``path`` is then what it was.
+        If the folder does not exist or cannot be written. ``path`` is then unchanged.
     ValueError
         If the value holds NaN or infinity, which JSON does not have. Nothing is written then.
 

@@ -1,4 +1,4 @@
-"""Files of maps: safetensors with a format, its version, and a SHA-256 of everything in the metadata."""
+"""Files of maps: safetensors with the format, its version, and a SHA-256 of the content in the metadata."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ FORMAT_VERSION = "1"
 def write_map_file(
     path: str | os.PathLike[str], file_format: str, tensors: dict[str, Array], metadata: dict[str, str]
 ) -> None:
-    """Write tensors and metadata, all or nothing.
+    """Write tensors and metadata atomically.
 
     Raises
     ------
     OSError
-        If the file cannot be written; what stood there before is then untouched.
+        If the file cannot be written. A file that was there before is then unchanged.
     """
     metadata = {"format": file_format, "format_version": FORMAT_VERSION} | metadata
     metadata["sha256"] = _digest(tensors, metadata)
@@ -37,16 +37,16 @@ def read_map_file(
 
     Parameters
     ----------
-    path : path
+    path : str or path
     formats : mapping
-        The formats that will do, with the tensors each must have; None where they are checked by the caller.
+        Accepted formats, each with the names of its tensors, or None where the caller checks them.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is truncated, altered, or something else; the message names the path.
+        If the file is truncated, altered, or of another format. The message names the path.
     """
     name = os.fspath(path)
     if Path(path).is_dir():
@@ -76,7 +76,7 @@ def read_map_file(
 
 
 def _digest(tensors: dict[str, Array], metadata: dict[str, str]) -> str:
-    """Return the SHA-256 over the configuration and over every tensor's name, dtype, shape and bytes."""
+    """Return the SHA-256 of the metadata and of the name, dtype, shape and bytes of every tensor."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,7 +1,7 @@
-"""Index rules: which input positions each output position reads, one small table per axis.
+"""Index rules: small tables, one per axis, of the input positions that each output position reads.
 
-An operation's rule is written once, as one table per axis. From the tables come the sparse matrix, the exact sympy
-matrix, and the slices that ``forward`` and ``adjoint`` work on: numbers and symbols only fill them.
+An operation's rule is written once, as one table per axis. The sparse matrix, the exact sympy matrix, and the slices
+that ``push`` and ``pull`` work on are all derived from these tables.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,23 +18,25 @@ from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
 NOTHING = -1
-"""The source of a tap that falls on zero padding: it reads nothing and gets no matrix entry."""
+"""Source of a tap that falls on zero padding: such a tap reads nothing and has no matrix entry."""
 
 
 @dataclass(frozen=True, eq=False)
 class AxisRule:
-    """Which input positions each output position reads along one axis.
+    """A table of the input positions that each output position reads along one axis.
 
     Attributes
     ----------
     in_size : int
         Number of input positions.
     sources : int array (out_size, taps)
-        ``sources[d, tap]`` is the position that output ``d`` reads with this tap, or ``NOTHING`` (any negative).
+        ``sources[d, tap]`` is the position that output ``d`` reads with this tap. A negative number, such as
+        ``NOTHING``, means that the tap reads nothing.
     numerators, denominators : int arrays (out_size, taps), optional
-        The factor of each tap, as an exact fraction; all ones if not given.
+        Factor of each tap as an exact fraction; all ones if not given.
     taps : int array like the sources, optional
-        Which tap each entry of the table is, where a rule leaves out taps that read nothing; its column if not given.
+        Number of the tap of each entry of the table; the number of its column if not given. A rule that leaves out taps
+        which read nothing gives it.
     """
 
     in_size: int
@@ -50,7 +52,7 @@ class AxisRule:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the axis comes out as it went in."""
+        """Whether the output equals the input."""
         return (
             self.numerators is None
             and self.sources.shape == (self.in_size, 1)
@@ -58,7 +60,7 @@ class AxisRule:
         )
 
     def rows(self, start: int, stop: int) -> "AxisRule":
-        """Return the rule of some of the outputs."""
+        """Return the rule of the outputs ``start`` to ``stop``."""
         tables = (self.numerators, self.denominators, self.taps)
         return AxisRule(
             self.in_size, self.sources[start:stop], *(table if table is None else table[start:stop] for table in tables)
@@ -66,17 +68,17 @@ class AxisRule:
 
     @cached_property
     def reads(self) -> IntArray:
-        """How many inputs each output reads, (out_size,)."""
+        """Number of inputs that each output reads, (out_size,)."""
         if len(self.sources) < self.sources.shape[1]:
             return np.asarray(np.count_nonzero(self.sources >= 0, axis=1))
-        # Column by column: numpy is slow along short rows.
+        # Column by column, because numpy is slow along short rows.
         reads = np.zeros(len(self.sources), np.int64)
         for column in self.sources.T:
             reads += column >= 0
         return reads
 
     def common_weight(self, x: Any) -> Any:
-        """Return the factor that all taps share as a number to multiply ``x`` by, or None if they differ."""
+        """Return the factor that all taps share, as a number that multiplies ``x``, or None if the factors differ."""
         if self.numerators is None or self.denominators is None:
             return 1
         n, d = self.numerators.flat[0], self.denominators.flat[0]
@@ -86,7 +88,7 @@ class AxisRule:
 
     @property
     def is_sorted(self) -> bool:
-        """Whether every output reads its inputs in increasing order, none of them twice."""
+        """Whether every output reads its inputs in increasing order, and none of them twice."""
         if len(self.sources) < self.sources.shape[1]:
             before = np.maximum.accumulate(self.sources, axis=1)[:, :-1]
             after = self.sources[:, 1:]
@@ -100,7 +102,7 @@ class AxisRule:
 
 
 def check_table(out_size: int, taps: int) -> None:
-    """Refuse the index table of one axis if it would not fit, before it is built.
+    """Refuse the index table of one axis if it would not fit into memory, before it is built.
 
     Raises
     ------
@@ -111,15 +113,15 @@ def check_table(out_size: int, taps: int) -> None:
 
 
 def identity_rule(size: int) -> AxisRule:
-    """Return the rule of an axis that is left alone."""
+    """Return the rule of an axis that is left unchanged."""
     check_table(size, 1)
     return AxisRule(size, np.arange(size, dtype=index_dtype(size))[:, np.newaxis])
 
 
 def join_sources(rules: Sequence[AxisRule]) -> IntArray:
-    """Return the sources of the rule on C-order ravels that acts on every axis at once, (out_size, taps).
+    """Return the sources (out_size, taps) of the joint rule, which acts on C-order ravels along all axes at once.
 
-    A joint tap reads nothing, and is negative, as soon as one of its axes reads nothing.
+    A joint tap is negative, because it reads nothing, if it reads nothing along one of the axes.
     """
     in_size = size_of(tuple(rule.in_size for rule in rules))
     dtype = index_dtype(len(rules) * in_size)
@@ -129,7 +131,7 @@ def join_sources(rules: Sequence[AxisRule]) -> IntArray:
         nonlocal step
         for rule in rules:
             step //= rule.in_size
-            # No sum of the others' contributions reaches in_size, so that one miss makes the whole sum negative.
+            # The other contributions add up to less than in_size, and a single miss makes the sum negative.
             contribution = rule.sources.astype(dtype) * dtype(step)
             contribution[rule.sources < 0] = -in_size
             yield contribution
@@ -138,13 +140,18 @@ def join_sources(rules: Sequence[AxisRule]) -> IntArray:
 
 
 BLOCK = 2**15
-"""How many cells of a joint table are looked at together: what is made on the way stays small beside the result."""
+"""Number of cells of a joint table that are built together, to keep temporary arrays small beside the result."""
 
 
 def blocks(rules: Sequence[AxisRule], times: int = 1) -> Iterator[list[AxisRule]]:
-    """Yield the rules for one block of output positions after the other, in C order.
+    """Yield the rules of blocks of output positions, in C order.
 
-    ``times`` is how many cells are made of each cell of the table, one per channel say.
+    Parameters
+    ----------
+    rules : sequence of AxisRule
+        One per axis.
+    times : int
+        Number of cells that are built from each cell of the table, such as one per channel.
     """
     axis = next((axis for axis, rule in enumerate(rules) if rule.out_size > 1), 0)
     cells = size_of(tuple(rule.sources.size for rule in rules)) // max(rules[axis].out_size, 1)
@@ -154,10 +161,10 @@ def blocks(rules: Sequence[AxisRule], times: int = 1) -> Iterator[list[AxisRule]
 
 
 def join_weights(rules: Sequence[AxisRule], dtype: npt.DTypeLike) -> Array | None:
-    """Return the products of the rules' weights, (out_size, taps), each rounded once; None if all are ones."""
+    """Return the products (out_size, taps) of the rules' weights, each rounded once; None if all are ones."""
     if all(rule.numerators is None for rule in rules):
         return None
-    # float64 holds the products of these small integers exactly, so that the division alone rounds.
+    # float64 holds the products of these small integers exactly: only the division rounds.
     number = object if np.dtype(dtype) == object else np.float64
 
     def product(tables: list[IntArray | None]) -> Array:
@@ -179,7 +186,7 @@ def _fractions(numerators: Array, denominators: Array) -> Array:
 
 
 def join_taps(rules: Sequence[AxisRule], sizes: Shape) -> IntArray:
-    """Return which number each joint tap has in the ravelled kernel: (out_size, taps), or one row for all."""
+    """Return the number of each joint tap in the ravelled kernel: (out_size, taps), or one row for all outputs."""
     if all(rule.taps is None for rule in rules):
         return np.arange(size_of(sizes), dtype=np.int32)[np.newaxis, :]
 
@@ -194,7 +201,7 @@ def join_taps(rules: Sequence[AxisRule], sizes: Shape) -> IntArray:
 
 
 def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc) -> Array:
-    """Return the outer combination of tables (out, taps), as a table (out_size, taps) over all axes."""
+    """Return the outer combination of one table (out, taps) per axis, as a table (out_size, taps) over all axes."""
 
     def spread() -> Iterator[Array]:
         for axis, table in enumerate(tables):
@@ -207,19 +214,19 @@ def _outer(tables: Iterator[Array], axes: int, combine: np.ufunc) -> Array:
 
 
 def apply_rule(x: Any, axis: int, rule: AxisRule) -> Any:
-    """Return ``x`` with the rule's matrix applied along ``axis``; taps that read nothing cost nothing."""
+    """Return ``x`` with the rule's matrix applied along ``axis``. Taps that read nothing take no time."""
     if rule.is_identity:
         return x
     y = zeros_laid_like(x, (*x.shape[:axis], rule.out_size, *x.shape[axis + 1 :]))
-    one_for_all = rule.common_weight(x)
+    common = rule.common_weight(x)
     for tap in range(rule.sources.shape[1]):
         outputs = np.flatnonzero(rule.sources[:, tap] >= 0)
         if outputs.size:
             part = x[_along(axis, _index(rule.sources[outputs, tap], x))]
-            if one_for_all is None:
+            if common is None:
                 part = _weighted(part, rule, outputs, tap, axis)
             y[_along(axis, _index(outputs, x))] += part
-    return y if one_for_all is None or one_for_all == 1 else y * one_for_all
+    return y if common is None or common == 1 else y * common
 
 
 def apply_rule_adjoint(y: Any, axis: int, rule: AxisRule) -> Any:
@@ -227,13 +234,13 @@ def apply_rule_adjoint(y: Any, axis: int, rule: AxisRule) -> Any:
     if rule.is_identity:
         return y
     x = zeros_laid_like(y, (*y.shape[:axis], rule.in_size, *y.shape[axis + 1 :]))
-    one_for_all = rule.common_weight(y)
-    if one_for_all is not None and one_for_all != 1:
-        y = y * one_for_all
+    common = rule.common_weight(y)
+    if common is not None and common != 1:
+        y = y * common
     for tap in range(rule.sources.shape[1]):
         for outputs in _without_repeats(rule.sources[:, tap]):
             part = y[_along(axis, _index(outputs, y))]
-            if one_for_all is None:
+            if common is None:
                 part = _weighted(part, rule, outputs, tap, axis)
             x[_along(axis, _index(rule.sources[outputs, tap], y))] += part
     return x
@@ -244,7 +251,7 @@ def _along(axis: int, index: Any) -> tuple[Any, ...]:
 
 
 def _without_repeats(sources: IntArray) -> Iterator[IntArray]:
-    """Yield the outputs that read something in groups, none of which reads an input twice: `+=` would lose one."""
+    """Yield the outputs that read something in groups that read no input twice, of which `+=` would lose one."""
     outputs = np.flatnonzero(sources >= 0)
     while outputs.size:
         firsts = np.sort(np.unique(sources[outputs], return_index=True)[1])
@@ -253,14 +260,14 @@ def _without_repeats(sources: IntArray) -> Iterator[IntArray]:
 
 
 def _index(positions: IntArray, x: Any) -> Any:
-    """Return positions as a slice where they are evenly spaced, which spares a copy."""
+    """Return positions as a slice if they are evenly spaced, which avoids a copy."""
     steps = np.diff(positions)
     even = len(positions) == 1 or (steps[0] > 0 and np.all(steps == steps[0]))
     return _as_slice(positions) if even else index_like(positions, x)
 
 
 def _weighted(part: Any, rule: AxisRule, outputs: IntArray, tap: int, axis: int) -> Any:
-    """Return the part of an array that a tap meets, times the tap's weights along the axis."""
+    """Return the part of an array that a tap reads or writes, times the tap's weights along the axis."""
     n, d = cast(IntArray, rule.numerators)[outputs, tap], cast(IntArray, rule.denominators)[outputs, tap]
     shape = (-1, *(1,) * (part.ndim - axis - 1))
     if not isinstance(part, np.ndarray):
@@ -270,13 +277,13 @@ def _weighted(part: Any, rule: AxisRule, outputs: IntArray, tap: int, axis: int)
 
 
 def tap_slices(rule: AxisRule, tap: int) -> tuple[slice, slice] | None:
-    """Return (outputs, inputs) of one tap of a (transposed) convolution as slices, without those that read nothing.
+    """Return (outputs, inputs) of one tap of a (transposed) convolution as slices, or None if it reads nothing.
 
-    What such a tap meets is an arithmetic progression on both sides. None if it meets nothing.
+    The outputs at which such a tap reads something, and the inputs that it reads, are arithmetic progressions.
     """
     if rule.taps is None:
         sources = rule.sources[:, tap]
-    else:  # each output has this tap once at most
+    else:  # each output has this tap at most once
         sources = np.where(rule.taps == tap, rule.sources, NOTHING).max(axis=1)
     outputs = np.flatnonzero(sources >= 0)
     if outputs.size == 0:

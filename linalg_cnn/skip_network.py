@@ -11,42 +11,44 @@ from linalg_cnn.checks import check_array, check_choice, check_shape
 from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
-from linalg_cnn.ops import Operation, ResampleTo, WeightedSum
-from linalg_cnn.ops.resample import NEAREST_MODES
+from linalg_cnn.notebook import Drawn
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.resample import NEAREST_MODES, ResampleTo
+from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.types import Array, Shape
 
 SkipWeights = dict[tuple[int, int], Any]
 
 
-class SkipNetwork:
+class SkipNetwork(Drawn):
     r"""A linear CNN with skip connections, the paper's equation (10).
 
     With f^(0)(X) = X, layer i computes::
 
         f^(i)(X) = W^(i) P^(i) ( sum_k  t^(k,i-1) R^(k,i-1) f^(k)(X) ) + B^(i),     k = 0, ..., i - 1
 
-    The layer holds W^(i), its padding P^(i) and B^(i). R^(k,j) resamples f^(k) on every axis, channels too, to the
-    shape of f^(j).
+    The layer holds W^(i), its padding P^(i) and B^(i). R^(k,j) resamples f^(k) to the shape of f^(j), along every axis,
+    channels included.
 
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of the input, (channels, *spatial).
     layers : sequence of Operation
-        `Conv`, `Dense`, `Resample`, `BatchNorm`, `AvgPool`, ...; k counts every entry.
+        Operations such as `Conv`, `Dense`, `Resample`, `BatchNorm` or `AvgPool`; k counts every entry.
     skip_weights : mapping {(k, j): t^(k,j)}, optional
-        The weight of f^(k) in the input of layer j + 1, 0 <= k <= j < L. Without any key for j, t^(j,j) = 1;
-        otherwise a missing weight is 0 and the sum over k must be 1 (to 1e-12; exactly for sympy). Weights may be
-        negative, and t^(j,j) may be 0.
+        Weights of f^(k) in the input of layer j + 1, 0 <= k <= j < L. Where no key has this j, t^(j,j) = 1. Otherwise a
+        missing weight is 0, and the sum over k must be 1 (to 1e-12; exactly for sympy). Weights may be negative, and
+        t^(j,j) may be 0.
     resample : {"nearest", "nearest-exact", "pillow", "scikit-image"}
-        The mode of R.
+        Mode of R.
 
     Attributes
     ----------
     graph : AffineGraph
         The network as operations wired in order.
     shapes : tuple of tuple of int
-        The shapes of f^(0) to f^(L).
+        Shapes of f^(0) to f^(L).
 
     Raises
     ------
@@ -93,30 +95,18 @@ class SkipNetwork:
         self.graph, self.shapes = self._wire(len(self.layers))
 
     def __repr__(self) -> str:
-        """Show the layers and the skips."""
+        """Show the layers and the skip connections."""
         layers = ", ".join(type(layer).__name__ for layer in self.layers)
         skips = ", ".join(f"{k}->{j + 1}" for (k, j) in sorted(self.skip_weights) if k != j)
         return f"SkipNetwork({self.in_shape} -> {self.out_shape}: {layers}; skips {skips or 'none'})"
 
-    def _repr_html_(self) -> str:
-        """Show a notebook the layers and the skips as boxes and arrows."""
-        from linalg_cnn.display.networks import network_picture  # drawing imports this module
-
-        return network_picture(self).svg
-
-    def _repr_latex_(self) -> str:
-        """Show what typesets LaTeX equation (10) of every layer."""
-        from linalg_cnn.display.latex import network_formula
-
-        return network_formula(self)._repr_latex_()
-
     @property
     def out_shape(self) -> Shape:
-        """Shape of what comes out."""
+        """Shape of the output."""
         return self.graph.out_shape
 
     def __call__(self, x: Any) -> Array:
-        """Evaluate equation (10) layer by layer: the definition of what is right.
+        """Evaluate equation (10) layer by layer; this defines the map that the network stands for.
 
         Parameters
         ----------
@@ -144,7 +134,7 @@ class SkipNetwork:
     def _wire(self, depth: int) -> tuple[AffineGraph, tuple[Shape, ...]]:
         """Return the first ``depth`` layers as a graph, and the shapes of f^(0) to f^(depth).
 
-        Weights of zero make no wire.
+        A weight of zero adds no operation.
         """
         graph = AffineGraph(self.in_shape)
         f = [0]  # f[k] is the number of the graph's value that is f^(k)
@@ -169,7 +159,7 @@ class SkipNetwork:
 
 
 def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> SkipWeights:
-    """Return every weight t^(k,j) as a Python float or a sympy expression, with the implied t^(j,j) = 1.
+    """Return all weights t^(k,j), the implied t^(j,j) = 1 included, as Python floats or sympy expressions.
 
     Raises
     ------
@@ -201,7 +191,7 @@ def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> Ski
         total: Any
         if any(isinstance(weight, sympy.Expr) for weight in into.values()):
             into = {key: to_exact(np.array(weight, dtype=object)).item() for key, weight in into.items()}
-            weights |= into  # floats beside symbols become exact, too
+            weights |= into  # floats beside symbols become exact as well
             total = sympy.simplify(sum(into.values()))
             right = total == 1
         else:
@@ -216,20 +206,21 @@ def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> Ski
 
 
 def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights:
-    """Return the weights of a network whose skips all have strength t: equation (23), t on the skip.
+    """Return the weights of a network whose skips all have strength t: equation (23).
 
     The input of layer j + 1 becomes (1 - t) f^(j) plus t shared equally among the skips into it.
 
     Parameters
     ----------
     skips : iterable of (k, j)
-        f^(k) is added to the input of layer j + 1, k < j.
+        Skip connections: f^(k) is added to the input of layer j + 1, k < j.
     t : float in [0, 1], or a sympy expression
+        Strength of the skips.
 
     Returns
     -------
     dict {(k, j): weight}
-        For ``SkipNetwork(..., skip_weights=...)``.
+        Weights for ``SkipNetwork(..., skip_weights=...)``.
 
     Raises
     ------

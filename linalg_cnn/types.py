@@ -1,4 +1,4 @@
-"""The two types that everything speaks of."""
+"""The types that all modules share."""
 
 from math import prod
 from typing import Any

@@ -46,7 +46,7 @@ def assert_all_agree(module, graph, rtol=1e-12):
     W, bias = by_jacrev(module, in_shape), answer_to_zero(module, in_shape)
     scale = max(1.0, np.abs(W).max(), np.abs(bias).max())
     assert_close(by_unit_vectors(module, in_shape), W, rtol, scale)
-    for options in ({"direction": "adjoint"}, {"direction": "forward"}, {"place": torch.from_numpy}):
+    for options in ({"direction": "adjoint"}, {"direction": "forward"}, {"to_device": torch.from_numpy}):
         affine = compose(graph, **options)
         assert_close(affine.W, W, rtol, scale)
         assert_close(affine.B, bias, rtol, scale)

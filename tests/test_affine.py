@@ -9,9 +9,9 @@ import pytest
 import safetensors.numpy
 import scipy.sparse
 import sympy
-from configurations import integers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operations.row import integers
 
 from linalg_cnn import AffineMap
 from linalg_cnn.files import write_atomically
@@ -283,7 +283,7 @@ def test_a_right_checksum_does_not_make_a_map(tmp_path, tensors, extra, message)
     metadata = {"format": "linalg_cnn.AffineMap", "format_version": "1"} | extra
     metadata["sha256"] = _digest(tensors, metadata)
     path.write_bytes(safetensors.numpy.save(tensors, metadata))
-    with pytest.raises(ValueError, match=f"map.safetensors: expected a map that can be, got .*{message}"):
+    with pytest.raises(ValueError, match=f"map.safetensors: expected W and B of an affine map, got .*{message}"):
         AffineMap.load(path)
 
 

@@ -58,7 +58,7 @@ def test_where_there_is_nothing_to_cut():
     constant = AffineGraph((3,))
     constant.add(Concatenate(), constant.add(Constant([1.0]), 0), constant.add(Constant([2.0]), 0))
     assert cheapest_cut(constant) is None
-    with pytest.raises(ValueError, match="cut: expected values that everything passes"):
+    with pytest.raises(ValueError, match="cut: expected values that every path from the input to the output passes"):
         split(around, (1,))
 
 
@@ -137,5 +137,5 @@ def test_what_is_no_factored_map(tmp_path):
     from linalg_cnn.map_file import write_map_file
 
     write_map_file(tmp_path / "odd", "linalg_cnn.FactoredMap", {"W7": np.ones((1, 1)), "B7": np.ones(1)}, {})
-    with pytest.raises(ValueError, match="odd: expected a map that can be"):
+    with pytest.raises(ValueError, match="odd: expected W and B of each factor of a map"):
         load_map(tmp_path / "odd")

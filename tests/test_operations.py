@@ -3,20 +3,38 @@
 Bit for bit, but for the last bits where weights such as 1/3 are rounded (the table's ``rtol``).
 """
 
+import inspect
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse
 import sympy
 import torch
-from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from operations import OPERATIONS
+from operations.row import integers
 
+import linalg_cnn
+from linalg_cnn import (
+    AffineGraph,
+    BatchNorm,
+    Concatenate,
+    Conv,
+    Dense,
+    Flatten,
+    Operation,
+    Pad,
+    Scale,
+    Take,
+    WeightedSum,
+)
 from linalg_cnn.types import size_of
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
-# torch announces that an even kernel with padding="same" costs it a copy
+# torch warns that an even kernel with padding="same" costs a copy
 same_warns = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
@@ -32,7 +50,7 @@ def draw_batch(data, in_shapes, smallest=0):
 
 def assert_agree(info, ours, expected):
     assert ours.shape == expected.shape
-    scale = 10 * max(1.0, np.abs(expected).max(initial=0))  # the entries that were added up are at most 3 each
+    scale = 10 * max(1.0, np.abs(expected).max(initial=0))  # every summand is at most 3
     np.testing.assert_allclose(ours, expected, rtol=0, atol=info.rtol * scale)
 
 
@@ -50,7 +68,7 @@ def test_matrix_is_that_of_the_loops(info, data):
         assert matrix.indices.dtype == np.int32
         assert matrix.shape == (size_of(operation.out_shape(*in_shapes)), size_of(in_shape))
         unflagged = scipy.sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
-        assert unflagged.has_canonical_format  # scipy looks, where the library may know from the rule
+        assert unflagged.has_canonical_format  # scipy checks what the library may know from the rule
     assert sum(matrix.nnz for matrix in matrices) <= operation.count_entries(*in_shapes)
     np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
 
@@ -168,3 +186,75 @@ def test_adjoint_refuses_another_shape(info, data):
     for wrong in [(*out_shape[:-1], out_shape[-1] + 1), (out_shape[0] + 1, *out_shape[1:]), (*out_shape, 1)]:
         with pytest.raises(ValueError, match=r"y: expected shape \(N, .*\), got"):
             operation.adjoint(np.ones((2, *wrong)), *in_shapes)
+
+
+def concrete(kind):
+    """Return the classes of `linalg_cnn` that derive from a class, itself included, and can be instantiated."""
+    below = [found for child in kind.__subclasses__() for found in concrete(child)]
+    made = kind.__module__.startswith("linalg_cnn.") and not inspect.isabstract(kind)
+    return [kind, *below] if made else below
+
+
+KINDS = sorted(set(concrete(Operation)), key=lambda kind: kind.__name__)
+
+
+def test_the_enumeration_finds_operations_of_every_base():
+    assert {"Conv", "Pad", "BatchNorm", "Reshape", "WeightedSum", "Constant"} <= {kind.__name__ for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_operation_has_a_row_an_export_and_a_place_in_the_reference(kind):
+    name = kind.__name__
+    rows = [row for row in OPERATIONS if row.kind is kind]
+    assert rows, f"{name}: expected a row in tests/operations, got none"
+    assert getattr(linalg_cnn, name, None) is kind, f"{name}: expected an import in linalg_cnn/__init__.py, got none"
+    page = (Path(__file__).parents[1] / "docs" / "api" / "operations.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\.\. autoclass:: {name}$", page, re.MULTILINE), (
+        f"{name}: expected an entry in docs/api/operations.md, got none"
+    )
+
+
+@every_operation
+@given(data=st.data())
+def test_a_row_draws_its_operation(info, data):
+    operation, _ = draw(data, info)
+    assert type(operation) is info.kind
+
+
+SYMBOL = sympy.Symbol("a", positive=True)
+
+
+@pytest.mark.parametrize(
+    ("operation", "dtype"),
+    [
+        (Pad(1), np.float64),
+        (Take([0]), np.float64),  # its table of positions is no parameter
+        (Dense(np.ones((1, 1), np.float32)), np.float32),
+        (Dense(np.ones((1, 1), np.float32), np.ones(1)), np.float64),
+        (Dense([[SYMBOL]]), object),
+        (Conv([[[1.0]]], [SYMBOL]), object),
+        (BatchNorm(None, None, [0], [1], eps=SYMBOL**2), object),
+        (WeightedSum([1, SYMBOL]), object),
+    ],
+)
+def test_dtype_and_symbolic_follow_from_the_parameters(operation, dtype):
+    assert operation.dtype == dtype
+    assert operation.symbolic == (dtype is object)
+
+
+def test_exact_keeps_what_has_no_parameters():
+    table = Take([0, -1])
+    assert table.exact() is table
+    assert Scale([0.5]).exact().weight.tolist() == [sympy.Rational(1, 2)]
+
+
+def test_an_operation_of_one_input_reads_one_value():
+    graph = AffineGraph((2,))
+    with pytest.raises(ValueError, match=r"node 0 \(Flatten\): expected to read one value, got \(0, 0\)"):
+        graph.add(Flatten(), 0, 0)
+    assert graph.add(Concatenate(), 0, 0) == 1
+
+
+def test_a_merging_operation_of_one_input_has_one_matrix():
+    entries = WeightedSum([0.5]).entries((2,))
+    assert entries.to_csr().toarray().tolist() == [[0.5, 0.0], [0.0, 0.5]]

@@ -31,7 +31,7 @@ from gpu.tracing.export import like_of
 from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import AffineGraph, AffineMap, Operation, compose
 from linalg_cnn.checks import check_memory, memory_limit
-from linalg_cnn.compose import Progress
+from linalg_cnn.chunks import Progress
 from linalg_cnn.cut import cheapest_cut, split
 from linalg_cnn.types import Shape, size_of
 
@@ -233,10 +233,10 @@ def _compose(
     parts: Sequence[AffineGraph], limit: int, progress: Progress | None, device: torch.device
 ) -> tuple[AffineMap, ...]:
     """Return the map of each part; each may take what the others' maps leave of the limit."""
-    place = (lambda array: torch.from_numpy(array).to(device)) if device.type == "cuda" else None
+    to_device = (lambda array: torch.from_numpy(array).to(device)) if device.type == "cuda" else None
     sizes = [8 * size_of(part.in_shape) * size_of(part.out_shape) for part in parts]
     return tuple(
-        compose(part, max_bytes=max(0, limit - sum(sizes) + size), progress=progress, place=place)
+        compose(part, max_bytes=max(0, limit - sum(sizes) + size), progress=progress, to_device=to_device)
         for part, size in zip(parts, sizes, strict=True)
     )
 

@@ -1,4 +1,4 @@
-"""Operations that are affine by their definition, but have no rule of their own in `linalg_cnn`."""
+"""Operations that are affine by definition and have no index rule in `linalg_cnn`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,29 +8,29 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from linalg_cnn import Operation
 from linalg_cnn.entries import Entries
+from linalg_cnn.ops.base import MergingOperation
 from linalg_cnn.types import Array, Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
-class AutogradOperation(Operation):
+class AutogradOperation(MergingOperation):
     """A torch function that is known to be affine, evaluated by torch and transposed by autograd.
 
-    Its matrix is what the function makes of the unit vectors: this is for operations that are rare in networks,
-    such as ``einsum`` with a constant or bicubic up-sampling.
+    The columns of its matrix are the images of the unit vectors, which takes long: it serves operations that are rare
+    in networks, such as ``einsum`` with a constant or bicubic upsampling. The exact entries are the float64 ones.
 
     Parameters
     ----------
     name : str
-        What torch calls the function.
+        Name of the function in torch.
     function : callable
-        Takes one float64 tensor (N, *in_shape) per input and returns (N, *out_shape). It must be affine, and treat
-        the samples one by one: nothing here tries that out.
+        Function of one float64 tensor (N, *in_shape) per input that returns (N, *out_shape). It must be affine and
+        treat the samples separately, which is not checked.
     in_shapes : tuple of shapes
-        Of its inputs.
+        Shapes of the inputs.
     arguments : anything
-        What else the function depends on, by which two operations are compared.
+        Other values that the function depends on, for comparing two operations.
     """
 
     name: str
@@ -39,36 +39,32 @@ class AutogradOperation(Operation):
     arguments: Any = None
 
     def __repr__(self) -> str:
-        """Show what torch calls it."""
+        """Show the name of the function."""
         return f"AutogradOperation({self.name})"
 
-    def exact(self) -> "AutogradOperation":
-        """Return the operation itself: its entries are known as float64 only, and are taken for exact."""
-        return self
-
     def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the shape that comes out.
+        """Return the shape of the output.
 
         Raises
         ------
         ValueError
-            If the inputs do not have the shapes that it was made for.
+            If the inputs have other shapes than ``self.in_shapes``.
         """
         if tuple(in_shapes) != self.in_shapes:
             raise ValueError(f"{self.name}: expected inputs of shapes {self.in_shapes}, got {tuple(in_shapes)}")
         return tuple(self.function(*self._zeros(1)).shape[1:])
 
     def offset(self, *in_shapes: Shape) -> Array:
-        """Return the answer to zero."""
+        """Return the output for zeros."""
         offset: Array = self.function(*self._zeros(1))[0].numpy()
         return offset
 
     def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the number of places in the matrices: which of them hold zeros is not known before."""
+        """Return the number of rows times columns, because the zeros are not known from the shapes."""
         return size_of(self.out_shape(*in_shapes)) * sum(size_of(shape) for shape in in_shapes)
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
-        """Return what the function makes of each unit vector."""
+        """Return the images of the unit vectors as columns."""
         matrices = []
         for number, shape in enumerate(in_shapes):
             size = size_of(shape)
@@ -85,15 +81,14 @@ class AutogradOperation(Operation):
     def _linear(self, *xs: torch.Tensor) -> torch.Tensor:
         return self.function(*xs) - self.function(*self._zeros(1))
 
-    def _forward(self, *xs: Any) -> Any:
-        """Return what torch computes, on the CPU."""
+    def push(self, *xs: Any) -> Any:
+        """Return the linear part of the function, computed by torch on the CPU."""
         return _as(self._linear(*(_tensor(x) for x in xs)), xs[0])
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return the vector-Jacobian product of autograd."""
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
+        """Return the vector-Jacobian product by autograd."""
         transposed = torch.func.vjp(self.function, *self._zeros(len(y)))[1]
-        parts = tuple(_as(part, y) for part in transposed(_tensor(y)))
-        return parts if len(parts) > 1 else parts[0]
+        return tuple(_as(part, y) for part in transposed(_tensor(y)))
 
 
 def _tensor(x: Any) -> torch.Tensor:

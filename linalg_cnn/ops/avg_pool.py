@@ -1,4 +1,4 @@
-"""Average pooling: the affine stand-in for max pooling."""
+"""Average pooling, which replaces max pooling in an affine network."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +16,9 @@ def avg_pool_rule(
 ) -> AxisRule:
     """Return which inputs each output position averages along one axis, and their weights.
 
-    Window p starts at h = p stride - padding and ends before min(h + taps, size + padding). Its weight is one over
-    its length, or over the number of inputs in it where the padding does not count. With ``ceil_mode`` a last
-    window may hang over the end, but must start before size + padding.
+    Window p starts at h = p stride - padding and ends before min(h + taps, size + padding). Its weight is one over its
+    length, or one over its number of inputs if the padding does not count. With ``ceil_mode`` the last window may
+    extend over the end, but must start before size + padding.
 
     Raises
     ------
@@ -45,12 +45,12 @@ def avg_pool_rule(
 
 def mean_rule(size: int, sources: IntArray, counts: IntArray) -> AxisRule:
     """Return the rule that divides by ``counts``, which broadcast to the sources."""
-    ones = np.broadcast_to(np.array(1, np.int32), sources.shape)  # takes no memory, as the counts do not
+    ones = np.broadcast_to(np.array(1, np.int32), sources.shape)  # a view, which takes no memory
     return AxisRule(size, sources, ones, np.broadcast_to(counts, sources.shape))
 
 
 def adaptive_avg_pool_rule(size: int, out_size: int) -> AxisRule:
-    """Return which inputs each output position averages, and their weights: floor(d n / o) to ceil((d + 1) n / o)."""
+    """Return which inputs each output position d averages, floor(d n / o) to ceil((d + 1) n / o), and their weights."""
     check_table(out_size, 1)
     d = np.arange(out_size)
     starts, ends = d * size // out_size, -(-(d + 1) * size // out_size)
@@ -69,7 +69,7 @@ class AvgPool(Separable):
     ----------
     kernel_size : int or one int per spatial axis
     stride : int or one int per spatial axis, optional
-        As the kernel if not given.
+        Equal to ``kernel_size`` if not given.
     padding : int or one int per spatial axis
     ceil_mode, count_include_pad : bool
     divisor_override : int, optional
@@ -104,7 +104,7 @@ class AvgPool(Separable):
             check_int("divisor_override", self.divisor_override, 1)
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the averaging rule of each spatial axis; the channels are left alone.
+        """Return the averaging rule of each spatial axis; the channels are unchanged.
 
         Raises
         ------
@@ -144,8 +144,8 @@ def avg_pool_matrix(
 ) -> Any:
     r"""Return the matrix of average pooling.
 
-    The entry in the row of (c, p) and the column of (c, q) is one over the window's size where window p holds pixel
-    q. For a 1-D image of four pixels and windows of two::
+    The entry in the row of (c, p) and the column of (c, q) is one over the size of window p if it contains
+    pixel q. For a 1-D image of four pixels and windows of two::
 
         [1/2 1/2  0   0 ]
         [ 0   0  1/2 1/2]
@@ -153,26 +153,26 @@ def avg_pool_matrix(
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of the input, (channels, *spatial).
     kernel_size : int or one int per spatial axis
     stride : int or one int per spatial axis, optional
-        As the kernel if not given.
+        Equal to ``kernel_size`` if not given.
     padding : int or one int per spatial axis
-        Zeros on both sides, at most half of the kernel.
+        Number of zeros on both sides, at most half of the kernel size.
     ceil_mode : bool
-        Whether a last window may hang over the end. The window must fit the padded image all the same; torch lets
-        a larger one pass in one and two dimensions.
+        Whether the last window may extend over the end. A window must fit into the padded image in either case; torch
+        accepts a larger one in one and two dimensions.
     count_include_pad : bool
-        Whether the padded zeros count in the divisor.
+        Whether the divisor counts the padded zeros.
     divisor_override : int, optional
-        Divide by this instead.
+        Divisor of every window, in place of its size.
     max_bytes : int, optional
-        The largest matrix to build; half of the machine's memory if not given.
+        Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
     Returns
     -------
     csr_array, float64, shape (out_size, in_size)
-        Acts on C-order ravels of (channels, *spatial).
+        Matrix that acts on C-order ravels of (channels, *spatial).
 
     Raises
     ------
@@ -231,7 +231,7 @@ class AdaptiveAvgPool(Separable):
         object.__setattr__(self, "size", check_sizes("size", self.size))
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the averaging rule of each spatial axis; the channels are left alone."""
+        """Return the averaging rule of each spatial axis; the channels are unchanged."""
         channels, sizes = check_image("in_shape", in_shape)
         targets = check_per_axis("size", self.size, len(sizes), 1)
         return [
@@ -243,9 +243,9 @@ class AdaptiveAvgPool(Separable):
 def adaptive_avg_pool_matrix(in_shape: Shape, size: Any, *, max_bytes: int | None = None) -> Any:
     r"""Return the matrix of average pooling to a given size.
 
-    The entry in the row of (c, d) and the column of (c, q) is one over the window's size where window d, from
-    floor(d n / o) to before ceil((d + 1) n / o) per axis, holds pixel q. The windows may overlap; for a 1-D image
-    of three pixels and size 2::
+    The entry in the row of (c, d) and the column of (c, q) is one over the size of window d if it contains pixel q. The
+    window reaches from floor(d n / o) to before ceil((d + 1) n / o) along each axis; windows may overlap. For a 1-D
+    image of three pixels and size 2::
 
         [1/2 1/2  0 ]
         [ 0  1/2 1/2]
@@ -253,16 +253,16 @@ def adaptive_avg_pool_matrix(in_shape: Shape, size: Any, *, max_bytes: int | Non
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of the input, (channels, *spatial).
     size : int or one int per spatial axis
-        The spatial size that comes out.
+        Spatial size of the output.
     max_bytes : int, optional
-        The largest matrix to build; half of the machine's memory if not given.
+        Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
     Returns
     -------
     csr_array, float64, shape (out_size, in_size)
-        Acts on C-order ravels of (channels, *spatial).
+        Matrix that acts on C-order ravels of (channels, *spatial).
 
     Raises
     ------

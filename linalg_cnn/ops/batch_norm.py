@@ -17,13 +17,14 @@ class BatchNorm(Diagonal):
     """Batch normalisation with its running statistics: y = a x + (bias - a running_mean) per channel.
 
     The entry in the row and the column of (c, p) is a[c] = weight[c] / sqrt(running_var[c] + eps); there are no others.
-    The statistics of the batch itself, as in training, would mix the samples and are not affine.
+    Training mode uses the statistics of the batch itself, which mixes the samples and is not affine.
 
     Parameters
     ----------
     weight, bias : array_like (channels,), or None for ones and zeros
     running_mean, running_var : array_like (channels,)
     eps : float or sympy number
+        Number that is added to the variance.
 
     Raises
     ------
@@ -72,7 +73,7 @@ class BatchNorm(Diagonal):
             if array.shape != mean.shape:
                 raise ValueError(f"{name}: expected {len(mean)} entries as running_mean has, got {len(array)}")
             object.__setattr__(self, name, array)
-        eps = check_array("eps", self.eps, ndim=0).item()  # a plain number, which leaves float32 float32
+        eps = check_array("eps", self.eps, ndim=0).item()  # a Python number does not widen float32
         object.__setattr__(self, "eps", eps)
         variance = self.running_var + self.eps
         entries = variance.tolist() if variance.dtype == object else [variance.min().item()]
@@ -81,19 +82,12 @@ class BatchNorm(Diagonal):
                 raise ValueError(f"running_var: expected running_var + eps > 0, got {entry}")
 
     def __repr__(self) -> str:
-        """Show the size, not the parameters."""
+        """Show the number of channels, without the parameters."""
         return f"BatchNorm({len(self.weight)} channels, eps={self.eps})"
 
     @property
-    def symbolic(self) -> bool:
-        """Whether a parameter holds sympy expressions."""
-        return isinstance(self.eps, sympy.Expr) or any(
-            parameter.dtype == object for parameter in (self.weight, self.bias, self.running_mean, self.running_var)
-        )
-
-    @property
     def factors(self) -> Array:
-        """The factor a of each channel."""
+        """Factor a of each channel."""
         if not self.symbolic:
             return np.asarray(self.weight / np.sqrt(self.running_var + self.eps))
         variance = to_exact(self.running_var) + to_exact(np.asarray(self.eps)).item()
@@ -102,7 +96,7 @@ class BatchNorm(Diagonal):
 
     @property
     def shifts(self) -> Array | None:
-        """The shift of each channel."""
+        """Shift of each channel."""
         bias, mean = self.bias, self.running_mean
         if self.symbolic:
             bias, mean = to_exact(bias), to_exact(mean)

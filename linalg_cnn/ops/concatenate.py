@@ -1,4 +1,4 @@
-"""Several values side by side."""
+"""Concatenation of several values along an axis."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -9,16 +9,16 @@ import numpy as np
 from linalg_cnn.arrays import concatenate
 from linalg_cnn.checks import check_int, check_shape
 from linalg_cnn.entries import Entries
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.base import MergingOperation
 from linalg_cnn.types import Shape, index_dtype, size_of
 
 
 @dataclass(frozen=True)
-class Concatenate(Operation):
-    """Several inputs side by side along an axis.
+class Concatenate(MergingOperation):
+    """Concatenation of several inputs along an axis.
 
-    The matrix of input k has a single 1 in each row that shows a pixel of that input, and none elsewhere; for two
-    inputs of two channels (and one pixel)::
+    The matrix of input k has a single 1 in each row whose output is an entry of that input, and nothing in the other
+    rows. For two inputs of two channels and one pixel::
 
         [1 0]      [0 0]
         [0 1]      [0 0]
@@ -28,7 +28,7 @@ class Concatenate(Operation):
     Parameters
     ----------
     axis : int
-        Counted without the batch; 0 are the channels.
+        Number of the axis, without the batch axis; 0 is that of the channels.
 
     Raises
     ------
@@ -56,12 +56,12 @@ class Concatenate(Operation):
         check_int("axis", self.axis, 0)
 
     def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the shape that comes out.
+        """Return the shape of the output.
 
         Raises
         ------
         ValueError
-            If the shapes differ along another axis than that of the concatenation.
+            If the shapes differ along another axis.
         """
         axis = self.axis
         in_shapes = tuple(check_shape("in_shape", shape) for shape in in_shapes)
@@ -72,7 +72,7 @@ class Concatenate(Operation):
         return (*first[:axis], sum(shape[axis] for shape in in_shapes), *first[axis + 1 :])
 
     def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the number of outputs."""
+        """Return the number of outputs: each reads one input."""
         return size_of(self.out_shape(*in_shapes))
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
@@ -80,22 +80,22 @@ class Concatenate(Operation):
         size = size_of(self.out_shape(*in_shapes))
         matrices = []
         for k, shape in enumerate(in_shapes):
-            # Mark which rows show input k, by concatenating ones and zeros.
+            # Ones and zeros, concatenated, mark the rows that read input k.
             marks = [np.full(other, number == k, dtype=bool) for number, other in enumerate(in_shapes)]
             shown = np.concatenate(marks, axis=self.axis).ravel()
             starts = np.zeros(size + 1, dtype=index_dtype(size))
             np.cumsum(shown, out=starts[1:])
-            # Both ravels list the pixels of input k in the same order.
+            # The ravels of the input and of the output list the entries of input k in the same order.
             columns = np.arange(size_of(shape), dtype=starts.dtype)
             values = np.ones(size_of(shape), object if exact else np.float64)
             matrices.append(Entries((size, size_of(shape)), starts, columns, values))
         return tuple(matrices)
 
-    def _forward(self, *xs: Any) -> Any:
-        """Concatenate the batches' images."""
+    def push(self, *xs: Any) -> Any:
+        """Return the values of each sample, concatenated."""
         return concatenate(xs, self.axis + 1)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
-        """Split the batch into the parts that show each input."""
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
+        """Return the part of ``y`` that belongs to each input."""
         ends = [0, *accumulate(shape[self.axis] for shape in in_shapes)]
         return tuple(y[(slice(None),) * (self.axis + 1) + (slice(*ends_of_part),)] for ends_of_part in pairwise(ends))

@@ -15,23 +15,23 @@ from linalg_cnn.types import Array, Shape, index_dtype, size_of
 
 @dataclass(frozen=True, eq=False)
 class Constant(Operation):
-    """The same value whatever comes in: a matrix without entries, and a bias.
+    """A constant value: a matrix without entries, and a bias.
 
     Parameters
     ----------
     value : array_like
-        Of the shape that comes out, for one sample.
+        Output for one sample.
 
     Raises
     ------
     TypeError
-        If it has a dtype the library does not compute with.
+        If the value has a dtype the library does not compute with.
     ValueError
-        If it is empty or has no axis, or an entry is not finite.
+        If the value is empty or has no axis, or an entry is not finite.
 
     Notes
     -----
-    Source: ``torch.cat([x, torch.zeros(...)], dim=1)`` and the like have such a value beside the data.
+    Source: the second value in ``torch.cat([x, torch.zeros(...)], dim=1)``.
 
     Examples
     --------
@@ -51,44 +51,35 @@ class Constant(Operation):
         object.__setattr__(self, "value", value)
 
     def __repr__(self) -> str:
-        """Show the shape, not the entries."""
+        """Show the shape, without the entries."""
         return f"Constant(value {self.value.shape})"
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether the value holds sympy expressions."""
-        return bool(self.value.dtype == object)
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return the value's shape."""
-        for in_shape in in_shapes:
-            check_shape("in_shape", in_shape)
+        check_shape("in_shape", in_shape)
         shape: Shape = self.value.shape
         return shape
 
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the value."""
         value: Array = self.value
         return value
 
-    def count_entries(self, *in_shapes: Shape) -> int:
-        """Return 0."""
+    def count_entries(self, in_shape: Shape) -> int:
+        """Return 0: no output reads the input."""
         return 0
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return a matrix without entries."""
-        (in_shape,) = in_shapes
         rows, columns = self.value.size, size_of(in_shape)
         index = index_dtype(rows, columns)
         values = to_exact(np.zeros(0)) if exact else np.zeros(0)
-        return (Entries((rows, columns), np.zeros(rows + 1, index), np.zeros(0, index), values),)
+        return Entries((rows, columns), np.zeros(rows + 1, index), np.zeros(0, index), values)
 
-    def _forward(self, *xs: Any) -> Any:
-        """Return zeros: the value is the bias."""
-        (x,) = xs
+    def push(self, x: Any) -> Any:
+        """Return zeros, because the value is the bias."""
         return zeros((len(x), *self.value.shape), x)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return zeros."""
-        (in_shape,) = in_shapes
+    def pull(self, y: Any, in_shape: Shape) -> Any:
+        """Return zeros, because the output does not depend on the input."""
         return zeros((len(y), *in_shape), y)

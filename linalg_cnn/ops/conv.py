@@ -17,8 +17,8 @@ def conv_rule(
 ) -> AxisRule:
     """Return which input each output position reads with each tap: windows over the padded axis.
 
-    Output p reads the padded position p stride + t dilation with tap t, and there what the padding shows
-    (`linalg_cnn.ops.pad.pad_rule`): position p stride - before + t dilation of the input, or a zero, hence nothing.
+    Output p reads the padded position p stride + t dilation with tap t. By `linalg_cnn.ops.pad.pad_rule`, this is
+    position p stride - before + t dilation of the input, another one in the border, or a padded zero, which is nothing.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def conv_rule(
         )
     p = np.arange((len(shown) - reach) // stride + 1, dtype=shown.dtype)[:, np.newaxis]
     check_table((len(shown) - reach) // stride + 1, taps)
-    # A step longer than the axis is never taken, but would not fit its integers.
+    # A step longer than the axis is never taken, but would overflow the index dtype.
     stride, dilation = min(stride, len(shown)), min(dilation, len(shown))
     windows = p * shown.dtype.type(stride) + np.arange(taps, dtype=shown.dtype) * shown.dtype.type(dilation)
     return AxisRule(size, shown[windows])
@@ -42,7 +42,7 @@ def conv_rule(
 
 @dataclass(frozen=True, eq=False)
 class Conv(TapOperation):
-    """A convolutional layer (cross-correlation, as everywhere in this library). See `conv_matrix` for A.
+    """A convolutional layer (cross-correlation, as everywhere in this library). `conv_matrix` describes A.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Conv(TapOperation):
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        """Show shapes and options, not the weights."""
+        """Show the shapes and options, without the weights."""
         return (
             f"Conv(kernel {self.kernel.shape} {self.kernel.dtype}, bias={self.bias is not None}, "
             f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
@@ -115,7 +115,7 @@ class Conv(TapOperation):
 
     @property
     def padding_pairs(self) -> Pairs:
-        """The padding as one (before, after) pair per spatial axis; of "same", the odd zero goes after."""
+        """Padding as one (before, after) pair per spatial axis; for "same", an odd zero goes after."""
         taps = self.kernel.shape[2:]
         if self.padding == "valid":
             return ((0, 0),) * len(taps)
@@ -127,7 +127,7 @@ class Conv(TapOperation):
     rule = staticmethod(conv_rule)
 
     def axes(self, in_shape: Shape) -> list[tuple[Any, ...]]:
-        """Return the rule's arguments for each spatial axis.
+        """Return the arguments of the rule for each spatial axis.
 
         Raises
         ------
@@ -150,26 +150,26 @@ class Conv(TapOperation):
 
     @property
     def weights(self) -> Array:
-        """The kernel."""
+        """Kernel."""
         kernel: Array = self.kernel
         return kernel
 
-    def _forward(self, *xs: Any) -> Any:
-        """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
+    def push(self, x: Any) -> Any:
+        """Return A x, where a border that shows pixels is padded first."""
         if self.padding_mode == "zeros":
-            return super()._forward(*xs)
+            return super().push(x)
         pad, conv = self._pad_then_conv()
-        return conv._forward(pad._forward(*xs))
+        return conv.push(pad.push(x))
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return A' y: the same products with each tap's weights transposed."""
+    def pull(self, y: Any, in_shape: Shape) -> Any:
+        """Return A' y, where a border that shows pixels is transposed last."""
         if self.padding_mode == "zeros":
-            return super()._adjoint(y, *in_shapes)
+            return super().pull(y, in_shape)
         pad, conv = self._pad_then_conv()
-        return pad._adjoint(conv._adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
+        return pad.pull(conv.pull(y, pad.out_shape(in_shape)), in_shape)
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
-        """Return a border that shows pixels as an operation of its own, and the convolution that is left."""
+        """Return the border that shows pixels as an operation, and the convolution without padding that follows."""
         return (
             Pad(self.padding_pairs, self.padding_mode),
             replace(self, bias=None, padding=0, padding_mode="zeros"),
@@ -190,36 +190,37 @@ def conv_matrix(
     r"""Return the matrix of a convolution (cross-correlation, as in torch and in the paper).
 
     The entry in the row of (c_out, p) and the column of (c_in, q) is kernel[c_out, c_in, t] where tap t of output p
-    meets pixel q, q = p stride - padding + t dilation per axis; there is no entry where a tap falls on a padded
-    zero. For a 1-D image (x, y, z), the kernel (a, b) and stride 1, with no padding and with one zero on each side::
+    reads pixel q, which is q = p stride - padding + t dilation along each axis. A tap on a padded zero has no entry.
+    For a 1-D image (x, y, z), the kernel (a, b) and stride 1, with no padding and with one zero on each side::
 
         [a b 0]  [x]     [ax + by]          [b 0 0]           [bx]
         [0 a b]  [y]  =  [ay + bz]          [a b 0]  [x]      [ax + by]
                  [z]                        [0 a b]  [y]  =   [ay + bz]
                                             [0 0 a]  [z]      [az]
 
-    One pair of channels at stride 1 gives a (doubly block) Toeplitz matrix; a stride drops rows of it, and several
-    channels make a block matrix of such blocks.
+    For one pair of channels and stride 1, the matrix is a (doubly block) Toeplitz matrix. A larger stride drops rows of
+    it, and several channels make a block matrix of such blocks.
 
     Parameters
     ----------
     kernel : array_like or sympy array, shape (C_out, C_in / groups, *k)
-        What torch calls the weight. Zeros that stand in it are stored in the matrix.
+        Kernel, which torch calls the weight. Its zeros are stored in the matrix.
     in_shape : tuple of int
-        (C_in, *spatial).
+        Shape of the input, (C_in, *spatial).
     stride, dilation : int or one int per spatial axis
     padding : int, one int per spatial axis, "same" or "valid"
-        Of "same", the odd zero goes last.
+        Number of zeros on both sides. "same" keeps the size, and puts an odd zero last.
     groups : int
-        The channels are split into so many groups that do not see each other.
+        Number of groups of channels; the outputs of a group read the inputs of that group only.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
     max_bytes : int, optional
-        The largest matrix to build; half of the machine's memory if not given.
+        Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
     Returns
     -------
     csr_array of shape (out_size, in_size), or sympy.Matrix for a sympy kernel
-        Acts on C-order ravels of (channels, *spatial). float32 and float64 are kept, integers become float64.
+        Matrix that acts on C-order ravels of (channels, *spatial). float32 and float64 are kept, and integers become
+        float64.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Transposed convolution: the matrix of a convolution, transposed."""
+"""Transposed convolution: its matrix is the transpose of that of a convolution."""
 
 from dataclasses import dataclass, field
 from math import gcd
@@ -15,15 +15,15 @@ from linalg_cnn.types import Array, Shape, index_dtype
 def conv_transpose_rule(
     size: int, taps: int, stride: int, padding: int, output_padding: int, dilation: int
 ) -> AxisRule:
-    """Return which input each output position reads with each tap, the last tap being number 0.
+    """Return which input each output position reads with each tap, where the last tap is number 0.
 
-    Input i goes to output i stride - padding + t dilation with tap t. Seen from output d, tap t reads input
-    (d + padding - t dilation) / stride where that is a position of the input, and nothing otherwise.
+    Tap t adds input i to output i stride - padding + t dilation. Output d therefore reads input
+    (d + padding - t dilation) / stride with tap t if that is a position of the input, and nothing otherwise.
 
     Raises
     ------
     ValueError
-        If nothing is left.
+        If the padding leaves no output position.
     """
     out_size = (size - 1) * stride - 2 * padding + dilation * (taps - 1) + output_padding + 1
     if out_size < 1:
@@ -31,14 +31,14 @@ def conv_transpose_rule(
             f"padding: expected to leave at least one position, got {padding} on an axis of {size}, "
             f"which gives {out_size}"
         )
-    # Tap t reads something only where t dilation = d + padding modulo the stride: every `period`-th tap, from `first`.
+    # Tap t reads something only if t dilation = d + padding modulo the stride: every `period`-th tap, from `first`.
     common = gcd(stride, dilation)
     period = stride // common
     columns = -(-taps // period)
     check_table(out_size, columns)
     reach = np.arange(out_size)[:, np.newaxis] + padding
     first = reach // common * (pow(dilation // common, -1, period) if period > 1 else 0) % period
-    tap = first + np.arange(columns)[::-1] * period  # the last tap first reads the first input first
+    tap = first + np.arange(columns)[::-1] * period  # with the last tap first, the inputs are read in their order
     sources = (reach - tap * dilation) // stride
     sources[(reach % common != 0) | (tap >= taps) | (sources < 0) | (sources >= size)] = NOTHING
     index = index_dtype(size, taps)
@@ -47,7 +47,7 @@ def conv_transpose_rule(
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(TapOperation):
-    """A transposed convolution. See `conv_transpose_matrix` for A.
+    """A transposed convolution. `conv_transpose_matrix` describes A.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class ConvTranspose(TapOperation):
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        """Show shapes and options, not the weights."""
+        """Show the shapes and options, without the weights."""
         return (
             f"ConvTranspose(kernel {self.kernel.shape} {self.kernel.dtype}, bias={self.bias is not None}, "
             f"stride={self.stride}, padding={self.padding}, output_padding={self.output_padding}, "
@@ -119,7 +119,7 @@ class ConvTranspose(TapOperation):
 
     @property
     def weights(self) -> Array:
-        """The kernel as (C_out, C_in / groups, *k), the last tap first."""
+        """Kernel as (C_out, C_in / groups, *k), with the last tap first."""
         c_in, per_group, *taps = self.kernel.shape
         grouped = self.kernel.reshape(self.groups, c_in // self.groups, per_group, *taps)
         swapped = grouped.swapaxes(1, 2).reshape(self.groups * per_group, c_in // self.groups, *taps)
@@ -128,7 +128,7 @@ class ConvTranspose(TapOperation):
     rule = staticmethod(conv_transpose_rule)
 
     def axes(self, in_shape: Shape) -> list[tuple[Any, ...]]:
-        """Return the rule's arguments for each spatial axis.
+        """Return the arguments of the rule for each spatial axis.
 
         Raises
         ------
@@ -159,8 +159,8 @@ def conv_transpose_matrix(
     r"""Return the matrix of a transposed convolution.
 
     The entry in the row of (c_out, d) and the column of (c_in, i) is kernel[c_in, c_out, t] where
-    d = i stride - padding + t dilation per axis: the transpose of `conv_matrix` with the same kernel and options.
-    For a 1-D image of two pixels, the kernel (a, b) and strides 1 and 2::
+    d = i stride - padding + t dilation along each axis. This is the transpose of `conv_matrix` with the same kernel and
+    options. For a 1-D image of two pixels, the kernel (a, b) and strides 1 and 2::
 
         [a 0]        [a 0]
         [b a]        [b 0]
@@ -170,30 +170,31 @@ def conv_transpose_matrix(
     Parameters
     ----------
     kernel : array_like or sympy array, shape (C_in, C_out / groups, *k)
-        What torch calls the weight. Zeros that stand in it are stored in the matrix.
+        Kernel, which torch calls the weight. Its zeros are stored in the matrix.
     in_shape : tuple of int
-        (C_in, *spatial).
+        Shape of the input, (C_in, *spatial).
     stride, dilation : int or one int per spatial axis
     padding : int or one int per spatial axis
-        What is cut off on both sides.
+        Number of positions that are removed on both sides of the output.
     output_padding : int or one int per spatial axis
-        Further positions at the end, fewer than the stride or the dilation.
+        Number of further positions at the end, fewer than the stride or the dilation.
     groups : int
-        The channels are split into so many groups that do not see each other.
+        Number of groups of channels; the outputs of a group read the inputs of that group only.
     max_bytes : int, optional
-        The largest matrix to build; half of the machine's memory if not given.
+        Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
     Returns
     -------
     csr_array of shape (out_size, in_size), or sympy.Matrix for a sympy kernel
-        Acts on C-order ravels of (channels, *spatial). float32 and float64 are kept, integers become float64.
+        Matrix that acts on C-order ravels of (channels, *spatial). float32 and float64 are kept, and integers become
+        float64.
 
     Raises
     ------
     TypeError
         If the kernel has another dtype.
     ValueError
-        If an argument is malformed, nothing is left of the output, or an entry is not finite.
+        If an argument is malformed, no output position is left, or an entry is not finite.
     MemoryError
         If the matrix would take more than ``max_bytes``.
 

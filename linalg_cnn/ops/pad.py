@@ -18,17 +18,18 @@ Pairs = tuple[tuple[int, int], ...]
 def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRule:
     """Return which input each of the ``before + size + after`` padded positions reads.
 
-    At position q, counted from the first input: ``zeros`` reads nothing outside; ``reflect`` reads -q or
-    2 (size - 1) - q; ``replicate`` the nearest border; ``circular`` q mod size. Negative padding crops. Of a cropped
-    axis, ``circular`` wraps around what is left, while ``reflect`` and ``replicate`` still see all of it, as in torch.
+    Position q is counted from the first input. Outside the input, ``zeros`` reads nothing, ``reflect`` reads -q or
+    2 (size - 1) - q, ``replicate`` reads the nearest border, and ``circular`` reads q mod size. Negative padding crops.
+    As in torch, ``circular`` then wraps around the part that is left, while ``reflect`` and ``replicate`` read the
+    whole axis.
 
     Raises
     ------
     ValueError
-        If nothing is left, or a side is too wide for ``reflect`` (at most size - 1) or ``circular`` (at most what
-        cropping leaves).
+        If no position is left, or a side is too wide: ``reflect`` allows size - 1, and ``circular`` the size after
+        cropping.
     """
-    first, last = max(-before, 0), size - 1 - max(-after, 0)  # what cropping leaves
+    first, last = max(-before, 0), size - 1 - max(-after, 0)  # of the part that cropping leaves
     if before + size + after < 1 or last + 1 < first:
         raise ValueError(
             f"padding: expected to leave at least one position, got {(before, after)} on an axis of {size}"
@@ -54,7 +55,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
 
 @dataclass(frozen=True)
 class Pad(Separable):
-    """Padding of the spatial axes. See `pad_matrix`.
+    """Padding of the spatial axes. `pad_matrix` describes A.
 
     Parameters
     ----------
@@ -65,8 +66,8 @@ class Pad(Separable):
     Raises
     ------
     ValueError
-        If ``padding`` has another form (a flat tuple is refused: torch's lists the last axis first), or the mode
-        is unknown.
+        If ``padding`` has another form, or the mode is unknown. A flat tuple is refused because those of torch list
+        the last axis first.
 
     Examples
     --------
@@ -91,7 +92,7 @@ class Pad(Separable):
         Raises
         ------
         ValueError
-            If pairs were given for another number of axes.
+            If ``padding`` has pairs for another number of axes.
         """
         if isinstance(self.padding, int):
             return ((self.padding, self.padding),) * axes
@@ -103,7 +104,7 @@ class Pad(Separable):
         return pairs
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the padding rule of each spatial axis; the channels are left alone."""
+        """Return the padding rule of each spatial axis; the channels are unchanged."""
         channels, sizes = check_image("in_shape", in_shape)
         pairs = self.pairs(len(sizes))
         return [
@@ -137,8 +138,8 @@ def _check_padding(padding: Any) -> int | Pairs:
 def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes: int | None = None) -> Any:
     r"""Return the matrix that pads images.
 
-    The row of output position q and channel c has one entry: a 1 in the column of the pixel (c, source(q)) that
-    it shows, and none where it shows a padded zero. For a 1-D image (a, b) padded by 1::
+    The row of output position q and channel c has a 1 in the column of the pixel (c, source(q)) that it reads, and no
+    entry if it is a padded zero. For a 1-D image (a, b) padded by 1::
 
         [0 0]            [0]
         [1 0]  [a]       [a]
@@ -148,18 +149,18 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes:
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of the input, (channels, *spatial).
     padding : int, or one (before, after) pair of ints per spatial axis, first axis first
         Negative entries crop.
     mode : {"zeros", "reflect", "replicate", "circular"}
-        What stands in the border, as in ``torch.nn.functional.pad``.
+        Content of the border, as in ``torch.nn.functional.pad``.
     max_bytes : int, optional
-        The largest matrix to build; half of the machine's memory if not given.
+        Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
     Returns
     -------
     csr_array, float64, shape (out_size, in_size)
-        Acts on C-order ravels of (channels, *spatial).
+        Matrix that acts on C-order ravels of (channels, *spatial).
 
     Raises
     ------

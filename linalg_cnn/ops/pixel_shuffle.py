@@ -1,4 +1,4 @@
-"""Pixel shuffle and its inverse: channels into pixels, pixels into channels."""
+"""Pixel shuffle and its inverse, which move channels into pixels and back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +10,19 @@ from linalg_cnn.types import Array
 
 @dataclass(frozen=True)
 class PixelShuffle(Rearrangement):
-    """Channels into pixels: (C r^n, *spatial) becomes (C, *(r spatial)) on n spatial axes.
+    """Rearrangement of channels into pixels: (C r^n, *spatial) to (C, *(r spatial)) for n spatial axes.
 
-    Output (c, p) shows channel c r^n + (p mod r, as a number in base r) at floor(p / r).
+    Output (c, p) reads channel c r^n + (p mod r, as a number in base r) at position floor(p / r).
 
     Parameters
     ----------
     factor : int
-        What r is; torch's ``upscale_factor``.
+        Number r; torch calls it ``upscale_factor``.
 
     Raises
     ------
     ValueError
-        If it is not a positive int.
+        If ``factor`` is not a positive int.
 
     Notes
     -----
@@ -73,17 +73,17 @@ class PixelShuffle(Rearrangement):
 
 @dataclass(frozen=True)
 class PixelUnshuffle(Rearrangement):
-    """Pixels into channels: (C, *(r spatial)) becomes (C r^n, *spatial), the inverse of `PixelShuffle`.
+    """Rearrangement of pixels into channels: (C, *(r spatial)) to (C r^n, *spatial), the inverse of `PixelShuffle`.
 
     Parameters
     ----------
     factor : int
-        What r is; torch's ``downscale_factor``.
+        Number r; torch calls it ``downscale_factor``.
 
     Raises
     ------
     ValueError
-        If it is not a positive int.
+        If ``factor`` is not a positive int.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Operations that only move pixels: reshape, flatten, permute, slice."""
+"""Operations that move entries and change none: reshape, flatten, permute, slice."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,78 +14,72 @@ from linalg_cnn.types import Array, Shape, index_dtype, size_of
 
 
 class Rearrangement(Operation):
-    """An operation that shows each input at most once, and nothing else: A has a single 1 in every row.
+    """An operation that moves entries: A has a single 1 in every row, and at most one in every column.
 
-    The rule is `move` itself: applied to the numbers of the pixels instead of to the pixels, it gives the columns.
+    The index rule is `move` itself: the columns of A are what it makes of the numbers 0, 1, ... of the entries.
     """
 
     @abstractmethod
     def move(self, x: Array) -> Array:
-        """Return the rearranged batch, or raise a ValueError that says why it does not fit."""
+        """Return the rearranged batch, or raise a ValueError that says why its shape does not fit."""
 
     def sources(self, in_shape: Shape) -> Array:
-        """Return which input, as its number in the C-order ravel, each output shows; of the output's shape."""
+        """Return the input that each output reads, as its number in the C-order ravel, in the shape of the output."""
         size = size_of(check_shape("in_shape", in_shape))
         numbers: Array = np.arange(size, dtype=index_dtype(size)).reshape(1, *in_shape)
         return np.asarray(self.move(numbers)[0])
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the shape that comes out."""
-        (in_shape,) = in_shapes
+    def out_shape(self, in_shape: Shape) -> Shape:
+        """Return the shape of the output."""
         check_shape("in_shape", in_shape)
-        pixel = np.broadcast_to(np.zeros((), np.int8), (1, *in_shape))  # takes no memory
+        pixel = np.broadcast_to(np.zeros((), np.int8), (1, *in_shape))  # a view, which takes no memory
         return self.move(pixel).shape[1:]
 
-    def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the number of outputs."""
-        return size_of(self.out_shape(*in_shapes))
+    def count_entries(self, in_shape: Shape) -> int:
+        """Return the number of outputs: each reads one input."""
+        return size_of(self.out_shape(in_shape))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return a 1 per row."""
-        (in_shape,) = in_shapes
         sources = self.sources(in_shape)
         starts = np.arange(sources.size + 1, dtype=sources.dtype)
         values = np.ones(sources.size, object if exact else np.float64)
-        return (Entries((sources.size, size_of(in_shape)), starts, sources.ravel(), values),)
+        return Entries((sources.size, size_of(in_shape)), starts, sources.ravel(), values)
 
-    def _forward(self, *xs: Any) -> Any:
-        """Move the pixels."""
-        (x,) = xs
+    def push(self, x: Any) -> Any:
+        """Return the rearranged batch."""
         if isinstance(x, np.ndarray):
             return self.move(x)
         sources = self.sources(tuple(x.shape[1:]))
         return x.reshape(len(x), -1)[:, index_like(sources.ravel(), x)].reshape(len(x), *sources.shape)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Move the pixels back; what was not shown is zero."""
-        (in_shape,) = in_shapes
+    def pull(self, y: Any, in_shape: Shape) -> Any:
+        """Move the entries back; inputs that no output reads get zeros."""
         x = zeros((len(y), size_of(in_shape)), y)
         x[:, index_like(self.sources(in_shape).ravel(), y)] = y.reshape(len(y), size_of(y.shape[1:]))
         return x.reshape(len(y), *in_shape)
 
 
 class SameOrder(Rearrangement):
-    """A rearrangement that keeps the C-order ravel: A is the identity."""
+    """A rearrangement that keeps the C-order ravel, so that A is the identity."""
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return the same entries in the output's shape."""
-        (x,) = xs
         return x.reshape(len(x), *self.out_shape(tuple(x.shape[1:])))
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return the same entries in the input's shape."""
-        (in_shape,) = in_shapes
         return y.reshape(len(y), *in_shape)
 
 
 @dataclass(frozen=True)
 class Reshape(SameOrder):
-    """The same entries in another shape: A is the identity.
+    """The same entries in another shape. A is the identity.
 
     Parameters
     ----------
     shape : tuple of int
-        What comes out; one entry may be -1 and follows from the others.
+        Shape of the output. One entry may be -1, which stands for the size that follows from the others.
 
     Raises
     ------
@@ -135,7 +129,7 @@ class Reshape(SameOrder):
 
 @dataclass(frozen=True)
 class Flatten(SameOrder):
-    """The C-order ravel: A is the identity.
+    """The C-order ravel. A is the identity.
 
     Notes
     -----
@@ -159,17 +153,17 @@ class Flatten(SameOrder):
 
 @dataclass(frozen=True)
 class Permute(Rearrangement):
-    """The axes in another order, channels included.
+    """The axes, that of the channels included, in another order.
 
     Parameters
     ----------
     order : tuple of int
-        ``order[i]`` is the axis of the input, counted without the batch, that comes out as axis i.
+        Axes of the input, without the batch axis: ``order[i]`` becomes axis i of the output.
 
     Raises
     ------
     ValueError
-        If it is not a permutation.
+        If ``order`` is not a permutation.
 
     Notes
     -----
@@ -177,7 +171,7 @@ class Permute(Rearrangement):
 
     Examples
     --------
-    A 2x2 image transposed: the middle two of its four pixels change places.
+    The transpose of a 2x2 image swaps the middle two of its four pixels.
 
     >>> Permute((0, 2, 1)).matrix((1, 2, 2)).toarray().astype(int)
     array([[1, 0, 0, 0],
@@ -213,14 +207,14 @@ class Permute(Rearrangement):
 
 @dataclass(frozen=True)
 class Slice(Rearrangement):
-    """A range of the channels, or of any axis.
+    """A range of the channels, or of another axis.
 
     Parameters
     ----------
     start, stop, step : int or None
-        As in Python's slices; the step may be negative.
+        Bounds and step of a Python slice; the step may be negative.
     axis : int
-        Of the input, counted without the batch; 0 are the channels.
+        Number of the axis, without the batch axis; 0 is that of the channels.
 
     Raises
     ------
@@ -258,12 +252,12 @@ class Slice(Rearrangement):
             raise ValueError("step: expected an int other than 0, got 0")
 
     def move(self, x: Array) -> Array:
-        """Return the range of each image.
+        """Return the range of each sample.
 
         Raises
         ------
         ValueError
-            If there is no such axis, or nothing is left.
+            If there is no such axis, or the range is empty.
         """
         if self.axis >= x.ndim - 1:
             raise ValueError(

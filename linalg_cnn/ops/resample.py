@@ -15,17 +15,17 @@ RESAMPLE_MODES = (*NEAREST_MODES, "linear")
 
 
 def nearest_rule(in_size: int, out_size: int, mode: str = "nearest") -> AxisRule:
-    """Return which input each output position shows, in the floating-point arithmetic of its library.
+    """Return which input each output position reads, in the floating-point arithmetic of the library of the mode.
 
-    With s = in_size / out_size, output d shows input
+    With s = in_size / out_size, output d reads input
 
-    - ``nearest``: floor(d s) in float32, as PyTorch; equal sizes and doubling are exact;
-    - ``nearest-exact``: floor((d + 1/2) s) in float32, as PyTorch;
-    - ``pillow``: floor(s / 2 + s + ... + s), added up d times in float64, as Pillow's NEAREST;
-    - ``scikit-image``: floor(((d + 1/2) s - 1/2) + 1/2) in float64, as its resize of order 0;
+    - ``nearest``: floor(d s) in float32, as in PyTorch, and exactly for equal and doubled sizes;
+    - ``nearest-exact``: floor((d + 1/2) s) in float32, as in PyTorch;
+    - ``pillow``: floor(s / 2 + s + ... + s) with d terms s, added in float64, as in Pillow's NEAREST;
+    - ``scikit-image``: floor(((d + 1/2) s - 1/2) + 1/2) in float64, as in its resize of order 0;
 
-    and never more than in_size - 1. The rounding is part of the rules: the integer formula d * in_size // out_size
-    first differs from ``nearest`` for 26 -> 22, and at exact ties each of the half-pixel rules goes its own way.
+    and at most in_size - 1. The rounding is part of the rules: the integer formula d * in_size // out_size first
+    differs from ``nearest`` for 26 -> 22, and at exact ties the half-pixel rules differ from each other.
     """
     check_table(out_size, 1)
     d = np.arange(out_size)
@@ -45,11 +45,11 @@ def nearest_rule(in_size: int, out_size: int, mode: str = "nearest") -> AxisRule
 
 
 def linear_rule(in_size: int, out_size: int, align_corners: bool = False) -> AxisRule:
-    """Return which two inputs each output position mixes, and the exact shares.
+    """Return which two inputs each output position interpolates, and their exact weights.
 
-    Output d stands at r = max((d + 1/2) in_size / out_size - 1/2, 0) of the input, or at
-    r = d (in_size - 1) / (out_size - 1) if the corners are aligned. With a = floor(r) it is
-    (1 - (r - a)) x[a] + (r - a) x[a + 1], or x[a] alone where r = a or a is the last input.
+    Output d has position r = max((d + 1/2) in_size / out_size - 1/2, 0) in the input, or
+    r = d (in_size - 1) / (out_size - 1) if the corners are aligned. With a = floor(r), its value is
+    (1 - (r - a)) x[a] + (r - a) x[a + 1], or x[a] alone if r = a or a is the last input.
     """
     check_table(out_size, 6)
     d = np.arange(out_size)
@@ -71,14 +71,14 @@ def linear_rule(in_size: int, out_size: int, align_corners: bool = False) -> Axi
 
 @dataclass(frozen=True)
 class Resample(Separable):
-    """Resampling of the spatial axes to ``size``, a layer of its own. See `resample_matrix`.
+    """Resampling of the spatial axes to ``size``, as a layer. `resample_matrix` describes A.
 
     Parameters
     ----------
     size : int or one int per spatial axis
     mode : {"nearest", "nearest-exact", "pillow", "scikit-image", "linear"}
     align_corners : bool
-        For ``linear``.
+        Whether the first and the last pixels keep their positions; for mode ``linear``.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class Resample(Separable):
         object.__setattr__(self, "size", check_sizes("size", self.size))
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the resampling rule of each spatial axis; the channels are left alone."""
+        """Return the resampling rule of each spatial axis; the channels are unchanged."""
         channels, sizes = check_image("in_shape", in_shape)
         targets = check_per_axis("size", self.size, len(sizes), 1)
         return [
@@ -120,12 +120,12 @@ class Resample(Separable):
 
 @dataclass(frozen=True)
 class ResampleTo(Separable):
-    """Resampling of every axis, channels too, to ``shape``: the paper's R^(k,j), which fits a skip to its goal.
+    """Resampling of all axes, that of the channels included, to ``shape``: the paper's R^(k,j) of a skip connection.
 
     Parameters
     ----------
     shape : tuple of int
-        What comes out, (channels, *spatial).
+        Shape of the output, (channels, *spatial).
     mode : {"nearest", "nearest-exact", "pillow", "scikit-image"}
 
     Raises
@@ -169,17 +169,17 @@ def resample_matrix(
 ) -> Any:
     r"""Return the matrix that resamples images to ``size``.
 
-    In the nearest-neighbour modes, the row of output position d and channel c has one entry: a 1 in the column of
-    the pixel (c, source(d)) that it shows (`linalg_cnn.ops.resample.nearest_rule`). For a 1-D image (a, b) brought
-    to three pixels, in mode ``nearest`` and ``nearest-exact``::
+    In the nearest-neighbour modes, the row of output position d and channel c has a single 1, in the column of the
+    pixel (c, source(d)) that it reads (`linalg_cnn.ops.resample.nearest_rule`). For a 1-D image (a, b) and three output
+    pixels, in mode ``nearest`` and ``nearest-exact``::
 
         [1 0]  [a]     [a]          [1 0]  [a]     [a]
         [1 0]  [b]  =  [a]          [0 1]  [b]  =  [b]
         [0 1]          [b]          [0 1]          [b]
 
-    The paper's equation (6) has the second, although the first is PyTorch's default (see the errata). In mode
-    ``linear`` a row mixes two pixels per axis by the position of the output between them
-    (`linalg_cnn.ops.resample.linear_rule`); without and with aligned corners::
+    The paper's equation (6) has the second matrix, although the first is PyTorch's default (see the errata). In mode
+    ``linear`` an output interpolates two pixels along each axis (`linalg_cnn.ops.resample.linear_rule`). Without and
+    with aligned corners::
 
         [ 1   0 ]            [ 1   0 ]
         [1/2 1/2]            [1/2 1/2]
@@ -188,21 +188,22 @@ def resample_matrix(
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of the input, (channels, *spatial).
     size : int or one int per spatial axis
-        The spatial size that comes out.
+        Spatial size of the output.
     mode : {"nearest", "nearest-exact", "linear", "pillow", "scikit-image"}
-        The first three as in ``torch.nn.functional.interpolate(..., size=size)``; ``linear`` is torch's linear,
-        bilinear and trilinear. ``pillow`` is Pillow's NEAREST, ``scikit-image`` its resize of order 0.
+        Rule of the sources. The first three are those of ``torch.nn.functional.interpolate(..., size=size)``, where
+        ``linear`` stands for linear, bilinear and trilinear. ``pillow`` is Pillow's NEAREST, and ``scikit-image``
+        is its resize of order 0.
     align_corners : bool
-        For ``linear``: the first and the last pixels keep their places.
+        Whether the first and the last pixels keep their positions; for mode ``linear``.
     max_bytes : int, optional
-        The largest matrix to build; half of the machine's memory if not given.
+        Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
     Returns
     -------
     csr_array, float64, shape (out_size, in_size)
-        Acts on C-order ravels of (channels, *spatial).
+        Matrix that acts on C-order ravels of (channels, *spatial).
 
     Raises
     ------
@@ -214,7 +215,7 @@ def resample_matrix(
     Notes
     -----
     Source: the paper's equations (6) and (7); ``torch.nn.functional.interpolate``; ``PIL.Image.resize``;
-    ``skimage.transform.resize``. At exact ties of ``nearest-exact`` torch's own builds disagree with each other.
+    ``skimage.transform.resize``. At exact ties of ``nearest-exact``, builds of torch disagree with each other.
 
     Examples
     --------

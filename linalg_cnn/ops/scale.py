@@ -1,4 +1,4 @@
-"""One factor and one shift per channel, or per entry."""
+"""One factor and one shift per channel or per entry."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,32 +14,26 @@ from linalg_cnn.types import Array, Shape, size_of
 
 
 class Diagonal(Operation):
-    """y = factors x + shifts, entry by entry: a diagonal matrix."""
+    """An operation y = factors x + shifts, entry by entry: A is a diagonal matrix."""
 
     @property
     @abstractmethod
     def factors(self) -> Array:
-        """The factors: one per channel, (channels,), or of as many axes as the input, each as long or 1."""
+        """Factors (channels,), or with the axes of the input, each as long as there or of length 1."""
 
     @property
     @abstractmethod
     def shifts(self) -> Array | None:
-        """The shifts, in one of the same two forms, or None."""
+        """Shifts in one of the same two forms, or None."""
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        return np.dtype(self.factors.dtype)
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the input's shape.
+    def out_shape(self, in_shape: Shape) -> Shape:
+        """Return the shape of the input.
 
         Raises
         ------
         ValueError
-            If the parameters do not fit it.
+            If the parameters do not broadcast to it.
         """
-        (in_shape,) = in_shapes
         shape = check_shape("in_shape", in_shape)
         for values in (self.factors, self.shifts):
             if values is None:
@@ -51,33 +45,31 @@ class Diagonal(Operation):
                 raise ValueError(f"in_shape: expected a shape that {values.shape} broadcasts to, got {shape}")
         return shape
 
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the shifts."""
-        (in_shape,) = in_shapes
         return None if self.shifts is None else _spread(self.shifts, len(in_shape))
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the length of the diagonal."""
-        return size_of(self.out_shape(*in_shapes))
+        return size_of(self.out_shape(in_shape))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return the diagonal."""
-        shape = self.out_shape(*in_shapes)
+        shape = self.out_shape(in_shape)
         factors = _spread((self.exact() if exact else self).factors, len(shape))
-        return (diagonal_entries(np.broadcast_to(factors, shape).ravel()),)
+        return diagonal_entries(np.broadcast_to(factors, shape).ravel())
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return each entry times its factor."""
-        (x,) = xs
         return x * like(_spread(self.factors, x.ndim - 1), x)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return each entry times its factor: a diagonal matrix is its own transpose."""
-        return self._forward(y)
+        return self.push(y)
 
 
 def _spread(values: Array, axes: int) -> Array:
-    """Return values of which one axis stands for the channels as an array that broadcasts over all axes."""
+    """Return values (channels,) as an array that broadcasts over all axes; others already do."""
     return values.reshape(-1, *(1,) * (axes - 1)) if values.ndim == 1 else values
 
 
@@ -89,8 +81,8 @@ class Scale(Diagonal):
 
     Parameters
     ----------
-    weight : array_like (channels,), or of as many axes as the input, each as long as the input's or 1
-    bias : array_like of either form, optional
+    weight : array_like (channels,), or with the axes of the input, each as long as there or of length 1
+    bias : array_like in one of these forms, optional
 
     Raises
     ------
@@ -132,22 +124,17 @@ class Scale(Diagonal):
         object.__setattr__(self, "bias", bias)
 
     def __repr__(self) -> str:
-        """Show the shape, not the parameters."""
+        """Show the shape, without the parameters."""
         return f"Scale(weight {self.weight.shape}, bias={self.bias is not None})"
 
     @property
-    def symbolic(self) -> bool:
-        """Whether a parameter holds sympy expressions."""
-        return self.weight.dtype == object or (self.bias is not None and self.bias.dtype == object)
-
-    @property
     def factors(self) -> Array:
-        """The weight."""
+        """Weight."""
         factors: Array = self.weight
         return factors
 
     @property
     def shifts(self) -> Array | None:
-        """The bias."""
+        """Bias."""
         shifts: Array | None = self.bias
         return shifts

@@ -14,24 +14,24 @@ from linalg_cnn.types import Shape, index_dtype
 
 @dataclass(frozen=True)
 class SumOver(Separable):
-    """The sum, or the mean, over some of the axes, which stay as axes of length 1.
+    """The sum or the mean over some axes, which are kept with length 1.
 
     Parameters
     ----------
     axes : tuple of int
-        Counted without the batch; 0 are the channels.
+        Number of the axis, without the batch axis; 0 is that of the channels.
     mean : bool
-        Whether to divide by the number of entries that are added.
+        Whether to divide by the number of summands.
 
     Raises
     ------
     ValueError
-        If an axis is negative or named twice, or ``mean`` is no bool.
+        If an axis is negative or named twice, or ``mean`` is not a bool.
 
     Notes
     -----
-    The row of output p has an entry for each input that differs from p along those axes only: 1, or one over
-    their number.
+    The row of output p has an entry for each input that differs from p along these axes only. The entry is 1, or for a
+    mean one over the number of such inputs.
 
     Source: ``torch.sum(x, axes, keepdim=True)``, ``torch.mean(x, axes, keepdim=True)``.
 
@@ -59,7 +59,7 @@ class SumOver(Separable):
         object.__setattr__(self, "axes", axes)
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
-        """Return the rule of each axis: one output that reads everything, or the identity.
+        """Return the rule of each axis: one output that reads the whole axis, or the identity.
 
         Raises
         ------
@@ -79,18 +79,16 @@ class SumOver(Separable):
         ones, sizes = (np.broadcast_to(np.array(number, index), sources.shape) for number in (1, size))
         return AxisRule(size, sources, ones, sizes)
 
-    def _forward(self, *xs: Any) -> Any:
-        """Return the sums: numpy's and torch's own are faster than one tap after the other."""
-        (x,) = xs
+    def push(self, x: Any) -> Any:
+        """Return the sums by numpy or torch, which are faster than one tap after the other."""
         if not self.axes or x.dtype == object:
-            return super()._forward(x)
+            return super().push(x)
         count = np.prod([x.shape[axis + 1] for axis in self.axes]).item() if self.mean else 1
         return x.sum(tuple(axis + 1 for axis in self.axes), keepdims=True) / count
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return to every input what its sum hears."""
-        (in_shape,) = in_shapes
+    def pull(self, y: Any, in_shape: Shape) -> Any:
+        """Return to every input the cotangent of its sum, broadcast along the axes."""
         if y.dtype == object:
-            return super()._adjoint(y, *in_shapes)
+            return super().pull(y, in_shape)
         count = np.prod([in_shape[axis] for axis in self.axes]).item() if self.mean and self.axes else 1
         return (y / count) + zeros((1, *in_shape), y)

@@ -1,4 +1,4 @@
-"""What convolution and transposed convolution share: a kernel, each tap of which meets some of the pixels."""
+"""The base of convolution and transposed convolution: a kernel whose taps each read some of the pixels."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -25,26 +25,12 @@ class TapOperation(Operation):
     groups: int
     bias: Any
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether the kernel or the bias holds sympy expressions."""
-        return self.weights.dtype == object or (self.bias is not None and self.bias.dtype == object)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        return np.dtype(self.weights.dtype)
-
-    def offset(self, *in_shapes: Shape) -> Array | None:
-        """Return the bias of each channel."""
-        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
-
     rule: ClassVar[Callable[..., AxisRule]]
-    """The rule of one spatial axis, a function of what `axes` says of it."""
+    """Function that returns the rule of a spatial axis from the arguments that `axes` lists for it."""
 
     @abstractmethod
     def axes(self, in_shape: Shape) -> list[tuple[Any, ...]]:
-        """Return the rule's arguments for each spatial axis; raise a ValueError that says why a shape does not fit."""
+        """Return the arguments of the rule for each spatial axis, or raise a ValueError that says what does not fit."""
 
     def rules(self, in_shape: Shape) -> list[AxisRule]:
         """Return one rule per spatial axis, or raise a ValueError that says why the shape does not fit."""
@@ -53,24 +39,27 @@ class TapOperation(Operation):
     @property
     @abstractmethod
     def weights(self) -> Array:
-        """The weights (C_out, C_in / groups, *taps), the taps in the order of the rules'."""
+        """Weights (C_out, C_in / groups, *taps), with the taps in the order of the rules."""
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return (C_out, *out)."""
-        return (len(self.weights), *(rule.out_size for rule in self.rules(*in_shapes)))
+        return (len(self.weights), *(rule.out_size for rule in self.rules(in_shape)))
 
-    def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the number of meetings of a tap with a pixel, for every pair of channels that see each other."""
+    def offset(self, in_shape: Shape) -> Array | None:
+        """Return the bias of each channel."""
+        return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
+
+    def count_entries(self, in_shape: Shape) -> int:
+        """Return the number of taps that read a pixel, over all output positions and pairs of connected channels."""
         c_out, per_group = self.weights.shape[:2]
-        return int(c_out * per_group * count_entries(self.rules(*in_shapes)))
+        return int(c_out * per_group * count_entries(self.rules(in_shape)))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
-        """Return the weights where a tap meets a pixel.
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
+        """Return a weight for each tap of an output position that reads a pixel.
 
-        The rows of one output channel are laid out once, position by position, channel by channel, tap by tap; the
-        other channels have the same columns (of their group) and other values.
+        The rows of one output channel are built once, ordered by position, input channel and tap. The other output
+        channels have the same columns, within their group, and other values.
         """
-        (in_shape,) = in_shapes
         rules = self.rules(in_shape)
         c_out, per_group, *kernel_size = self.weights.shape
         pixels = size_of(in_shape[1:])
@@ -80,7 +69,7 @@ class TapOperation(Operation):
         counts = [rule.reads for rule in rules]
 
         columns = np.empty(per_channel, index)
-        chosen = np.empty(len(columns), np.int32)  # which weight of an output channel each entry is
+        chosen = np.empty(len(columns), np.int32)  # the number of each entry's weight in its output channel
         of_channel = np.arange(per_group, dtype=np.int32)[:, np.newaxis] * np.int32(size_of(tuple(kernel_size)))
         first_column = np.arange(per_group, dtype=index)[:, np.newaxis] * index(pixels)
         end = 0
@@ -91,54 +80,50 @@ class TapOperation(Operation):
             columns[start:end] = (first_column + sources[:, np.newaxis, :])[reads]
             chosen[start:end] = np.broadcast_to(of_channel + taps[:, np.newaxis, :], reads.shape)[reads]
         positions = size_of(tuple(len(count) for count in counts))
-        del rules, block  # as large as the result where there is one axis and one channel
+        del rules, block  # as large as the result if there is one axis and one channel
 
         weights = (to_exact(self.weights) if exact else self.weights).reshape(c_out, -1)
         values = np.take(weights, chosen, axis=1).ravel()
         del chosen
         group_starts = np.arange(c_out, dtype=index) // index(c_out // self.groups) * index(per_group * pixels)
-        return (
-            Entries(
-                shape=(c_out * positions, size_of(in_shape)),
-                starts=row_starts([np.full(c_out, per_group, index), *counts], index),
-                columns=columns if c_out == 1 else np.add.outer(group_starts, columns).ravel(),
-                values=values,
-                canonical=canonical,
-            ),
+        return Entries(
+            shape=(c_out * positions, size_of(in_shape)),
+            starts=row_starts([np.full(c_out, per_group, index), *counts], index),
+            columns=columns if c_out == 1 else np.add.outer(group_starts, columns).ravel(),
+            values=values,
+            canonical=canonical,
         )
 
-    def _forward(self, *xs: Any) -> Any:
-        """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
-        (x,) = xs
+    def push(self, x: Any) -> Any:
+        """Return A x: one matrix product per kernel tap, on the pixels that it reads."""
         in_shape = tuple(x.shape[1:])
-        meetings = [(weights.swapaxes(1, 2), ins, outs) for weights, outs, ins in self._meetings(in_shape)]
-        return self._carry(x, self.out_shape(in_shape), meetings)
+        taps = [(weights.swapaxes(1, 2), ins, outs) for weights, outs, ins in self._taps(in_shape)]
+        return self._carry(x, self.out_shape(in_shape), taps)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return A' y: the same products with each tap's weights transposed."""
-        (in_shape,) = in_shapes
-        return self._carry(y, in_shape, list(self._meetings(in_shape)))
+    def pull(self, y: Any, in_shape: Shape) -> Any:
+        """Return A' y: the same products with the weights of each tap transposed."""
+        return self._carry(y, in_shape, list(self._taps(in_shape)))
 
-    def _meetings(self, in_shape: Shape) -> Iterator["Meeting"]:
+    def _taps(self, in_shape: Shape) -> Iterator["Tap"]:
         """Yield (weights (groups, C_out/groups, C_in/groups), output slices, input slices) of each tap."""
         weights = self.weights.reshape(self.groups, -1, *self.weights.shape[1:])
         runs = [
             _tap_runs(type(self).rule, size, axis)
             for size, axis in zip(self.weights.shape[2:], self.axes(in_shape), strict=True)
         ]
-        for meeting in product(*runs):
-            taps, outputs, inputs = zip(*meeting, strict=True)
+        for along_axes in product(*runs):
+            taps, outputs, inputs = zip(*along_axes, strict=True)
             yield weights[:, :, :, *taps], outputs, inputs
 
-    def _carry(self, x: Any, shape: Shape, meetings: list["Meeting"]) -> Any:
-        """Return, in ``shape``, the sum over meetings (weights (groups, from, to), source, target) of the products."""
+    def _carry(self, x: Any, shape: Shape, taps: list["Tap"]) -> Any:
+        """Return the sum of the taps' products, in ``shape``; each has (weights (groups, from, to), source, target)."""
         source = to_pixels(x)
-        if self.groups == 1 and shape[0] < FEW_CHANNELS and meetings:
+        if self.groups == 1 and shape[0] < FEW_CHANNELS and taps:
             target = zeros((shape[0], *shape[1:], len(x)), x, self.weights)
-            _add_all_taps(source, target, meetings)
+            _add_all_taps(source, target, taps)
             return permute(target, (target.ndim - 1, *range(target.ndim - 1)))
         target = zeros((*shape[1:], len(x), shape[0]), x, self.weights)
-        for weights, sources, targets in meetings:
+        for weights, sources, targets in taps:
             weights = like(weights, x)
             for read, written in _blocks(sources, targets, source.shape, shape[0]):
                 pixels = source[read]
@@ -147,43 +132,43 @@ class TapOperation(Operation):
         return from_pixels(target)
 
 
-Meeting = tuple[Array, tuple[slice, ...], tuple[slice, ...]]
+Tap = tuple[Array, tuple[slice, ...], tuple[slice, ...]]
 
 CACHED = 2**16
-"""How many numbers are multiplied together: products that are added right away should not leave the cache."""
+"""Number of entries of the matrices in one product: a product that is added at once should stay in the cache."""
 
 
 FEW_CHANNELS = 16
-"""With fewer channels to come out, the products of the taps one by one are too narrow to be fast."""
+"""Number of output channels below which the product of a single tap is too narrow to be fast."""
 
 
 @lru_cache(maxsize=256)
 def _tap_runs(rule: Callable[..., AxisRule], taps: int, axis: tuple[Any, ...]) -> list[tuple[int, slice, slice]]:
-    """Return (tap, outputs, inputs) of each tap of an axis that meets something; deep networks ask for few axes."""
+    """Return (tap, outputs, inputs) of each tap of an axis that reads something; the axes of networks recur."""
     table = rule(*axis)
     return [(tap, *run) for tap in range(taps) if (run := tap_slices(table, tap))]
 
 
 def tap_by_tap(kernel: Array) -> Array:
-    """Return a kernel (C, C, *k) whose weights of one tap lie together in memory, as the products read them."""
+    """Return a kernel (C, C, *k) with the weights of a tap adjacent in memory, as the products read them."""
     taps_first = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 0, 1))
     return taps_first.transpose(-2, -1, *range(kernel.ndim - 2))
 
 
-def _add_all_taps(source: Any, target: Any, meetings: list[Meeting]) -> None:
-    """Add every meeting's product to the target (channels, *spatial, N), from one matrix product for all taps.
+def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
+    """Add the products of all taps to the target (channels, *spatial, N), computed as one matrix product.
 
-    It multiplies pixels by taps that do not meet them, too, which is little beside what a wider matrix gains.
+    This multiplies some pixels by taps that do not read them, which costs less than a wider matrix saves.
     """
     channels = len(target)
-    weights = like(np.concatenate([weights[0] for weights, _, _ in meetings], axis=1), source).T
+    weights = like(np.concatenate([weights[0] for weights, _, _ in taps], axis=1), source).T
     rows = max(1, CACHED // max(size_of(source.shape[1:-1]) * len(weights), 1))
     for start in range(0, len(source), rows):
         part = source[start : start + rows]
         mixed = weights @ part.reshape(-1, part.shape[-1]).T
-        mixed = mixed.reshape(len(meetings), channels, *part.shape[:-1])
-        for number, (_, (first, *others), (written, *rest)) in enumerate(meetings):
-            # which of the tap's positions along the first axis lie in this part
+        mixed = mixed.reshape(len(taps), channels, *part.shape[:-1])
+        for number, (_, (first, *others), (written, *rest)) in enumerate(taps):
+            # The tap's positions low to high along the first axis lie in this part.
             low = max(0, -(-(start - first.start) // first.step))
             high = min(len(range(*first.indices(len(source)))), -(-(start + len(part) - first.start) // first.step))
             if low < high:
@@ -195,7 +180,7 @@ def _add_all_taps(source: Any, target: Any, meetings: list[Meeting]) -> None:
 def _blocks(
     source: tuple[slice, ...], target: tuple[slice, ...], shape: Shape, channels: int
 ) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Yield the slices of a meeting cut along the first axis, so that each piece stays in the cache."""
+    """Yield the slices of one tap in pieces along the first axis, each of which stays in the cache."""
     first, count = source[0], len(range(*source[0].indices(shape[0])))
     positions = [len(range(*pixels.indices(size))) for pixels, size in zip(source[1:], shape[1:], strict=False)]
     numbers = size_of(tuple(positions)) * shape[-2] * max(shape[-1], channels)
@@ -214,6 +199,6 @@ def _mix_channels(pixels: Any, weights: Any) -> Any:
     groups, *channels = weights.shape
     if groups == 1:
         return pixels[:, 0] @ weights[0]
-    if channels == [1, 1]:  # depthwise: a product of matrices would go group by group
+    if channels == [1, 1]:  # depthwise: a matrix product would work group by group
         return pixels[:, :, 0] * weights[:, 0, 0]
     return (pixels.swapaxes(0, 1) @ weights).swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""The weighted sum of several values of one shape: what a skip connection does."""
+"""The weighted sum of several values of one shape, as in a skip connection."""
 
 import operator
 from dataclasses import dataclass
@@ -6,32 +6,29 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import sympy
 
 from linalg_cnn.checks import check_array, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.exact import to_exact
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.base import MergingOperation
 from linalg_cnn.types import Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedSum(Operation):
+class WeightedSum(MergingOperation):
     """The sum of ``weights[k] * x_k`` over inputs of one shape: the inner sum of the paper's equation (10).
 
     Parameters
     ----------
     weights : sequence of numbers or sympy expressions
-        One per input.
-
-    The matrix of input k is weights[k] times the identity.
+        Weights of the inputs, one for each. The matrix of input k is weights[k] times the identity.
 
     Raises
     ------
     TypeError
         If a weight is neither a number nor a sympy expression.
     ValueError
-        If a weight is not finite or there is none.
+        If a weight is not finite, or there is none.
 
     Examples
     --------
@@ -51,11 +48,6 @@ class WeightedSum(Operation):
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", tuple(check_array("weights", self.weights, ndim=1).tolist()))
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether a weight is a sympy expression."""
-        return any(isinstance(weight, sympy.Expr) for weight in self.weights)
-
     def exact(self) -> "WeightedSum":
         """Return the same sum with sympy weights."""
         return WeightedSum(to_exact(np.array(self.weights, dtype=object)))
@@ -74,7 +66,7 @@ class WeightedSum(Operation):
         return in_shapes[0]
 
     def count_entries(self, *in_shapes: Shape) -> int:
-        """Return the length of all the diagonals."""
+        """Return the sum of the lengths of the diagonals."""
         return len(in_shapes) * size_of(self.out_shape(*in_shapes))
 
     def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
@@ -83,17 +75,17 @@ class WeightedSum(Operation):
         weights = (self.exact() if exact else self).weights
         return tuple(diagonal_entries(np.full(size, weight)) for weight in weights)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, *xs: Any) -> Any:
         """Return the weighted sum."""
         return reduce(operator.add, (_times(weight, x) for weight, x in zip(self.weights, xs, strict=True)))
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
-        """Return the multiple of ``y`` that each input receives."""
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
+        """Return ``weights[k] * y`` for each input."""
         return tuple(_times(weight, y) for weight in self.weights)
 
 
 def _times(weight: Any, x: Any) -> Any:
-    # A skip that is just added needs no copy; and an array of expressions stays one, also of no axes.
+    # Weight 1 needs no copy. np.asarray keeps the product of an array of expressions without axes an array.
     if isinstance(weight, float) and weight == 1:
         return x
     return np.asarray(weight * x) if isinstance(x, np.ndarray) else weight * x
