@@ -13,6 +13,12 @@ PAPER = "#ffffff"
 EMPTY = "#f4f5f6"
 LINE = "#c9ced3"
 LIT = "#d55e00"
+PALE_LIT = "#fbe3d4"
+PADDED_ZERO = "#dfe3e7"
+NO_MEAN = "#e8ebee"  # of a value that is no weighted mean of colours
+INPUT_BOX = "#fdf3e0"
+LAYER_BOX = "#eef3f6"
+DARK_TEXT = "#0b1319"
 DIVERGING = "PuOr_r"  # matplotlib's name of what `diverging_color` computes
 
 OKABE_ITO = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
@@ -112,6 +118,25 @@ def mix_colors(colors: Sequence[str], weights: Sequence[float]) -> str:
     return to_hex((sums + (total - shares.sum()) * 255.0) / total)
 
 
+def mean_color(colors: Sequence[str], weights: Sequence[Any]) -> str:
+    """Return the mean of some colours, white for no colours, grey where the weights have no mean of colours.
+
+    Parameters
+    ----------
+    colors : sequence of str
+    weights : sequence of numbers or sympy expressions
+
+    Examples
+    --------
+    >>> mean_color(["#000000", "#ffffff"], [0.5, 0.5]), mean_color([], []), mean_color(["#000000"], [-1])
+    ('#808080', '#ffffff', '#e8ebee')
+    """
+    try:
+        return mix_colors(colors, [float(weight) for weight in weights]) if weights else PAPER
+    except (TypeError, ValueError):
+        return NO_MEAN
+
+
 def pale(color: str) -> str:
     """Return a colour mixed with white, for what steps back."""
     return mix_colors([color], [0.3])
@@ -128,7 +153,7 @@ def ink_on(color: str) -> str:
     channels = to_rgb(color) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return "#0b1319" if luminance > 0.193 else PAPER  # where both contrasts are equal, 4.3
+    return DARK_TEXT if luminance > 0.193 else PAPER  # where both contrasts are equal, 4.3
 
 
 def grid_colors(shape: Shape) -> list[str]:

@@ -9,8 +9,6 @@ from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import CURVE_COLORS, INK, MUTED
 from linalg_cnn.display.picture import Picture, figure_picture
 
-"""Okabe and Ito's that can be told from white as thin lines."""
-
 MARKERS = "os^Dvx"
 """One for each curve, so that colour is not all that tells them apart."""
 

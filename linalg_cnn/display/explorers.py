@@ -69,11 +69,14 @@ class Explorer:
         self.static = [self.start | dict(setting) for setting in (static or [{}])]
         self.controls: dict[str, Any] = {}
         self._shown: list[Any] = []  # IPython's handles of the pictures that notebooks show
-        self._sliders: Any = None
+        self._sliders = self._make_sliders()
+
+    def _make_sliders(self) -> Any:
+        """Fill ``controls`` and return them as one widget; None where ipywidgets is missing."""
         try:
             import ipywidgets
         except ImportError:
-            return
+            return None
         for name, values in self.choices.items():
             self.controls[name] = ipywidgets.SelectionSlider(
                 options=[(str(value), value) for value in values],
@@ -82,7 +85,7 @@ class Explorer:
                 style={"description_width": "7em"},
             )
             self.controls[name].observe(self._redraw, names="value")
-        self._sliders = ipywidgets.VBox(list(self.controls.values()))
+        return ipywidgets.VBox(list(self.controls.values()))
 
     def __repr__(self) -> str:
         """Show what can be changed."""

@@ -10,6 +10,7 @@ import scipy.sparse
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import DIVERGING, INK, MUTED
+from linalg_cnn.display.grids import bins
 from linalg_cnn.ops import Conv, ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Array
@@ -40,10 +41,8 @@ def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array
     """
     entries = scipy.sparse.coo_array(matrix)
     rows, columns = (min(n, m) for n, m in zip(entries.shape, (max_rows, max_columns), strict=True))
-    row_of, column_of = (np.arange(n) * m // n for n, m in zip(entries.shape, (rows, columns), strict=True))
-    cells = row_of[entries.row] * columns + column_of[entries.col]
-    filled = np.bincount(cells, minlength=rows * columns).reshape(rows, columns)
-    return filled / np.outer(np.bincount(row_of), np.bincount(column_of))
+    cells, areas = bins(entries.shape, (rows, columns), entries.row, entries.col)
+    return (np.bincount(cells, minlength=rows * columns) / areas).reshape(rows, columns)
 
 
 def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "Figure":

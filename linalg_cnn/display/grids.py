@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.display.colors import EMPTY, INK, LINE, LIT, MUTED, ink_on
+from linalg_cnn.display.colors import EMPTY, INK, LINE, LIT, MUTED, ink_on, to_rgb
 from linalg_cnn.display.picture import Picture
-from linalg_cnn.display.svg import image, lines, plain, rect, text, text_width
+from linalg_cnn.display.svg import NO_POINTER, image, lines, rect, text, text_width
+from linalg_cnn.display.words import plain
 from linalg_cnn.types import Array
 
 LONGEST = 480
@@ -122,9 +123,7 @@ def draw_grid(
             x, y = (cell.column + 0.5) * w, (cell.row + 0.5) * h
             letters = min(12.0, h * 0.55)
             if text_width(cell.label, letters) <= w:
-                parts.append(
-                    text(cell.label, x, y, letters, color=ink_on(cell.fill), more='style="pointer-events:none"')
-                )
+                parts.append(text(cell.label, x, y, letters, color=ink_on(cell.fill), more=NO_POINTER))
     for row, column, down, across in lit:
         more = f'stroke="{LIT}" stroke-width="2.4" pointer-events="none"'
         parts.append(rect(column * w, row * h, across * w, down * h, "none", more=more))
@@ -199,17 +198,38 @@ def draw_pixels(
 def _bin(shape: tuple[int, int], rows: Array, columns: Array, colors: Array, fine: int, ground: str) -> Array:
     """Return the pixels (height, width, 3) of a grid cut into at most ``fine`` squares a side."""
     height, width = (min(n, fine) for n in shape)
-    squares = (rows.astype(np.int64) * height // shape[0]) * width + columns.astype(np.int64) * width // shape[1]
+    squares, areas = bins(shape, (height, width), rows, columns)
     counts = np.bincount(squares, minlength=height * width)
     sums = np.stack([np.bincount(squares, colors[:, c], minlength=height * width) for c in range(3)], axis=1)
     means = sums / np.maximum(counts, 1)[:, np.newaxis]
-    heights, widths = (
-        np.bincount(np.arange(n, dtype=np.int64) * m // n) for n, m in zip(shape, (height, width), strict=True)
-    )
-    filled = np.minimum(counts / np.outer(heights, widths).ravel(), 1.0)
+    filled = np.minimum(counts / areas, 1.0)
     strength = np.where(counts > 0, 0.35 + 0.65 * np.sqrt(filled), 0.0)[:, np.newaxis]
-    back = np.array([int(ground[i : i + 2], 16) for i in (1, 3, 5)], np.float64)
+    back = to_rgb(ground)
     return (back + strength * (means - back)).round().astype(np.uint8).reshape(height, width, 3)
+
+
+def bins(shape: tuple[int, int], parts: tuple[int, int], rows: Array, columns: Array) -> tuple[Array, Array]:
+    """Return the square that each entry of a grid falls in, when its sides are cut into parts, and the squares' areas.
+
+    Parameters
+    ----------
+    shape, parts : (rows, columns)
+    rows, columns : int arrays (entries,)
+
+    Returns
+    -------
+    squares : int array (entries,)
+        Numbers of squares, in C order.
+    areas : int array (squares,)
+
+    Examples
+    --------
+    >>> bins((4, 4), (2, 2), np.array([0, 3]), np.array([1, 3]))
+    (array([0, 3]), array([4, 4, 4, 4]))
+    """
+    row_of, column_of = (np.arange(n, dtype=np.int64) * m // n for n, m in zip(shape, parts, strict=True))
+    squares = row_of[rows] * parts[1] + column_of[columns]
+    return squares, np.outer(np.bincount(row_of), np.bincount(column_of)).ravel()
 
 
 def fits(label: Any, widest: float = 44.0) -> bool:

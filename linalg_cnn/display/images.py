@@ -8,12 +8,12 @@ import sympy
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_choice
-from linalg_cnn.display.colors import PAPER, diverging_colors, kernel_colors, to_hex
-from linalg_cnn.display.entries import pixel_colors
-from linalg_cnn.display.equations import flat, mixed, plain_or_words
+from linalg_cnn.display.colors import NO_MEAN, diverging_colors, kernel_colors, mean_color, to_hex
+from linalg_cnn.display.entries import flat, pixel_colors
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
-from linalg_cnn.display.svg import plain, rect, text
+from linalg_cnn.display.svg import rect, text
+from linalg_cnn.display.words import indices, listed, plain
 from linalg_cnn.types import Array, Shape, size_of
 
 IMAGE_COLORS = ("auto", "gray", "value", "pixel")
@@ -75,14 +75,14 @@ def image_picture(
         r, c = np.divmod(np.arange(rows * columns), columns)
         alt = _size_in_words(rows, columns, len(rgb))
         picture = stacked(*(draw_pixels((rows, columns), r, c, part, longest=longest) for part in rgb), gap=6, alt=alt)
-        return picture.titled(title).with_alt(f"{title}: {alt}") if title else picture
+        return picture.with_title(title)
     entries = flat(values)
     colors = value_colors(entries, color, palette, limit, shape)
     channels = [slice(start, start + rows * columns) for start in range(0, len(entries), rows * columns)]
     grids = [_channel(entries[part], colors[part], (rows, columns), part.start, labels, longest) for part in channels]
     alt = _image_in_words(entries, rows, columns, len(channels))
     picture = stacked(*grids, gap=6, alt=alt)
-    return picture.titled(title).with_alt(f"{title}: {alt}") if title else picture
+    return picture.with_title(title)
 
 
 def _channel(
@@ -102,7 +102,7 @@ def _channel(
             i % columns,
             color,
             value if written else None,
-            f"pixel {i // columns}, {i % columns} (entry {first + i}): {plain_or_words(value)}",
+            f"pixel {i // columns}, {i % columns} (entry {first + i}): {plain(value)}",
             f"P{first + i}",
         )
         for i, (value, color) in enumerate(zip(values, colors, strict=True))
@@ -154,16 +154,13 @@ def _mean_of_letters(value: Any, palette: Mapping[Any, str]) -> str:
         return palette[value]
     parts = {} if value == 0 else dict(sympy.expand(value).as_coefficients_dict())
     if any(letter not in palette for letter in parts):
-        return "#e8ebee"
-    return mixed([palette[letter] for letter in parts], list(parts.values())) if parts else PAPER
+        return NO_MEAN
+    return mean_color([palette[letter] for letter in parts], list(parts.values()))
 
 
 def _image_in_words(entries: Sequence[Any], rows: int, columns: int, channels: int) -> str:
     size = _size_in_words(rows, columns, channels)
-    spelled = "; ".join(
-        ", ".join(plain_or_words(value) for value in entries[start : start + columns])
-        for start in range(0, len(entries), columns)
-    )
+    spelled = "; ".join(listed(entries[start : start + columns]) for start in range(0, len(entries), columns))
     return f"{size}: {spelled}" if len(spelled) <= 300 else size
 
 
@@ -221,8 +218,7 @@ def kernel_picture(
                 i % taps[1],
                 colors[pair * count + i],
                 values[pair * count + i] if written else None,
-                f"kernel[{', '.join(str(int(n)) for n in np.unravel_index(pair * count + i, array.shape))}]: "
-                f"{plain_or_words(values[pair * count + i])}",
+                f"kernel[{listed(indices(pair * count + i, array.shape))}]: {plain(values[pair * count + i])}",
             )
             for i in range(count)
         ]
@@ -230,14 +226,14 @@ def kernel_picture(
 
     shown_out, shown_in = array.shape[:2]
     rows = [side_by_side(*(grid(o * shown_in + i) for i in range(shown_in)), gap=8) for o in range(shown_out)]
-    spelled = ", ".join(plain_or_words(value) for value in values)
+    spelled = listed(values)
     alt = f"kernel of shape {whole.shape}" + (
         f": {spelled}" if len(spelled) <= 300 and array.shape == whole.shape else ""
     )
     picture = stacked(*rows, gap=8, alt=alt)
     if array.shape != whole.shape:
         picture = picture.captioned(f"the first {shown_out} x {shown_in} of {c_out} x {c_in} pairs")
-    return picture.titled(title) if title else picture
+    return picture.with_title(title)
 
 
 def rows_picture(
@@ -290,7 +286,7 @@ def rows_picture(
     ]
     lines = [side_by_side(*images[start : start + across], gap=12) for start in range(0, shown, across)]
     bar = scale_bar(largest)
-    spelled = "; ".join(f"{name}: {', '.join(f'{v:.3g}' for v in row)}" for name, row in zip(names, W, strict=False))
+    spelled = "; ".join(f"{name}: {listed(row)}" for name, row in zip(names, W, strict=False))
     which = f": {spelled}" if W.size <= 16 else ""
     alt = f"the {len(W)} rows of W as images of {shape[1]} x {shape[2]} pixels{which}; {bar.alt}"
     picture = stacked(*lines, bar, alt=alt)

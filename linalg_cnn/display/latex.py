@@ -9,8 +9,8 @@ import scipy.sparse
 import sympy
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.display.equations import flat
-from linalg_cnn.display.svg import plain
+from linalg_cnn.display.entries import flat
+from linalg_cnn.display.words import abridged, plain
 from linalg_cnn.exact import to_sympy
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import size_of
@@ -71,20 +71,9 @@ def matrix_latex(matrix: Any, most: int = MOST_ROWS) -> str:
         matrix = np.asarray(matrix)
         matrix = matrix.reshape(-1, 1) if matrix.ndim == 1 else matrix
     matrix = scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else matrix
-    rows, columns = (_some(n, most) for n in matrix.shape)
-    lines = []
-    for row in rows:
-        cells = [_entry(matrix, row, column) for column in columns]
-        lines.append(" & ".join(cells))
+    rows, columns = (abridged(n, most) for n in matrix.shape)
+    lines = [" & ".join(_entry(matrix, row, column) for column in columns) for row in rows]
     return r"\begin{bmatrix}" + r" \\ ".join(lines) + r"\end{bmatrix}"
-
-
-def _some(size: int, most: int) -> list[int | None]:
-    """Return the indices to write, with None where dots stand."""
-    if size <= most:
-        return list(range(size))
-    first = most // 2
-    return [*range(first), None, *range(size - (most - first - 1), size)]
 
 
 def _entry(matrix: Any, row: int | None, column: int | None) -> str:
@@ -170,28 +159,29 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
     """
     if not 1 <= layer <= len(network.layers):
         raise ValueError(f"layer: expected 1 to {len(network.layers)}, got {layer}")
-    operation = network.layers[layer - 1]
-    j = layer - 1
-    latex, words = [], []
-    for k in range(layer):
-        weight = network.skip_weights.get((k, j), 0)
-        if weight == 0:
-            continue
-        resampled = network.shapes[k] != network.shapes[j]
-        factor = "" if weight == 1 else rf"\left({_latex(weight)}\right) "
-        if weight != 1 and not isinstance(weight, sympy.Add):
-            factor = f"{_latex(weight)} "
-        latex.append(factor + (rf"R^{{({k},{j})}} " if resampled else "") + rf"f^{{({k})}}")
-        words.append(("" if weight == 1 else f"({plain(weight)}) ") + (f"R({k},{j}) " if resampled else "") + f"f({k})")
-    padded = any(sum(pair) for pair in getattr(operation, "padding_pairs", ()))
-    inner, inner_words = " + ".join(latex), " + ".join(words)
-    if len(latex) > 1:
-        inner, inner_words = rf"\left( {inner} \right)", f"({inner_words})"
-    name = rf"W^{{({layer})}} " + (rf"P^{{({layer})}} " if padded else "")
-    name_words = f"W({layer}) " + (f"P({layer}) " if padded else "")
-    biased = operation.bias_vector(network.shapes[j]) is not None
-    end, end_words = (rf" + B^{{({layer})}}", f" + B({layer})") if biased else ("", "")
-    return Formula(rf"f^{{({layer})}} = {name}{inner}{end}", f"f({layer}) = {name_words}{inner_words}{end_words}")
+    operation, j = network.layers[layer - 1], layer - 1
+    terms = [_term(network, k, j) for k in range(layer) if network.skip_weights.get((k, j), 0) != 0]
+    latex, words = (" + ".join(parts) for parts in zip(*terms, strict=True))
+    if len(terms) > 1:
+        latex, words = rf"\left( {latex} \right)", f"({words})"
+    if any(sum(pair) for pair in getattr(operation, "padding_pairs", ())):
+        latex, words = rf"P^{{({layer})}} {latex}", f"P({layer}) {words}"
+    latex, words = rf"f^{{({layer})}} = W^{{({layer})}} {latex}", f"f({layer}) = W({layer}) {words}"
+    if operation.bias_vector(network.shapes[j]) is not None:
+        latex, words = rf"{latex} + B^{{({layer})}}", f"{words} + B({layer})"
+    return Formula(latex, words)
+
+
+def _term(network: SkipNetwork, k: int, j: int) -> tuple[str, str]:
+    """Return one term of the input of layer j + 1, as LaTeX and in plain text."""
+    weight = network.skip_weights[k, j]
+    latex, words = rf"f^{{({k})}}", f"f({k})"
+    if network.shapes[k] != network.shapes[j]:
+        latex, words = rf"R^{{({k},{j})}} {latex}", f"R({k},{j}) {words}"
+    if weight != 1:
+        factor = rf"\left({_latex(weight)}\right)" if isinstance(weight, sympy.Add) else _latex(weight)
+        latex, words = f"{factor} {latex}", f"({plain(weight)}) {words}"
+    return latex, words
 
 
 def network_formula(network: SkipNetwork) -> Formula:

@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from linalg_cnn.display.colors import EMPTY, pale
+from linalg_cnn.display.colors import EMPTY, LIT, pale
 from linalg_cnn.display.entries import Painted, paint
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
 from linalg_cnn.display.picture import Picture
-from linalg_cnn.display.svg import plain
+from linalg_cnn.display.words import indices, listed, plain
 from linalg_cnn.types import Shape, size_of
 
 MOST_CELLS = 1200
@@ -88,21 +86,21 @@ def matrix_picture(
     """
     painted = paint(matrix, in_shape, out_shape, color, limit, palette)
     picture = draw_matrix(painted, labels, zeros, list(rows), longest)
-    return picture.titled(title).with_alt(f"{title}: {picture.alt}") if title else picture
+    return picture.with_title(title)
 
 
 def draw_matrix(
     painted: Painted, labels: bool | None, zeros: bool, lit: Sequence[int], longest: float = 480
 ) -> Picture:
     """Return a painted matrix as cells or, if it is large, as an image."""
-    borders = _borders(painted)
+    thin, thick = _border_steps(painted)
     if not _small(painted):
         return draw_pixels(
             painted.shape,
             painted.rows,
             painted.columns,
             painted.colors,
-            channels=borders[1],
+            channels=thick,
             lit=lit,
             alt=describe(painted),
             longest=longest,
@@ -118,8 +116,8 @@ def draw_matrix(
         painted.shape,
         cells,
         size=size,
-        every=borders[0],
-        channels=borders[1],
+        every=thin,
+        channels=thick,
         row_marks=marks,
         lit=frames,
         alt=describe(painted),
@@ -151,7 +149,7 @@ def matrix_cells(painted: Painted, labels: bool | None, zeros: bool, lit: Sequen
     return cells
 
 
-def _borders(painted: Painted) -> tuple[tuple[int, int], tuple[int, int]]:
+def _border_steps(painted: Painted) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return after how many rows and columns an image row ends, and a channel."""
     ends = []
     for shape in (painted.out_shape, painted.in_shape):
@@ -166,9 +164,9 @@ def _pixel(what: str, number: int, shape: Shape | None) -> str:
     """Return which pixel a row or column stands for, in words."""
     if shape is None:
         return ""
-    channel, *place = (int(i) for i in np.unravel_index(number, shape))
-    where = ", ".join(map(str, place)) if place else str(channel)
-    of = f" of channel {channel}" if place and shape[0] > 1 else ""
+    channel, *position = indices(number, shape)
+    where = listed(position or [channel])
+    of = f" of channel {channel}" if position and shape[0] > 1 else ""
     return f" ({what} pixel {where}{of})"
 
 
@@ -186,10 +184,24 @@ def describe(painted: Painted) -> str:
     rows, columns = painted.shape
     count = len(painted.rows)
     if count <= 40 and rows <= 16 and columns <= 100:
-        by_row: dict[int, list[str]] = {row: [] for row in range(rows)}
-        for entry in painted.merged():
-            by_row[entry.row].append(f"{plain(entry.value)} in column {entry.column}")
-        spelled = "; ".join(f"row {row}: {', '.join(found) or 'empty'}" for row, found in by_row.items())
+        in_words = (
+            ", ".join(f"{plain(entry.value)} in column {column}" for column, entry in found.items())
+            for found in painted.by_row()
+        )
+        spelled = "; ".join(f"row {row}: {words or 'empty'}" for row, words in enumerate(in_words))
         return f"{rows} x {columns} matrix, {COLORED_BY[painted.coloring]}: {spelled}"
     share = 100 * count / max(rows * columns, 1)
     return f"{rows:,} x {columns:,} matrix, {count:,} entries ({share:.3g} % filled), {COLORED_BY[painted.coloring]}"
+
+
+def hover_rules(painted: Painted) -> str:
+    """Return the CSS by which a row and what it reads light up together; none for a large matrix."""
+    rows, columns = painted.shape
+    if rows > 200 or columns > 200 or len(painted.rows) > 2 * MOST_CELLS:
+        return ""
+    reads: dict[str, dict[str, None]] = {}
+    for row, column in zip(painted.rows.tolist(), painted.columns.tolist(), strict=True):
+        reads.setdefault(f"R{row}", {})[f".P{column}"] = None
+        reads.setdefault(f"P{column}", {})[f".R{row}"] = None
+    lit = f"{{stroke:{LIT};stroke-width:2.4}}"
+    return "".join(f"&:has(.{name}:hover) :is(.{name},{','.join(others)}){lit}" for name, others in reads.items())

@@ -4,11 +4,12 @@ from typing import Any
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.display.colors import PAPER
-from linalg_cnn.display.equations import flat, sign_times, vector_picture
+from linalg_cnn.display.entries import flat
+from linalg_cnn.display.equations import vector_picture
 from linalg_cnn.display.images import kernel_picture, rows_picture
 from linalg_cnn.display.latex import affine_formula
 from linalg_cnn.display.matrices import matrix_picture
-from linalg_cnn.display.picture import Picture, side_by_side
+from linalg_cnn.display.picture import TIMES, Picture, X, side_by_side
 from linalg_cnn.factored import FactoredMap
 from linalg_cnn.ops import Operation
 from linalg_cnn.ops.taps import TapOperation
@@ -35,13 +36,8 @@ def affine_picture(affine: AffineMap) -> Picture | None:
         picture = matrix_picture(affine.W, affine.in_shape, affine.out_shape)
         if affine.out_size <= 24:
             bias = vector_picture(flat(affine.B), [PAPER] * affine.out_size)
-            picture = side_by_side(picture, sign_x(), "+", bias, alt=f"{picture.alt} plus {bias.alt}")
-    return picture.titled(repr(affine)).with_alt(f"{affine!r}: {picture.alt}")
-
-
-def sign_x() -> Picture:
-    """Return the x of W x."""
-    return Picture('<text x="2" y="15" font-size="18" font-style="italic" font-family="serif">x</text>', 12, 20, "")
+            picture = side_by_side(picture, X, "+", bias, alt=f"{picture.alt} plus {bias.alt}")
+    return picture.with_title(repr(affine))
 
 
 def affine_html(affine: AffineMap) -> str | None:
@@ -75,9 +71,9 @@ def factored_picture(factored: FactoredMap) -> Picture | None:
     for factor in factors:
         share = max(factor.W.shape) / largest
         picture = matrix_picture(factor.W, factor.in_shape, factor.out_shape, longest=max(320 * share, 24))
-        items += [picture.captioned(f"{factor.out_size} x {factor.in_size}"), sign_times()]
+        items += [picture.captioned(f"{factor.out_size} x {factor.in_size}"), TIMES]
     picture = side_by_side(*items[:-1])
-    return picture.titled(repr(factored)).with_alt(f"{factored!r}: {picture.alt}")
+    return picture.with_title(repr(factored))
 
 
 def factored_html(factored: FactoredMap) -> str | None:
@@ -94,4 +90,4 @@ def operation_html(operation: Operation) -> str | None:
     if kernel.ndim not in {3, 4}:
         return None
     picture = kernel_picture(kernel, color="kernel" if operation.symbolic else "value")
-    return picture.titled(repr(operation)).with_alt(f"{operation!r}: {picture.alt}").svg
+    return picture.with_title(repr(operation)).svg

@@ -76,6 +76,18 @@ class Picture:
         """Return the same picture with other words for it."""
         return replace(self, alt=alt)
 
+    def with_title(self, title: str | None) -> "Picture":
+        """Return the picture under a title with which its text alternative begins; unchanged without a title."""
+        return self.titled(title).with_alt(f"{title}: {self.alt}") if title else self
+
+    def with_rules(self, rules: str) -> "Picture":
+        """Return the picture with CSS rules that hold for it alone; ``&`` in the rules stands for the picture."""
+        if not rules:
+            return self
+        scope = f"s{zlib.crc32((self.body + rules).encode()):08x}"
+        body = f'<g class="{scope}"><style>{rules.replace("&", "." + scope)}</style>{self.body}</g>'
+        return replace(self, body=body)
+
     def titled(self, title: str, color: str = INK) -> "Picture":
         """Return the picture under a title."""
         width = max(self.width, text_width(title, 13))
@@ -148,17 +160,16 @@ def sign(words: str, size: float = 22) -> Picture:
     return Picture(text(words, width / 2, size / 2, size), width, size, words)
 
 
+TIMES = Picture(f'<circle cx="3" cy="3" r="2.5" fill="{INK}"/>', 6, 6, "times")
+"""The dot of a product."""
+
+X = Picture('<text x="2" y="15" font-size="18" font-style="italic" font-family="serif">x</text>', 12, 20, "")
+"""The x of W x."""
+
+
 def message(words: str) -> Picture:
     """Return a sentence as a picture, for what cannot be drawn."""
     return Picture(text(words, 0, 10, 13, anchor="start"), text_width(words, 13), 20, words)
-
-
-def scoped(body: str, rules: str) -> str:
-    """Return SVG elements with CSS rules that hold for them alone; ``&`` in the rules stands for them."""
-    if not rules:
-        return body
-    scope = f"s{zlib.crc32((body + rules).encode()):08x}"
-    return f'<g class="{scope}"><style>{rules.replace("&", "." + scope)}</style>{body}</g>'
 
 
 def figure_picture(figure: Any, alt: str) -> Picture:

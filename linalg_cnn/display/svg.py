@@ -4,20 +4,22 @@ import base64
 import re
 import struct
 import zlib
-from fractions import Fraction
 from html import escape
 from typing import Any
 
 import numpy as np
-import sympy
 
 from linalg_cnn.display.colors import INK
+from linalg_cnn.display.words import is_number, plain
 from linalg_cnn.types import Array
 
 FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 MATH_FONT = "'STIX Two Text', 'Times New Roman', 'Liberation Serif', serif"
 
 MINUS = "\N{MINUS SIGN}"
+
+NO_POINTER = 'style="pointer-events:none"'
+"""Attribute of text above a cell: the pointer hovers over the cell, not over the text."""
 
 TOKEN = re.compile(r"(?P<name>[A-Za-z]+)(?P<below>(?:_?\d+)+(?:_\w+)*|(?:_\w+)*)|\*\*(?P<above>\d+)|(?P<other>.)")
 
@@ -44,33 +46,13 @@ def text(
     content: Any, x: float, y: float, size: float, *, color: str = INK, anchor: str = "middle", more: str = ""
 ) -> str:
     """Return text around the point (x, y): a plain string, or a number or formula in mathematical type."""
-    plain = isinstance(content, str)
-    family, inner = (FONT, escape(content)) if plain else (FONT if is_number(content) else MATH_FONT, formula(content))
+    words = isinstance(content, str)
+    family = FONT if words or is_number(content) else MATH_FONT
+    inner = escape(content) if words else formula(content)
     return (
         f'<text x="{number(x)}" y="{number(y + 0.35 * size)}" font-size="{number(size)}" font-family="{family}" '
         f'fill="{color}" text-anchor="{anchor}"{" " + more if more else ""}>{inner}</text>'
     )
-
-
-def is_number(value: Any) -> bool:
-    """Return whether an entry is a number rather than an expression in letters."""
-    return bool(value.is_number) if isinstance(value, sympy.Basic) else True
-
-
-def plain(value: Any) -> str:
-    """Return a matrix entry as short plain text.
-
-    Examples
-    --------
-    >>> plain(0.123456), plain(-2.0), plain(sympy.Rational(3, 8))
-    ('0.123', '-2', '3/8')
-    >>> plain(sympy.Symbol("a_11") * 2)
-    '2*a_11'
-    """
-    if isinstance(value, (sympy.Basic, Fraction, int, np.integer)):
-        return str(value)
-    short = f"{float(value):.3g}"
-    return "0" if short == "-0" else short
 
 
 def formula(value: Any) -> str:
@@ -78,6 +60,7 @@ def formula(value: Any) -> str:
 
     Examples
     --------
+    >>> import sympy
     >>> formula(sympy.Symbol("a_1_2"))
     '<tspan font-style="italic">a</tspan><tspan font-size="70%" dy="3">12</tspan>'
     >>> formula(-1.5)
