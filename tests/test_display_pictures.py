@@ -1,4 +1,4 @@
-"""Pictures show what stands in the matrices: every cell, its colour, and its words."""
+"""Pictures show the entries of matrices: each cell has the right colour and text."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_the_colours_of_values_are_matplotlibs():
     matplotlib = pytest.importorskip("matplotlib")
     values = np.linspace(-1, 1, 41)
     theirs = matplotlib.colormaps["PuOr_r"]((values + 1) / 2)[:, :3] * 255
-    assert np.abs(diverging_colors(values, 1.0) - theirs).max() <= 3  # theirs has 256 steps
+    assert np.abs(diverging_colors(values, 1.0) - theirs).max() <= 3  # matplotlib's map has 256 steps
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_letters_are_written_where_they_fit():
 def test_borders_run_between_channels_and_image_rows():
     picture = matrix_picture(Conv(np.ones((2, 3, 2, 2))), (3, 4, 4))
     strokes = [(path.get("stroke-width"), path.get("d").count("M")) for path in parse(picture).iter(f"{SVG}path")]
-    # Of 18 rows and 48 columns: a thin line after every 3 and 4 of them, a thick one after 9 and 16.
+    # 18 rows and 48 columns have a thin line after every 3 and 4 of them, and a thick line after every 9 and 16.
     assert ("0.9", 5 + 11) in strokes
     assert ("1.8", 1 + 2) in strokes
 
@@ -162,12 +162,12 @@ def test_the_picture_of_a_huge_matrix_is_bounded(matrix):
     assert len(picture.svg) < 200_000
     assert len(picture.alt) < 300
     assert max(picture.width, picture.height) <= 480
-    assert f"{matrix.shape[0]:,} x {matrix.shape[1]:,} matrix" in picture.alt
+    assert f"matrix of size {matrix.shape[0]:,} x {matrix.shape[1]:,} with" in picture.alt
     assert max(pixels(picture).shape[:2]) <= 480
 
 
 def test_the_pixels_of_a_large_picture_are_the_entries():
-    matrix = conv_matrix(np.arange(1.0, 10.0).reshape(1, 1, 3, 3), (1, 18, 18))  # 256 x 324, one pixel for each place
+    matrix = conv_matrix(np.arange(1.0, 10.0).reshape(1, 1, 3, 3), (1, 18, 18))  # 256 x 324, one pixel per entry
     image = pixels(matrix_picture(matrix, (1, 18, 18)))
     assert image.shape == (256, 324, 3)
     ground = image[0, -1]
@@ -179,10 +179,13 @@ def test_the_pixels_of_a_large_picture_are_the_entries():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: matrix_picture(Conv(LETTERS)), "in_shape: expected the shape of what the operation reads, got None"),
+        (lambda: matrix_picture(Conv(LETTERS)), "in_shape: expected the shape of the operation's input, got None"),
         (lambda: matrix_picture([[1]], color="taste"), "color: expected one of"),
-        (lambda: matrix_picture([[1]], color="kernel"), "color: expected an operation with a kernel"),
-        (lambda: equation_picture(np.ones((65, 1)), [1]), "matrix: expected at most 64 rows and columns"),
+        (
+            lambda: matrix_picture([[1]], color="kernel"),
+            "color: expected an operation with a kernel for color='kernel', got list",
+        ),
+        (lambda: equation_picture(np.ones((65, 1)), [1]), "matrix: expected at most 64 rows and columns, got 65 x 1"),
         (lambda: equation_picture([[1, 2]], [1]), "x: expected 2 entries, one per column, got 1"),
         (lambda: image_picture([1, 2, 3], (2, 2)), r"shape: expected one to three axes for 3 values, got \(2, 2\)"),
         (lambda: kernel_picture([[1.0]]), "kernel: expected"),
@@ -191,7 +194,7 @@ def test_the_pixels_of_a_large_picture_are_the_entries():
         (lambda: operation_picture(Conv(LETTERS), (1, 3, 3), output=4), "output: expected a pixel"),
         (lambda: operation_picture(Conv(LETTERS), (1, 3, 3), x=[1]), "x: expected 9 entries, got 1"),
         (lambda: operation_picture(Conv(LETTERS), (1, 30, 30)), "in_shape: expected one or two spatial axes"),
-        (lambda: mix_colors(["#000000"], [-1]), "weights: expected none below 0"),
+        (lambda: mix_colors(["#000000"], [-1]), "weights: expected no negative weight, got -1"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message):
@@ -214,7 +217,7 @@ def test_equation_6_in_colour():
     colors = {str(letter): color for letter, color in letter_colors(IMAGE).items()}
     order = [0, 1, 2, 3, *(0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3)]  # x, then y
     assert shown == [(str(IMAGE.ravel()[i]), colors[str(IMAGE.ravel()[i])]) for i in order]
-    assert picture.alt.endswith("= the vector (" + ", ".join(str(IMAGE.ravel()[i]) for i in order[4:]) + ")")
+    assert picture.alt.endswith("y is the vector (" + ", ".join(str(IMAGE.ravel()[i]) for i in order[4:]) + ").")
 
 
 def test_a_mixture_has_the_mean_colour_and_nothing_is_white():
@@ -292,7 +295,7 @@ def test_what_is_written_can_be_read(color):
         return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
     one, other = sorted([luminance(color), luminance(ink_on(color))])
-    assert (other + 0.05) / (one + 0.05) >= 4.3  # WCAG asks for 3 of large text, 4.5 of small
+    assert (other + 0.05) / (one + 0.05) >= 4.3  # WCAG requires 3 for large text and 4.5 for small text
 
 
 def test_padding_and_resampling_have_colours_for_every_size():

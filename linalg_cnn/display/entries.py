@@ -1,4 +1,4 @@
-"""The entries of whatever is to be drawn, each with its colour and its name."""
+"""The entries of a matrix, an operation or an image, each with its colour."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.types import Array, Shape, size_of
 
 MOST_COLORS = 1024
-"""Images of more pixels have no colour of its own for each."""
+"""The pixels of a larger image share seven colours."""
 
 COLORINGS = ("auto", "value", "entry", "kernel", "column", "row")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a small matrix, as it is drawn."""
+    """One entry of a small matrix with the colour in which it is drawn."""
 
     row: int
     column: int
@@ -41,12 +41,15 @@ class Coordinates:
     Attributes
     ----------
     shape : (rows, columns)
+        Shape of the matrix.
     rows, columns : int arrays (entries,)
+        Row and column of each entry; two entries may share a position.
     values : array (entries,)
-        Numbers or sympy expressions.
+        Values of the entries: numbers or sympy expressions.
     taps : int array (entries,), optional
-        For each entry the number of the kernel's entry that it is, in C order; None without a kernel.
+        Number, in C order, of the kernel entry that each entry is; None without a kernel.
     in_shape, out_shape : tuple of int, optional
+        Shapes whose ravels the columns and the rows stand for.
     """
 
     shape: tuple[int, int]
@@ -60,20 +63,21 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Painted(Coordinates):
-    """The entries of a matrix with a colour each.
+    """The entries of a matrix, each with a colour.
 
     Attributes
     ----------
     colors : uint8 array (entries, 3)
+        Red, green and blue of each entry.
     coloring : str
-        What the colours stand for.
+        What the colours stand for: one of `COLORINGS`, but not ``auto``.
     """
 
     colors: Array
     coloring: str
 
     def merged(self) -> list[Entry]:
-        """Return the entries row by row; those that share a position are added up, their colours mixed."""
+        """Return the entries row by row; several at one position become their sum, in the mean of their colours."""
         shared: dict[tuple[int, int], list[int]] = {}
         for number, position in enumerate(zip(self.rows.tolist(), self.columns.tolist(), strict=True)):
             shared.setdefault(position, []).append(number)
@@ -88,7 +92,7 @@ class Painted(Coordinates):
         ]
 
     def by_row(self) -> list[dict[int, Entry]]:
-        """Return the merged entries of each row by their columns."""
+        """Return the merged entries of each row, by column."""
         found: list[dict[int, Entry]] = [{} for _ in range(self.shape[0])]
         for entry in self.merged():
             found[entry.row][entry.column] = entry
@@ -110,14 +114,16 @@ def paint(
     TypeError
         If it is neither a matrix nor an operation.
     ValueError
-        If the colouring is unknown or does not fit.
+        If the colouring is unknown or does not fit, or if an operation comes without ``in_shape``.
     """
     check_choice("color", color, COLORINGS)
     found = coordinates(matrix, in_shape, out_shape)
     coloring = _coloring(found, matrix) if color == "auto" else color
     if coloring == "kernel":
         if found.taps is None:
-            raise ValueError("color: expected an operation with a kernel for color='kernel', got something else")
+            raise ValueError(
+                f"color: expected an operation with a kernel for color='kernel', got {type(matrix).__name__}"
+            )
         colors = _rgb(kernel_colors(matrix.kernel.shape))[found.taps]
     else:
         colors = _colors(found, coloring, limit, palette)
@@ -125,7 +131,7 @@ def paint(
 
 
 def coordinates(matrix: Any, in_shape: Shape | None = None, out_shape: Shape | None = None) -> Coordinates:
-    """Return the entries of a matrix of any kind, or of an operation's; of a dense matrix, those that are not 0.
+    """Return the entries of a matrix or of an operation's matrix; of a dense matrix, those that are not 0.
 
     Raises
     ------
@@ -136,7 +142,7 @@ def coordinates(matrix: Any, in_shape: Shape | None = None, out_shape: Shape | N
     """
     if isinstance(matrix, Operation):
         if in_shape is None:
-            raise ValueError("in_shape: expected the shape of what the operation reads, got None")
+            raise ValueError("in_shape: expected the shape of the operation's input, got None")
         return _operation_coordinates(matrix, in_shape)
     if isinstance(matrix, sympy.MatrixBase):
         filled = sorted(matrix.todok().items())
@@ -164,7 +170,7 @@ def _operation_coordinates(operation: Operation, in_shape: Shape) -> Coordinates
     rows = np.repeat(np.arange(found.shape[0]), np.diff(found.starts))
     taps: Array | None = None
     if isinstance(operation, TapOperation):
-        # The same operation with each weight's number for its value says which weight an entry is.
+        # With the numbers of its weights as weights, the operation shows which weight each entry is.
         kernel: Any = operation.kernel  # type: ignore[attr-defined]
         numbered = np.arange(float(kernel.size)).reshape(kernel.shape)
         (numbers,) = replace(operation, kernel=numbered, bias=None).all_entries(in_shape)  # type: ignore[type-var]
@@ -174,7 +180,7 @@ def _operation_coordinates(operation: Operation, in_shape: Shape) -> Coordinates
 
 
 def _coloring(found: Coordinates, matrix: Any) -> str:
-    """Return what ``color="auto"`` takes; see `matrix_picture`."""
+    """Return the colouring that ``color="auto"`` stands for; see `matrix_picture`."""
     if found.taps is not None:
         return "kernel"
     ones = len(found.values) > 0 and bool(np.all(found.values == 1))
@@ -184,14 +190,14 @@ def _coloring(found: Coordinates, matrix: Any) -> str:
 
 
 def _colors(found: Coordinates, coloring: str, limit: float | None, palette: Mapping[Any, str] | None) -> Array:
-    """Return one colour per entry, (entries, 3), by anything but the kernel."""
+    """Return one colour per entry, (entries, 3), for every colouring except ``kernel``."""
     values = found.values
     if coloring == "value":
         numbers = values.astype(np.float64)
         return diverging_colors(numbers, limit or (float(np.abs(numbers).max()) if len(numbers) else 1.0))
     if coloring == "column":
         pixels = _pixel_rgb(found.in_shape or (found.shape[1],), found.columns)
-        # A pixel that counts for a part only, as in bilinear resampling, has a paler colour there.
+        # A weight below 1, as in bilinear resampling, makes the pixel's colour paler.
         if values.dtype == object:
             values = np.array([float(v) if is_number(v) else 1.0 for v in values.tolist()])
         share = np.minimum(np.abs(values), 1.0)[:, np.newaxis]
@@ -207,7 +213,7 @@ def _rgb(colors: Sequence[str]) -> Array:
 
 
 def pixel_colors(shape: Shape) -> list[str]:
-    """Return one colour per pixel of an image (channels, *spatial), in C order; of a large one, seven in turn.
+    """Return one colour per pixel of an image (channels, *spatial), in C order; a large image repeats seven colours.
 
     Examples
     --------
@@ -220,14 +226,14 @@ def pixel_colors(shape: Shape) -> list[str]:
 
 
 def _pixel_rgb(shape: Shape, pixels: Array) -> Array:
-    """Return the colours of some pixels as an array (pixels, 3), without making those of all."""
+    """Return the colours of some pixels as an array (pixels, 3), without computing the colours of all pixels."""
     if size_of(shape) <= MOST_COLORS:
         return np.asarray(_rgb(pixel_colors(shape))[pixels])
     return np.asarray(_rgb(grid_colors((7,)))[pixels % 7])
 
 
 def entry_palette(values: Sequence[Any], palette: Mapping[Any, str] | None = None) -> dict[Any, str]:
-    """Return one colour for each different value, in the order in which they come; given ones first.
+    """Return one colour for each different value, in order of appearance; a value in the palette keeps its colour.
 
     Examples
     --------

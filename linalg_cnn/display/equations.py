@@ -1,4 +1,4 @@
-"""Vectors, and the equation A x = y, as pictures."""
+"""Pictures of vectors and of the equation A x = y."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -25,29 +25,31 @@ def vector_picture(
     lit: Iterable[int] = (),
     widest: float = 100,
     title: str | None = None,
-    alt: str = "",
+    alt: str | None = None,
 ) -> Picture:
     """Return a vector, or the ravel of an image, as a column of labelled cells.
 
     Parameters
     ----------
-    values : array_like, sequence of sympy expressions or of str
+    values : array_like, or sequence of sympy expressions or str
+        Entries of the vector, or an image.
     colors : sequence of str, optional
-        One for each entry; those of the pixels of an image of this shape if not given.
+        Colour of each entry; by default the colours of an image's pixels.
     marks : str
-        The CSS class of entry i is this and i.
+        Prefix of the CSS classes: entry i has the class ``f"{marks}{i}"``.
     lit : iterable of int
-        Entries to frame.
+        Entries with a frame.
     widest : float
-        In pixels; entries that need more are dots, and say what they are when hovered over.
+        Width of the widest label, in pixels; a longer entry is written as dots and its hover text shows it.
     title : str, optional
-    alt : str
-        The entries themselves if not given.
+        Title above the vector.
+    alt : str, optional
+        Text alternative; by default it lists the entries.
 
     Examples
     --------
     >>> vector_picture([[1.0, 2.0], [3.0, 4.0]])
-    Picture(24 x 96: the vector (1, 2, 3, 4))
+    Picture(24 x 96: The vector (1, 2, 3, 4).)
     """
     entries = flat(values)
     if colors is None:
@@ -58,8 +60,8 @@ def vector_picture(
     ]
     height = 24 if len(cells) <= 16 else 17
     size = (cell_size((len(cells), 1), [cell.label for cell in cells])[0], height)
-    spelled = alt or "the vector (" + listed(entries) + ")"
-    picture = draw_grid((len(cells), 1), cells, size=size, lit=[(i, 0, 1, 1) for i in lit], alt=spelled)
+    alt = f"The vector ({listed(entries)})." if alt is None else alt
+    picture = draw_grid((len(cells), 1), cells, size=size, lit=[(i, 0, 1, 1) for i in lit], alt=alt)
     return picture.with_title(title)
 
 
@@ -72,26 +74,29 @@ def equation_picture(
     color: str = "auto",
     title: str | None = None,
 ) -> Picture:
-    """Return A x = y written out in colour, as the paper writes its equations (6) and (8).
+    """Return the equation A x = y in colour, as the paper writes its equations (6) and (8).
 
     Each entry of x has the colour of its pixel. An entry of y has the mean colour of the pixels that it reads, weighted
-    as in its row, and stays white where it reads none. Hovering over an entry of y or a row lights what it reads.
+    as in its row; an entry that reads none is white. Hovering over an entry of y or a row highlights the pixels that it
+    reads.
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix, sympy matrix, or Operation
-        Of at most 64 rows and columns.
+        A, of at most 64 rows and columns.
     x : sequence of numbers or sympy expressions
-        The image, ravelled or not.
+        The image or its ravel.
     in_shape, out_shape : tuple of int, optional
+        Shapes (channels, *spatial) whose ravels x and y are; an operation needs ``in_shape``.
     color : str
-        As in `matrix_picture`.
+        Colouring of A, as in `matrix_picture`.
     title : str, optional
+        Title above the equation.
 
     Raises
     ------
     ValueError
-        If the matrix is larger, or x does not fit it.
+        If A has more than 64 rows or columns, or x does not have one entry per column.
 
     Examples
     --------
@@ -99,13 +104,13 @@ def equation_picture(
     >>> from linalg_cnn import resample_matrix
     >>> picture = equation_picture(resample_matrix((1, 1), 2), [sympy.Symbol("a")])
     >>> picture.alt  # doctest: +ELLIPSIS
-    '... row 0: 1 in column 0; row 1: 1 in column 0 times the vector (a) = the vector (a, a)'
+    'The equation A x = y. A is a matrix of size 2 x 1, ... x is the vector (a). y is the vector (a, a).'
     """
     painted = paint(matrix, in_shape, out_shape, color)
     values = flat(x)
     rows, columns = painted.shape
     if max(rows, columns) > 64:
-        raise ValueError(f"matrix: expected at most 64 rows and columns to write out, got {rows} x {columns}")
+        raise ValueError(f"matrix: expected at most 64 rows and columns, got {rows} x {columns}")
     if len(values) != columns:
         raise ValueError(f"x: expected {columns} entries, one per column, got {len(values)}")
     if _has_letters(values):
@@ -121,12 +126,12 @@ def equation_picture(
         _bracketed(vector_picture(values, x_colors)),
         "=",
         _bracketed(vector_picture(y, y_colors, marks="R", widest=190)),
-        alt=f"{describe(painted)} times {_vector_in_words(values)} = {_vector_in_words(y)}",
+        alt=f"The equation A x = y. A is {describe(painted)} x is {_in_words(values)}. y is {_in_words(y)}.",
     )
     return picture.with_rules(hover_rules(painted)).with_title(title)
 
 
-def _vector_in_words(values: Sequence[Any]) -> str:
+def _in_words(values: Sequence[Any]) -> str:
     shown = listed(values)
     return f"the vector ({shown})" if len(shown) <= 600 else f"a vector of {len(values)} entries"
 

@@ -1,4 +1,4 @@
-"""Matrices, equations and layers as LaTeX, for notebooks to typeset."""
+"""Formulas of matrices, equations and layers in LaTeX, which notebooks typeset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import size_of
 
 MOST_CHARACTERS = 6000
-"""Longer formulas are shortened, or not set at all: nobody reads them, and typesetting them takes seconds."""
+"""Longer formulas are shortened or left out: they cannot be read, and typesetting them takes seconds."""
 
 MOST_ROWS = 16
-"""Larger matrices are written with dots."""
+"""Number of rows and columns above which a matrix is written with dots."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Formula:
     Parameters
     ----------
     latex : str
-        Without dollar signs.
+        The formula in LaTeX, without dollar signs.
     alt : str
         The formula in plain text.
 
@@ -52,13 +52,14 @@ class Formula:
 
 
 def matrix_latex(matrix: Any, most: int = MOST_ROWS) -> str:
-    r"""Return a matrix as LaTeX; of more than ``most`` rows or columns the first and the last, with dots between.
+    r"""Return a matrix in LaTeX; of more than ``most`` rows or columns, the first and the last with dots between them.
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix or sympy matrix
-        A vector of one axis is written as a column.
+        The matrix; an array of one axis is written as a column.
     most : int
+        Largest number of rows and of columns, dots included.
 
     Examples
     --------
@@ -87,12 +88,14 @@ def _latex(value: Any) -> str:
 
 
 def equation_formula(matrix: Any, x: Any) -> Formula:
-    """Return A x = y written out, as the paper's equations (6) and (8).
+    """Return the equation A x = y with all entries, as the paper writes its equations (6) and (8).
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix or sympy matrix
+        A.
     x : sequence of numbers or sympy expressions
+        The vector, or an image whose ravel it is.
 
     Examples
     --------
@@ -113,7 +116,7 @@ def _rows_in_words(matrix: Any) -> str:
 
 
 def affine_formula(affine: AffineMap) -> Formula | None:
-    r"""Return W x + B with the entries of a symbolic map, or None where that would be too long to read.
+    r"""Return y = W x + B with the entries of a symbolic map, or None if it is not symbolic or too long to read.
 
     Examples
     --------
@@ -133,13 +136,14 @@ def affine_formula(affine: AffineMap) -> Formula | None:
 
 
 def layer_formula(network: SkipNetwork, layer: int) -> Formula:
-    """Return the paper's equation (10) for one layer of a network, with the terms and weights that it has.
+    """Return the paper's equation (10) for one layer of a network, without the terms whose weight is 0.
 
     Parameters
     ----------
     network : SkipNetwork
+        The network.
     layer : int
-        i, from 1 to the number of layers.
+        Number of the layer, from 1.
 
     Raises
     ------
@@ -158,7 +162,7 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
     f^{(1)} = W^{(1)} f^{(0)} + B^{(1)}
     """
     if not 1 <= layer <= len(network.layers):
-        raise ValueError(f"layer: expected 1 to {len(network.layers)}, got {layer}")
+        raise ValueError(f"layer: expected an int from 1 to {len(network.layers)}, got {layer}")
     operation, j = network.layers[layer - 1], layer - 1
     terms = [_term(network, k, j) for k in range(layer) if network.skip_weights.get((k, j), 0) != 0]
     latex, words = (" + ".join(parts) for parts in zip(*terms, strict=True))
@@ -173,7 +177,7 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
 
 
 def _term(network: SkipNetwork, k: int, j: int) -> tuple[str, str]:
-    """Return one term of the input of layer j + 1, as LaTeX and in plain text."""
+    """Return the term of f^(k) in the input of layer j + 1, in LaTeX and in plain text."""
     weight = network.skip_weights[k, j]
     latex, words = rf"f^{{({k})}}", f"f({k})"
     if network.shapes[k] != network.shapes[j]:
@@ -185,7 +189,7 @@ def _term(network: SkipNetwork, k: int, j: int) -> tuple[str, str]:
 
 
 def network_formula(network: SkipNetwork) -> Formula:
-    """Return equation (10) for every layer of a network, one below the other; of many layers the first and the last.
+    """Return equation (10) for each layer of a network; of many layers, for the first ones and the last.
 
     Examples
     --------
@@ -204,20 +208,23 @@ def _numbers(layers: int) -> list[int]:
 
 
 def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[sympy.Symbol, sympy.Expr]]:
-    """Return a matrix with a letter for each of its long entries, and what each letter stands for.
+    """Replace the long entries of a matrix by letters, and return the matrix and the value of each letter.
 
-    Letters and numbers that stand in the matrix stay; equal formulas get the same letter, in the order of the rows.
+    Entries that are a letter or a number remain. Equal entries have the same letter; letters are numbered row by row.
 
     Parameters
     ----------
     matrix : sympy matrix
+        The matrix.
     name : str
-        Of the letters: ``name_1``, ``name_2``, ...
+        Prefix of the letters: ``name_1``, ``name_2``, ...
 
     Returns
     -------
     matrix : sympy.Matrix
+        The matrix in letters and numbers.
     formulas : dict {symbol: expression}
+        Value of each letter.
 
     Examples
     --------
@@ -236,16 +243,17 @@ def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[symp
 def entries_formula(
     formulas: Mapping[sympy.Symbol, sympy.Expr], variables: Sequence[Any] = (), *, between: sympy.Symbol | None = None
 ) -> Formula:
-    """Return what each letter stands for, one below the other.
+    """Return the values of letters, one equation below the other.
 
     Parameters
     ----------
     formulas : mapping {symbol: expression}
-        As from `named_entries`.
+        Value of each letter, as from `named_entries`.
     variables : sequence of sympy expressions
-        Collect the powers of these.
+        Variables whose powers are collected.
     between : sympy symbol, optional
-        A strength t: what has degree one in it is written as (1 - t) times its value at 0 plus t times that at 1.
+        A strength t. A value of degree one in t is written as (1 - t) times its value at t = 0 plus t times its value
+        at t = 1.
 
     Examples
     --------
@@ -275,12 +283,12 @@ def _arranged(value: Any, variables: Sequence[Any], between: sympy.Symbol | None
 
 
 def image_latex(x: Any, shape: tuple[int, int]) -> str:
-    r"""Return a vector reshaped into an image of one channel as LaTeX, as the paper's equations (7) and (9).
+    r"""Return a vector as an image of one channel in LaTeX, as the paper's equations (7) and (9).
 
     Raises
     ------
     ValueError
-        If the vector has not as many entries.
+        If the vector does not have one entry per pixel.
 
     Examples
     --------

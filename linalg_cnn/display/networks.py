@@ -1,7 +1,9 @@
-"""Networks as boxes and arrows, with the weights of the skips."""
+"""Pictures of networks: boxes and arrows, with the weights of the skips."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
+
+import sympy
 
 from linalg_cnn.display.colors import INK, INPUT_BOX, LAYER_BOX, LIT, MUTED
 from linalg_cnn.display.picture import Picture
@@ -13,12 +15,17 @@ from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
 
 MOST_BOXES = 10
+"""Largest number of boxes, dots included."""
+
 WIDTH, HEIGHT = 84.0, 46.0
+"""Size of a box, in pixels."""
+
 ARC = 24.0
+"""Height that an arc gains with each box that it passes, in pixels."""
 
 
 class Box(NamedTuple):
-    """A layer as it is drawn."""
+    """A layer with the texts of its box."""
 
     name: str
     shape: Shape
@@ -26,7 +33,7 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """From the box of one number to that of a later one, with its weight if that is not 1."""
+    """An arrow from one box to a later one, by their numbers, with its weight."""
 
     start: int
     end: int
@@ -34,14 +41,16 @@ class Arrow(NamedTuple):
 
 
 def network_picture(network: SkipNetwork | AffineGraph, *, title: str | None = None) -> Picture:
-    """Return a network as a row of boxes, one per layer or operation, with an arrow for everything that it reads.
+    """Return a network as a row of boxes, one per layer or operation, with an arrow from each of its inputs.
 
-    Skips are arcs with their weights t^(k,j). Of a long network the first and the last boxes are drawn.
+    Skips are arcs with their weights t^(k,j). A long network is drawn without the boxes in its middle.
 
     Parameters
     ----------
     network : SkipNetwork or AffineGraph
+        The network.
     title : str, optional
+        Title above the picture.
 
     Returns
     -------
@@ -51,8 +60,8 @@ def network_picture(network: SkipNetwork | AffineGraph, *, title: str | None = N
     --------
     >>> from linalg_cnn import Conv
     >>> layers = [Conv([[[1.0, 1.0]]]), Conv([[[1.0, -1.0]]])]
-    >>> network_picture(SkipNetwork((1, 4), layers, {(0, 1): 0.25, (1, 1): 0.75})).alt
-    'network: x (1, 4); Conv (1, 3) reads x; Conv (1, 2) reads 0.25 x, 0.75 Conv 1'
+    >>> network_picture(SkipNetwork((1, 4), layers, {(0, 1): 0.25, (1, 1): 0.75})).alt.split(". ")[1:]
+    ['Conv 1 of shape (1, 3) reads x', 'Conv 2 of shape (1, 2) reads 0.25 times x and 0.75 times Conv 1.']
     """
     boxes, arrows = _layers(network) if isinstance(network, SkipNetwork) else _nodes(network)
     shown = abridged(len(boxes), MOST_BOXES)
@@ -100,7 +109,7 @@ def _nodes(graph: AffineGraph) -> tuple[list[Box], list[Arrow]]:
 
 
 def _level(positions: dict[int, int], arrow: Arrow) -> int:
-    """Return how high an arc rises: the higher the more it jumps over, so that none covers another."""
+    """Return the level of an arc, which is higher the more boxes the arc passes; arcs then do not cover each other."""
     jump = positions[arrow.end] - positions[arrow.start]
     return 0 if jump <= 1 else min(jump - 1, 4)
 
@@ -151,14 +160,20 @@ def _head(x: float, y: float, *, down: bool) -> str:
 
 def _words(boxes: list[Box], arrows: list[Arrow]) -> str:
     if len(boxes) > 2 * MOST_BOXES:
-        return f"network of {len(boxes) - 1} operations from {boxes[0].shape} to {boxes[-1].shape}"
-    spelled = [f"x {boxes[0].shape}"]
+        return f"A network of {len(boxes) - 1} operations from shape {boxes[0].shape} to shape {boxes[-1].shape}."
+    sentences = [f"A network with input x of shape {boxes[0].shape}."]
     for i, box in enumerate(boxes[1:], start=1):
         reads = [
-            ("" if arrow.weight == 1 else f"{plain(arrow.weight)} ")
-            + ("x" if arrow.start == 0 else f"{boxes[arrow.start].name} {arrow.start}")
+            _times(arrow.weight) + ("x" if arrow.start == 0 else f"{boxes[arrow.start].name} {arrow.start}")
             for arrow in arrows
             if arrow.end == i
         ]
-        spelled.append(f"{box.name} {box.shape} reads {', '.join(reads) or 'nothing'}")
-    return "network: " + "; ".join(spelled)
+        sentences.append(f"{box.name} {i} of shape {box.shape} reads {' and '.join(reads) or 'nothing'}.")
+    return " ".join(sentences)
+
+
+def _times(weight: Any) -> str:
+    """Return a weight in words; nothing for a weight of 1."""
+    if weight == 1:
+        return ""
+    return f"({weight}) times " if isinstance(weight, sympy.Add) else f"{plain(weight)} times "

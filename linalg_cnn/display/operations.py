@@ -1,4 +1,4 @@
-"""One operation on one image: where an output pixel looks, and its row of the matrix."""
+"""Pictures of an operation on an image: the pixels that one output pixel reads, and its row of the matrix."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from linalg_cnn.ops import Conv, Operation, Pad
 from linalg_cnn.types import Array, Shape, size_of
 
 LARGEST_VECTOR = 36
+"""Number of entries up to which the vectors x and y are drawn."""
 
 
 def operation_picture(
@@ -29,36 +30,37 @@ def operation_picture(
     color: str = "auto",
     title: str | None = None,
 ) -> Picture:
-    """Return what an operation does to an image: the image, the kernel and the output above, the matrix below.
+    """Return a picture of an operation: the image, the kernel and the output above, the matrix below.
 
-    One output pixel is lit, with the pixels that it reads and its row of the matrix. Hovering over any pixel or row
-    lights up what belongs to it. The border of a padded convolution is drawn around the image: dashed and empty for
-    zeros, with the pixels that it shows otherwise.
+    One output pixel is highlighted, with the pixels that it reads and its row of the matrix. Hovering over another
+    pixel or row highlights the rows or the pixels that belong to it. The border of a padded convolution is drawn around
+    the image with dashed lines; its cells are empty for zeros, and otherwise show the pixels that they copy.
 
     Parameters
     ----------
     operation : Operation
-        One that takes one image: `Conv`, `ConvTranspose`, `Pad`, `Resample`, `AvgPool`, ...
+        Operation with one input, an image: `Conv`, `ConvTranspose`, `Pad`, `Resample`, `AvgPool`, ...
     in_shape : tuple of int
-        (channels, width) or (channels, height, width), of at most 400 pixels.
+        Shape of the image: (channels, width) or (channels, height, width), of at most 400 pixels.
     output : int, or (channel, *position), optional
-        The output pixel to light; the one in the middle if not given.
+        The output pixel to highlight: its number or its indices; by default the one in the middle.
     x : array_like, optional
-        What is written on the pixels: numbers or letters. Their numbers in the vector if not given.
+        Labels of the pixels: numbers or letters; by default the pixels' numbers in the ravel.
     color : str
-        As in `matrix_picture`: ``auto`` is by kernel entry, or by pixel where there is no kernel.
+        Colouring, as in `matrix_picture`; ``auto`` is by kernel entry, or by pixel without a kernel.
     title : str, optional
+        Title above the picture.
 
     Raises
     ------
     ValueError
-        If the shape or the output pixel does not fit, or the image is too large to be drawn pixel by pixel.
+        If the shape, ``x`` or the output pixel does not fit, or the image is too large to be drawn pixel by pixel.
 
     Examples
     --------
     >>> from linalg_cnn import Conv
     >>> operation_picture(Conv([[[1.0, -1.0]]]), (1, 4), output=(0, 1)).alt[47:]
-    '(0, 1), row 1 of the 3 x 4 matrix, reads pixel (0, 1) times 1, pixel (0, 2) times -1'
+    '(0, 1), row 1 of the 3 x 4 matrix, reads pixel (0, 1) times 1, pixel (0, 2) times -1.'
     """
     painted = paint(operation, in_shape, color=color)
     out_shape = operation.out_shape(in_shape)
@@ -77,7 +79,7 @@ def operation_picture(
     else:
         fills = [reads[i].color if i in reads else PAPER for i in range(len(values))]
 
-    zero = None if x is None else 0  # beside numbers of pixels it would be the first pixel
+    zero = None if x is None else 0  # where pixels are labelled by their numbers, 0 is the first pixel
     image = _PaddedImage.of(operation, in_shape, row, reads)
     parts: list[Picture | str] = [image.draw(values, fills, zero).captioned(image.caption)]
     if painted.coloring == "kernel":
@@ -99,15 +101,15 @@ def operation_picture(
 
     what = ", ".join(f"pixel {_at(i, in_shape)} times {plain(e.value)}" for i, e in list(reads.items())[:12])
     alt = (
-        f"{type(operation).__name__} on an image of shape {in_shape}: output pixel {_at(row, out_shape)}, row {row} of "
+        f"{type(operation).__name__} on an image of shape {in_shape}. Output pixel {_at(row, out_shape)}, row {row} of "
         f"the {painted.shape[0]} x {painted.shape[1]} matrix, reads {what or 'nothing'}"
-        + (f" and {len(reads) - 12} more" if len(reads) > 12 else "")
+        + (f" and {len(reads) - 12} more." if len(reads) > 12 else ".")
     )
     return whole.with_rules(hover_rules(painted)).with_alt(alt).with_title(title)
 
 
 def _row(output: int | Sequence[int] | None, out_shape: Shape) -> int:
-    """Return the row of the matrix that an output pixel is.
+    """Return the row of the matrix that computes an output pixel.
 
     Raises
     ------
@@ -138,17 +140,18 @@ def _by(shape: Shape) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _PaddedImage:
-    """The image that an operation reads, with the border of a padded convolution around it.
+    """The input image of an operation, with the border of a padded convolution around it.
 
     Attributes
     ----------
     in_shape : tuple of int
+        Shape of the image without the border.
     pixels : int array (channels, *padded)
-        The entry of x that each cell shows; -1 for a padded zero.
+        Number of the entry of x that each cell shows; -1 for a padded zero.
     inside : bool array (channels, *padded)
-        Which cells are the image itself.
+        Whether each cell belongs to the image rather than to the border.
     window : collection of int
-        The cells that the lit output pixel reads, padded zeros included, as positions in the ravel of ``pixels``.
+        Cells that the highlighted output pixel reads, padded zeros included: their numbers in the ravel of ``pixels``.
     colored_outside : bool
         Whether pixels outside the window keep their colours.
     """
@@ -215,14 +218,14 @@ class _PaddedImage:
 
 
 def _window(operation: Conv, padded_shape: Shape, row: int) -> set[int]:
-    """Return which cells of the padded image an output of a convolution reads, padded zeros too."""
+    """Return the cells of the padded image that an output pixel of a convolution reads, padded zeros included."""
     bare = replace(operation, bias=None, padding=0, padding_mode="zeros")
     (found,) = bare.all_entries(padded_shape)
     return set(found.columns[found.starts[row] : found.starts[row + 1]].tolist())
 
 
 def _frame(window: Collection[int], width: int) -> list[tuple[int, int, int, int]]:
-    """Return the rectangle around some cells of a grid, none around no cells."""
+    """Return the rectangle around some cells of a grid, in a list; the list is empty without cells."""
     if not window:
         return []
     rows, columns = np.divmod(sorted(window), width)
@@ -231,7 +234,7 @@ def _frame(window: Collection[int], width: int) -> list[tuple[int, int, int, int
 
 
 def _output_color(painted: Painted, reads: Mapping[int, Entry]) -> str:
-    """Return the colour of the lit output pixel: the mean of its pixels' colours where those are coloured."""
+    """Return the colour of an output pixel: the mean colour of the pixels that it reads, if pixels have colours."""
     if painted.coloring != "column":
         return PALE_LIT
     colors = pixel_colors(painted.in_shape or ())
@@ -239,7 +242,7 @@ def _output_color(painted: Painted, reads: Mapping[int, Entry]) -> str:
 
 
 def _output(painted: Painted, by_row: Sequence[Mapping[int, Entry]], out_shape: Shape, row: int) -> Picture:
-    """Return the output image with one pixel lit."""
+    """Return the output image with one pixel highlighted."""
     height, width = out_shape[1] if len(out_shape) > 2 else 1, out_shape[-1]
     pixels = height * width
     grids = []

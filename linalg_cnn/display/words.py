@@ -42,6 +42,28 @@ def listed(values: Iterable[Any]) -> str:
     return ", ".join(map(plain, values))
 
 
+def sentence(words: str) -> str:
+    """Return words with a capital at their start.
+
+    Examples
+    --------
+    >>> sentence("a matrix.")
+    'A matrix.'
+    """
+    return words[:1].upper() + words[1:]
+
+
+def clause(words: str) -> str:
+    """Return a sentence without the capital at its start, to continue another.
+
+    Examples
+    --------
+    >>> clause("A matrix.")
+    'a matrix.'
+    """
+    return words[:1].lower() + words[1:]
+
+
 def indices(number: int, shape: Shape) -> tuple[int, ...]:
     """Return the indices of one entry of an array, given its number in C order.
 
