@@ -50,13 +50,13 @@ def test_every_entry_is_a_cell_and_nothing_else_is(kind):
     matrix = {"dense": dense, "sparse": scipy.sparse.csr_array(dense), "exact": sympy.Matrix(dense.astype(int))}[kind]
     cells = matrix_cells(matrix_picture(matrix))
     assert set(cells) == set(zip(*map(list, np.nonzero(dense)), strict=True))
-    assert all(float(value) == dense[place] for place, (value, _) in cells.items())
+    assert all(float(value) == dense[position] for position, (value, _) in cells.items())
 
 
 def test_values_are_violet_below_zero_and_orange_above_on_one_scale():
     cells = matrix_cells(matrix_picture([[-2.0, 1.0]], limit=4.0))
-    for place, value in ((0, 0), -2.0), ((0, 1), 1.0):
-        assert cells[place][1] == "#" + bytes(diverging_colors([value], 4.0)[0].tolist()).hex()
+    for position, value in ((0, 0), -2.0), ((0, 1), 1.0):
+        assert cells[position][1] == "#" + bytes(diverging_colors([value], 4.0)[0].tolist()).hex()
     red, _, blue = to_rgb(cells[0, 0][1])
     assert blue > red
     red, _, blue = to_rgb(cells[0, 1][1])
@@ -66,8 +66,8 @@ def test_values_are_violet_below_zero_and_orange_above_on_one_scale():
 def test_the_colours_of_values_are_matplotlibs():
     matplotlib = pytest.importorskip("matplotlib")
     values = np.linspace(-1, 1, 41)
-    theirs = matplotlib.colormaps["PuOr_r"]((values + 1) / 2)[:, :3] * 255
-    assert np.abs(diverging_colors(values, 1.0) - theirs).max() <= 3  # matplotlib's map has 256 steps
+    expected = matplotlib.colormaps["PuOr_r"]((values + 1) / 2)[:, :3] * 255
+    assert np.abs(diverging_colors(values, 1.0) - expected).max() <= 3  # matplotlib's map has 256 steps
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_taps_that_meet_on_one_pixel_are_one_cell_of_their_sum():
     cells = matrix_cells(matrix_picture(layer, (1, 4)))
     assert cells[0, 0][0] == "3"  # the padded copy and the pixel itself
     assert to_rgb(cells[0, 0][1]) == pytest.approx(sum(map(to_rgb, kernel_colors((1, 1, 3))[:2])) / 2, abs=1)
-    assert {place: float(value) for place, (value, _) in cells.items()} == {
-        place: value for place, value in np.ndenumerate(layer.matrix((1, 4)).toarray()) if value
+    assert {position: float(value) for position, (value, _) in cells.items()} == {
+        position: value for position, value in np.ndenumerate(layer.matrix((1, 4)).toarray()) if value
     }
 
 
@@ -125,10 +125,10 @@ def test_what_hovering_says_names_the_pixels():
 
 def test_lit_rows_stand_out_and_the_others_are_paler():
     plain, lit = matrix_picture(Conv(LETTERS), (1, 3, 3)), matrix_picture(Conv(LETTERS), (1, 3, 3), rows=[1])
-    for place, (value, fill) in matrix_cells(lit).items():
-        before = matrix_cells(plain)[place]
+    for position, (value, fill) in matrix_cells(lit).items():
+        before = matrix_cells(plain)[position]
         assert value == before[0]
-        assert (fill == before[1]) == (place[0] == 1)
+        assert (fill == before[1]) == (position[0] == 1)
         assert sum(to_rgb(fill)) >= sum(to_rgb(before[1]))
 
 
@@ -270,6 +270,14 @@ def test_pictures_join_their_words():
     assert side_by_side(square, square).width == 9 + 14 + 9
     assert square.captioned("small").height == 29
     parse(square.titled("small"))
+
+
+@pytest.mark.parametrize("draw", [vector_picture, matrix_picture, image_picture], ids=lambda draw: draw.__name__)
+def test_a_title_is_drawn_and_begins_the_words(draw):
+    plain, titled = draw([[1.0]]), draw([[1.0]], title="one")
+    assert titled.alt == f"one: {plain.alt}"
+    assert "one" in written(titled)
+    assert plain.with_title(None) is plain
 
 
 def test_a_picture_is_saved_as_a_file_of_its_own(tmp_path):

@@ -119,9 +119,9 @@ def matrix_panels(network: SkipNetwork) -> list[Panel]:
         symbol = f"W^{{({number})}}" + (f"P^{{({number})}}" if padded else "")
         panels.append(Panel(f"${symbol}$", type(layer).__name__, layer.matrix(shape)))
     for k, j in sorted(network.skip_weights):
-        here, goal = network.shapes[k], network.shapes[j]
-        if here != goal and network.skip_weights[k, j] != 0:
-            matrix = ResampleTo(goal, network.resample).matrix(here)
+        source, target = network.shapes[k], network.shapes[j]
+        if source != target and network.skip_weights[k, j] != 0:
+            matrix = ResampleTo(target, network.resample).matrix(source)
             panels.append(Panel(f"$R^{{({k},{j})}}$", "resampled skip", matrix))
     return [*panels, Panel("$W$", "all of it", network.compose(form="sparse").W)]
 

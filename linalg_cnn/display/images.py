@@ -204,7 +204,7 @@ def kernel_picture(
     if array.ndim not in {3, 4}:
         raise ValueError(f"kernel: expected (C_out, C_in / groups, *k) with one or two spatial axes, got {array.shape}")
     whole, c_out, c_in = array, *array.shape[:2]
-    array = array[:most, :most]  # what is drawn
+    array = array[:most, :most]  # the channels that are drawn
     values = flat(array)
     if color == "kernel":
         colors = kernel_colors(array.shape)

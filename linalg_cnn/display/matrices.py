@@ -163,14 +163,14 @@ def _border_steps(painted: Painted) -> tuple[tuple[int, int], tuple[int, int]]:
     return (ends[0][0], ends[1][0]), (ends[0][1], ends[1][1])
 
 
-def _pixel(what: str, number: int, shape: Shape | None) -> str:
+def _pixel(side: str, number: int, shape: Shape | None) -> str:
     """Return the pixel that a row or column stands for, in words."""
     if shape is None:
         return ""
     channel, *position = indices(number, shape)
     where = listed(position or [channel])
     of = f" of channel {channel}" if position and shape[0] > 1 else ""
-    return f" ({what} pixel {where}{of})"
+    return f" ({side} pixel {where}{of})"
 
 
 COLORED_BY = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -99,13 +100,20 @@ def operation_picture(
         below += ["=", vector_picture(names, colors, marks="R", lit=[row]).captioned("y")]
     whole = stacked(above, side_by_side(*below, gap=10), gap=18)
 
-    what = ", ".join(f"pixel {_at(i, in_shape)} times {plain(e.value)}" for i, e in list(reads.items())[:12])
-    alt = (
-        f"{type(operation).__name__} on an image of shape {in_shape}. Output pixel {_at(row, out_shape)}, row {row} of "
-        f"the {painted.shape[0]} x {painted.shape[1]} matrix, reads {what or 'nothing'}"
-        + (f" and {len(reads) - 12} more." if len(reads) > 12 else ".")
-    )
+    alt = f"{type(operation).__name__} on an image of shape {in_shape}. {_in_words(painted, row, reads, out_shape)}"
     return whole.with_rules(hover_rules(painted)).with_alt(alt).with_title(title)
+
+
+def _in_words(painted: Painted, row: int, reads: Mapping[int, Entry], out_shape: Shape) -> str:
+    """Return the pixels that an output pixel reads, with their weights, as a sentence."""
+    first = ", ".join(
+        f"pixel {_at(column, painted.in_shape or ())} times {plain(entry.value)}"
+        for column, entry in islice(reads.items(), 12)
+    )
+    more = f" and {len(reads) - 12} more" if len(reads) > 12 else ""
+    rows, columns = painted.shape
+    pixel = f"Output pixel {_at(row, out_shape)}, row {row} of the {rows} x {columns} matrix,"
+    return f"{pixel} reads {first or 'nothing'}{more}."
 
 
 def _row(output: int | Sequence[int] | None, out_shape: Shape) -> int:
@@ -129,6 +137,7 @@ def _row(output: int | Sequence[int] | None, out_shape: Shape) -> int:
 
 
 def _at(number: int, shape: Shape) -> str:
+    """Return the indices of a pixel in words."""
     return f"({listed(indices(number, shape))})"
 
 
@@ -192,11 +201,11 @@ class _PaddedImage:
             Label of a padded zero in the window.
         """
         written = all(fits(value) for value in values) and max(self.pixels.shape) <= 20
-        labels = (list(values), zero) if written else ([None] * len(values), None)
-        return stacked(*(self._channel(c, values, labels, fills) for c in range(self.in_shape[0])), gap=8)
+        channels = range(self.in_shape[0])
+        return stacked(*(self._channel(channel, values, fills, zero, written) for channel in channels), gap=8)
 
     def _channel(
-        self, channel: int, values: Sequence[Any], labels: tuple[Sequence[Any], int | None], fills: Sequence[str]
+        self, channel: int, values: Sequence[Any], fills: Sequence[str], zero: int | None, written: bool
     ) -> Picture:
         height, width = self.pixels.shape[1] if self.pixels.ndim == 3 else 1, self.pixels.shape[-1]
         first = channel * height * width
@@ -205,13 +214,14 @@ class _PaddedImage:
             read = first + i in self.window
             r, c = divmod(i, width)
             if pixel < 0:
-                fill, label = (PADDED_ZERO, labels[1]) if read else (EMPTY, None)
-                cells.append(Cell(r, c, fill, label, "a padded zero", dashed=True))
+                fill, label = (PADDED_ZERO, zero) if read else (EMPTY, None)
+                cells.append(Cell(r, c, fill, label if written else None, "a padded zero", dashed=True))
             else:
                 where = listed(indices(pixel, self.in_shape)[1:])
                 title = f"pixel {where} (entry {pixel} of x): {plain(values[pixel])}"
                 fill = fills[pixel] if read or self.colored_outside else PAPER
-                cells.append(Cell(r, c, fill, labels[0][pixel], title, f"P{pixel}", dashed=not real))
+                label = values[pixel] if written else None
+                cells.append(Cell(r, c, fill, label, title, f"P{pixel}", dashed=not real))
         size = cell_size((height, width), [cell.label for cell in cells], 260)
         lit = _frame([i - first for i in self.window if first <= i < first + height * width], width)
         return draw_grid((height, width), cells, size=size, lit=lit)
