@@ -10,7 +10,7 @@ from linalg_cnn.display.picture import Picture
 from linalg_cnn.display.svg import NO_POINTER, number, rect, text, text_width
 from linalg_cnn.display.words import abridged, plain
 from linalg_cnn.graph import AffineGraph
-from linalg_cnn.ops import WeightedSum
+from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
 

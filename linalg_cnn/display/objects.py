@@ -12,7 +12,7 @@ from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.picture import TIMES, Picture, X, side_by_side
 from linalg_cnn.display.words import clause
 from linalg_cnn.factored import FactoredMap
-from linalg_cnn.ops import Operation
+from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.taps import TapOperation
 
 MOST_ENTRIES = 4_000_000

@@ -15,7 +15,9 @@ from linalg_cnn.display.images import kernel_picture
 from linalg_cnn.display.matrices import hover_rules, matrix_picture
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
 from linalg_cnn.display.words import indices, listed, plain
-from linalg_cnn.ops import Conv, Operation, Pad
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.conv import Conv
+from linalg_cnn.ops.pad import Pad
 from linalg_cnn.types import Array, Shape, size_of
 
 LARGEST_VECTOR = 36
