@@ -244,4 +244,4 @@ def bins(shape: tuple[int, int], parts: tuple[int, int], rows: Array, columns: A
 
 def fits(label: Any, widest: float = 44.0) -> bool:
     """Return whether a label is short enough to be written on a cell."""
-    return len(plain(label)) <= 60 and text_width(label, 12) <= widest if not isinstance(label, str) else True
+    return isinstance(label, str) or (len(plain(label)) <= 60 and text_width(label, 12) <= widest)
