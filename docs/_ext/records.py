@@ -34,7 +34,7 @@ def title(stem: str) -> str:
 
 
 def tables(record: dict[str, Any]) -> str:
-    """Return the tables that the record's command prints, or all numbers of a record without such a command."""
+    """Return the tables that the command which wrote a record prints, or all of its numbers if there is none."""
     from gpu.bench.collapse import format_collapse
     from gpu.bench.matrices import format_matrices
     from gpu.bench.predict import format_predict
