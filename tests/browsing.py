@@ -1,4 +1,4 @@
-"""Headless Chromium, a web server for the site, and JupyterLab, for the tests that look at pages."""
+"""Headless Chromium, a web server for the site, and JupyterLab, for tests of pages in a browser."""
 
 import functools
 import http.server
@@ -22,7 +22,7 @@ CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def site_is_built():
-    """Return whether `make docs` has run since a notebook last changed."""
+    """Return whether the site was built after the last change of a notebook."""
     stamp = SITE / ".built"
     newest = max(path.stat().st_mtime for path in (ROOT / "notebooks").glob("*.ipynb"))
     return stamp.exists() and stamp.stat().st_mtime >= newest
@@ -30,7 +30,7 @@ def site_is_built():
 
 @contextmanager
 def chromium():
-    """Yield a browser; without a sandbox, which containers rarely allow."""
+    """Yield a browser without a sandbox, which most containers do not allow."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
@@ -38,13 +38,15 @@ def chromium():
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A request handler without log."""
+
     def log_message(self, *arguments):
         pass
 
 
 @contextmanager
 def serve(folder):
-    """Yield the address of a web server for a folder."""
+    """Yield the address of a web server that serves a folder."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -56,7 +58,7 @@ def serve(folder):
 
 @contextmanager
 def jupyter_lab(folder, scratch):
-    """Yield a function from the name of a notebook in a folder to its address in a JupyterLab of its own."""
+    """Start a JupyterLab on a folder, and yield a function from a notebook's name to its address there."""
     settings = {f"JUPYTER_{name}_DIR": str(scratch / name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")}
     settings |= {
         "JUPYTERLAB_SETTINGS_DIR": str(scratch / "settings"),
@@ -68,7 +70,7 @@ def jupyter_lab(folder, scratch):
     command = [sys.executable, "-m", "jupyterlab", *options]
     notification = scratch / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     notification.parent.mkdir(parents=True)
-    notification.write_text('{"fetchNews": "false"}')  # else a question lies over the notebook
+    notification.write_text('{"fetchNews": "false"}')  # without this, a dialog covers the notebook
     with (
         open(scratch / "lab.log", "wb") as log,
         subprocess.Popen(
@@ -88,6 +90,7 @@ def jupyter_lab(folder, scratch):
 
 
 def _server_file(folder, server):
+    """Return what a starting JupyterLab writes about itself: its address and token."""
     for _ in range(240):
         for path in folder.glob("jpserver-*.json"):
             try:

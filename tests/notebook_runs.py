@@ -1,4 +1,4 @@
-"""Running a notebook as a reader would, but more strictly: nothing may warn, and there is no network."""
+"""Run a notebook in a kernel of its own, without network access and with warnings as errors."""
 
 import os
 from pathlib import Path
@@ -18,16 +18,16 @@ def refuse(*arguments, **named):
 
 
 socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
-warnings.simplefilter("error")  # before every other filter, those that IPython has set too
-warnings.filterwarnings("ignore", module="ipykernel")  # what the kernel does for itself
+warnings.simplefilter("error")  # takes precedence over all other filters, IPython's included
+warnings.filterwarnings("ignore", module="ipykernel")  # warnings of the kernel's own code
 del refuse, socket, warnings
 """
 
 
 def run_notebook(path, *, seconds_per_cell=180):
-    """Return the notebook with its outputs, run in a kernel of its own in which a warning is an error.
+    """Run a notebook in a kernel of its own, in which warnings are errors, and return it with its outputs.
 
-    The first cell, which makes the kernel strict, is not returned.
+    The first cell, which forbids warnings and network access, is not returned.
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
@@ -38,14 +38,14 @@ def run_notebook(path, *, seconds_per_cell=180):
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--IPKernelApp.log_level=50"],
     )
-    # One thread: these networks are small, and two of them wait for each other where anything else runs beside.
+    # More threads do not speed up such small networks, and they wait for each other on a busy machine.
     client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
     del notebook.cells[0]
     return notebook
 
 
 def outputs(notebook):
-    """Yield (number of the cell, output) of every output."""
+    """Yield each output as (number of its cell, output)."""
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", ()):
             yield number, output

@@ -1,4 +1,4 @@
-"""Reading pictures back: what a test can know of an SVG."""
+"""Read the cells, texts and pixels of a picture back from its SVG."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ CELL = re.compile(r"row (\d+)[^,]*(?:\([^)]*\))?, column (\d+)[^:]*: (.*)")
 
 
 def parse(picture):
-    """The picture as XML; it must say what it is, twice, and have a white ground."""
+    """Return the picture as XML, and check that it has a text alternative, twice, and a white background."""
     root = ET.fromstring(picture if isinstance(picture, str) else picture.svg)
     assert root.tag == f"{SVG}svg"
     assert root.get("role") == "img"
@@ -24,7 +24,7 @@ def parse(picture):
 
 
 def titles(picture):
-    """What hovering says, with the colour of what says it: [(words, fill)]."""
+    """Return the hover texts with the colours of their rectangles: [(text, fill)]."""
     return [
         (found.text, rect.get("fill"))
         for rect in parse(picture).iter(f"{SVG}rect")
@@ -33,23 +33,23 @@ def titles(picture):
 
 
 def matrix_cells(picture):
-    """The cells of a matrix: {(row, column): (value as text, fill)}."""
+    """Return the cells of a matrix: {(row, column): (value as text, fill)}."""
     found = {}
     for words, fill in titles(picture):
         if match := CELL.fullmatch(words):
-            place = int(match[1]), int(match[2])
-            assert place not in found
-            found[place] = (match[3], fill)
+            position = int(match[1]), int(match[2])
+            assert position not in found
+            found[position] = (match[3], fill)
     return found
 
 
 def written(picture):
-    """All texts, without the marks of raised and lowered letters."""
+    """Return all texts, without the markup of subscripts and superscripts."""
     return ["".join(element.itertext()) for element in parse(picture).iter(f"{SVG}text")]
 
 
 def pixels(picture):
-    """The image inside a picture, as an array (height, width, 3)."""
+    """Return the image inside a picture as an array (height, width, 3)."""
     (element,) = parse(picture).iter(f"{SVG}image")
     data = base64.b64decode(element.get("href").removeprefix("data:image/png;base64,"))
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))

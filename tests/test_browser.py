@@ -1,4 +1,4 @@
-"""The site and the notebooks as a reader sees them, in headless Chromium; screenshots go to build/screenshots."""
+"""The site and the notebooks are whole in headless Chromium; screenshots are written to build/screenshots."""
 
 import shutil
 
@@ -12,9 +12,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
-needs_site = pytest.mark.skipif(
-    not site_is_built(), reason="needs the site, built from the notebooks as they are: make docs"
-)
+needs_site = pytest.mark.skipif(not site_is_built(), reason="needs a site that is newer than the notebooks: make docs")
 
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
 
@@ -62,7 +60,7 @@ def site():
 
 @pytest.fixture
 def open_page(browser):
-    """Return a function that opens a page and collects what goes wrong on it."""
+    """Return a function that opens a page and collects its errors and its requests to other hosts."""
     contexts = []
 
     def open_it(address, width=1280, height=900, host="http://127.0.0.1"):
@@ -94,12 +92,12 @@ def screenshot(page, name):
 @pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_of_the_site_is_whole(path, width, site, open_page):
-    """No broken picture, no error, nothing from elsewhere, nothing wider than the window, labels that can be read."""
+    """A page has no broken picture, no error and no content from other hosts; it fits the window and is legible."""
     page, trouble = open_page(f"{site}/{path}", width=width)
     page.evaluate("() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise")
     for details in page.query_selector_all("article details"):
         details.evaluate("(element) => { element.open = true; }")
-    smallest = "7" if width > 800 else "0"  # on a phone one zooms in
+    smallest = "7" if width > 800 else "0"  # readers zoom in on a phone
     screenshot(page, f"site-{'desk' if width > 800 else 'phone'}-{path.replace('/', '-').removesuffix('.html')}")
     assert page.evaluate(LOOK.replace("SMALLEST", smallest)) == []
     assert trouble == []
@@ -118,7 +116,7 @@ def test_the_site_has_every_notebook_with_its_pictures(site, open_page):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab on a copy of the notebooks, which may write outputs into it."""
+    """Return the addresses of notebooks in a JupyterLab that runs on a copy of them, into which outputs are written."""
     scratch = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", scratch / "project" / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(ROOT / "docs" / "records", scratch / "project" / "docs" / "records")

@@ -1,4 +1,4 @@
-"""Curves and records as pictures: the numbers are in the words, too."""
+"""Pictures of curves and of records, whose text alternatives contain the numbers."""
 
 import json
 from pathlib import Path
@@ -13,18 +13,18 @@ RECORDS = Path(__file__).parents[1] / "docs" / "records"
 
 def test_a_long_curve_is_told_by_its_ends_and_extremes():
     picture = curves_picture({"wave": [3, 1, 5, *range(2, 90)]}, x="n", y="a", log=True, title="A wave")
-    assert picture.alt == "A wave: a by n. wave: 3 at 1, 1 at 2, 89 at 91."
+    assert picture.alt == "A wave: curves of a against n. wave: 3 at 1, 1 at 2, 89 at 91."
     short = curves_picture({"short": tuple(range(5))}, x="n", y="a", start=0)
-    assert short.alt == "a by n. short: 0 at 0, 1 at 1, 2 at 2, 3 at 3, 4 at 4."
+    assert short.alt == "Curves of a against n. short: 0 at 0, 1 at 1, 2 at 2, 3 at 3, 4 at 4."
 
 
 @pytest.mark.parametrize(
     ("curves", "message"),
     [
-        ({}, "expected one to 6 of them, got 0"),
-        ({str(n): [1] for n in range(7)}, "expected one to 6 of them, got 7"),
-        ({"a": []}, r"curves\['a'\]: expected as many values as places"),
-        ({"a": ([1.0, 2.0], [1.0])}, r"curves\['a'\]: expected as many values as places"),
+        ({}, "curves: expected one to 6 curves, got 0"),
+        ({str(n): [1] for n in range(7)}, "curves: expected one to 6 curves, got 7"),
+        ({"a": []}, r"curves\['a'\]: expected as many values as positions"),
+        ({"a": ([1.0, 2.0], [1.0])}, r"curves\['a'\]: expected as many values as positions"),
     ],
 )
 def test_curves_that_cannot_be_drawn_are_refused(curves, message):

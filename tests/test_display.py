@@ -1,4 +1,4 @@
-"""The drawings show the library's own objects."""
+"""The figures for PNG files show the library's own objects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Colours stay apart for readers with any of the three kinds of colour blindness."""
+"""Readers with any of the three kinds of colour blindness can tell the colours apart."""
 
 from itertools import combinations
 
@@ -7,7 +7,7 @@ import pytest
 
 from linalg_cnn.display.colors import HUES, grid_colors, to_rgb
 
-# How red, green and blue light is seen: Machado, Oliveira & Fernandes 2009, at full severity.
+# Appearance of red, green and blue light: Machado, Oliveira & Fernandes 2009, at full severity.
 SEEN = {
     "normal": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -18,7 +18,7 @@ XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1
 
 
 def lab(color, seen):
-    """CIE L*a*b* of a colour as it is seen: about 2 is the least difference that one notices side by side."""
+    """Return a colour as it is seen in CIE L*a*b*; side by side, readers notice differences from about 2."""
     channels = to_rgb(color) / 255
     light = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     xyz = XYZ @ np.clip(np.asarray(seen) @ light, 0, 1) / XYZ.sum(axis=1)
@@ -33,8 +33,8 @@ def lab(color, seen):
     ids=["seven", "3x3", "hues", "3x3 on white"],
 )
 def test_every_two_colours_are_told_apart(colors, seen, apart):
-    places = [lab(color, seen) for color in colors]
-    assert min(np.linalg.norm(a - b) for a, b in combinations(places, 2)) >= apart
+    points = [lab(color, seen) for color in colors]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(points, 2)) >= apart
 
 
 def test_a_bad_pair_would_be_found():

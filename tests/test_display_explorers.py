@@ -1,4 +1,4 @@
-"""Sliders change the pictures, and where there are none the picture is there all the same."""
+"""Sliders change the pictures; without sliders, the pictures are shown as well."""
 
 import re
 
@@ -14,7 +14,7 @@ KERNEL = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
 
 
 class Handle:
-    """What IPython gives for a picture that a notebook shows."""
+    """The handle that IPython returns for a picture in a notebook."""
 
     def __init__(self):
         self.pictures = []
@@ -25,7 +25,7 @@ class Handle:
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What an explorer hands to the notebook: [(what, arguments)]; a handle for what has a display id."""
+    """Collect what an explorer shows in the notebook: (value, handle), or (value, None) without a display id."""
     display = pytest.importorskip("IPython.display")
     pytest.importorskip("ipywidgets")
     calls = []
@@ -45,11 +45,11 @@ def test_a_slider_moves_the_kernel(shown):
     (bundle, _), (first, handle) = shown
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "row, column, stride, padding, dilation" in bundle["text/html"]
-    assert "output pixel (0, 0, 0)" in first.data
+    assert "Output pixel (0, 0, 0)" in first.data
     explorer.controls["row"].value = 1
     explorer.controls["column"].value = 2
-    assert "output pixel (0, 1, 2), row 5" in handle.pictures[-1].alt
-    lit = {place: cell for place, cell in matrix_cells(handle.pictures[-1]).items() if place[0] == 5}
+    assert "Output pixel (0, 1, 2), row 5" in handle.pictures[-1].alt
+    lit = {position: cell for position, cell in matrix_cells(handle.pictures[-1]).items() if position[0] == 5}
     assert {column for _, column in lit} == {6, 7, 10, 11}
 
 
@@ -64,14 +64,14 @@ def test_options_change_the_matrix(shown, options):
     picture = shown[-1][1].pictures[-1]
     expected = conv_matrix(KERNEL, (1, 4, 4), **options).toarray()
     cells = matrix_cells(picture)
-    assert {place: float(value) for place, (value, _) in cells.items()} == {
-        place: value for place, value in np.ndenumerate(expected) if value
+    assert {position: float(value) for position, (value, _) in cells.items()} == {
+        position: value for position, value in np.ndenumerate(expected) if value
     }
 
 
 def test_the_kernel_stops_at_the_last_place():
-    assert "output pixel (0, 2, 2)" in explore_convolution(KERNEL, (1, 4, 4)).picture(row=7, column=7).alt
-    assert "output pixel (0, 3)" in explore_convolution(KERNEL[:, :, 0], (1, 5)).picture(column=6).alt
+    assert "Output pixel (0, 2, 2)" in explore_convolution(KERNEL, (1, 4, 4)).picture(row=7, column=7).alt
+    assert "Output pixel (0, 3)" in explore_convolution(KERNEL[:, :, 0], (1, 5)).picture(column=6).alt
 
 
 def test_what_does_not_fit_says_so():
@@ -85,7 +85,7 @@ def test_resampling_changes_with_size_and_mode(shown):
     explorer.controls["size"].value = 3
     explorer.controls["mode"].value = "nearest"
     picture = shown[-1][1].pictures[-1]
-    assert picture.alt.endswith("times the vector (a, b) = the vector (a, a, b)")
+    assert picture.alt.endswith("x is the vector (a, b). y is the vector (a, a, b).")
 
 
 def test_t_runs_from_one_matrix_to_the_other_on_one_scale():
@@ -106,16 +106,16 @@ def test_every_static_picture_has_words():
 
 def test_sliders_start_where_they_are_told():
     explorer = Explorer(lambda size: matrix_picture(resample_matrix((1, 2), size)), {"size": [2, 3, 4]}, {"size": 4})
-    assert explorer.picture().alt.startswith("4 x 2 matrix")
+    assert explorer.picture().alt.startswith("A matrix of size 4 x 2,")
     assert repr(explorer) == "Explorer(size: 3 choices)"
 
 
 @pytest.mark.parametrize(
     ("choices", "start", "message"),
     [
-        ({"size": []}, None, "choices: expected at least one for 'size', got none"),
-        ({"size": [1]}, {"size": 2}, r"start: expected one of \[1\] for 'size', got 2"),
-        ({"size": [1]}, {"weight": 2}, r"start: expected one of \[\] for 'weight', got 2"),
+        ({"size": []}, None, r"choices\['size'\]: expected at least one choice, got none"),
+        ({"size": [1]}, {"size": 2}, r"start\['size'\]: expected one of \[1\], got 2"),
+        ({"size": [1]}, {"weight": 2}, r"start: expected settings among \['size'\], got 'weight'"),
     ],
 )
 def test_bad_choices_are_refused(choices, start, message):

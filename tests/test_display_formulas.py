@@ -1,4 +1,4 @@
-"""Formulas, networks as boxes, and what notebooks show for the library's objects."""
+"""Formulas, pictures of networks, and what notebooks show for the library's objects."""
 
 import inspect
 import subprocess
@@ -51,7 +51,7 @@ def network(strength=T, layers=3):
 
 
 def test_equation_8_as_printed():
-    """Rows of zeros but for the four pixels, times A, is A with a border."""
+    """The padding matrix times the ravel of a 2x2 image is the image with a border of zeros."""
     a = sympy.symbols("a_11 a_12 a_21 a_22")
     formula = equation_formula(symbolic.pad_matrix((1, 2, 2), 1), a)
     left, right = formula.latex.split(" = ")
@@ -88,7 +88,7 @@ def test_equation_10_with_the_terms_that_are_there():
     assert layer_formula(smaller, 2).latex == r"f^{(2)} = W^{(2)} \left( 0.25 R^{(0,1)} f^{(0)} + 0.75 f^{(1)} \right)"
     assert network_formula(net).latex.count(r" \\ ") == 2
     assert len(network_formula(network(0.5, 40)).latex) < 6000
-    with pytest.raises(ValueError, match="layer: expected 1 to 3, got 4"):
+    with pytest.raises(ValueError, match="layer: expected an int from 1 to 3, got 4"):
         layer_formula(net, 4)
 
 
@@ -130,8 +130,10 @@ def test_a_network_has_a_box_for_each_layer_and_an_arrow_for_each_skip():
     assert written(picture).count("t") == 2
     assert written(picture).count("1 − t") == 2  # noqa: RUF001
     assert len(list(parse(picture).iter(f"{SVG}polygon"))) == 5
-    assert picture.alt.startswith("the network: network: x (1, 4, 4); Conv (1, 4, 4) reads x; ")
-    assert picture.alt.endswith("Dense (2,) reads t x, 1 - t Conv 2")
+    assert picture.alt.startswith(
+        "the network: A network with input x of shape (1, 4, 4). Conv 1 of shape (1, 4, 4) reads x. "
+    )
+    assert picture.alt.endswith("Dense 3 of shape (2,) reads t times x and (1 - t) times Conv 2.")
 
 
 def test_a_graph_has_the_weights_of_its_sums():
@@ -139,7 +141,7 @@ def test_a_graph_has_the_weights_of_its_sums():
     blurred = graph.add(Conv([[[1.0, 2.0, 1.0]]], padding=1), 0)
     graph.add(WeightedSum([0.25, 0.5]), 0, blurred)
     assert graph._repr_html_() == network_picture(graph).svg
-    assert network_picture(graph).alt.endswith("WeightedSum (1, 3) reads 0.25 x, 0.5 Conv 1")
+    assert network_picture(graph).alt.endswith("WeightedSum 2 of shape (1, 3) reads 0.25 times x and 0.5 times Conv 1.")
     assert {"0.25", "0.5"} <= set(written(network_picture(graph)))
 
 
@@ -147,7 +149,7 @@ def test_a_long_network_is_shortened():
     picture = network_picture(network(0.5, 150))
     assert picture.width < 1300
     assert "142 more" in written(picture)
-    assert picture.alt == "network of 150 operations from (1, 4, 4) to (2,)"
+    assert picture.alt == "A network of 150 operations from shape (1, 4, 4) to shape (2,)."
 
 
 # Objects
@@ -162,7 +164,8 @@ def test_a_small_symbolic_map_is_a_formula_and_a_large_one_a_picture():
     assert affine_formula(AffineMap(np.eye(2), np.zeros(2))) is None
     large = AffineMap(sympy.Matrix(30, 30, lambda i, j: sympy.Symbol(f"w_{i}_{j}")), [0] * 30)
     assert large._repr_latex_() is None
-    assert parse(large._repr_html_()).get("aria-label").startswith("AffineMap(30 -> 30, sympy): 30 x 30 matrix, 900")
+    opening = "AffineMap(30 -> 30, sympy): A matrix of size 30 x 30 with 900"
+    assert parse(large._repr_html_()).get("aria-label").startswith(opening)
     wide = SkipNetwork((1, 20), [Conv([[[A, B]]], padding=1), Conv([[[A, 1]]], padding=1)]).compose()
     assert wide._repr_latex_() is None
     assert len(matrix_cells(wide._repr_html_())) == len(sympy.Matrix(wide.W).todok())
@@ -171,7 +174,7 @@ def test_a_small_symbolic_map_is_a_formula_and_a_large_one_a_picture():
 def test_a_map_over_images_shows_its_rows_as_images_and_another_its_entries():
     W = np.random.default_rng(0).standard_normal((3, 25))
     rows = AffineMap(W, np.zeros(3), in_shape=(1, 5, 5))
-    assert "the 3 rows of W as images of 5 x 5 pixels" in rows._repr_html_()
+    assert "The 3 rows of W as images of 5 x 5 pixels" in rows._repr_html_()
     assert rows._repr_latex_() is None
     entries = parse(AffineMap(W, np.zeros(3))._repr_html_())
     assert len(matrix_cells(ET.tostring(entries, encoding="unicode"))) == 75
@@ -211,8 +214,8 @@ def test_what_is_too_large_is_left_to_its_repr():
 def test_factors_are_drawn_to_scale():
     factored = FactoredMap([AffineMap(np.ones((10, 30)), np.zeros(10)), AffineMap(np.ones((30, 100)), np.zeros(30))])
     words = parse(factored._repr_html_()).get("aria-label")
-    assert words.startswith("FactoredMap(10x30 @ 30x100): 10 x 30 matrix")
-    assert words.index("10 x 30 matrix") < words.index("times") < words.index("30 x 100 matrix")
+    assert words.startswith("FactoredMap(10x30 @ 30x100): The product of 2 matrices. A matrix of size 10 x 30")
+    assert words.index("product") < words.index("size 10 x 30") < words.index("size 30 x 100")
 
 
 def test_an_operation_shows_its_kernel():

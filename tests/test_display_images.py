@@ -1,4 +1,4 @@
-"""Operations on images, images, kernels and the rows of W, read back from their pictures."""
+"""Operations, images, kernels and the rows of W are read back from their pictures."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ def test_the_lit_pixel_its_row_and_what_it_reads():
     }
     assert [words for words, _ in titles(picture)].count("a padded zero") == 16
     assert picture.alt == (
-        "Conv on an image of shape (1, 3, 3): output pixel (0, 0, 1), row 1 of the 16 x 9 matrix, "
-        "reads pixel (0, 0, 0) times c, pixel (0, 0, 1) times d"
+        "Conv on an image of shape (1, 3, 3). Output pixel (0, 0, 1), row 1 of the 16 x 9 matrix, "
+        "reads pixel (0, 0, 0) times c, pixel (0, 0, 1) times d."
     )
     cells = matrix_cells(picture)
     assert cells[1, 0] == ("c", colors["c"])
@@ -45,7 +45,8 @@ def test_the_lit_pixel_its_row_and_what_it_reads():
 def test_a_padded_zero_is_written_beside_values_but_not_beside_numbers_of_pixels():
     layer = Conv(LETTERS, padding=1)
     values = np.full((1, 3, 3), 7.0)
-    # 3 of 4 taps lie on the border; the first output is number 0 twice, in its image and in y, as is the first pixel.
+    # 3 of 4 taps are on the border. 0 is also the number of the first output, in its image and in y, and of the first
+    # pixel, in the image and in x.
     assert written(operation_picture(layer, (1, 3, 3), output=0, x=values)).count("0") == 3 + 2
     assert written(operation_picture(layer, (1, 3, 3), output=0)).count("0") == 2 + 2
 
@@ -107,12 +108,12 @@ def test_a_large_image_is_pixels():
     values = np.random.default_rng(0).random((28, 28))
     image = pixels(image_picture(values))
     np.testing.assert_allclose(image[:, :, 0], 255 * values / values.max(), atol=1)
-    assert "28 x 28 image" in image_picture(values).alt
+    assert "28 x 28 pixels" in image_picture(values).alt
 
 
 def test_channels_are_drawn_below_each_other():
     picture = image_picture(np.arange(8).reshape(2, 2, 2), title="two")
-    assert picture.alt == "two: 2 x 2 image of 2 channels: 0, 1; 2, 3; 4, 5; 6, 7"
+    assert picture.alt == "two: An image of 2 x 2 pixels and 2 channels: 0, 1; 2, 3; 4, 5; 6, 7."
     assert picture.height > 4 * 24
 
 

@@ -1,4 +1,4 @@
-"""Pictures show what stands in the matrices: every cell, its colour, and its words."""
+"""Pictures show the entries of matrices: each cell has the right colour and text."""
 
 import numpy as np
 import pytest
@@ -50,13 +50,13 @@ def test_every_entry_is_a_cell_and_nothing_else_is(kind):
     matrix = {"dense": dense, "sparse": scipy.sparse.csr_array(dense), "exact": sympy.Matrix(dense.astype(int))}[kind]
     cells = matrix_cells(matrix_picture(matrix))
     assert set(cells) == set(zip(*map(list, np.nonzero(dense)), strict=True))
-    assert all(float(value) == dense[place] for place, (value, _) in cells.items())
+    assert all(float(value) == dense[position] for position, (value, _) in cells.items())
 
 
 def test_values_are_violet_below_zero_and_orange_above_on_one_scale():
     cells = matrix_cells(matrix_picture([[-2.0, 1.0]], limit=4.0))
-    for place, value in ((0, 0), -2.0), ((0, 1), 1.0):
-        assert cells[place][1] == "#" + bytes(diverging_colors([value], 4.0)[0].tolist()).hex()
+    for position, value in ((0, 0), -2.0), ((0, 1), 1.0):
+        assert cells[position][1] == "#" + bytes(diverging_colors([value], 4.0)[0].tolist()).hex()
     red, _, blue = to_rgb(cells[0, 0][1])
     assert blue > red
     red, _, blue = to_rgb(cells[0, 1][1])
@@ -66,8 +66,8 @@ def test_values_are_violet_below_zero_and_orange_above_on_one_scale():
 def test_the_colours_of_values_are_matplotlibs():
     matplotlib = pytest.importorskip("matplotlib")
     values = np.linspace(-1, 1, 41)
-    theirs = matplotlib.colormaps["PuOr_r"]((values + 1) / 2)[:, :3] * 255
-    assert np.abs(diverging_colors(values, 1.0) - theirs).max() <= 3  # theirs has 256 steps
+    expected = matplotlib.colormaps["PuOr_r"]((values + 1) / 2)[:, :3] * 255
+    assert np.abs(diverging_colors(values, 1.0) - expected).max() <= 3  # matplotlib's map has 256 steps
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_taps_that_meet_on_one_pixel_are_one_cell_of_their_sum():
     cells = matrix_cells(matrix_picture(layer, (1, 4)))
     assert cells[0, 0][0] == "3"  # the padded copy and the pixel itself
     assert to_rgb(cells[0, 0][1]) == pytest.approx(sum(map(to_rgb, kernel_colors((1, 1, 3))[:2])) / 2, abs=1)
-    assert {place: float(value) for place, (value, _) in cells.items()} == {
-        place: value for place, value in np.ndenumerate(layer.matrix((1, 4)).toarray()) if value
+    assert {position: float(value) for position, (value, _) in cells.items()} == {
+        position: value for position, value in np.ndenumerate(layer.matrix((1, 4)).toarray()) if value
     }
 
 
@@ -125,10 +125,10 @@ def test_what_hovering_says_names_the_pixels():
 
 def test_lit_rows_stand_out_and_the_others_are_paler():
     plain, lit = matrix_picture(Conv(LETTERS), (1, 3, 3)), matrix_picture(Conv(LETTERS), (1, 3, 3), rows=[1])
-    for place, (value, fill) in matrix_cells(lit).items():
-        before = matrix_cells(plain)[place]
+    for position, (value, fill) in matrix_cells(lit).items():
+        before = matrix_cells(plain)[position]
         assert value == before[0]
-        assert (fill == before[1]) == (place[0] == 1)
+        assert (fill == before[1]) == (position[0] == 1)
         assert sum(to_rgb(fill)) >= sum(to_rgb(before[1]))
 
 
@@ -142,7 +142,7 @@ def test_letters_are_written_where_they_fit():
 def test_borders_run_between_channels_and_image_rows():
     picture = matrix_picture(Conv(np.ones((2, 3, 2, 2))), (3, 4, 4))
     strokes = [(path.get("stroke-width"), path.get("d").count("M")) for path in parse(picture).iter(f"{SVG}path")]
-    # Of 18 rows and 48 columns: a thin line after every 3 and 4 of them, a thick one after 9 and 16.
+    # 18 rows and 48 columns have a thin line after every 3 and 4 of them, and a thick line after every 9 and 16.
     assert ("0.9", 5 + 11) in strokes
     assert ("1.8", 1 + 2) in strokes
 
@@ -162,12 +162,12 @@ def test_the_picture_of_a_huge_matrix_is_bounded(matrix):
     assert len(picture.svg) < 200_000
     assert len(picture.alt) < 300
     assert max(picture.width, picture.height) <= 480
-    assert f"{matrix.shape[0]:,} x {matrix.shape[1]:,} matrix" in picture.alt
+    assert f"matrix of size {matrix.shape[0]:,} x {matrix.shape[1]:,} with" in picture.alt
     assert max(pixels(picture).shape[:2]) <= 480
 
 
 def test_the_pixels_of_a_large_picture_are_the_entries():
-    matrix = conv_matrix(np.arange(1.0, 10.0).reshape(1, 1, 3, 3), (1, 18, 18))  # 256 x 324, one pixel for each place
+    matrix = conv_matrix(np.arange(1.0, 10.0).reshape(1, 1, 3, 3), (1, 18, 18))  # 256 x 324, one pixel per entry
     image = pixels(matrix_picture(matrix, (1, 18, 18)))
     assert image.shape == (256, 324, 3)
     ground = image[0, -1]
@@ -179,10 +179,13 @@ def test_the_pixels_of_a_large_picture_are_the_entries():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: matrix_picture(Conv(LETTERS)), "in_shape: expected the shape of what the operation reads, got None"),
+        (lambda: matrix_picture(Conv(LETTERS)), "in_shape: expected the shape of the operation's input, got None"),
         (lambda: matrix_picture([[1]], color="taste"), "color: expected one of"),
-        (lambda: matrix_picture([[1]], color="kernel"), "color: expected an operation with a kernel"),
-        (lambda: equation_picture(np.ones((65, 1)), [1]), "matrix: expected at most 64 rows and columns"),
+        (
+            lambda: matrix_picture([[1]], color="kernel"),
+            "color: expected an operation with a kernel for color='kernel', got list",
+        ),
+        (lambda: equation_picture(np.ones((65, 1)), [1]), "matrix: expected at most 64 rows and columns, got 65 x 1"),
         (lambda: equation_picture([[1, 2]], [1]), "x: expected 2 entries, one per column, got 1"),
         (lambda: image_picture([1, 2, 3], (2, 2)), r"shape: expected one to three axes for 3 values, got \(2, 2\)"),
         (lambda: kernel_picture([[1.0]]), "kernel: expected"),
@@ -191,7 +194,7 @@ def test_the_pixels_of_a_large_picture_are_the_entries():
         (lambda: operation_picture(Conv(LETTERS), (1, 3, 3), output=4), "output: expected a pixel"),
         (lambda: operation_picture(Conv(LETTERS), (1, 3, 3), x=[1]), "x: expected 9 entries, got 1"),
         (lambda: operation_picture(Conv(LETTERS), (1, 30, 30)), "in_shape: expected one or two spatial axes"),
-        (lambda: mix_colors(["#000000"], [-1]), "weights: expected none below 0"),
+        (lambda: mix_colors(["#000000"], [-1]), "weights: expected no negative weight, got -1"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message):
@@ -214,7 +217,7 @@ def test_equation_6_in_colour():
     colors = {str(letter): color for letter, color in letter_colors(IMAGE).items()}
     order = [0, 1, 2, 3, *(0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3)]  # x, then y
     assert shown == [(str(IMAGE.ravel()[i]), colors[str(IMAGE.ravel()[i])]) for i in order]
-    assert picture.alt.endswith("= the vector (" + ", ".join(str(IMAGE.ravel()[i]) for i in order[4:]) + ")")
+    assert picture.alt.endswith("y is the vector (" + ", ".join(str(IMAGE.ravel()[i]) for i in order[4:]) + ").")
 
 
 def test_a_mixture_has_the_mean_colour_and_nothing_is_white():
@@ -269,6 +272,14 @@ def test_pictures_join_their_words():
     parse(square.titled("small"))
 
 
+@pytest.mark.parametrize("draw", [vector_picture, matrix_picture, image_picture], ids=lambda draw: draw.__name__)
+def test_a_title_is_drawn_and_begins_the_words(draw):
+    plain, titled = draw([[1.0]]), draw([[1.0]], title="one")
+    assert titled.alt == f"one: {plain.alt}"
+    assert "one" in written(titled)
+    assert plain.with_title(None) is plain
+
+
 def test_a_picture_is_saved_as_a_file_of_its_own(tmp_path):
     picture = matrix_picture([[1.0]])
     picture.save(tmp_path / "one.svg")
@@ -292,7 +303,7 @@ def test_what_is_written_can_be_read(color):
         return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
     one, other = sorted([luminance(color), luminance(ink_on(color))])
-    assert (other + 0.05) / (one + 0.05) >= 4.3  # WCAG asks for 3 of large text, 4.5 of small
+    assert (other + 0.05) / (one + 0.05) >= 4.3  # WCAG requires 3 for large text and 4.5 for small text
 
 
 def test_padding_and_resampling_have_colours_for_every_size():

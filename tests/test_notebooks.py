@@ -1,4 +1,4 @@
-"""The notebooks: text and .ipynb are one, everything in them runs, and every picture says in words what it shows."""
+"""Each notebook runs, its .py and .ipynb agree, and all of its pictures have text alternatives."""
 
 import re
 from html.parser import HTMLParser
@@ -56,7 +56,7 @@ def test_it_says_what_one_will_be_able_to_do_and_has_exercises_with_folded_solut
 
 
 class Pictures(HTMLParser):
-    """Collects the pictures of HTML that have no words."""
+    """The pictures of a piece of HTML, and those of them without a text alternative."""
 
     def __init__(self, html):
         super().__init__()

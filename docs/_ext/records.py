@@ -1,4 +1,4 @@
-"""The committed records as readable tables: the page `records`, written while the site is built."""
+"""The page `records`, on which the committed records are tables; it is written while the site is built."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ MEASURED_ON = ("hardware", "versions", "settings")
 
 
 def page(folder: Path = RECORDS) -> str:
-    """Return all records as Markdown, each a section with its tables and what it was measured on."""
+    """Return all records as Markdown: one section each, with its tables, hardware, versions and settings."""
     sections = []
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def tables(record: dict[str, Any]) -> str:
 
 
 def plain(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the parts of a record without a printer of its own: single numbers in one table, lists in one each."""
+    """Yield all numbers of a record: single numbers in one table, and each list of rows in a table of its own."""
     said = (*MEASURED_ON, "experiment")
     single = {key: value for key, value in flat(record).items() if key.split(", ")[0] not in said}
     if single:
@@ -67,7 +67,7 @@ def plain(record: dict[str, Any]) -> Iterator[str]:
 
 
 def flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested numbers and words under names that say where they were; lists are left out.
+    """Return nested values as a flat dict whose keys join the keys on their path; lists are left out.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return rows as a Markdown table; a column for every name that occurs."""
+    """Return rows as a Markdown table with one column for each key that occurs."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     numbers = {name: all(isinstance(row.get(name, 0), (int, float)) for row in rows) for name in names}
     lines = [names, ["---:" if numbers[name] else "---" for name in names]]
@@ -111,7 +111,7 @@ def cell(value: object) -> str:
 
 
 def measured_on(record: dict[str, Any]) -> str:
-    """Return machine, versions and settings as a folded table."""
+    """Return hardware, versions and settings as a folded table."""
     rows = [
         {"": f"{part}, {name}", "value": str(value)}
         for part in MEASURED_ON
@@ -121,7 +121,7 @@ def measured_on(record: dict[str, Any]) -> str:
 
 
 def fill_in(app: Any, docname: str, source: list[str]) -> None:
-    """Write the tables beneath what stands in records.md."""
+    """Append the tables to the text of records.md."""
     if docname == "records":
         for path in RECORDS.glob("*.json"):
             app.env.note_dependency(str(path))

@@ -1,22 +1,23 @@
 """Pictures and formulas of the library's objects, for notebooks.
 
-Pictures are SVG on a white ground with a text alternative, and need nothing beyond the core; so do formulas, which are
-LaTeX. What says Figure needs matplotlib, and the sliders of an `Explorer` need ipywidgets.
+Pictures are SVG on a white background with a text alternative, and formulas are LaTeX; neither needs more than the core
+does. `curves_picture` and the functions whose names end in ``_figure`` need matplotlib, and the sliders of an
+`Explorer` need ipywidgets.
 
 =====================  ==================================================================================
 `matrix_picture`       a matrix or operation, coloured by kernel entry, pixel, entry or value
-`equation_picture`     A x = y written out in colour: the paper's equations (6) and (8)
-`operation_picture`    image, kernel, output, and the matrix with the row of one output pixel lit
+`equation_picture`     A x = y in colour, as in the paper's equations (6) and (8)
+`operation_picture`    image, kernel, output and matrix of an operation, with one output pixel highlighted
 `image_picture`        an image of numbers or letters; `letter_colors` keeps the colours of its letters
 `kernel_picture`       a kernel, one grid per pair of channels
 `rows_picture`         the rows of W as images
 `network_picture`      a network as boxes and arrows, with the weights of its skips
-`curves_picture`       numbers as curves: spectra, accuracies, schedules
+`curves_picture`       curves of numbers, such as spectra, accuracies and schedules
 `figure_picture`       a matplotlib figure with a text alternative
-`side_by_side`         pictures next to each other; `stacked`, below each other
+`side_by_side`         pictures next to each other; `stacked` puts them below each other
 `Explorer`             a picture with sliders; `explore_convolution`, `explore_resampling`, `explore_skip`
 `equation_formula`     A x = y as LaTeX; `affine_formula`, `layer_formula`, `network_formula`
-`named_entries`        letters for the long entries of a matrix; `entries_formula` says what they stand for
+`named_entries`        letters for the long entries of a matrix; `entries_formula` lists their values
 =====================  ==================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""Colours that are told apart with any common colour blindness, as "#rrggbb"."""
+"""Colours that readers with any common colour blindness can tell apart, as "#rrggbb"."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,13 @@ PAPER = "#ffffff"
 EMPTY = "#f4f5f6"
 LINE = "#c9ced3"
 LIT = "#d55e00"
-DIVERGING = "PuOr_r"  # matplotlib's name of what `diverging_color` computes
+PALE_LIT = "#fbe3d4"
+PADDED_ZERO = "#dfe3e7"
+NO_MEAN = "#e8ebee"  # the colour of a value that is not a weighted mean of colours
+INPUT_BOX = "#fdf3e0"
+LAYER_BOX = "#eef3f6"
+DARK_TEXT = "#0b1319"
+DIVERGING = "PuOr_r"  # matplotlib's name of the map that `diverging_colors` computes
 
 OKABE_ITO = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Okabe and Ito's colours without black (jfly.uni-koeln.de/color)."""
@@ -22,9 +28,10 @@ CURVE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 """Colours of curves that share a picture: Okabe and Ito's without yellow, which is too light for lines."""
 
 HUES = ("#332288", "#e69f00", "#008837", "#56b4e9", "#882255", "#d55e00")
-"""Hues that stay apart in three degrees of lightness, the first three best.
+"""Hues that can be told apart in three degrees of lightness; the first three differ most.
 
-Chosen by computing how readers with each of the three kinds of colour blindness see them; a test does it again.
+They were chosen by computing how readers with each of the three kinds of colour blindness see them; a test repeats
+the computation.
 """
 
 PU_OR = np.array([
@@ -44,13 +51,13 @@ PU_OR = np.array([
 
 
 def diverging_colors(values: Any, limit: float) -> Array:
-    """Return violet for negative values, orange for positive ones, near white for 0.
+    """Return violet for negative values, orange for positive values and near white for 0.
 
     Parameters
     ----------
     values : array_like of float
     limit : float
-        The value that gets the darkest orange, and its negative the darkest violet; what lies beyond is cut off.
+        Value of the darkest orange; its negative has the darkest violet. Values beyond are clipped.
 
     Returns
     -------
@@ -67,7 +74,7 @@ def diverging_colors(values: Any, limit: float) -> Array:
 
 
 def to_hex(rgb: Any) -> str:
-    """Return (red, green, blue) of 0 to 255 as "#rrggbb".
+    """Return red, green and blue, each from 0 to 255, as "#rrggbb".
 
     Examples
     --------
@@ -79,7 +86,7 @@ def to_hex(rgb: Any) -> str:
 
 
 def to_rgb(color: str) -> Array:
-    """Return "#rrggbb" as three floats of 0 to 255.
+    """Return "#rrggbb" as three floats from 0 to 255.
 
     Examples
     --------
@@ -90,7 +97,7 @@ def to_rgb(color: str) -> Array:
 
 
 def mix_colors(colors: Sequence[str], weights: Sequence[float]) -> str:
-    """Return the mean of some colours; weights that sum to less than 1 leave room for white.
+    """Return the weighted mean of some colours; weights that sum to less than 1 are filled up with white.
 
     Raises
     ------
@@ -106,19 +113,38 @@ def mix_colors(colors: Sequence[str], weights: Sequence[float]) -> str:
     """
     shares = np.asarray(weights, np.float64)
     if np.any(shares < 0):
-        raise ValueError(f"weights: expected none below 0, got {shares.min()}")
+        raise ValueError(f"weights: expected no negative weight, got {shares.min()}")
     total = max(float(shares.sum()), 1.0)
     sums = np.zeros(3) + sum((share * to_rgb(color) for share, color in zip(shares, colors, strict=True)), np.zeros(3))
     return to_hex((sums + (total - shares.sum()) * 255.0) / total)
 
 
+def mean_color(colors: Sequence[str], weights: Sequence[Any]) -> str:
+    """Return the weighted mean of some colours, or grey if a weight is negative or not a number; no colours give white.
+
+    Parameters
+    ----------
+    colors : sequence of str
+    weights : sequence of numbers or sympy expressions
+
+    Examples
+    --------
+    >>> mean_color(["#000000", "#ffffff"], [0.5, 0.5]), mean_color([], []), mean_color(["#000000"], [-1])
+    ('#808080', '#ffffff', '#e8ebee')
+    """
+    try:
+        return mix_colors(colors, [float(weight) for weight in weights]) if weights else PAPER
+    except (TypeError, ValueError):
+        return NO_MEAN
+
+
 def pale(color: str) -> str:
-    """Return a colour mixed with white, for what steps back."""
+    """Return a colour mixed with white, for entries that are not highlighted."""
     return mix_colors([color], [0.3])
 
 
 def ink_on(color: str) -> str:
-    """Return the ink that has the larger contrast with a colour, by WCAG's relative luminance.
+    """Return the text colour, dark or white, with the larger contrast to a colour by WCAG's relative luminance.
 
     Examples
     --------
@@ -128,14 +154,14 @@ def ink_on(color: str) -> str:
     channels = to_rgb(color) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return "#0b1319" if luminance > 0.193 else PAPER  # where both contrasts are equal, 4.3
+    return DARK_TEXT if luminance > 0.193 else PAPER  # both contrasts are 4.3 there
 
 
 def grid_colors(shape: Shape) -> list[str]:
     """Return one colour for each position of an array, in C order.
 
-    Up to seven positions get Okabe and Ito's seven colours. Of more, the first axis gets the hue and the others the
-    lightness, so that the rows of a 3x3 kernel are three hues, each from dark to light.
+    Up to seven positions have Okabe and Ito's seven colours. In larger arrays the first axis determines the hue and the
+    other axes the lightness: the rows of a 3x3 kernel are three hues, each from dark to light.
 
     Examples
     --------
@@ -156,8 +182,8 @@ def grid_colors(shape: Shape) -> list[str]:
 def kernel_colors(shape: Shape) -> list[str]:
     """Return one colour for each entry of a kernel (C_out, C_in / groups, *k), in C order.
 
-    With one pair of channels the colour is that of the tap, `grid_colors`; with several, the hue is that of the pair
-    and the lightness that of the tap.
+    With one pair of channels the colours are the `grid_colors` of the taps; with several, the pair of channels
+    determines the hue and the tap the lightness.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Numbers as curves: spectra, accuracies, schedules. Needs matplotlib."""
+"""Curves of numbers, such as spectra, accuracies and schedules; they need matplotlib."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,11 @@ from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import CURVE_COLORS, INK, MUTED
 from linalg_cnn.display.picture import Picture, figure_picture
 
-"""Okabe and Ito's that can be told from white as thin lines."""
-
 MARKERS = "os^Dvx"
-"""One for each curve, so that colour is not all that tells them apart."""
+"""One marker for each curve: colour alone does not tell curves apart for every reader."""
 
 SPELLED = 12
-"""A curve with more points than this is told by its ends and its extremes."""
+"""The text alternative gives only the ends and the extremes of a curve with more points than this."""
 
 
 def curves_picture(
@@ -27,49 +25,53 @@ def curves_picture(
     start: int = 1,
     title: str | None = None,
 ) -> Picture:
-    """Return some curves, each in a colour and a marker of its own.
+    """Return a picture of curves, each with a colour and a marker of its own.
 
     Parameters
     ----------
     curves : mapping {name: points}
-        The points are the values at ``start``, ``start`` + 1, ..., or a pair (places, values).
+        Values at ``start``, ``start`` + 1, ..., or a pair (positions, values).
     x, y : str
-        What the axes stand for.
+        Labels of the axes.
     log : bool
-        Whether the values have a logarithmic scale, on which only positive ones show.
+        Whether the values have a logarithmic scale, which shows positive values only.
     start : int
+        Position of the first value of a curve without positions; 1 by default.
     title : str, optional
+        Title above the curves.
 
     Returns
     -------
     Picture
-        Its text alternative has the numbers; of a long curve the ends and the extremes.
+        The text alternative lists the points; of a long curve, the ends and the extremes.
 
     Raises
     ------
     ValueError
-        If there are no curves, more than six, or the values do not fit the places.
+        If there are no curves or more than six, or if a curve has not as many values as positions.
 
     Examples
     --------
     >>> curves_picture({"first": [1.0, 0.5], "second": ([0, 4], [0.25, 1])}, x="epoch", y="t").alt
-    't by epoch. first: 1 at 1, 0.5 at 2. second: 0.25 at 0, 1 at 4.'
+    'Curves of t against epoch. first: 1 at 1, 0.5 at 2. second: 0.25 at 0, 1 at 4.'
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     check_int("start", start, 0)
     if not 1 <= len(curves) <= len(MARKERS):
-        raise ValueError(f"curves: expected one to {len(MARKERS)} of them, got {len(curves)}")
+        raise ValueError(f"curves: expected one to {len(MARKERS)} curves, got {len(curves)}")
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
     words = []
     for (name, points), color, marker in zip(curves.items(), CURVE_COLORS, MARKERS, strict=False):
-        places, values = _points(name, points, start)
-        crowded = len(places) > 60
-        axes.plot(places, values, "-" if crowded else marker + "-", color=color, lw=1.4, ms=6, mfc="none", label=name)
-        words.append(f"{name}: {_in_words(places, values)}.")
-        if all(float(place).is_integer() for place in places):
+        positions, values = _points(name, points, start)
+        crowded = len(positions) > 60
+        axes.plot(
+            positions, values, "-" if crowded else marker + "-", color=color, lw=1.4, ms=6, mfc="none", label=name
+        )
+        words.append(f"{name}: {_in_words(positions, values)}.")
+        if all(float(position).is_integer() for position in positions):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
@@ -82,23 +84,25 @@ def curves_picture(
         axes.legend(frameon=False)
     if title:
         axes.set_title(title, color=INK)
-    return figure_picture(figure, " ".join([f"{title}: {y} by {x}." if title else f"{y} by {x}.", *words]))
+    subject = f"{title}: curves of" if title else "Curves of"
+    return figure_picture(figure, " ".join([f"{subject} {y} against {x}.", *words]))
 
 
 def _points(name: str, points: Any, start: int) -> tuple[Any, Any]:
     paired = isinstance(points, tuple) and len(points) == 2 and np.ndim(points[0]) == np.ndim(points[1]) == 1
-    places, values = points if paired else (np.arange(start, start + len(points)), points)
-    places, values = np.asarray(places, np.float64), np.asarray(values, np.float64)
-    if places.ndim != 1 or places.shape != values.shape or len(places) == 0:
+    positions, values = points if paired else (np.arange(start, start + len(points)), points)
+    positions, values = np.asarray(positions, np.float64), np.asarray(values, np.float64)
+    if positions.ndim != 1 or positions.shape != values.shape or len(positions) == 0:
         raise ValueError(
-            f"curves[{name!r}]: expected as many values as places, at least one, got {values.shape} and {places.shape}"
+            f"curves[{name!r}]: expected as many values as positions, at least one, "
+            f"got values of shape {values.shape} and positions of shape {positions.shape}"
         )
-    return places, values
+    return positions, values
 
 
-def _in_words(places: Any, values: Any) -> str:
-    shown = range(len(places)) if len(places) <= SPELLED else sorted({0, *_extremes(values), len(places) - 1})
-    return ", ".join(f"{values[i]:.3g} at {places[i]:g}" for i in shown)
+def _in_words(positions: Any, values: Any) -> str:
+    shown = range(len(positions)) if len(positions) <= SPELLED else sorted({0, *_extremes(values), len(positions) - 1})
+    return ", ".join(f"{values[i]:.3g} at {positions[i]:g}" for i in shown)
 
 
 def _extremes(values: Any) -> tuple[int, int]:

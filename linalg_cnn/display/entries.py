@@ -1,7 +1,9 @@
-"""The entries of whatever is to be drawn, each with its colour and its name."""
+"""The entries of a matrix, an operation or an image, each with its colour."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -9,21 +11,21 @@ import scipy.sparse
 import sympy
 
 from linalg_cnn.checks import check_choice
-from linalg_cnn.display.colors import diverging_colors, grid_colors, kernel_colors, to_rgb
-from linalg_cnn.display.svg import is_number
+from linalg_cnn.display.colors import diverging_colors, grid_colors, kernel_colors, to_hex, to_rgb
+from linalg_cnn.display.words import is_number
 from linalg_cnn.ops.base import Operation, Separable
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.types import Array, Shape, size_of
 
 MOST_COLORS = 1024
-"""Images of more pixels have no colour of its own for each."""
+"""The pixels of a larger image share seven colours."""
 
 COLORINGS = ("auto", "value", "entry", "kernel", "column", "row")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a small matrix, as it is drawn."""
+    """One entry of a small matrix with the colour in which it is drawn."""
 
     row: int
     column: int
@@ -32,46 +34,68 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Painted:
-    """The entries of a matrix with a colour each.
+class Coordinates:
+    """The entries of a matrix before they have colours.
 
     Attributes
     ----------
     shape : (rows, columns)
+        Shape of the matrix.
     rows, columns : int arrays (entries,)
+        Row and column of each entry; two entries may share a position.
     values : array (entries,)
-        Numbers or sympy expressions.
-    colors : uint8 array (entries, 3)
-    coloring : str
-        What the colours stand for.
+        Values of the entries: numbers or sympy expressions.
+    taps : int array (entries,), optional
+        Number, in C order, of the kernel entry that each entry is; None without a kernel.
     in_shape, out_shape : tuple of int, optional
+        Shapes whose ravels the columns and the rows stand for.
     """
 
     shape: tuple[int, int]
     rows: Array
     columns: Array
     values: Array
-    colors: Array
-    coloring: str
+    taps: Array | None
     in_shape: Shape | None
     out_shape: Shape | None
 
+
+@dataclass(frozen=True, eq=False)
+class Painted(Coordinates):
+    """The entries of a matrix, each with a colour.
+
+    Attributes
+    ----------
+    colors : uint8 array (entries, 3)
+        Red, green and blue of each entry.
+    coloring : str
+        What the colours stand for: one of `COLORINGS`, but not ``auto``.
+    """
+
+    colors: Array
+    coloring: str
+
     def merged(self) -> list[Entry]:
-        """Return the entries row by row; those that share a place are added up, their colours mixed."""
-        places: dict[tuple[int, int], list[int]] = {}
-        for number, place in enumerate(zip(self.rows.tolist(), self.columns.tolist(), strict=True)):
-            places.setdefault(place, []).append(number)
+        """Return the entries row by row; several at one position become their sum, in the mean of their colours."""
+        shared: dict[tuple[int, int], list[int]] = {}
+        for number, position in enumerate(zip(self.rows.tolist(), self.columns.tolist(), strict=True)):
+            shared.setdefault(position, []).append(number)
         return [
             Entry(
                 row,
                 column,
-                sum(self.values[n] for n in numbers[1:]) + self.values[numbers[0]]
-                if numbers[1:]
-                else self.values[numbers[0]],
-                "#" + "".join(f"{round(float(part)):02x}" for part in self.colors[numbers].mean(axis=0)),
+                reduce(add, (self.values[number] for number in numbers)),
+                to_hex(self.colors[numbers].mean(axis=0)),
             )
-            for (row, column), numbers in sorted(places.items())
+            for (row, column), numbers in sorted(shared.items())
         ]
+
+    def by_row(self) -> list[dict[int, Entry]]:
+        """Return the merged entries of each row, by column."""
+        found: list[dict[int, Entry]] = [{} for _ in range(self.shape[0])]
+        for entry in self.merged():
+            found[entry.row][entry.column] = entry
+        return found
 
 
 def paint(
@@ -89,101 +113,96 @@ def paint(
     TypeError
         If it is neither a matrix nor an operation.
     ValueError
-        If the colouring is unknown or does not fit.
+        If the colouring is unknown or does not fit, or if an operation comes without ``in_shape``.
     """
     check_choice("color", color, COLORINGS)
-    taps: Array | None = None
-    if isinstance(matrix, Operation):
-        if in_shape is None:
-            raise ValueError("in_shape: expected the shape of what the operation reads, got None")
-        operation, out_shape = matrix, matrix.out_shape(in_shape)
-        (found,) = operation.all_entries(in_shape, exact=operation.symbolic)
-        shape, values = found.shape, found.values
-        rows, columns = np.repeat(np.arange(shape[0]), np.diff(found.starts)), np.asarray(found.columns)
-        if isinstance(operation, TapOperation):
-            # The same operation with each weight's number for its value says which weight an entry is.
-            kernel: Any = operation.kernel  # type: ignore[attr-defined]
-            numbered = np.arange(float(kernel.size)).reshape(kernel.shape)
-            (numbers,) = replace(operation, kernel=numbered, bias=None).all_entries(in_shape)  # type: ignore[type-var]
-            taps = numbers.values.astype(np.int64)
+    found = coordinates(matrix, in_shape, out_shape)
+    coloring = _coloring(found, matrix) if color == "auto" else color
+    if coloring == "kernel":
+        if found.taps is None:
+            raise ValueError(
+                f"color: expected an operation with a kernel for color='kernel', got {type(matrix).__name__}"
+            )
+        colors = _rgb(kernel_colors(matrix.kernel.shape))[found.taps]
     else:
-        shape, rows, columns, values = _coordinates(matrix)
-    if color == "auto":
-        exact = values.dtype == object
-        ones = len(values) > 0 and not exact and bool(np.all(values == 1))
-        ones = ones or (exact and len(values) > 0 and all(value == 1 for value in values))
-        if taps is not None:
-            color = "kernel"
-        elif ones or isinstance(matrix, Separable):
-            color = "column"
-        else:
-            color = "entry" if exact else "value"
-    colors = _colors(color, shape, rows, columns, values, taps, in_shape, out_shape, limit, palette, matrix)
-    return Painted(shape, rows, columns, values, colors, color, in_shape, out_shape)
+        colors = _colors(found, coloring, limit, palette)
+    return Painted(**vars(found), colors=colors, coloring=coloring)
 
 
-def _coordinates(matrix: Any) -> tuple[tuple[int, int], Array, Array, Array]:
-    """Return the shape, rows, columns and values of a matrix of any kind; of a dense one, what is not 0.
+def coordinates(matrix: Any, in_shape: Shape | None = None, out_shape: Shape | None = None) -> Coordinates:
+    """Return the entries of a matrix or of an operation's matrix; of a dense matrix, those that are not 0.
 
     Raises
     ------
     TypeError
-        If it is no matrix.
+        If it is neither a matrix nor an operation.
+    ValueError
+        If an operation comes without ``in_shape``.
     """
+    if isinstance(matrix, Operation):
+        if in_shape is None:
+            raise ValueError("in_shape: expected the shape of the operation's input, got None")
+        return _operation_coordinates(matrix, in_shape)
     if isinstance(matrix, sympy.MatrixBase):
         filled = sorted(matrix.todok().items())
-        rows, columns = (np.array([place[axis] for place, _ in filled], np.int64) for axis in (0, 1))
+        rows, columns = (np.array([position[axis] for position, _ in filled], np.int64) for axis in (0, 1))
         values = np.empty(len(filled), dtype=object)
         values[:] = [value for _, value in filled]
-        return (matrix.rows, matrix.cols), rows, columns, values
+        return Coordinates((matrix.rows, matrix.cols), rows, columns, values, None, in_shape, out_shape)
     if scipy.sparse.issparse(matrix):
         coo = scipy.sparse.coo_array(matrix)
-        return (int(coo.shape[0]), int(coo.shape[1])), coo.row, coo.col, coo.data
+        shape = (int(coo.shape[0]), int(coo.shape[1]))
+        return Coordinates(shape, coo.row, coo.col, coo.data, None, in_shape, out_shape)
     dense = np.asarray(matrix)
     if dense.ndim != 2 or dense.dtype.kind not in "fiuO":
         raise TypeError(
             f"matrix: expected a matrix or an operation, got {type(matrix).__name__} of shape {dense.shape}"
         )
     rows, columns = np.nonzero(dense)
-    return (int(dense.shape[0]), int(dense.shape[1])), rows, columns, dense[rows, columns]
+    shape = (int(dense.shape[0]), int(dense.shape[1]))
+    return Coordinates(shape, rows, columns, dense[rows, columns], None, in_shape, out_shape)
 
 
-def _colors(
-    color: str,
-    shape: tuple[int, int],
-    rows: Array,
-    columns: Array,
-    values: Array,
-    taps: Array | None,
-    in_shape: Shape | None,
-    out_shape: Shape | None,
-    limit: float | None,
-    palette: Mapping[Any, str] | None,
-    matrix: Any,
-) -> Array:
-    """Return one colour per entry, (entries, 3).
+def _operation_coordinates(operation: Operation, in_shape: Shape) -> Coordinates:
+    out_shape = operation.out_shape(in_shape)
+    (found,) = operation.all_entries(in_shape, exact=operation.symbolic)
+    rows = np.repeat(np.arange(found.shape[0]), np.diff(found.starts))
+    taps: Array | None = None
+    if isinstance(operation, TapOperation):
+        # With the numbers of its weights as weights, the operation shows which weight each entry is.
+        kernel: Any = operation.kernel  # type: ignore[attr-defined]
+        numbered = np.arange(float(kernel.size)).reshape(kernel.shape)
+        (numbers,) = replace(operation, kernel=numbered, bias=None).all_entries(in_shape)  # type: ignore[type-var]
+        taps = numbers.values.astype(np.int64)
+    columns = np.asarray(found.columns)
+    return Coordinates(found.shape, rows, columns, found.values, taps, in_shape, out_shape)
 
-    Raises
-    ------
-    ValueError
-        If there is no kernel to colour by.
-    """
-    if color == "value":
+
+def _coloring(found: Coordinates, matrix: Any) -> str:
+    """Return the colouring that ``color="auto"`` stands for; see `matrix_picture`."""
+    if found.taps is not None:
+        return "kernel"
+    ones = len(found.values) > 0 and bool(np.all(found.values == 1))
+    if ones or isinstance(matrix, Separable):
+        return "column"
+    return "entry" if found.values.dtype == object else "value"
+
+
+def _colors(found: Coordinates, coloring: str, limit: float | None, palette: Mapping[Any, str] | None) -> Array:
+    """Return one colour per entry, (entries, 3), for every colouring except ``kernel``."""
+    values = found.values
+    if coloring == "value":
         numbers = values.astype(np.float64)
         return diverging_colors(numbers, limit or (float(np.abs(numbers).max()) if len(numbers) else 1.0))
-    if color == "kernel":
-        if taps is None:
-            raise ValueError("color: expected an operation with a kernel for color='kernel', got something else")
-        return _rgb(kernel_colors(matrix.kernel.shape))[taps]
-    if color == "column":
-        pixels = _pixel_rgb(in_shape or (shape[1],), columns)
-        # A pixel that counts for a part only, as in bilinear resampling, has a paler colour there.
+    if coloring == "column":
+        pixels = _pixel_rgb(found.in_shape or (found.shape[1],), found.columns)
+        # A weight below 1, as in bilinear resampling, makes the pixel's colour paler.
         if values.dtype == object:
             values = np.array([float(v) if is_number(v) else 1.0 for v in values.tolist()])
         share = np.minimum(np.abs(values), 1.0)[:, np.newaxis]
         return (255 - (0.25 + 0.75 * share) * (255.0 - pixels)).round().astype(np.uint8)
-    if color == "row":
-        return _pixel_rgb(out_shape or (shape[0],), rows)
+    if coloring == "row":
+        return _pixel_rgb(found.out_shape or (found.shape[0],), found.rows)
     chosen = entry_palette(values.tolist(), palette)
     return _rgb([chosen[value] for value in values.tolist()])
 
@@ -193,7 +212,7 @@ def _rgb(colors: Sequence[str]) -> Array:
 
 
 def pixel_colors(shape: Shape) -> list[str]:
-    """Return one colour per pixel of an image (channels, *spatial), in C order; of a large one, seven in turn.
+    """Return one colour per pixel of an image (channels, *spatial), in C order; a large image repeats seven colours.
 
     Examples
     --------
@@ -206,14 +225,14 @@ def pixel_colors(shape: Shape) -> list[str]:
 
 
 def _pixel_rgb(shape: Shape, pixels: Array) -> Array:
-    """Return the colours of some pixels as an array (pixels, 3), without making those of all."""
+    """Return the colours of some pixels as an array (pixels, 3), without computing the colours of all pixels."""
     if size_of(shape) <= MOST_COLORS:
         return np.asarray(_rgb(pixel_colors(shape))[pixels])
     return np.asarray(_rgb(grid_colors((7,)))[pixels % 7])
 
 
 def entry_palette(values: Sequence[Any], palette: Mapping[Any, str] | None = None) -> dict[Any, str]:
-    """Return one colour for each different value, in the order in which they come; given ones first.
+    """Return one colour for each different value, in order of appearance; a value in the palette keeps its colour.
 
     Examples
     --------
@@ -227,3 +246,11 @@ def entry_palette(values: Sequence[Any], palette: Mapping[Any, str] | None = Non
     free = [c for c in grid_colors((len(different) + len(fixed),)) if c not in set(fixed.values())]
     chosen = dict(zip(different, free, strict=False))
     return {value: fixed[value] if value in fixed else chosen[value] for value in dict.fromkeys(values)}
+
+
+def flat(x: Any) -> list[Any]:
+    """Return the entries of an array, a sympy matrix or a sequence in C order."""
+    if isinstance(x, sympy.MatrixBase):
+        return [x[i] for i in range(len(x))]
+    array = np.asarray(x)
+    return list(array.ravel()) if array.dtype == object else list(array.ravel().tolist())

@@ -1,4 +1,4 @@
-"""Vectors, and the equation A x = y, as pictures."""
+"""Pictures of vectors and of the equation A x = y."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import sympy
 
-from linalg_cnn.display.colors import INK, LIT, PAPER, mix_colors
-from linalg_cnn.display.entries import Painted, paint, pixel_colors
+from linalg_cnn.display.colors import INK, mean_color
+from linalg_cnn.display.entries import flat, paint, pixel_colors
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, fits
-from linalg_cnn.display.matrices import MOST_CELLS, describe, draw_matrix
-from linalg_cnn.display.picture import Picture, move, scoped, side_by_side
-from linalg_cnn.display.svg import plain
+from linalg_cnn.display.matrices import describe, draw_matrix, hover_rules
+from linalg_cnn.display.picture import TIMES, Picture, move, side_by_side
+from linalg_cnn.display.words import listed, plain
 from linalg_cnn.exact import to_exact
 from linalg_cnn.types import Shape
 
@@ -25,47 +25,44 @@ def vector_picture(
     lit: Iterable[int] = (),
     widest: float = 100,
     title: str | None = None,
-    alt: str = "",
+    alt: str | None = None,
 ) -> Picture:
     """Return a vector, or the ravel of an image, as a column of labelled cells.
 
     Parameters
     ----------
-    values : array_like, sequence of sympy expressions or of str
+    values : array_like, or sequence of sympy expressions or str
+        Entries of the vector, or an image.
     colors : sequence of str, optional
-        One for each entry; those of the pixels of an image of this shape if not given.
+        Colour of each entry; by default the colours of an image's pixels.
     marks : str
-        The CSS class of entry i is this and i.
+        Prefix of the CSS classes: entry i has the class ``f"{marks}{i}"``.
     lit : iterable of int
-        Entries to frame.
+        Entries with a frame.
     widest : float
-        In pixels; entries that need more are dots, and say what they are when hovered over.
+        Width of the widest label, in pixels; a longer entry is written as dots and its hover text shows it.
     title : str, optional
-    alt : str
-        The entries themselves if not given.
+        Title above the vector.
+    alt : str, optional
+        Text alternative; by default it lists the entries.
 
     Examples
     --------
     >>> vector_picture([[1.0, 2.0], [3.0, 4.0]])
-    Picture(24 x 96: the vector (1, 2, 3, 4))
+    Picture(24 x 96: The vector (1, 2, 3, 4).)
     """
     entries = flat(values)
     if colors is None:
         colors = pixel_colors(np.shape(values) if not isinstance(values, sympy.MatrixBase) else (len(entries),))
     cells = [
-        Cell(i, 0, color, value if fits(value, widest) else "…", f"entry {i}: {plain_or_words(value)}", f"{marks}{i}")
+        Cell(i, 0, color, value if fits(value, widest) else "…", f"entry {i}: {plain(value)}", f"{marks}{i}")
         for i, (value, color) in enumerate(zip(entries, colors, strict=True))
     ]
     height = 24 if len(cells) <= 16 else 17
     size = (cell_size((len(cells), 1), [cell.label for cell in cells])[0], height)
-    spelled = alt or "the vector (" + ", ".join(plain_or_words(value) for value in entries) + ")"
-    picture = draw_grid((len(cells), 1), cells, size=size, lit=[(i, 0, 1, 1) for i in lit], alt=spelled)
-    return picture.titled(title) if title else picture
-
-
-def plain_or_words(value: Any) -> str:
-    """Return a label as plain text."""
-    return value if isinstance(value, str) else plain(value)
+    alt = f"The vector ({listed(entries)})." if alt is None else alt
+    picture = draw_grid((len(cells), 1), cells, size=size, lit=[(i, 0, 1, 1) for i in lit], alt=alt)
+    return picture.with_title(title)
 
 
 def equation_picture(
@@ -77,26 +74,29 @@ def equation_picture(
     color: str = "auto",
     title: str | None = None,
 ) -> Picture:
-    """Return A x = y written out in colour, as the paper writes its equations (6) and (8).
+    """Return the equation A x = y in colour, as the paper writes its equations (6) and (8).
 
     Each entry of x has the colour of its pixel. An entry of y has the mean colour of the pixels that it reads, weighted
-    as in its row, and stays white where it reads none. Hovering over an entry of y or a row lights what it reads.
+    as in its row; an entry that reads none is white. Hovering over an entry of y or a row highlights the pixels that it
+    reads.
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix, sympy matrix, or Operation
-        Of at most 64 rows and columns.
+        A, of at most 64 rows and columns.
     x : sequence of numbers or sympy expressions
-        The image, ravelled or not.
+        The image or its ravel.
     in_shape, out_shape : tuple of int, optional
+        Shapes (channels, *spatial) whose ravels x and y are; an operation needs ``in_shape``.
     color : str
-        As in `matrix_picture`.
+        Colouring of A, as in `matrix_picture`.
     title : str, optional
+        Title above the equation.
 
     Raises
     ------
     ValueError
-        If the matrix is larger, or x does not fit it.
+        If A has more than 64 rows or columns, or x does not have one entry per column.
 
     Examples
     --------
@@ -104,44 +104,35 @@ def equation_picture(
     >>> from linalg_cnn import resample_matrix
     >>> picture = equation_picture(resample_matrix((1, 1), 2), [sympy.Symbol("a")])
     >>> picture.alt  # doctest: +ELLIPSIS
-    '... row 0: 1 in column 0; row 1: 1 in column 0 times the vector (a) = the vector (a, a)'
+    'The equation A x = y. A is a matrix of size 2 x 1, ... x is the vector (a). y is the vector (a, a).'
     """
     painted = paint(matrix, in_shape, out_shape, color)
     values = flat(x)
     rows, columns = painted.shape
     if max(rows, columns) > 64:
-        raise ValueError(f"matrix: expected at most 64 rows and columns to write out, got {rows} x {columns}")
+        raise ValueError(f"matrix: expected at most 64 rows and columns, got {rows} x {columns}")
     if len(values) != columns:
         raise ValueError(f"x: expected {columns} entries, one per column, got {len(values)}")
     if _has_letters(values):
         painted = replace(painted, values=to_exact(painted.values))
-    entries = painted.merged()
-    y: list[Any] = [sympy.Integer(0) if _has_letters(values) else 0] * rows
-    for entry in entries:
-        y[entry.row] = y[entry.row] + entry.value * values[entry.column]
+    by_row = [{column: entry.value for column, entry in row.items()} for row in painted.by_row()]
+    zero = sympy.Integer(0) if _has_letters(values) else 0
+    y = [sum((weight * values[column] for column, weight in row.items()), zero) for row in by_row]
     x_colors = pixel_colors(painted.in_shape or (columns,))
-    weights = [{e.column: e.value for e in entries if e.row == row} for row in range(rows)]
-    y_colors = [mixed([x_colors[c] for c in row], list(row.values())) for row in weights]
+    y_colors = [mean_color([x_colors[column] for column in row], list(row.values())) for row in by_row]
     picture = side_by_side(
         _bracketed(draw_matrix(painted, None, True, [])),
-        sign_times(),
+        TIMES,
         _bracketed(vector_picture(values, x_colors)),
         "=",
         _bracketed(vector_picture(y, y_colors, marks="R", widest=190)),
-        alt="",
+        alt=f"The equation A x = y. A is {describe(painted)} x is {_in_words(values)}. y is {_in_words(y)}.",
     )
-    picture = Picture(scoped(picture.body, hover_rules(painted)), picture.width, picture.height, picture.alt)
-    alt = f"{describe(painted)} times {_vector_in_words(values)} = {_vector_in_words(y)}"
-    return picture.titled(title).with_alt(f"{title}: {alt}") if title else picture.with_alt(alt)
+    return picture.with_rules(hover_rules(painted)).with_title(title)
 
 
-def sign_times() -> Picture:
-    """Return the dot of a product."""
-    return Picture(f'<circle cx="3" cy="3" r="2.5" fill="{INK}"/>', 6, 6, "times")
-
-
-def _vector_in_words(values: Sequence[Any]) -> str:
-    shown = ", ".join(plain(value) for value in values)
+def _in_words(values: Sequence[Any]) -> str:
+    shown = listed(values)
     return f"the vector ({shown})" if len(shown) <= 600 else f"a vector of {len(values)} entries"
 
 
@@ -153,34 +144,5 @@ def _bracketed(picture: Picture) -> Picture:
     return Picture(body, w, h, picture.alt)
 
 
-def flat(x: Any) -> list[Any]:
-    """Return the entries of an array, a sympy matrix or a sequence in C order."""
-    if isinstance(x, sympy.MatrixBase):
-        return [x[i] for i in range(len(x))]
-    array = np.asarray(x)
-    return list(array.ravel()) if array.dtype == object else list(array.ravel().tolist())
-
-
 def _has_letters(values: Sequence[Any]) -> bool:
     return any(isinstance(value, sympy.Basic) for value in values)
-
-
-def mixed(colors: Sequence[str], weights: Sequence[Any]) -> str:
-    """Return the mean colour by some weights, and a plain one where they are no numbers of one sign."""
-    try:
-        return mix_colors(colors, [float(weight) for weight in weights]) if weights else PAPER
-    except (TypeError, ValueError):
-        return "#e8ebee"
-
-
-def hover_rules(painted: Painted) -> str:
-    """Return the CSS by which a row and what it reads light up together; none for a large matrix."""
-    rows, columns = painted.shape
-    if rows > 200 or columns > 200 or len(painted.rows) > 2 * MOST_CELLS:
-        return ""
-    reads: dict[str, dict[str, None]] = {}
-    for row, column in zip(painted.rows.tolist(), painted.columns.tolist(), strict=True):
-        reads.setdefault(f"R{row}", {})[f".P{column}"] = None
-        reads.setdefault(f"P{column}", {})[f".R{row}"] = None
-    lit = f"{{stroke:{LIT};stroke-width:2.4}}"
-    return "".join(f"&:has(.{name}:hover) :is(.{name},{','.join(others)}){lit}" for name, others in reads.items())

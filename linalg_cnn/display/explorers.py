@@ -1,4 +1,4 @@
-"""Pictures with sliders (ipywidgets), each of which is a static picture where widgets do not run."""
+"""Pictures with sliders (ipywidgets); where widgets do not run, they are static pictures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
@@ -15,40 +15,40 @@ from linalg_cnn.types import Shape
 
 
 class Explorer:
-    """A picture and one slider for each thing that can be changed in it.
+    """A picture with one slider for each of its settings.
 
-    A notebook shows the sliders (ipywidgets) and below them the picture, which is an output of its own: it stays where
-    ipywidgets is missing, or where no kernel runs and sliders do nothing, as in a page made from the notebook.
+    A notebook shows the sliders (ipywidgets) and below them the picture. The picture is an output of its own, which
+    remains where ipywidgets is missing and where no kernel runs, as in a web page made from the notebook.
 
     Parameters
     ----------
     draw : function
-        Called with one keyword argument per choice; returns a `Picture`.
+        Function that returns a `Picture`, given one keyword argument per setting.
     choices : mapping {name: sequence}
-        What each slider can be set to.
+        Values of each slider.
     start : mapping {name: choice}, optional
-        Where the sliders stand at first; at the first choices if not given.
+        Initial values of the sliders; by default the first choices.
     static : sequence of mappings {name: choice}, optional
-        The settings to show below each other until a slider is moved; ``start`` alone if not given.
+        Settings whose pictures are shown below each other until a slider is moved; by default ``start`` alone.
 
     Attributes
     ----------
     controls : dict {name: ipywidgets.SelectionSlider}
-        Empty where ipywidgets is missing.
+        The sliders; empty where ipywidgets is missing.
 
     Raises
     ------
     ValueError
-        If something has no choices, or ``start`` is none of them.
+        If a setting has no choices, or ``start`` names a setting or a value that is not among the choices.
 
     Examples
     --------
     >>> from linalg_cnn import resample_matrix
     >>> explorer = Explorer(lambda size: matrix_picture(resample_matrix((1, 2), size)), {"size": [2, 3, 4]})
     >>> explorer.picture().alt
-    '2 x 2 matrix, coloured by input pixel: row 0: 1 in column 0; row 1: 1 in column 1'
-    >>> explorer.picture(size=3).alt[:12]
-    '3 x 2 matrix'
+    'A matrix of size 2 x 2, coloured by input pixel. Row 0 has 1 in column 0. Row 1 has 1 in column 1.'
+    >>> explorer.picture(size=3).alt[:23]
+    'A matrix of size 3 x 2,'
     """
 
     def __init__(
@@ -62,19 +62,24 @@ class Explorer:
         self.choices = {name: list(values) for name, values in choices.items()}
         for name, values in self.choices.items():
             if not values:
-                raise ValueError(f"choices: expected at least one for {name!r}, got none")
+                raise ValueError(f"choices[{name!r}]: expected at least one choice, got none")
         self.start = {name: values[0] for name, values in self.choices.items()} | dict(start or {})
         for name, value in self.start.items():
-            if value not in self.choices.get(name, []):
-                raise ValueError(f"start: expected one of {self.choices.get(name, [])} for {name!r}, got {value!r}")
+            if name not in self.choices:
+                raise ValueError(f"start: expected settings among {list(self.choices)}, got {name!r}")
+            if value not in self.choices[name]:
+                raise ValueError(f"start[{name!r}]: expected one of {self.choices[name]}, got {value!r}")
         self.static = [self.start | dict(setting) for setting in (static or [{}])]
         self.controls: dict[str, Any] = {}
-        self._shown: list[Any] = []  # IPython's handles of the pictures that notebooks show
-        self._sliders: Any = None
+        self._shown: list[Any] = []  # IPython's handles of the pictures in notebooks
+        self._sliders = self._make_sliders()
+
+    def _make_sliders(self) -> Any:
+        """Fill ``controls`` and return the sliders as one widget, or None where ipywidgets is missing."""
         try:
             import ipywidgets
         except ImportError:
-            return
+            return None
         for name, values in self.choices.items():
             self.controls[name] = ipywidgets.SelectionSlider(
                 options=[(str(value), value) for value in values],
@@ -83,16 +88,16 @@ class Explorer:
                 style={"description_width": "7em"},
             )
             self.controls[name].observe(self._redraw, names="value")
-        self._sliders = ipywidgets.VBox(list(self.controls.values()))
+        return ipywidgets.VBox(list(self.controls.values()))
 
     def __repr__(self) -> str:
-        """Show what can be changed."""
+        """Show the settings and how many choices each has."""
         return f"Explorer({', '.join(f'{name}: {len(values)} choices' for name, values in self.choices.items())})"
 
     def picture(self, **settings: Any) -> Picture:
-        """Return the picture for some settings; for what is not given, where the sliders stand.
+        """Return the picture for some settings; the others are read from the sliders.
 
-        What the library refuses becomes a picture of its message: with sliders, one can ask for a kernel that is
+        If the library refuses the settings, the picture is the error's text: sliders can ask for a kernel that is
         larger than the image.
         """
         now = {name: control.value for name, control in self.controls.items()} or self.start
@@ -107,7 +112,7 @@ class Explorer:
             shown.update(self.picture())
 
     def _repr_html_(self) -> str:
-        """Show the pictures of ``static``."""
+        """Show the static pictures in a notebook."""
         parts = []
         for setting in self.static:
             at = ", ".join(f"{name.replace('_', ' ')} = {value}" for name, value in setting.items())
@@ -116,7 +121,7 @@ class Explorer:
         return "<br>".join(parts)
 
     def _ipython_display_(self) -> None:
-        """Show the sliders, and the picture as an output of its own."""
+        """Show the sliders in a notebook, and the picture as an output of its own."""
         from IPython.display import HTML, display
 
         if self._sliders is not None:
@@ -136,39 +141,39 @@ def explore_convolution(
     dilations: Sequence[int] = (1, 2),
     x: Any = None,
 ) -> Explorer:
-    """Return a convolution to play with: move the kernel over the image, see its row light up; change the options.
+    """Return an explorer of a convolution: sliders move the kernel over the image and change stride, padding, dilation.
 
     Parameters
     ----------
     kernel : array_like (C_out, C_in, *k)
-        With one or two spatial axes.
+        Kernel with one or two spatial axes.
     in_shape : tuple of int
-        (channels, width) or (channels, height, width).
+        Shape of the image: (channels, width) or (channels, height, width).
     strides, paddings, dilations : sequence of int
-        To choose from.
+        Choices of the sliders.
     x : array_like, optional
-        What is written on the pixels.
+        Labels of the pixels; by default their numbers in the ravel.
 
     Examples
     --------
     >>> explorer = explore_convolution([[[1.0, -1.0]]], (1, 4))
     >>> explorer.picture(column=2).alt[:58]
-    'Conv on an image of shape (1, 4): output pixel (0, 2), row'
+    'Conv on an image of shape (1, 4). Output pixel (0, 2), row'
     >>> explorer.picture(stride=3).alt[:58]
-    'Conv on an image of shape (1, 4): output pixel (0, 0), row'
+    'Conv on an image of shape (1, 4). Output pixel (0, 0), row'
     """
     axes = len(in_shape) - 1
-    places = {"row": range(in_shape[1] + 2 * max(paddings))} if axes == 2 else {}
-    places["column"] = range(in_shape[-1] + 2 * max(paddings))
+    positions = {"row": range(in_shape[1] + 2 * max(paddings))} if axes == 2 else {}
+    positions["column"] = range(in_shape[-1] + 2 * max(paddings))
 
     def draw(stride: int, padding: int, dilation: int, column: int, row: int = 0) -> Picture:
         layer = Conv(kernel, stride=stride, padding=padding, dilation=dilation)
         out = layer.out_shape(in_shape)
-        # The sliders reach as far as the largest output; in a smaller one the kernel stops at the last place.
-        place = [min(row, out[1] - 1), min(column, out[-1] - 1)][-axes:]
-        return operation_picture(layer, in_shape, (0, *place), x=x)
+        # The sliders reach to the end of the largest output; in a smaller one the kernel stops at the last position.
+        position = [min(row, out[1] - 1), min(column, out[-1] - 1)][-axes:]
+        return operation_picture(layer, in_shape, (0, *position), x=x)
 
-    choices = {**places, "stride": strides, "padding": paddings, "dilation": dilations}
+    choices = {**positions, "stride": strides, "padding": paddings, "dilation": dilations}
     return Explorer(draw, choices)
 
 
@@ -178,23 +183,24 @@ def explore_resampling(
     sizes: Sequence[int],
     modes: Sequence[str] = ("nearest-exact", "nearest", "linear"),
 ) -> Explorer:
-    """Return a resampling to play with: its size and mode, and the equation R x = y.
+    """Return an explorer of a resampling: sliders change size and mode, the picture is the equation R x = y.
 
     Parameters
     ----------
     x : array_like
-        Numbers or letters.
+        The image: numbers or letters.
     in_shape : tuple of int
-        (channels, width) or (channels, height, width).
+        Shape of the image: (channels, width) or (channels, height, width).
     sizes : sequence of int
-        For every spatial axis.
+        Choices of the output's size, the same on every spatial axis.
     modes : sequence of str
+        Choices of the mode, as in `Resample`.
 
     Examples
     --------
     >>> explorer = explore_resampling([5, 7], (1, 2), [3, 4])
-    >>> explorer.picture(mode="nearest").alt[-46:]
-    'times the vector (5, 7) = the vector (5, 5, 7)'
+    >>> explorer.picture(mode="nearest").alt[-50:]
+    'x is the vector (5, 7). y is the vector (5, 5, 7).'
     """
 
     def draw(size: int, mode: str) -> Picture:
@@ -206,16 +212,16 @@ def explore_resampling(
 def explore_skip(
     network_at: Callable[[float], SkipNetwork], strengths: Sequence[float], static: Sequence[float] | None = None
 ) -> Explorer:
-    """Return W of a network as its skips grow from nothing to everything.
+    """Return an explorer of a network's W: a slider changes the strength t of the skips.
 
     Parameters
     ----------
     network_at : function
-        Returns the network with skips of strength t.
+        Function that returns the network with skips of strength t, given t.
     strengths : sequence of float
-        The values of t; W is drawn on one scale for all of them.
+        Choices of t; W has one colour scale for all of them.
     static : sequence of float, optional
-        The values to show below each other until the slider is moved; the first if not given.
+        Values of t whose pictures are shown below each other until the slider is moved; by default the first.
 
     Examples
     --------
@@ -224,8 +230,8 @@ def explore_skip(
     >>> explorer = explore_skip(lambda t: SkipNetwork((1, 2), layers, shared_skip_weights([(0, 1)], t)), [0.0, 1.0])
     >>> for t in (0.0, 1.0):
     ...     explorer.picture(t=t).alt
-    '2 x 2 matrix, coloured by value: row 0: 2 in column 0; row 1: 2 in column 1'
-    '2 x 2 matrix, coloured by value: row 0: 1 in column 0; row 1: 1 in column 1'
+    'A matrix of size 2 x 2, coloured by value. Row 0 has 2 in column 0. Row 1 has 2 in column 1.'
+    'A matrix of size 2 x 2, coloured by value. Row 0 has 1 in column 0. Row 1 has 1 in column 1.'
     """
     maps = {t: network_at(t).compose() for t in strengths}
     limit = max(float(abs(map_.W).max()) for map_ in maps.values())

@@ -1,4 +1,4 @@
-"""Matplotlib figures, for PNG files. Needs matplotlib, which nothing else in the package does."""
+"""Matplotlib figures of weights and of matrices, for PNG files."""
 
 import io
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import scipy.sparse
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import DIVERGING, INK, MUTED
+from linalg_cnn.display.grids import bins
 from linalg_cnn.ops.conv import Conv
 from linalg_cnn.ops.resample import ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
@@ -20,18 +21,19 @@ if TYPE_CHECKING:
 
 
 def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array:
-    """Return which share of each cell is filled when a sparse matrix is cut into a grid of cells.
+    """Return the share of stored entries in each cell when a sparse matrix is cut into a grid of cells.
 
     Parameters
     ----------
     matrix : scipy sparse array
+        The matrix.
     max_rows, max_columns : int
-        The grid is as fine as the matrix, but not finer than this.
+        Largest number of cells per side; a smaller matrix has one cell per entry.
 
     Returns
     -------
-    float64 array
-        In [0, 1].
+    float64 array (rows, columns)
+        Shares in [0, 1].
 
     Examples
     --------
@@ -41,26 +43,24 @@ def occupancy(matrix: Any, max_rows: int = 400, max_columns: int = 400) -> Array
     """
     entries = scipy.sparse.coo_array(matrix)
     rows, columns = (min(n, m) for n, m in zip(entries.shape, (max_rows, max_columns), strict=True))
-    row_of, column_of = (np.arange(n) * m // n for n, m in zip(entries.shape, (rows, columns), strict=True))
-    cells = row_of[entries.row] * columns + column_of[entries.col]
-    filled = np.bincount(cells, minlength=rows * columns).reshape(rows, columns)
-    return filled / np.outer(np.bincount(row_of), np.bincount(column_of))
+    cells, areas = bins(entries.shape, (rows, columns), entries.row, entries.col)
+    return (np.bincount(cells, minlength=rows * columns) / areas).reshape(rows, columns)
 
 
 def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "Figure":
-    """Return each row of W as a picture of the input's shape, all on one colour scale.
+    """Return a figure of the rows of W as images of the input's shape, all on one colour scale.
 
     Parameters
     ----------
     affine : AffineMap
-        Dense, with an ``in_shape`` of one channel and two spatial axes.
+        Map with an ``in_shape`` of one channel and two spatial axes.
     labels : sequence of str, optional
-        What each row stands for; its number if not given.
+        Title of each row; by default its number.
 
     Raises
     ------
     ValueError
-        If the map has no such ``in_shape``.
+        If the map's ``in_shape`` is not (1, height, width).
 
     Examples
     --------
@@ -92,7 +92,7 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "F
 
 
 class Panel(NamedTuple):
-    """A matrix with the names it goes by in a picture.
+    """A matrix with its names in a figure.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class Panel(NamedTuple):
 
 
 def matrix_panels(network: SkipNetwork) -> list[Panel]:
-    """Return the sparse matrices of a network: each layer's, each skip's resampling, and the composed W.
+    """Return the sparse matrices of a network: those of the layers, of the skips' resampling, and the composed W.
 
     Examples
     --------
@@ -120,29 +120,30 @@ def matrix_panels(network: SkipNetwork) -> list[Panel]:
         symbol = f"W^{{({number})}}" + (f"P^{{({number})}}" if padded else "")
         panels.append(Panel(f"${symbol}$", type(layer).__name__, layer.matrix(shape)))
     for k, j in sorted(network.skip_weights):
-        here, goal = network.shapes[k], network.shapes[j]
-        if here != goal and network.skip_weights[k, j] != 0:
-            matrix = ResampleTo(goal, network.resample).matrix(here)
+        source, target = network.shapes[k], network.shapes[j]
+        if source != target and network.skip_weights[k, j] != 0:
+            matrix = ResampleTo(target, network.resample).matrix(source)
             panels.append(Panel(f"$R^{{({k},{j})}}$", "resampled skip", matrix))
     return [*panels, Panel("$W$", "all of it", network.compose(form="sparse").W)]
 
 
 def matrices_figure(network: SkipNetwork, across: int | None = None) -> "Figure":
-    """Return where each layer's matrix and the whole network's W have entries, all on one scale.
+    """Return a figure of the positions of the entries of each layer's matrix and of the network's W, on one scale.
 
-    A cell of the picture is coloured if any entry falls in it, the darker the more do. Matrices of very few rows
-    or columns are drawn a little thicker than they are.
+    A cell of the figure is coloured if an entry falls in it, and darker the more entries do. Matrices of very few rows
+    or columns are drawn thicker than to scale.
 
     Parameters
     ----------
     network : SkipNetwork
+        The network.
     across : int, optional
-        How many matrices stand side by side; all of them if not given.
+        Number of matrices side by side; by default all of them.
 
     Raises
     ------
     ValueError
-        If ``across`` is not positive.
+        If ``across`` is not an int of at least 1.
 
     Examples
     --------
@@ -197,7 +198,7 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
 
 
 def to_png(figure: "Figure", description: str) -> bytes:
-    """Return a figure as the bytes of a PNG file that carries its description as text.
+    """Return a figure as the bytes of a PNG file that holds a description in its metadata.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Grids of cells: what matrices, vectors, images and kernels are drawn with."""
+"""Grids of cells, from which the pictures of matrices, vectors, images and kernels are made."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.display.colors import EMPTY, INK, LINE, LIT, MUTED, ink_on
+from linalg_cnn.display.colors import EMPTY, INK, LINE, LIT, MUTED, ink_on, to_rgb
 from linalg_cnn.display.picture import Picture
-from linalg_cnn.display.svg import image, lines, plain, rect, text, text_width
+from linalg_cnn.display.svg import NO_POINTER, image, lines, rect, text, text_width
+from linalg_cnn.display.words import plain
 from linalg_cnn.types import Array
 
 LONGEST = 480
-"""The longest side of a grid without labels, in pixels."""
+"""Longest side of a grid without labels, in pixels."""
 
 PNG_BYTES = 120_000
-"""How large the image inside a picture may be."""
+"""Largest size of the image inside a picture."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,17 @@ class Cell:
     Attributes
     ----------
     row, column : int
+        Position of the cell.
     fill : str
-        Its colour.
+        Colour of the cell.
     label : sympy expression, number or str, optional
-        What is written on it.
+        Label on the cell.
     title : str
-        What hovering over it says.
+        Hover text.
     marks : str
-        CSS classes: what it lights up together with.
+        CSS classes, by which cells are highlighted together.
     dashed : bool
-        Whether it stands for something that is not there, a padded zero.
+        Whether the border is dashed, as for a cell of a padded border.
     """
 
     row: int
@@ -49,7 +51,7 @@ class Cell:
 def cell_size(
     shape: tuple[int, int], labels: Iterable[Any], longest: float = LONGEST, largest: float = 24.0
 ) -> tuple[float, float]:
-    """Return the width and height of a grid's cells: as large as the labels need, or as fits.
+    """Return the width and height of a grid's cells: as large as the labels need, or as the longest side allows.
 
     Examples
     --------
@@ -80,19 +82,22 @@ def draw_grid(
     Parameters
     ----------
     shape : (rows, columns)
+        Shape of the grid.
     cells : sequence of Cell
-        The others stay empty.
+        The filled cells; the others are empty.
     size : (width, height), optional
-        Of a cell.
+        Size of a cell; by default as large as the labels need.
     every, channels : (rows, columns)
-        Draw a border after so many of them: a thin one, a thick one; 0 for none.
+        Numbers of rows and columns after which a border is drawn, thin for ``every`` and thick for ``channels``; 0 for
+        no border.
     row_marks : mapping {row: (CSS classes, title)}, optional
-        What whole rows light up together with.
+        CSS classes and hover texts of whole rows.
     lit : iterable of (row, column, rows, columns)
-        Rectangles of cells to frame.
+        Rectangles of cells with a frame.
     ground : str
-        The colour of empty cells.
+        Colour of empty cells.
     alt : str
+        Text alternative.
 
     Examples
     --------
@@ -122,9 +127,7 @@ def draw_grid(
             x, y = (cell.column + 0.5) * w, (cell.row + 0.5) * h
             letters = min(12.0, h * 0.55)
             if text_width(cell.label, letters) <= w:
-                parts.append(
-                    text(cell.label, x, y, letters, color=ink_on(cell.fill), more='style="pointer-events:none"')
-                )
+                parts.append(text(cell.label, x, y, letters, color=ink_on(cell.fill), more=NO_POINTER))
     for row, column, down, across in lit:
         more = f'stroke="{LIT}" stroke-width="2.4" pointer-events="none"'
         parts.append(rect(column * w, row * h, across * w, down * h, "none", more=more))
@@ -134,7 +137,7 @@ def draw_grid(
 def _borders(
     shape: tuple[int, int], every: tuple[int, int], size: tuple[float, float]
 ) -> list[tuple[float, float, float, float]]:
-    """Return lines after every so many rows and columns."""
+    """Return the lines that end each group of rows and columns, given the sizes of a group; 0 for no lines."""
     (rows, columns), (w, h) = shape, size
     across = [(0.0, r * h, columns * w, r * h) for r in range(every[0], rows, every[0])] if every[0] > 0 else []
     down = [(c * w, 0.0, c * w, rows * h) for c in range(every[1], columns, every[1])] if every[1] > 0 else []
@@ -154,26 +157,29 @@ def draw_pixels(
     ground: str = EMPTY,
     alt: str = "",
 ) -> Picture:
-    """Return a large grid as an image with one pixel per cell, or per square of cells where there are too many.
+    """Return a large grid as an image with one pixel per cell, or per square of cells if there are too many.
 
-    A pixel has the mean colour of the filled cells in it, the paler the fewer they are. The size is bounded whatever
-    the shape.
+    A pixel has the mean colour of its filled cells, and is paler the fewer they are. The size of the picture is bounded
+    for every shape.
 
     Parameters
     ----------
     shape : (rows, columns)
+        Shape of the grid.
     rows, columns : int arrays (entries,)
-        Where the filled cells are.
+        Positions of the filled cells.
     colors : uint8 array (entries, 3)
+        Colours of the filled cells.
     longest, thinnest : float
-        The longest side, and the shortest, in pixels.
+        Lengths of the longest and of the shortest side, in pixels.
     channels : (rows, columns)
-        Draw a border after so many of them; 0 for none.
+        Numbers of rows and columns after which a border is drawn; 0 for no border.
     lit : iterable of int
-        Rows to frame.
+        Rows with a frame.
     ground : str
-        The colour of empty cells.
+        Colour of empty cells.
     alt : str
+        Text alternative.
     """
     fine = int(longest)
     while True:
@@ -197,21 +203,45 @@ def draw_pixels(
 
 
 def _bin(shape: tuple[int, int], rows: Array, columns: Array, colors: Array, fine: int, ground: str) -> Array:
-    """Return the pixels (height, width, 3) of a grid cut into at most ``fine`` squares a side."""
+    """Return the pixels (height, width, 3) of a grid cut into at most ``fine`` parts per side."""
     height, width = (min(n, fine) for n in shape)
-    squares = (rows.astype(np.int64) * height // shape[0]) * width + columns.astype(np.int64) * width // shape[1]
-    counts = np.bincount(squares, minlength=height * width)
-    sums = np.stack([np.bincount(squares, colors[:, c], minlength=height * width) for c in range(3)], axis=1)
+    rectangles, areas = bins(shape, (height, width), rows, columns)
+    counts = np.bincount(rectangles, minlength=height * width)
+    sums = np.stack([np.bincount(rectangles, colors[:, c], minlength=height * width) for c in range(3)], axis=1)
     means = sums / np.maximum(counts, 1)[:, np.newaxis]
-    heights, widths = (
-        np.bincount(np.arange(n, dtype=np.int64) * m // n) for n, m in zip(shape, (height, width), strict=True)
-    )
-    filled = np.minimum(counts / np.outer(heights, widths).ravel(), 1.0)
+    filled = np.minimum(counts / areas, 1.0)
     strength = np.where(counts > 0, 0.35 + 0.65 * np.sqrt(filled), 0.0)[:, np.newaxis]
-    back = np.array([int(ground[i : i + 2], 16) for i in (1, 3, 5)], np.float64)
+    back = to_rgb(ground)
     return (back + strength * (means - back)).round().astype(np.uint8).reshape(height, width, 3)
+
+
+def bins(shape: tuple[int, int], parts: tuple[int, int], rows: Array, columns: Array) -> tuple[Array, Array]:
+    """Cut a grid into rectangles of cells, and return the rectangle of each entry and the areas of all rectangles.
+
+    Parameters
+    ----------
+    shape, parts : (rows, columns)
+        Shape of the grid, and number of parts that each side is cut into.
+    rows, columns : int arrays (entries,)
+        Positions of the entries.
+
+    Returns
+    -------
+    rectangles : int array (entries,)
+        Number, in C order, of the rectangle that each entry falls in.
+    areas : int array (parts,)
+        Number of cells in each rectangle.
+
+    Examples
+    --------
+    >>> bins((4, 4), (2, 2), np.array([0, 3]), np.array([1, 3]))
+    (array([0, 3]), array([4, 4, 4, 4]))
+    """
+    row_of, column_of = (np.arange(n, dtype=np.int64) * m // n for n, m in zip(shape, parts, strict=True))
+    rectangles = row_of[rows] * parts[1] + column_of[columns]
+    return rectangles, np.outer(np.bincount(row_of), np.bincount(column_of)).ravel()
 
 
 def fits(label: Any, widest: float = 44.0) -> bool:
     """Return whether a label is short enough to be written on a cell."""
-    return len(plain(label)) <= 60 and text_width(label, 12) <= widest if not isinstance(label, str) else True
+    return isinstance(label, str) or (len(plain(label)) <= 60 and text_width(label, 12) <= widest)

@@ -1,4 +1,4 @@
-"""Images, kernels, and the rows of W as images."""
+"""Pictures of images, of kernels, and of the rows of W as images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ import sympy
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_choice
-from linalg_cnn.display.colors import PAPER, diverging_colors, kernel_colors, to_hex
-from linalg_cnn.display.entries import pixel_colors
-from linalg_cnn.display.equations import flat, mixed, plain_or_words
+from linalg_cnn.display.colors import NO_MEAN, diverging_colors, kernel_colors, mean_color, to_hex
+from linalg_cnn.display.entries import flat, pixel_colors
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
-from linalg_cnn.display.svg import plain, rect, text
+from linalg_cnn.display.svg import rect, text
+from linalg_cnn.display.words import indices, listed, plain
 from linalg_cnn.types import Array, Shape, size_of
 
 IMAGE_COLORS = ("auto", "gray", "value", "pixel")
@@ -30,37 +30,39 @@ def image_picture(
     title: str | None = None,
     longest: float = 160,
 ) -> Picture:
-    """Return an image as a grid of pixels, its channels below each other.
+    """Return an image as a grid of pixels, with its channels below each other.
 
     Parameters
     ----------
     values : array_like or sympy matrix
-        Numbers or sympy expressions, as an image or ravelled.
+        The image or its ravel: numbers or sympy expressions.
     shape : tuple of int, optional
-        (channels, height, width), (channels, width) or (height, width); that of ``values`` if not given.
+        (channels, height, width), (channels, width) or (height, width); by default the shape of ``values``.
     color : {"auto", "gray", "value", "pixel"}
-        Numbers from 0 (black) to the largest (white); numbers of both signs (violet below 0, orange above); one colour
-        per pixel. ``auto`` takes ``pixel`` for symbols, ``value`` where a number is below 0, otherwise ``gray``.
+        ``gray`` runs from 0 (black) to the largest number (white), ``value`` from violet for negative to orange for
+        positive numbers, and ``pixel`` has one colour per pixel. ``auto`` is ``pixel`` for symbols, ``value`` if a
+        number is negative, and ``gray`` otherwise.
     palette : mapping {symbol: colour}, optional
-        The colours of pixels seen before: an image of the same letters keeps their colours, and a mean of letters gets
-        the mean of their colours. See `letter_colors`.
+        Colours of letters, as from `letter_colors`: an image of the same letters keeps their colours, and a mean of
+        letters has the mean of their colours.
     labels : bool, optional
-        Write the values on the pixels; where they fit if not given.
+        Whether the values are written on the pixels; by default, if they fit.
     limit : float, optional
-        The number with the strongest colour; the largest of the image if not given.
+        Number with the strongest colour; by default the largest of the image.
     title : str, optional
+        Title above the picture.
     longest : float
-        The longest side in pixels where no labels are written.
+        Longest side of an image without labels, in pixels.
 
     Raises
     ------
     ValueError
-        If the shape or the colouring does not fit.
+        If the shape does not fit the values, or the colouring is unknown.
 
     Examples
     --------
     >>> image_picture([[0.0, 1.0], [1.0, 0.0]])
-    Picture(48 x 48: 2 x 2 image: 0, 1; 1, 0)
+    Picture(48 x 48: An image of 2 x 2 pixels: 0, 1; 1, 0.)
     """
     check_choice("color", color, IMAGE_COLORS)
     shape = tuple(values.shape if shape is None and hasattr(values, "shape") else shape or np.shape(values))
@@ -73,16 +75,16 @@ def image_picture(
     if rows * columns > 400 and not labels and numeric and color != "pixel":
         rgb = _number_colors(np.asarray(values, np.float64).reshape(-1, rows * columns), color, limit)
         r, c = np.divmod(np.arange(rows * columns), columns)
-        alt = _size_in_words(rows, columns, len(rgb))
+        alt = f"{_size_in_words(rows, columns, len(rgb))}."
         picture = stacked(*(draw_pixels((rows, columns), r, c, part, longest=longest) for part in rgb), gap=6, alt=alt)
-        return picture.titled(title).with_alt(f"{title}: {alt}") if title else picture
+        return picture.with_title(title)
     entries = flat(values)
     colors = value_colors(entries, color, palette, limit, shape)
     channels = [slice(start, start + rows * columns) for start in range(0, len(entries), rows * columns)]
     grids = [_channel(entries[part], colors[part], (rows, columns), part.start, labels, longest) for part in channels]
     alt = _image_in_words(entries, rows, columns, len(channels))
     picture = stacked(*grids, gap=6, alt=alt)
-    return picture.titled(title).with_alt(f"{title}: {alt}") if title else picture
+    return picture.with_title(title)
 
 
 def _channel(
@@ -102,7 +104,7 @@ def _channel(
             i % columns,
             color,
             value if written else None,
-            f"pixel {i // columns}, {i % columns} (entry {first + i}): {plain_or_words(value)}",
+            f"pixel {i // columns}, {i % columns} (entry {first + i}): {plain(value)}",
             f"P{first + i}",
         )
         for i, (value, color) in enumerate(zip(values, colors, strict=True))
@@ -127,7 +129,7 @@ def value_colors(
 
 
 def _number_colors(numbers: Array, color: str, limit: float | None) -> Array:
-    """Return the colours (..., 3) of numbers, in grey or violet and orange."""
+    """Return the colours (..., 3) of numbers, grey or from violet to orange."""
     largest = limit or float(np.abs(numbers).max(initial=0)) or 1.0
     if color == "value" or (color == "auto" and numbers.min(initial=0) < 0):
         return diverging_colors(numbers, largest)
@@ -136,7 +138,7 @@ def _number_colors(numbers: Array, color: str, limit: float | None) -> Array:
 
 
 def letter_colors(image: Any, shape: Shape | None = None) -> dict[Any, str]:
-    """Return the colours of an image of letters, for `image_picture` to keep in images made of the same letters.
+    """Return the colours of an image of letters: a palette with which `image_picture` keeps them in other images.
 
     Examples
     --------
@@ -154,56 +156,55 @@ def _mean_of_letters(value: Any, palette: Mapping[Any, str]) -> str:
         return palette[value]
     parts = {} if value == 0 else dict(sympy.expand(value).as_coefficients_dict())
     if any(letter not in palette for letter in parts):
-        return "#e8ebee"
-    return mixed([palette[letter] for letter in parts], list(parts.values())) if parts else PAPER
+        return NO_MEAN
+    return mean_color([palette[letter] for letter in parts], list(parts.values()))
 
 
 def _image_in_words(entries: Sequence[Any], rows: int, columns: int, channels: int) -> str:
     size = _size_in_words(rows, columns, channels)
-    spelled = "; ".join(
-        ", ".join(plain_or_words(value) for value in entries[start : start + columns])
-        for start in range(0, len(entries), columns)
-    )
-    return f"{size}: {spelled}" if len(spelled) <= 300 else size
+    spelled = "; ".join(listed(entries[start : start + columns]) for start in range(0, len(entries), columns))
+    return f"{size}: {spelled}." if len(spelled) <= 300 else f"{size}."
 
 
 def _size_in_words(rows: int, columns: int, channels: int) -> str:
-    return f"{rows} x {columns} image" + (f" of {channels} channels" if channels > 1 else "")
+    return f"An image of {rows} x {columns} pixels" + (f" and {channels} channels" if channels > 1 else "")
 
 
 def kernel_picture(
     kernel: Any, *, color: str = "kernel", title: str | None = None, longest: float = 72, most: int = 8
 ) -> Picture:
-    """Return a kernel (C_out, C_in / groups, *k) as grids: one row of grids per output channel.
+    """Return a kernel (C_out, C_in / groups, *k) as grids, one row of grids per output channel.
 
     Parameters
     ----------
     kernel : array_like
-        Numbers or sympy expressions.
+        The kernel: numbers or sympy expressions.
     color : {"kernel", "value"}
-        The colours that `matrix_picture` gives its entries, or violet and orange by value.
+        ``kernel`` for one colour per entry, the same as in `matrix_picture`; ``value`` from violet for negative to
+        orange for positive entries.
     title : str, optional
+        Title above the picture.
     longest : float
-        The longest side of one grid without labels.
+        Longest side of one grid without labels, in pixels.
     most : int
-        How many channels are drawn of each kind.
+        Largest number of output channels, and of input channels, that are drawn.
 
     Raises
     ------
     ValueError
-        If it has not three or four axes.
+        If the kernel does not have three or four axes.
 
     Examples
     --------
     >>> kernel_picture([[[[1.0, 2.0], [3.0, 4.0]]]])
-    Picture(48 x 48: kernel of shape (1, 1, 2, 2): 1, 2, 3, 4)
+    Picture(48 x 48: A kernel of shape (1, 1, 2, 2): 1, 2, 3, 4.)
     """
     check_choice("color", color, ("kernel", "value"))
     array = np.asarray(kernel)
     if array.ndim not in {3, 4}:
         raise ValueError(f"kernel: expected (C_out, C_in / groups, *k) with one or two spatial axes, got {array.shape}")
     whole, c_out, c_in = array, *array.shape[:2]
-    array = array[:most, :most]  # what is drawn
+    array = array[:most, :most]  # the channels that are drawn
     values = flat(array)
     if color == "kernel":
         colors = kernel_colors(array.shape)
@@ -221,8 +222,7 @@ def kernel_picture(
                 i % taps[1],
                 colors[pair * count + i],
                 values[pair * count + i] if written else None,
-                f"kernel[{', '.join(str(int(n)) for n in np.unravel_index(pair * count + i, array.shape))}]: "
-                f"{plain_or_words(values[pair * count + i])}",
+                f"kernel[{listed(indices(pair * count + i, array.shape))}]: {plain(values[pair * count + i])}",
             )
             for i in range(count)
         ]
@@ -230,14 +230,13 @@ def kernel_picture(
 
     shown_out, shown_in = array.shape[:2]
     rows = [side_by_side(*(grid(o * shown_in + i) for i in range(shown_in)), gap=8) for o in range(shown_out)]
-    spelled = ", ".join(plain_or_words(value) for value in values)
-    alt = f"kernel of shape {whole.shape}" + (
-        f": {spelled}" if len(spelled) <= 300 and array.shape == whole.shape else ""
-    )
+    spelled = listed(values)
+    short = len(spelled) <= 300 and array.shape == whole.shape
+    alt = f"A kernel of shape {whole.shape}" + (f": {spelled}." if short else ".")
     picture = stacked(*rows, gap=8, alt=alt)
     if array.shape != whole.shape:
         picture = picture.captioned(f"the first {shown_out} x {shown_in} of {c_out} x {c_in} pairs")
-    return picture.titled(title) if title else picture
+    return picture.with_title(title)
 
 
 def rows_picture(
@@ -250,32 +249,32 @@ def rows_picture(
     most: int = 20,
     longest: float = 112,
 ) -> Picture:
-    """Return the rows of W as images of the input's shape, all on one scale: what each output adds up over the pixels.
+    """Return the rows of W as images: the weight of each pixel in each output, all on one colour scale.
 
     Parameters
     ----------
     affine : AffineMap, or array (rows, in_size)
-        Of numbers.
+        The map or its W, of numbers.
     labels : sequence of str, optional
-        What each row stands for; its number if not given.
+        Title of each row; by default its number.
     in_shape : tuple of int, optional
-        (channels, height, width); the map's own if not given.
+        (channels, height, width); by default the map's own.
     limit : float, optional
-        The number with the darkest colour; the largest of W if not given.
+        Number with the darkest colour; by default the largest of W.
     across, most : int
-        How many stand side by side, and how many are drawn in all.
+        Number of images side by side, and largest number of images.
     longest : float
-        The longest side of one of them, in pixels.
+        Longest side of an image, in pixels.
 
     Raises
     ------
     ValueError
-        If the shape is not that of an image.
+        If the shape does not have three axes.
 
     Examples
     --------
     >>> rows_picture(AffineMap([[1.0, -1.0], [0.0, 2.0]], [0.0, 0.0], in_shape=(1, 1, 2))).alt
-    'the 2 rows of W as images of 1 x 2 pixels: 0: 1, -1; 1: 0, 2; violet: -2, white: 0, orange: 2'
+    'The 2 rows of W as images of 1 x 2 pixels. 0: 1, -1; 1: 0, 2. Violet is -2, white is 0, orange is 2.'
     """
     shape = in_shape or (affine.in_shape if isinstance(affine, AffineMap) else None)
     if shape is None or len(shape) != 3:
@@ -290,20 +289,20 @@ def rows_picture(
     ]
     lines = [side_by_side(*images[start : start + across], gap=12) for start in range(0, shown, across)]
     bar = scale_bar(largest)
-    spelled = "; ".join(f"{name}: {', '.join(f'{v:.3g}' for v in row)}" for name, row in zip(names, W, strict=False))
-    which = f": {spelled}" if W.size <= 16 else ""
-    alt = f"the {len(W)} rows of W as images of {shape[1]} x {shape[2]} pixels{which}; {bar.alt}"
+    spelled = "; ".join(f"{name}: {listed(row)}" for name, row in zip(names, W, strict=False))
+    entries = f" {spelled}." if W.size <= 16 else ""
+    alt = f"The {len(W)} rows of W as images of {shape[1]} x {shape[2]} pixels.{entries} {bar.alt}"
     picture = stacked(*lines, bar, alt=alt)
     return picture.captioned(f"the first {shown} of {len(W)} rows") if shown < len(W) else picture
 
 
 def scale_bar(limit: float, width: float = 150) -> Picture:
-    """Return what the colours of values from -limit to limit mean.
+    """Return the key to the colours of values from -limit to limit.
 
     Examples
     --------
     >>> scale_bar(2.0).alt
-    'violet: -2, white: 0, orange: 2'
+    'Violet is -2, white is 0, orange is 2.'
     """
     steps = 30
     step = width / steps
@@ -312,4 +311,4 @@ def scale_bar(limit: float, width: float = 150) -> Picture:
     for share, value in ((0.0, -limit), (0.5, 0.0), (1.0, limit)):
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
         body += text(value, share * width, 18, 11, anchor=anchor)
-    return Picture(body, width, 24, f"violet: {plain(-limit)}, white: 0, orange: {plain(limit)}")
+    return Picture(body, width, 24, f"Violet is {plain(-limit)}, white is 0, orange is {plain(limit)}.")

@@ -1,4 +1,4 @@
-"""Matrices, equations and layers as LaTeX, for notebooks to typeset."""
+"""Formulas of matrices, equations and layers in LaTeX, which notebooks typeset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import scipy.sparse
 import sympy
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.display.equations import flat
-from linalg_cnn.display.svg import plain
+from linalg_cnn.display.entries import flat
+from linalg_cnn.display.words import abridged, plain
 from linalg_cnn.exact import to_sympy
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import size_of
 
 MOST_CHARACTERS = 6000
-"""Longer formulas are shortened, or not set at all: nobody reads them, and typesetting them takes seconds."""
+"""Longer formulas are shortened or left out: they cannot be read, and typesetting them takes seconds."""
 
 MOST_ROWS = 16
-"""Larger matrices are written with dots."""
+"""Number of rows and columns above which a matrix is written with dots."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Formula:
     Parameters
     ----------
     latex : str
-        Without dollar signs.
+        The formula in LaTeX, without dollar signs.
     alt : str
         The formula in plain text.
 
@@ -52,13 +52,14 @@ class Formula:
 
 
 def matrix_latex(matrix: Any, most: int = MOST_ROWS) -> str:
-    r"""Return a matrix as LaTeX; of more than ``most`` rows or columns the first and the last, with dots between.
+    r"""Return a matrix in LaTeX; of more than ``most`` rows or columns, the first and the last with dots between them.
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix or sympy matrix
-        A vector of one axis is written as a column.
+        The matrix; an array of one axis is written as a column.
     most : int
+        Largest number of rows and of columns, dots included.
 
     Examples
     --------
@@ -71,20 +72,9 @@ def matrix_latex(matrix: Any, most: int = MOST_ROWS) -> str:
         matrix = np.asarray(matrix)
         matrix = matrix.reshape(-1, 1) if matrix.ndim == 1 else matrix
     matrix = scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else matrix
-    rows, columns = (_some(n, most) for n in matrix.shape)
-    lines = []
-    for row in rows:
-        cells = [_entry(matrix, row, column) for column in columns]
-        lines.append(" & ".join(cells))
+    rows, columns = (abridged(n, most) for n in matrix.shape)
+    lines = [" & ".join(_entry(matrix, row, column) for column in columns) for row in rows]
     return r"\begin{bmatrix}" + r" \\ ".join(lines) + r"\end{bmatrix}"
-
-
-def _some(size: int, most: int) -> list[int | None]:
-    """Return the indices to write, with None where dots stand."""
-    if size <= most:
-        return list(range(size))
-    first = most // 2
-    return [*range(first), None, *range(size - (most - first - 1), size)]
 
 
 def _entry(matrix: Any, row: int | None, column: int | None) -> str:
@@ -98,12 +88,14 @@ def _latex(value: Any) -> str:
 
 
 def equation_formula(matrix: Any, x: Any) -> Formula:
-    """Return A x = y written out, as the paper's equations (6) and (8).
+    """Return the equation A x = y with all entries, as the paper writes its equations (6) and (8).
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix or sympy matrix
+        A.
     x : sequence of numbers or sympy expressions
+        The vector, or an image whose ravel it is.
 
     Examples
     --------
@@ -124,7 +116,7 @@ def _rows_in_words(matrix: Any) -> str:
 
 
 def affine_formula(affine: AffineMap) -> Formula | None:
-    r"""Return W x + B with the entries of a symbolic map, or None where that would be too long to read.
+    r"""Return y = W x + B with the entries of a symbolic map, or None if it is not symbolic or too long to read.
 
     Examples
     --------
@@ -144,13 +136,14 @@ def affine_formula(affine: AffineMap) -> Formula | None:
 
 
 def layer_formula(network: SkipNetwork, layer: int) -> Formula:
-    """Return the paper's equation (10) for one layer of a network, with the terms and weights that it has.
+    """Return the paper's equation (10) for one layer of a network, without the terms whose weight is 0.
 
     Parameters
     ----------
     network : SkipNetwork
+        The network.
     layer : int
-        i, from 1 to the number of layers.
+        Number of the layer, from 1.
 
     Raises
     ------
@@ -169,33 +162,34 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
     f^{(1)} = W^{(1)} f^{(0)} + B^{(1)}
     """
     if not 1 <= layer <= len(network.layers):
-        raise ValueError(f"layer: expected 1 to {len(network.layers)}, got {layer}")
-    operation = network.layers[layer - 1]
-    j = layer - 1
-    latex, words = [], []
-    for k in range(layer):
-        weight = network.skip_weights.get((k, j), 0)
-        if weight == 0:
-            continue
-        resampled = network.shapes[k] != network.shapes[j]
-        factor = "" if weight == 1 else rf"\left({_latex(weight)}\right) "
-        if weight != 1 and not isinstance(weight, sympy.Add):
-            factor = f"{_latex(weight)} "
-        latex.append(factor + (rf"R^{{({k},{j})}} " if resampled else "") + rf"f^{{({k})}}")
-        words.append(("" if weight == 1 else f"({plain(weight)}) ") + (f"R({k},{j}) " if resampled else "") + f"f({k})")
-    padded = any(sum(pair) for pair in getattr(operation, "padding_pairs", ()))
-    inner, inner_words = " + ".join(latex), " + ".join(words)
-    if len(latex) > 1:
-        inner, inner_words = rf"\left( {inner} \right)", f"({inner_words})"
-    name = rf"W^{{({layer})}} " + (rf"P^{{({layer})}} " if padded else "")
-    name_words = f"W({layer}) " + (f"P({layer}) " if padded else "")
-    biased = operation.bias_vector(network.shapes[j]) is not None
-    end, end_words = (rf" + B^{{({layer})}}", f" + B({layer})") if biased else ("", "")
-    return Formula(rf"f^{{({layer})}} = {name}{inner}{end}", f"f({layer}) = {name_words}{inner_words}{end_words}")
+        raise ValueError(f"layer: expected an int from 1 to {len(network.layers)}, got {layer}")
+    operation, j = network.layers[layer - 1], layer - 1
+    terms = [_term(network, k, j) for k in range(layer) if network.skip_weights.get((k, j), 0) != 0]
+    latex, words = (" + ".join(parts) for parts in zip(*terms, strict=True))
+    if len(terms) > 1:
+        latex, words = rf"\left( {latex} \right)", f"({words})"
+    if any(sum(pair) for pair in getattr(operation, "padding_pairs", ())):
+        latex, words = rf"P^{{({layer})}} {latex}", f"P({layer}) {words}"
+    latex, words = rf"f^{{({layer})}} = W^{{({layer})}} {latex}", f"f({layer}) = W({layer}) {words}"
+    if operation.bias_vector(network.shapes[j]) is not None:
+        latex, words = rf"{latex} + B^{{({layer})}}", f"{words} + B({layer})"
+    return Formula(latex, words)
+
+
+def _term(network: SkipNetwork, k: int, j: int) -> tuple[str, str]:
+    """Return the term of f^(k) in the input of layer j + 1, in LaTeX and in plain text."""
+    weight = network.skip_weights[k, j]
+    latex, words = rf"f^{{({k})}}", f"f({k})"
+    if network.shapes[k] != network.shapes[j]:
+        latex, words = rf"R^{{({k},{j})}} {latex}", f"R({k},{j}) {words}"
+    if weight != 1:
+        factor = rf"\left({_latex(weight)}\right)" if isinstance(weight, sympy.Add) else _latex(weight)
+        latex, words = f"{factor} {latex}", f"({plain(weight)}) {words}"
+    return latex, words
 
 
 def network_formula(network: SkipNetwork) -> Formula:
-    """Return equation (10) for every layer of a network, one below the other; of many layers the first and the last.
+    """Return equation (10) for each layer of a network; of many layers, for the first ones and the last.
 
     Examples
     --------
@@ -214,20 +208,23 @@ def _numbers(layers: int) -> list[int]:
 
 
 def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[sympy.Symbol, sympy.Expr]]:
-    """Return a matrix with a letter for each of its long entries, and what each letter stands for.
+    """Replace the long entries of a matrix by letters, and return the matrix and the value of each letter.
 
-    Letters and numbers that stand in the matrix stay; equal formulas get the same letter, in the order of the rows.
+    Entries that are a letter or a number remain. Equal entries have the same letter; letters are numbered row by row.
 
     Parameters
     ----------
     matrix : sympy matrix
+        The matrix.
     name : str
-        Of the letters: ``name_1``, ``name_2``, ...
+        Prefix of the letters: ``name_1``, ``name_2``, ...
 
     Returns
     -------
     matrix : sympy.Matrix
+        The matrix in letters and numbers.
     formulas : dict {symbol: expression}
+        Value of each letter.
 
     Examples
     --------
@@ -246,16 +243,17 @@ def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[symp
 def entries_formula(
     formulas: Mapping[sympy.Symbol, sympy.Expr], variables: Sequence[Any] = (), *, between: sympy.Symbol | None = None
 ) -> Formula:
-    """Return what each letter stands for, one below the other.
+    """Return the values of letters, one equation below the other.
 
     Parameters
     ----------
     formulas : mapping {symbol: expression}
-        As from `named_entries`.
+        Value of each letter, as from `named_entries`.
     variables : sequence of sympy expressions
-        Collect the powers of these.
+        Variables whose powers are collected.
     between : sympy symbol, optional
-        A strength t: what has degree one in it is written as (1 - t) times its value at 0 plus t times that at 1.
+        A strength t. A value of degree one in t is written as (1 - t) times its value at t = 0 plus t times its value
+        at t = 1.
 
     Examples
     --------
@@ -285,12 +283,12 @@ def _arranged(value: Any, variables: Sequence[Any], between: sympy.Symbol | None
 
 
 def image_latex(x: Any, shape: tuple[int, int]) -> str:
-    r"""Return a vector reshaped into an image of one channel as LaTeX, as the paper's equations (7) and (9).
+    r"""Return a vector as an image of one channel in LaTeX, as the paper's equations (7) and (9).
 
     Raises
     ------
     ValueError
-        If the vector has not as many entries.
+        If the vector does not have one entry per pixel.
 
     Examples
     --------

@@ -1,22 +1,20 @@
-"""Matrices as pictures."""
+"""Pictures of matrices."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from linalg_cnn.display.colors import EMPTY, pale
+from linalg_cnn.display.colors import EMPTY, LIT, pale
 from linalg_cnn.display.entries import Painted, paint
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
 from linalg_cnn.display.picture import Picture
-from linalg_cnn.display.svg import plain
+from linalg_cnn.display.words import indices, listed, plain, sentence
 from linalg_cnn.types import Shape, size_of
 
 MOST_CELLS = 1200
-"""The most entries that are drawn as cells of their own; more become an image."""
+"""Largest number of entries that are drawn as cells; a matrix with more becomes an image."""
 
 LONGEST_LABELLED = 30
-"""A side with more cells than this gets no labels."""
+"""Longest side, in cells, of a matrix with labels."""
 
 
 def matrix_picture(
@@ -33,36 +31,39 @@ def matrix_picture(
     title: str | None = None,
     longest: float = 480,
 ) -> Picture:
-    """Return a matrix as a picture: every entry a coloured cell, in a large one every few entries a pixel.
+    """Return a picture of a matrix: each entry is a coloured cell, or in a large matrix a pixel covers several entries.
 
-    Hovering over a cell says which output pixel reads which input pixel, and with what. Sizes are bounded: a matrix of
-    a million rows makes no larger picture than one of five hundred.
+    The hover text of a cell names the output pixel, the input pixel that it reads, and the weight. The size is bounded:
+    the picture of a matrix of a million rows is no larger than that of one of five hundred.
 
     Parameters
     ----------
     matrix : array_like, scipy sparse matrix, sympy matrix, or Operation
-        Of an operation, its matrix for inputs of ``in_shape``.
+        The matrix, or an operation whose matrix for inputs of ``in_shape`` is drawn.
     in_shape, out_shape : tuple of int, optional
-        The shapes (channels, *spatial) whose ravels the columns and rows stand for: borders are drawn between image
-        rows (thin) and between channels (thick).
+        Shapes (channels, *spatial) whose ravels the columns and the rows stand for: thin borders separate image rows,
+        and thick borders separate channels.
     color : {"auto", "value", "entry", "kernel", "column", "row"}
-        What the colours stand for: the number (violet below 0, orange above), each different entry, the entry of the
-        kernel, the pixel that the column or row stands for. ``auto`` takes ``kernel`` for operations with a kernel,
-        ``column`` where all entries are 1, as in the paper's equations (6) and (8), ``value`` for other numbers and
-        ``entry`` for symbols.
+        ``value`` runs from violet for negative to orange for positive entries; ``entry`` has one colour for each
+        different entry, ``kernel`` for each entry of the kernel, ``column`` for each input pixel and ``row`` for each
+        output pixel. ``auto`` is ``kernel`` for operations with a kernel, ``column`` for padding, resampling,
+        pooling and matrices of ones, as in the paper's equations (6) and (8), ``value`` for other numbers and ``entry``
+        for symbols.
     labels : bool, optional
-        Write the entries on the cells; where they fit if not given.
+        Whether the entries are written on the cells; by default, if they fit.
     zeros : bool
-        Write 0 on empty cells, as printed matrices do.
+        Whether 0 is written on empty cells, as in printed matrices.
     rows : iterable of int
-        Rows to light; the others step back.
+        Rows to highlight; the other rows become paler.
     limit : float, optional
-        The number with the darkest colour; the largest of the matrix if not given. For several pictures on one scale.
+        Number with the darkest colour; by default the largest of the matrix. The same limit puts several pictures on
+        one scale.
     palette : mapping {entry: colour}, optional
-        Colours to keep for ``color="entry"``.
+        Colours of some entries for ``color="entry"``.
     title : str, optional
+        Title above the picture.
     longest : float
-        The longest side, in pixels, of what is drawn without labels.
+        Longest side of a picture without labels, in pixels.
 
     Returns
     -------
@@ -71,40 +72,40 @@ def matrix_picture(
     Raises
     ------
     TypeError
-        If ``matrix`` is nothing of the kind.
+        If ``matrix`` is neither a matrix nor an operation.
     ValueError
         If an operation comes without ``in_shape``, or the colouring does not fit.
 
     Examples
     --------
     >>> from linalg_cnn import Conv, conv_matrix
-    >>> matrix_picture(Conv([[[1.0, -1.0]]]), (1, 3)).alt
-    '2 x 3 matrix, coloured by kernel entry: row 0: 1 in column 0, -1 in column 1; row 1: 1 in column 1, -1 in column 2'
+    >>> matrix_picture(Conv([[[1.0, -1.0]]]), (1, 2)).alt
+    'A matrix of size 1 x 2, coloured by kernel entry. Row 0 has 1 in column 0, -1 in column 1.'
     >>> large = matrix_picture(Conv([[[[1.0, 2.0], [3.0, 4.0]]]]), (1, 100, 100))
     >>> large.alt
-    '9,801 x 10,000 matrix, 39,204 entries (0.04 % filled), coloured by kernel entry'
+    'A matrix of size 9,801 x 10,000 with 39,204 entries (0.04 % filled), coloured by kernel entry.'
     >>> len(large.svg) < 200_000
     True
     """
     painted = paint(matrix, in_shape, out_shape, color, limit, palette)
     picture = draw_matrix(painted, labels, zeros, list(rows), longest)
-    return picture.titled(title).with_alt(f"{title}: {picture.alt}") if title else picture
+    return picture.with_title(title)
 
 
 def draw_matrix(
     painted: Painted, labels: bool | None, zeros: bool, lit: Sequence[int], longest: float = 480
 ) -> Picture:
-    """Return a painted matrix as cells or, if it is large, as an image."""
-    borders = _borders(painted)
+    """Return the picture of a painted matrix: cells or, if it is large, an image."""
+    thin, thick = _border_steps(painted)
     if not _small(painted):
         return draw_pixels(
             painted.shape,
             painted.rows,
             painted.columns,
             painted.colors,
-            channels=borders[1],
+            channels=thick,
             lit=lit,
-            alt=describe(painted),
+            alt=sentence(describe(painted)),
             longest=longest,
         )
     cells = matrix_cells(painted, labels, zeros, lit)
@@ -118,11 +119,11 @@ def draw_matrix(
         painted.shape,
         cells,
         size=size,
-        every=borders[0],
-        channels=borders[1],
+        every=thin,
+        channels=thick,
         row_marks=marks,
         lit=frames,
-        alt=describe(painted),
+        alt=sentence(describe(painted)),
     )
 
 
@@ -131,7 +132,7 @@ def _small(painted: Painted) -> bool:
 
 
 def matrix_cells(painted: Painted, labels: bool | None, zeros: bool, lit: Sequence[int]) -> list[Cell]:
-    """Return the cells of a small matrix; rows that are not lit are pale where some are."""
+    """Return the cells of a small matrix; if some rows are highlighted, the others are pale."""
     entries = painted.merged()
     roomy = max(painted.shape) <= LONGEST_LABELLED and all(fits(entry.value) for entry in entries)
     written = roomy if labels is None else labels
@@ -151,8 +152,8 @@ def matrix_cells(painted: Painted, labels: bool | None, zeros: bool, lit: Sequen
     return cells
 
 
-def _borders(painted: Painted) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return after how many rows and columns an image row ends, and a channel."""
+def _border_steps(painted: Painted) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the numbers of rows and columns after which an image row ends, and after which a channel ends."""
     ends = []
     for shape in (painted.out_shape, painted.in_shape):
         if shape is None or len(shape) < 2:
@@ -162,19 +163,19 @@ def _borders(painted: Painted) -> tuple[tuple[int, int], tuple[int, int]]:
     return (ends[0][0], ends[1][0]), (ends[0][1], ends[1][1])
 
 
-def _pixel(what: str, number: int, shape: Shape | None) -> str:
-    """Return which pixel a row or column stands for, in words."""
+def _pixel(side: str, number: int, shape: Shape | None) -> str:
+    """Return the pixel that a row or column stands for, in words."""
     if shape is None:
         return ""
-    channel, *place = (int(i) for i in np.unravel_index(number, shape))
-    where = ", ".join(map(str, place)) if place else str(channel)
-    of = f" of channel {channel}" if place and shape[0] > 1 else ""
-    return f" ({what} pixel {where}{of})"
+    channel, *position = indices(number, shape)
+    where = listed(position or [channel])
+    of = f" of channel {channel}" if position and shape[0] > 1 else ""
+    return f" ({side} pixel {where}{of})"
 
 
 COLORED_BY = {
     "value": "coloured by value",
-    "entry": "one colour for each different entry",
+    "entry": "with one colour for each different entry",
     "kernel": "coloured by kernel entry",
     "column": "coloured by input pixel",
     "row": "coloured by output pixel",
@@ -182,14 +183,31 @@ COLORED_BY = {
 
 
 def describe(painted: Painted) -> str:
-    """Return a matrix in words: all of a small one, the counts of a large one."""
+    """Return a matrix in words after "is": the entries of a small matrix, the number of entries of a large one."""
     rows, columns = painted.shape
     count = len(painted.rows)
     if count <= 40 and rows <= 16 and columns <= 100:
-        by_row: dict[int, list[str]] = {row: [] for row in range(rows)}
-        for entry in painted.merged():
-            by_row[entry.row].append(f"{plain(entry.value)} in column {entry.column}")
-        spelled = "; ".join(f"row {row}: {', '.join(found) or 'empty'}" for row, found in by_row.items())
-        return f"{rows} x {columns} matrix, {COLORED_BY[painted.coloring]}: {spelled}"
+        in_words = (
+            ", ".join(f"{plain(entry.value)} in column {column}" for column, entry in found.items())
+            for found in painted.by_row()
+        )
+        spelled = " ".join(
+            f"Row {row} {'has ' + words if words else 'is empty'}." for row, words in enumerate(in_words)
+        )
+        return f"a matrix of size {rows} x {columns}, {COLORED_BY[painted.coloring]}. {spelled}"
     share = 100 * count / max(rows * columns, 1)
-    return f"{rows:,} x {columns:,} matrix, {count:,} entries ({share:.3g} % filled), {COLORED_BY[painted.coloring]}"
+    size = f"a matrix of size {rows:,} x {columns:,} with {count:,} entries ({share:.3g} % filled)"
+    return f"{size}, {COLORED_BY[painted.coloring]}."
+
+
+def hover_rules(painted: Painted) -> str:
+    """Return the CSS that highlights a row together with the pixels that it reads; none for a large matrix."""
+    rows, columns = painted.shape
+    if rows > 200 or columns > 200 or len(painted.rows) > 2 * MOST_CELLS:
+        return ""
+    reads: dict[str, dict[str, None]] = {}
+    for row, column in zip(painted.rows.tolist(), painted.columns.tolist(), strict=True):
+        reads.setdefault(f"R{row}", {})[f".P{column}"] = None
+        reads.setdefault(f"P{column}", {})[f".R{row}"] = None
+    lit = f"{{stroke:{LIT};stroke-width:2.4}}"
+    return "".join(f"&:has(.{name}:hover) :is(.{name},{','.join(others)}){lit}" for name, others in reads.items())

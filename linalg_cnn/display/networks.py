@@ -1,22 +1,31 @@
-"""Networks as boxes and arrows, with the weights of the skips."""
+"""Pictures of networks: boxes and arrows, with the weights of the skips."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from linalg_cnn.display.colors import INK, LIT, MUTED
+import sympy
+
+from linalg_cnn.display.colors import INK, INPUT_BOX, LAYER_BOX, LIT, MUTED
 from linalg_cnn.display.picture import Picture
-from linalg_cnn.display.svg import number, plain, rect, text, text_width
+from linalg_cnn.display.svg import NO_POINTER, number, rect, text, text_width
+from linalg_cnn.display.words import abridged, plain
 from linalg_cnn.graph import AffineGraph
+from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
 
 MOST_BOXES = 10
+"""Largest number of boxes, dots included."""
+
 WIDTH, HEIGHT = 84.0, 46.0
+"""Size of a box, in pixels."""
+
 ARC = 24.0
+"""Height that an arc gains with each box that it passes, in pixels."""
 
 
 class Box(NamedTuple):
-    """A layer as it is drawn."""
+    """A layer with the texts of its box."""
 
     name: str
     shape: Shape
@@ -24,7 +33,7 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """From the box of one number to that of a later one, with its weight if that is not 1."""
+    """An arrow from one box to a later one, by their numbers, with its weight."""
 
     start: int
     end: int
@@ -32,14 +41,16 @@ class Arrow(NamedTuple):
 
 
 def network_picture(network: SkipNetwork | AffineGraph, *, title: str | None = None) -> Picture:
-    """Return a network as a row of boxes, one per layer or operation, with an arrow for everything that it reads.
+    """Return a network as a row of boxes, one per layer or operation, with an arrow from each of its inputs.
 
-    Skips are arcs with their weights t^(k,j). Of a long network the first and the last boxes are drawn.
+    Skips are arcs with their weights t^(k,j). A long network is drawn without the boxes in its middle.
 
     Parameters
     ----------
     network : SkipNetwork or AffineGraph
+        The network.
     title : str, optional
+        Title above the picture.
 
     Returns
     -------
@@ -49,38 +60,38 @@ def network_picture(network: SkipNetwork | AffineGraph, *, title: str | None = N
     --------
     >>> from linalg_cnn import Conv
     >>> layers = [Conv([[[1.0, 1.0]]]), Conv([[[1.0, -1.0]]])]
-    >>> network_picture(SkipNetwork((1, 4), layers, {(0, 1): 0.25, (1, 1): 0.75})).alt
-    'network: x (1, 4); Conv (1, 3) reads x; Conv (1, 2) reads 0.25 x, 0.75 Conv 1'
+    >>> network_picture(SkipNetwork((1, 4), layers, {(0, 1): 0.25, (1, 1): 0.75})).alt.split(". ")[1:]
+    ['Conv 1 of shape (1, 3) reads x', 'Conv 2 of shape (1, 2) reads 0.25 times x and 0.75 times Conv 1.']
     """
     boxes, arrows = _layers(network) if isinstance(network, SkipNetwork) else _nodes(network)
-    shown = _shown(len(boxes))
-    place = {box: position for position, box in enumerate(shown) if box is not None}
-    visible = [arrow for arrow in arrows if arrow.start in place and arrow.end in place]
-    beside = [arrow for arrow in visible if _level(place, arrow) == 0 and not bool(arrow.weight == 1)]
+    shown = abridged(len(boxes), MOST_BOXES)
+    positions = {box: position for position, box in enumerate(shown) if box is not None}
+    visible = [arrow for arrow in arrows if arrow.start in positions and arrow.end in positions]
+    beside = [arrow for arrow in visible if _level(positions, arrow) == 0 and not bool(arrow.weight == 1)]
     gap = max([34.0] + [text_width(_weight(arrow.weight), 11) + 14 for arrow in beside])
-    top = max([ARC * _level(place, arrow) for arrow in visible] + [0.0]) + 16
+    top = max([ARC * _level(positions, arrow) for arrow in visible] + [0.0]) + 16
     parts = []
     for position, box in enumerate(shown):
         x = position * (WIDTH + gap)
         if box is None:
-            hidden = len(boxes) - len(place)
+            hidden = len(boxes) - len(positions)
             parts.append(text("…", x + WIDTH / 2, top + HEIGHT / 2 - 4, 22))
             parts.append(text(f"{hidden} more", x + WIDTH / 2, top + HEIGHT / 2 + 14, 11, color=MUTED))
         else:
             parts.append(_draw_box(boxes[box], x, top))
-    parts.extend(_draw_arrow(place, arrow, top, gap) for arrow in visible)
+    parts.extend(_draw_arrow(positions, arrow, top, gap) for arrow in visible)
     for position, (left, right) in enumerate(pairwise(shown)):
         if left is None or right is None:
             parts.append(_straight(position, top, gap))
     picture = Picture("".join(parts), len(shown) * (WIDTH + gap) - gap, top + HEIGHT + 4, _words(boxes, arrows))
-    return picture.titled(title).with_alt(f"{title}: {picture.alt}") if title else picture
+    return picture.with_title(title)
 
 
 def _layers(network: SkipNetwork) -> tuple[list[Box], list[Arrow]]:
     boxes = [Box("x", network.in_shape, "the input f(0)")]
     boxes += [
-        Box(type(layer).__name__, shape, f"layer {number}: {layer!r}")
-        for number, (layer, shape) in enumerate(zip(network.layers, network.shapes[1:], strict=True), start=1)
+        Box(type(layer).__name__, shape, f"layer {i}: {layer!r}")
+        for i, (layer, shape) in enumerate(zip(network.layers, network.shapes[1:], strict=True), start=1)
     ]
     arrows = [Arrow(k, j + 1, weight) for (k, j), weight in sorted(network.skip_weights.items()) if weight != 0]
     return boxes, arrows
@@ -91,47 +102,37 @@ def _nodes(graph: AffineGraph) -> tuple[list[Box], list[Arrow]]:
     arrows = []
     for value, (node, shape) in enumerate(zip(graph.nodes, graph.shapes[1:], strict=True), start=1):
         boxes.append(Box(type(node.operation).__name__, shape, f"{node.name}: {node.operation!r}"))
-        weights = getattr(node.operation, "weights", None) if type(node.operation).__name__ == "WeightedSum" else None
+        weights = node.operation.weights if isinstance(node.operation, WeightedSum) else None
         for index, start in enumerate(node.inputs):
             arrows.append(Arrow(start, value, 1 if weights is None else weights[index]))
     return boxes, arrows
 
 
-def _shown(count: int) -> list[int | None]:
-    if count <= MOST_BOXES:
-        return list(range(count))
-    first = MOST_BOXES // 2
-    return [*range(first), None, *range(count - (MOST_BOXES - first - 1), count)]
-
-
-def _level(place: dict[int, int], arrow: Arrow) -> int:
-    """Return how high an arc rises: the higher the more it jumps over, so that none covers another."""
-    jump = place[arrow.end] - place[arrow.start]
+def _level(positions: dict[int, int], arrow: Arrow) -> int:
+    """Return the level of an arc, which is higher the more boxes the arc passes; arcs then do not cover each other."""
+    jump = positions[arrow.end] - positions[arrow.start]
     return 0 if jump <= 1 else min(jump - 1, 4)
 
 
 def _draw_box(box: Box, x: float, y: float) -> str:
-    size = (
-        "·".join(map(str, box.shape))
-        if len(box.shape) == 1
-        else f"{box.shape[0]}, " + " x ".join(map(str, box.shape[1:]))
-    )
+    channels, *spatial = map(str, box.shape)
+    size = ", ".join([channels, " x ".join(spatial)] if spatial else [channels])
     more = f'rx="6" stroke="{INK}" stroke-width="1.2"'
-    body = rect(x, y, WIDTH, HEIGHT, "#eef3f6" if box.name != "x" else "#fdf3e0", more=more, title=box.title)
+    body = rect(x, y, WIDTH, HEIGHT, LAYER_BOX if box.name != "x" else INPUT_BOX, more=more, title=box.title)
     letters = min(13.0, 1.45 * WIDTH / max(len(box.name), 1))
-    body += text(box.name, x + WIDTH / 2, y + 16, letters, more='style="pointer-events:none"')
-    return body + text(size, x + WIDTH / 2, y + 34, 10.5, color=MUTED, more='style="pointer-events:none"')
+    body += text(box.name, x + WIDTH / 2, y + 16, letters, more=NO_POINTER)
+    return body + text(size, x + WIDTH / 2, y + 34, 10.5, color=MUTED, more=NO_POINTER)
 
 
-def _draw_arrow(place: dict[int, int], arrow: Arrow, top: float, gap: float) -> str:
-    level = _level(place, arrow)
+def _draw_arrow(positions: dict[int, int], arrow: Arrow, top: float, gap: float) -> str:
+    level = _level(positions, arrow)
     weighted = not bool(arrow.weight == 1)
     if level == 0:
-        x = place[arrow.start] * (WIDTH + gap) + WIDTH
+        x = positions[arrow.start] * (WIDTH + gap) + WIDTH
         label = text(_weight(arrow.weight), x + gap / 2 - 2, top + HEIGHT / 2 - 10, 11, color=INK) if weighted else ""
-        return _straight(place[arrow.start], top, gap) + label
-    start = place[arrow.start] * (WIDTH + gap) + WIDTH * 0.62
-    end = place[arrow.end] * (WIDTH + gap) + WIDTH * 0.38
+        return _straight(positions[arrow.start], top, gap) + label
+    start = positions[arrow.start] * (WIDTH + gap) + WIDTH * 0.62
+    end = positions[arrow.end] * (WIDTH + gap) + WIDTH * 0.38
     high = top - ARC * level
     path = f"M{number(start)} {number(top)}C{number(start)} {number(high)} {number(end)} {number(high)} "
     path += f"{number(end)} {number(top - 5)}"
@@ -159,14 +160,20 @@ def _head(x: float, y: float, *, down: bool) -> str:
 
 def _words(boxes: list[Box], arrows: list[Arrow]) -> str:
     if len(boxes) > 2 * MOST_BOXES:
-        return f"network of {len(boxes) - 1} operations from {boxes[0].shape} to {boxes[-1].shape}"
-    spelled = [f"x {boxes[0].shape}"]
+        return f"A network of {len(boxes) - 1} operations from shape {boxes[0].shape} to shape {boxes[-1].shape}."
+    sentences = [f"A network with input x of shape {boxes[0].shape}."]
     for i, box in enumerate(boxes[1:], start=1):
         reads = [
-            ("" if arrow.weight == 1 else f"{plain(arrow.weight)} ")
-            + ("x" if arrow.start == 0 else f"{boxes[arrow.start].name} {arrow.start}")
+            _times(arrow.weight) + ("x" if arrow.start == 0 else f"{boxes[arrow.start].name} {arrow.start}")
             for arrow in arrows
             if arrow.end == i
         ]
-        spelled.append(f"{box.name} {box.shape} reads {', '.join(reads) or 'nothing'}")
-    return "network: " + "; ".join(spelled)
+        sentences.append(f"{box.name} {i} of shape {box.shape} reads {' and '.join(reads) or 'nothing'}.")
+    return " ".join(sentences)
+
+
+def _times(weight: Any) -> str:
+    """Return a weight in words; nothing for a weight of 1."""
+    if weight == 1:
+        return ""
+    return f"({weight}) times " if isinstance(weight, sympy.Add) else f"{plain(weight)} times "

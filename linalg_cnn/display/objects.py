@@ -1,4 +1,4 @@
-"""What notebooks show for the library's objects: pictures and formulas of bounded size.
+"""Pictures and formulas that notebooks show for the library's objects; their size is bounded.
 
 Each function registered with `linalg_cnn.notebook` serves the class of its argument.
 """
@@ -7,12 +7,14 @@ from typing import Any
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.display.colors import PAPER
-from linalg_cnn.display.equations import flat, sign_times, vector_picture
+from linalg_cnn.display.entries import flat
+from linalg_cnn.display.equations import vector_picture
 from linalg_cnn.display.images import kernel_picture, rows_picture
 from linalg_cnn.display.latex import affine_formula, network_formula
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.networks import network_picture
-from linalg_cnn.display.picture import Picture, side_by_side
+from linalg_cnn.display.picture import TIMES, Picture, X, side_by_side
+from linalg_cnn.display.words import clause
 from linalg_cnn.factored import FactoredMap
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.notebook import html_of, latex_of
@@ -21,16 +23,16 @@ from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.skip_network import SkipNetwork
 
 MOST_ENTRIES = 4_000_000
-"""Larger matrices are left to their repr: drawing one should not take longer than looking at it."""
+"""Number of entries above which notebooks show the repr of a matrix, because drawing it takes too long."""
 
 
 def affine_picture(affine: AffineMap) -> Picture | None:
-    """Return W and B as a picture; as one image per row where W has few rows over images; None if it is too large.
+    """Return a picture of W and B, or of the rows of W as images if they are few; None if the map is too large.
 
     Examples
     --------
-    >>> affine_picture(AffineMap([[2.0]], [3.0])).alt
-    'AffineMap(1 -> 1, dense float64): 1 x 1 matrix, coloured by value: row 0: 2 in column 0 plus the vector (3)'
+    >>> affine_picture(AffineMap([[2.0]], [3.0])).alt  # doctest: +ELLIPSIS
+    'AffineMap(1 -> 1, dense float64): W is a matrix of size 1 x 1, ... has 2 in column 0. B is the vector (3).'
     """
     count = affine.W.nnz if affine.sparse else affine.in_size * affine.out_size
     if count > MOST_ENTRIES or (affine.symbolic and count > 40_000):
@@ -42,18 +44,14 @@ def affine_picture(affine: AffineMap) -> Picture | None:
         picture = matrix_picture(affine.W, affine.in_shape, affine.out_shape)
         if affine.out_size <= 24:
             bias = vector_picture(flat(affine.B), [PAPER] * affine.out_size)
-            picture = side_by_side(picture, sign_x(), "+", bias, alt=f"{picture.alt} plus {bias.alt}")
-    return picture.titled(repr(affine)).with_alt(f"{affine!r}: {picture.alt}")
-
-
-def sign_x() -> Picture:
-    """Return the x of W x."""
-    return Picture('<text x="2" y="15" font-size="18" font-style="italic" font-family="serif">x</text>', 12, 20, "")
+            alt = f"W is {clause(picture.alt)} B is {clause(bias.alt)}"
+            picture = side_by_side(picture, X, "+", bias, alt=alt)
+    return picture.with_title(repr(affine))
 
 
 @html_of.register
 def affine_html(affine: AffineMap) -> str | None:
-    """Return the picture of a map, or None where a formula says more or nothing can be drawn."""
+    """Return the picture of a map; None if a formula shows it or it is too large."""
     if affine_formula(affine) is not None:
         return None
     picture = affine_picture(affine)
@@ -62,19 +60,19 @@ def affine_html(affine: AffineMap) -> str | None:
 
 @latex_of.register
 def affine_latex(affine: AffineMap) -> str | None:
-    """Return y = W x + B in letters for a small symbolic map, or None."""
+    """Return y = W x + B with the entries of a small symbolic map; None for other maps."""
     formula = affine_formula(affine)
     return None if formula is None else formula._repr_latex_()
 
 
 def factored_picture(factored: FactoredMap) -> Picture | None:
-    """Return the matrices of a product next to each other, all on one scale; None if they are too large.
+    """Return the matrices of a product next to each other, drawn to scale; None if they are too large.
 
     Examples
     --------
     >>> map_ = FactoredMap([AffineMap([[1.0], [2.0]], [0.0, 5.0]), AffineMap([[1.0, 1.0]], [0.0])])
-    >>> factored_picture(map_).alt[:55]
-    'FactoredMap(2x1 @ 1x2): 2 x 1 matrix, coloured by value'
+    >>> factored_picture(map_).alt[:75]
+    'FactoredMap(2x1 @ 1x2): The product of 2 matrices. A matrix of size 2 x 1, '
     """
     factors = factored.factors
     if sum(factor.in_size * factor.out_size for factor in factors) > MOST_ENTRIES or len(factors) > 8:
@@ -84,9 +82,10 @@ def factored_picture(factored: FactoredMap) -> Picture | None:
     for factor in factors:
         share = max(factor.W.shape) / largest
         picture = matrix_picture(factor.W, factor.in_shape, factor.out_shape, longest=max(320 * share, 24))
-        items += [picture.captioned(f"{factor.out_size} x {factor.in_size}"), sign_times()]
-    picture = side_by_side(*items[:-1])
-    return picture.titled(repr(factored)).with_alt(f"{factored!r}: {picture.alt}")
+        items += [picture.captioned(f"{factor.out_size} x {factor.in_size}"), TIMES]
+    words = " ".join(item.alt for item in items if isinstance(item, Picture) and item is not TIMES)
+    picture = side_by_side(*items[:-1], alt=f"The product of {len(factors)} matrices. {words}")
+    return picture.with_title(repr(factored))
 
 
 @html_of.register
@@ -98,14 +97,14 @@ def factored_html(factored: FactoredMap) -> str | None:
 
 @html_of.register
 def operation_html(operation: Operation) -> str | None:
-    """Return the kernel of an operation that has one, under its options; None otherwise."""
+    """Return the picture of an operation's kernel; None if there is no kernel or it has more than two spatial axes."""
     if not isinstance(operation, TapOperation):
         return None
     kernel: Any = operation.kernel  # type: ignore[attr-defined]
     if kernel.ndim not in {3, 4}:
         return None
     picture = kernel_picture(kernel, color="kernel" if operation.symbolic else "value")
-    return picture.titled(repr(operation)).with_alt(f"{operation!r}: {picture.alt}").svg
+    return picture.with_title(repr(operation)).svg
 
 
 @html_of.register(AffineGraph)

@@ -1,4 +1,4 @@
-"""A picture: SVG on a white ground, with a text alternative."""
+"""A picture: SVG on a white background, with a text alternative."""
 
 import base64
 import io
@@ -17,16 +17,16 @@ MARGIN = 10
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that notebooks show as SVG; on a white ground, so that it reads in light and dark themes.
+    """A picture that notebooks show as SVG; its white background keeps it readable in light and dark themes.
 
     Parameters
     ----------
     body : str
-        SVG elements inside (0, 0) to (width, height).
+        SVG elements between (0, 0) and (width, height).
     width, height : float
-        In CSS pixels.
+        Size in CSS pixels, without the margin.
     alt : str
-        What the picture shows, in words: for screen readers, and where the picture cannot be drawn.
+        Text alternative: a description for screen readers, and for places where the picture cannot be drawn.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class Picture:
 
     @property
     def svg(self) -> str:
-        """The picture as one SVG element, which is a file as well."""
+        """The picture as one SVG element, which is also the text of an SVG file."""
         width, height = (number(side + 2 * MARGIN) for side in (self.width, self.height))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -73,17 +73,29 @@ class Picture:
         Path(path).write_text(self.svg, encoding="utf-8")
 
     def with_alt(self, alt: str) -> "Picture":
-        """Return the same picture with other words for it."""
+        """Return the same picture with another text alternative."""
         return replace(self, alt=alt)
 
+    def with_title(self, title: str | None) -> "Picture":
+        """Return the picture under a title with which its text alternative begins; unchanged without a title."""
+        return self.titled(title).with_alt(f"{title}: {self.alt}") if title else self
+
+    def with_rules(self, rules: str) -> "Picture":
+        """Return the picture with CSS rules that hold for it alone; ``&`` in the rules stands for the picture."""
+        if not rules:
+            return self
+        scope = f"s{zlib.crc32((self.body + rules).encode()):08x}"
+        body = f'<g class="{scope}"><style>{rules.replace("&", "." + scope)}</style>{self.body}</g>'
+        return replace(self, body=body)
+
     def titled(self, title: str, color: str = INK) -> "Picture":
-        """Return the picture under a title."""
+        """Return the picture under a title; the text alternative remains as it is."""
         width = max(self.width, text_width(title, 13))
         body = text(title, width / 2, 8, 13, color=color) + move(self.body, (width - self.width) / 2, 24)
         return replace(self, body=body, width=width, height=self.height + 24)
 
     def captioned(self, caption: str) -> "Picture":
-        """Return the picture over a caption."""
+        """Return the picture above a caption; the text alternative remains as it is."""
         width = max(self.width, text_width(caption, 11))
         body = move(self.body, (width - self.width) / 2, 0)
         body += text(caption, width / 2, self.height + 12, 11, color=MUTED)
@@ -101,10 +113,11 @@ def side_by_side(*items: Picture | str, gap: float = 14, alt: str | None = None)
     Parameters
     ----------
     items : Picture or str
+        Pictures, and signs between them.
     gap : float
-        In pixels.
+        Space between two items, in pixels.
     alt : str, optional
-        The text alternatives of the items one after the other if not given.
+        Text alternative; by default those of the items, one after the other.
 
     Examples
     --------
@@ -123,6 +136,15 @@ def side_by_side(*items: Picture | str, gap: float = 14, alt: str | None = None)
 
 def stacked(*pictures: Picture, gap: float = 14, alt: str | None = None) -> Picture:
     """Return pictures below each other, centred.
+
+    Parameters
+    ----------
+    pictures : Picture
+        Pictures from top to bottom.
+    gap : float
+        Space between two pictures, in pixels.
+    alt : str, optional
+        Text alternative; by default those of the pictures, one after the other.
 
     Examples
     --------
@@ -143,22 +165,21 @@ def _joined(alt: str | None, pictures: Sequence[Picture], between: str) -> str:
 
 
 def sign(words: str, size: float = 22) -> Picture:
-    """Return a few words or an operator as a picture to stand between others."""
+    """Return a few words or an operator as a picture, to place it between others."""
     width = max(text_width(words, size), 10)
     return Picture(text(words, width / 2, size / 2, size), width, size, words)
 
 
+TIMES = Picture(f'<circle cx="3" cy="3" r="2.5" fill="{INK}"/>', 6, 6, "times")
+"""The dot that stands for a product."""
+
+X = Picture('<text x="2" y="15" font-size="18" font-style="italic" font-family="serif">x</text>', 12, 20, "")
+"""The x of W x."""
+
+
 def message(words: str) -> Picture:
-    """Return a sentence as a picture, for what cannot be drawn."""
+    """Return a sentence as a picture, to show it where nothing can be drawn."""
     return Picture(text(words, 0, 10, 13, anchor="start"), text_width(words, 13), 20, words)
-
-
-def scoped(body: str, rules: str) -> str:
-    """Return SVG elements with CSS rules that hold for them alone; ``&`` in the rules stands for them."""
-    if not rules:
-        return body
-    scope = f"s{zlib.crc32((body + rules).encode()):08x}"
-    return f'<g class="{scope}"><style>{rules.replace("&", "." + scope)}</style>{body}</g>'
 
 
 def figure_picture(figure: Any, alt: str) -> Picture:
@@ -167,8 +188,9 @@ def figure_picture(figure: Any, alt: str) -> Picture:
     Parameters
     ----------
     figure : matplotlib Figure
+        The figure, which becomes a PNG image inside the SVG.
     alt : str
-        What it shows, in words.
+        Text alternative.
 
     Examples
     --------

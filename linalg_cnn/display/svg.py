@@ -1,17 +1,16 @@
-"""The few SVG elements that the pictures are made of; every text is escaped here."""
+"""The few kinds of SVG elements that pictures consist of; all texts are escaped here."""
 
 import base64
 import re
 import struct
 import zlib
-from fractions import Fraction
 from html import escape
 from typing import Any
 
 import numpy as np
-import sympy
 
 from linalg_cnn.display.colors import INK
+from linalg_cnn.display.words import is_number, plain
 from linalg_cnn.types import Array
 
 FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
@@ -19,16 +18,19 @@ MATH_FONT = "'STIX Two Text', 'Times New Roman', 'Liberation Serif', serif"
 
 MINUS = "\N{MINUS SIGN}"
 
+NO_POINTER = 'style="pointer-events:none"'
+"""Attribute of a text on a cell, with which hovering applies to the cell instead of the text."""
+
 TOKEN = re.compile(r"(?P<name>[A-Za-z]+)(?P<below>(?:_?\d+)+(?:_\w+)*|(?:_\w+)*)|\*\*(?P<above>\d+)|(?P<other>.)")
 
 
 def number(value: float) -> str:
-    """Return a coordinate without needless digits."""
+    """Return a coordinate with at most two decimals and no trailing zeros."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def rect(x: float, y: float, width: float, height: float, fill: str, *, more: str = "", title: str = "") -> str:
-    """Return a rectangle; ``more`` is further attributes, ``title`` what hovering over it says."""
+    """Return a rectangle, with further attributes (``more``) and a hover text (``title``)."""
     start = f'<rect x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}" fill="{fill}"'
     start = f"{start} {more}" if more else start
     return f"{start}><title>{escape(title)}</title></rect>" if title else f"{start}/>"
@@ -43,41 +45,22 @@ def lines(points: list[tuple[float, float, float, float]], color: str, width: fl
 def text(
     content: Any, x: float, y: float, size: float, *, color: str = INK, anchor: str = "middle", more: str = ""
 ) -> str:
-    """Return text around the point (x, y): a plain string, or a number or formula in mathematical type."""
-    plain = isinstance(content, str)
-    family, inner = (FONT, escape(content)) if plain else (FONT if is_number(content) else MATH_FONT, formula(content))
+    """Return a text, number or expression at the point (x, y); expressions are set in a mathematical font."""
+    words = isinstance(content, str)
+    family = FONT if words or is_number(content) else MATH_FONT
+    inner = escape(content) if words else formula(content)
     return (
         f'<text x="{number(x)}" y="{number(y + 0.35 * size)}" font-size="{number(size)}" font-family="{family}" '
         f'fill="{color}" text-anchor="{anchor}"{" " + more if more else ""}>{inner}</text>'
     )
 
 
-def is_number(value: Any) -> bool:
-    """Return whether an entry is a number rather than an expression in letters."""
-    return bool(value.is_number) if isinstance(value, sympy.Basic) else True
-
-
-def plain(value: Any) -> str:
-    """Return a matrix entry as short plain text.
-
-    Examples
-    --------
-    >>> plain(0.123456), plain(-2.0), plain(sympy.Rational(3, 8))
-    ('0.123', '-2', '3/8')
-    >>> plain(sympy.Symbol("a_11") * 2)
-    '2*a_11'
-    """
-    if isinstance(value, (sympy.Basic, Fraction, int, np.integer)):
-        return str(value)
-    short = f"{float(value):.3g}"
-    return "0" if short == "-0" else short
-
-
 def formula(value: Any) -> str:
-    """Return a number or sympy expression as the inside of an SVG text, with raised and lowered indices.
+    """Return a number or sympy expression as the content of an SVG text, with subscripts and superscripts.
 
     Examples
     --------
+    >>> import sympy
     >>> formula(sympy.Symbol("a_1_2"))
     '<tspan font-style="italic">a</tspan><tspan font-size="70%" dy="3">12</tspan>'
     >>> formula(-1.5)
@@ -108,7 +91,7 @@ def formula(value: Any) -> str:
 
 
 def text_width(content: Any, size: float) -> float:
-    """Return about how wide a text will be."""
+    """Return the approximate width of a text."""
     if isinstance(content, str):
         return 0.56 * size * len(content)
     shown = plain(content)
@@ -116,7 +99,7 @@ def text_width(content: Any, size: float) -> float:
 
 
 def png_uri(pixels: Array) -> str:
-    """Return an image (height, width, 3) of uint8 as a ``data:`` URI that holds a PNG file.
+    """Return an image (height, width, 3) of uint8 as a PNG file in a ``data:`` URI.
 
     Source: the PNG specification (W3C), with filter 0 on every row.
 
@@ -139,7 +122,7 @@ def png_uri(pixels: Array) -> str:
 
 
 def image(pixels: Array, width: float, height: float) -> str:
-    """Return an image whose pixels stay sharp squares at any size."""
+    """Return an image whose pixels are sharp squares at any size."""
     return (
         f'<image width="{number(width)}" height="{number(height)}" preserveAspectRatio="none" '
         f'style="image-rendering:pixelated" href="{png_uri(pixels)}"/>'
