@@ -18,10 +18,13 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 import gpu
-from gpu.collapsing.collapse import CollapsedModule
+from gpu.collapsing import collapse as collapsing
+from gpu.collapsing.costs import rank_of
 from gpu.collapsing.preprocessing import preprocessing_operations
+from gpu.collapsing.result import CollapsedModule
 from gpu.collapsing.rounding import rounding_bound
-from gpu.collapsing.verification import VerificationError, sample_inputs, verify
+from gpu.collapsing.samples import draw_samples
+from gpu.collapsing.verification import VerificationError, verify
 from linalg_cnn import AffineMap, FactoredMap, load_map
 
 NORMALISE = [transforms.ToTensor(), transforms.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.25])]
@@ -283,9 +286,7 @@ def test_on_cuda():
 
 def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
     """However it came about: here what composing gives is spoilt a little, in W and then in B."""
-    from gpu import collapsing
-
-    right = collapsing._compose
+    right = collapsing.compose_form
     net = classifier()
     for part, message in (("W", "got W off by 0.001"), ("B", "got B off by 0.001")):
 
@@ -294,7 +295,7 @@ def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
             W, B = (array + 1e-3 * (name == part) for name, array in (("W", affine.W), ("B", affine.B)))
             return (AffineMap(W, B, affine.in_shape, affine.out_shape),)
 
-        monkeypatch.setattr(collapsing, "_compose", spoilt)
+        monkeypatch.setattr(collapsing, "compose_form", spoilt)
         with pytest.raises(VerificationError, match=message):
             gpu.collapse(net, (3, 8, 8))
 
@@ -305,11 +306,11 @@ def test_every_size_of_batch_is_compared(odd):
     network = Lambda(lambda s, x: 3 * x if len(x) == odd else 2 * x)
     affine = AffineMap(2 * np.eye(6), np.zeros(6), (6,), (6,))
     module = CollapsedModule([affine], (6,), (6,), torch.float32)
-    x = sample_inputs((6,), False, torch.ones(4, 6))
+    x = draw_samples((6,), pixels=False, given=torch.ones(4, 6))
     with pytest.raises(VerificationError, match=f"scores of a batch of {odd} off by|got W off by"):
         verify(network, module, [affine], x)
     found = verify(Lambda(lambda s, x: 2 * x), module, [affine], x)
-    assert found["differences"]["batches"] == [1, 2, 4, 5]
+    assert found.differences["batches"] == [1, 2, 4, 5]
     with pytest.raises(ValueError, match="module: expected a forward that runs on 8 samples .*got RuntimeError"):
         verify(Lambda(lambda s, x: 2 * x.reshape(2, 6)), module, [affine], x)
 
@@ -530,8 +531,6 @@ def test_too_much_memory_is_refused_with_advice_that_helps():
 
 
 def test_the_rank_of_any_form():
-    from gpu.collapsing.report import rank_of
-
     rng = np.random.default_rng(0)
     narrow, tall, wide = rng.normal(size=(2, 7)), rng.normal(size=(2500, 2)), rng.normal(size=(7, 2500))
     maps = [AffineMap(W, np.zeros(len(W))) for W in (tall @ narrow, narrow @ wide, rng.normal(size=(5, 5)))]

@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import time
 import timeit
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +58,33 @@ def microseconds_per_image(
     measured = timer.blocked_autorange(min_run_time=min_run_time)
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
+
+
+class Stopwatch:
+    """The seconds that consecutive steps take.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Seconds of each step, in order.
+
+    Examples
+    --------
+    >>> watch = Stopwatch()
+    >>> watch.lap("waiting")
+    >>> list(watch.seconds)
+    ['waiting']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """Record the time since the last lap, or since the start, as that of a step."""
+        now = time.perf_counter()
+        self.seconds[step] = now - self._last
+        self._last = now
 
 
 def _benchmark_timer() -> Any:
