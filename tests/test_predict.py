@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torchvision import transforms, tv_tensors
 from torchvision.transforms import v2
 
-from gpu.predict import CapturedPrediction, Predictor, backends
-from gpu.predict.digit_slices import largest_integer, planes_needed
+from gpu.predict import CapturedPrediction, Predictor, backends, dispatch
+from gpu.predict.digit_slices import largest_integer, slices_needed
 from gpu.predict.int8_product import is_exact
 from linalg_cnn import AffineMap, FactoredMap, symbolic
 
@@ -433,6 +433,33 @@ def test_a_flat_map_is_described_by_its_size():
     assert repr(Predictor(AffineMap([[1.0, 2.0]], [0.0]))) == "Predictor((2,) -> 1, cpu, way='auto')"
 
 
+class Doubled(backends.Linear):
+    name = "doubled"
+    dtypes = (torch.float32,)
+    images_from = 5
+
+    def __call__(self, flat):
+        return 2 * super().__call__(flat)
+
+    def __str__(self):
+        return "twice the scores"
+
+
+def test_a_backend_needs_no_more_than_its_line_in_the_registry(monkeypatch):
+    monkeypatch.setitem(dispatch.BACKENDS, Doubled.name, Doubled)
+    affine, images = integer_map(), random_pixels(5).float()
+    predictor = Predictor(affine)
+    assert predictor.way_for(5, torch.float32) == (
+        "doubled",
+        "twice the scores; no planes: it is for bytes; no triton: it is for bytes",
+    )
+    assert "; doubled from 5 images on" in predictor.way_for(4, torch.float32).reason
+    assert np.array_equal(predictor(images).numpy(), 2 * exact(affine, images))
+    assert predictor.way_for(5).way != "doubled"
+    with pytest.raises(ValueError, match="expected one of auto, linear, blocks, planes, triton, doubled, got 'fast'"):
+        Predictor(affine, way="fast")
+
+
 # How exact
 
 MAPS = st.builds(
@@ -465,7 +492,7 @@ def adversarial(W):
 @settings(max_examples=40)
 @given(affine=MAPS)
 def test_no_image_is_further_off_than_the_bound(way, affine):
-    assume(way != "planes" or planes_needed(affine.W, 7) is not None)  # the way would be refused
+    assume(way != "planes" or slices_needed(affine.W, 7) is not None)  # the way would be refused
     predictor = Predictor(affine, way=way)
     images = torch.cat([adversarial(affine.W), random_pixels(5, (affine.in_size,))])
     error = np.abs(predictor(images).double().numpy() - exact(affine, images))
@@ -521,9 +548,10 @@ def test_autocast_does_not_narrow(way, rows):
     affine, pixels = random_map(), random_pixels(rows)
     predictor = Predictor(affine, way=way)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = predictor(pixels)
+        scores, classes = predictor(pixels), predictor.classes(pixels)
     assert scores.dtype == torch.float32
     assert relative_error(scores, exact(affine, pixels)) <= FLOAT32_ERROR
+    assert classes.tolist() == exact(affine, pixels).argmax(1).tolist()
 
 
 @pytest.mark.parametrize("way", BYTE_WAYS)

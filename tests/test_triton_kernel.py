@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gpu.predict import Predictor
-from gpu.predict.backends import UnavailableError
-from gpu.predict.digit_slices import largest_integer, split
+from gpu.predict.backend import UnavailableError
+from gpu.predict.digit_slices import largest_integer, slice_digits
+from gpu.predict.triton_backend import BLOCK_INPUTS, MOST_INPUTS, slices_for_tensor_cores
 from linalg_cnn import AffineMap, FactoredMap
 
 pytest.importorskip("triton")
@@ -166,12 +167,6 @@ def test_the_default_dtype_is_no_matter(interpreted):
 # What it is not for
 
 
-def planes_of(W):
-    from gpu.predict.triton_kernel import planes_for_tensor_cores
-
-    return planes_for_tensor_cores(W)
-
-
 @pytest.mark.parametrize(
     ("W", "message"),
     [
@@ -183,17 +178,15 @@ def planes_of(W):
 )
 def test_maps_that_the_kernel_is_not_for(W, message):
     with pytest.raises(UnavailableError, match=message):
-        planes_of(W)
+        slices_for_tensor_cores(W)
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(1.0, 4), (1e4, 8)])
 def test_planes_come_in_powers_of_two(ratio, count):
-    assert len(planes_of(np.array([[ratio] + [1.0] * 99])).digits) == count
+    assert len(slices_for_tensor_cores(np.array([[ratio] + [1.0] * 99])).digits) == count
 
 
 def test_the_most_inputs_fit_into_32_bits():
-    from gpu.predict.triton_kernel import BLOCK_INPUTS, MOST_INPUTS
-
     assert MOST_INPUTS * 128**2 < 2**31 <= (MOST_INPUTS + BLOCK_INPUTS) * 128**2
 
 
@@ -217,7 +210,7 @@ def launch_in_vain(self, flat, result, *, classes):
 )
 def test_a_kernel_that_does_not_run_is_not_taken(monkeypatch, launch, reason):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr("gpu.predict.triton_kernel.TritonProducts._launch", launch)
+    monkeypatch.setattr("gpu.predict.triton_backend.TritonProducts._launch", launch)
     affine = random_map(70, 6)
     with pytest.raises(ValueError, match=f"way: expected one that can be taken here, got 'triton': {reason}"):
         Predictor(affine, way="triton")
@@ -277,12 +270,12 @@ def test_pixels_past_2_gib_are_addressed():
 
 @needs_cuda
 def test_planes_of_the_cpu_and_of_cuda_agree_to_the_last_bit():
-    from gpu.predict.backends import PlaneProducts
+    from gpu.predict.backends import SliceProducts
     from gpu.predict.int8_product import is_exact
 
     if not is_exact(784, 48, 8):
         pytest.skip("torch's product of 8-bit integers is not exact here")
     affine, pixels = EXACT["handwritten digits"]
-    here = PlaneProducts(split(affine.W, 8, 4), affine.B, [])(torch.from_numpy(pixels))
+    here = SliceProducts(slice_digits(affine.W, 8, 4), affine.B, [])(torch.from_numpy(pixels))
     there = Predictor(affine, device="cuda", way="triton")(torch.from_numpy(pixels))
     assert torch.equal(there.cpu(), here)

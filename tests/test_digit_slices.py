@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpu.predict import Predictor, backends, int8_product
-from gpu.predict.backends import PlaneProducts
-from gpu.predict.digit_slices import MOST_PLANES, UNIT_ROUNDOFF, largest_integer, planes_needed, quantum, split
+from gpu.predict.backends import SliceProducts
+from gpu.predict.digit_slices import MOST_SLICES, UNIT_ROUNDOFF, largest_integer, quantum, slice_digits, slices_needed
 from gpu.predict.int8_product import LARGEST_SUM, is_exact, longest_sum
 from gpu.predict.layers import error_bound
 from linalg_cnn import AffineMap
@@ -19,7 +19,7 @@ from linalg_cnn import AffineMap
 needs_planes = pytest.mark.skipif(not is_exact(784, 48, 7), reason="torch's product of 8-bit integers is not exact")
 
 BITS = st.sampled_from([8, 7])
-COUNTS = st.integers(1, MOST_PLANES)
+COUNTS = st.integers(1, MOST_SLICES)
 RATIOS = [1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12]
 
 
@@ -44,7 +44,7 @@ def matrices(draw):
 
 @given(BITS, COUNTS)
 def test_the_largest_integer_has_the_largest_digits(bits, count):
-    planes = split(np.array([[1.0, -1.0]]), bits, count)
+    planes = slice_digits(np.array([[1.0, -1.0]]), bits, count)
     assert (planes.digits[:, 0, 0] == 2 ** (bits - 1) - 1).all()
     assert integers_of(planes).tolist() == [[largest_integer(bits, count), -largest_integer(bits, count)]]
 
@@ -54,7 +54,7 @@ def test_multiples_of_the_quantum_are_reproduced_exactly(bits, count, data):
     largest = largest_integer(bits, count)
     k = np.array([*data.draw(st.lists(st.integers(-largest, largest), min_size=1, max_size=20)), largest])
     W = k[None] * 2.0 ** data.draw(st.integers(-40, 40))  # a quantum that is a power of two divides without rounding
-    planes = split(W, bits, count)
+    planes = slice_digits(W, bits, count)
     assert integers_of(planes).tolist() == [k.tolist()]
     assert np.array_equal(np.einsum("pi,pij->ij", planes.unit, planes.digits), W)
     assert planes.error.tolist() == [0.0]
@@ -62,7 +62,7 @@ def test_multiples_of_the_quantum_are_reproduced_exactly(bits, count, data):
 
 @given(matrices(), BITS, COUNTS)
 def test_other_weights_are_rounded_to_the_nearest_multiple(W, bits, count):
-    planes = split(W, bits, count)
+    planes = slice_digits(W, bits, count)
     step = quantum(W, bits, count)[:, None]
     assert np.array_equal(planes.unit, step.T * float(2**bits) ** np.arange(count)[:, None])
     off = np.abs(W - integers_of(planes).astype(np.float64) * step)
@@ -72,7 +72,7 @@ def test_other_weights_are_rounded_to_the_nearest_multiple(W, bits, count):
 
 @given(matrices(), BITS, COUNTS)
 def test_digits_are_within_their_bits(W, bits, count):
-    planes = split(W, bits, count)
+    planes = slice_digits(W, bits, count)
     assert planes.digits.dtype == np.int8
     assert planes.digits.shape == (count, *W.shape)
     assert planes.digits.min() >= -(2 ** (bits - 1))
@@ -82,7 +82,7 @@ def test_digits_are_within_their_bits(W, bits, count):
 @given(matrices(), BITS, st.integers(1, 3))
 def test_the_error_is_that_of_the_worst_image(W, bits, count):
     """Attained by one of two images, and by no image exceeded; to the 12 digits that float64 sums keep here."""
-    planes = split(W, bits, count)
+    planes = slice_digits(W, bits, count)
     difference = W - integers_of(planes).astype(np.float64) * planes.unit[0][:, None]
     sums = [255 * np.where(difference > 0, difference, 0).sum(1), -255 * np.where(difference < 0, difference, 0).sum(1)]
     assert planes.error == pytest.approx(np.maximum(*sums), rel=1e-12)
@@ -91,11 +91,11 @@ def test_the_error_is_that_of_the_worst_image(W, bits, count):
 
 
 def test_planes_are_named_by_number_and_bits():
-    assert str(split(np.ones((1, 2)), 7, 4)) == "W as 4 planes of 7 bits"
+    assert str(slice_digits(np.ones((1, 2)), 7, 4)) == "W as 4 planes of 7 bits"
 
 
 def test_rows_of_zeros_have_digits_of_zero():
-    planes = split(np.array([[0.0, 0.0], [1.0, -1.0]]), 8, 3)
+    planes = slice_digits(np.array([[0.0, 0.0], [1.0, -1.0]]), 8, 3)
     assert not planes.digits[:, 0].any()
     assert planes.error.tolist() == [0.0, 0.0]
 
@@ -104,29 +104,29 @@ def test_rows_of_zeros_have_digits_of_zero():
 
 
 def test_a_map_of_zeros_needs_one_plane():
-    assert planes_needed(np.zeros((3, 200)), 8) == 1
+    assert slices_needed(np.zeros((3, 200)), 8) == 1
 
 
 @given(matrices(), BITS, st.integers(-30, 30), st.integers(0, 2**32))
 def test_how_many_are_needed_depends_on_no_scale_sign_or_order(W, bits, exponent, seed):
     rng = np.random.default_rng(seed)
-    needed = planes_needed(W, bits)
-    assert planes_needed(W * 2.0**exponent, bits) == needed
-    assert planes_needed(-W, bits) == needed
-    assert planes_needed(rng.permutation(W), bits) == needed
+    needed = slices_needed(W, bits)
+    assert slices_needed(W * 2.0**exponent, bits) == needed
+    assert slices_needed(-W, bits) == needed
+    assert slices_needed(rng.permutation(W), bits) == needed
 
 
 @given(matrices(), BITS)
 def test_a_map_needs_as_many_planes_as_its_worst_row(W, bits):
-    of_rows = [planes_needed(row[None], bits) for row in W]
-    assert planes_needed(W, bits) == (None if None in of_rows else max(of_rows))
+    of_rows = [slices_needed(row[None], bits) for row in W]
+    assert slices_needed(W, bits) == (None if None in of_rows else max(of_rows))
 
 
 @given(matrices(), BITS)
 def test_zeros_beside_the_weights_change_nothing(W, bits):
     """A pixel of weight 0 counts for nothing, so neither does how many there are: rows are often sparse."""
     padded = np.concatenate([W, np.zeros((len(W), 20 * W.shape[1]))], axis=1)
-    assert planes_needed(padded, bits) == planes_needed(W, bits)
+    assert slices_needed(padded, bits) == slices_needed(W, bits)
 
 
 # Their products
@@ -149,7 +149,7 @@ def test_scores_are_rounded_once(bits, count, rows):
     B = rng.integers(-largest, largest + 1, 10).astype(np.float64)
     pixels = rng.integers(0, 256, (rows, 300), dtype=np.uint8)
     pixels[::3] = 255
-    scores = PlaneProducts(split(W, bits, count), B, [])(torch.from_numpy(pixels))
+    scores = SliceProducts(slice_digits(W, bits, count), B, [])(torch.from_numpy(pixels))
     assert np.array_equal(scores.numpy(), (pixels @ W.T + B).astype(np.float32))
 
 
@@ -157,14 +157,14 @@ def test_scores_are_rounded_once(bits, count, rows):
 def test_the_bound_counts_what_coarse_planes_lose(bits, count):
     """The image that is bright where weights were rounded down is nearly as far off as the bound says."""
     affine = AffineMap(np.random.default_rng(0).standard_normal((1, 300)), np.zeros(1))
-    planes = split(affine.W, bits, count)
+    planes = slice_digits(affine.W, bits, count)
     difference = affine.W[0] - integers_of(planes)[0].astype(np.float64) * planes.unit[0, 0]
     bound = error_bound([affine], planes)
     off = []
     for bright in (difference > 0, difference < 0):
         pixels = torch.from_numpy((255 * bright).astype(np.uint8))[None]
         off.append(
-            np.abs(PlaneProducts(planes, affine.B, [])(pixels).double().numpy() - affine(pixels.double().numpy()))
+            np.abs(SliceProducts(planes, affine.B, [])(pixels).double().numpy() - affine(pixels.double().numpy()))
         )
     assert 0.9 * bound[0] <= np.max(off) <= bound[0]
 
@@ -276,8 +276,8 @@ def test_the_saturating_product_would_be_wrong_in_8_bits(use_product):
     """So that the test above shows something."""
     use_product(saturating(2**15 - 1))
     affine = small_map()
-    planes = split(affine.W, 8, 3)
-    scores = PlaneProducts(planes, affine.B, [])(bright_pixels()).double().numpy()
+    planes = slice_digits(affine.W, 8, 3)
+    scores = SliceProducts(planes, affine.B, [])(bright_pixels()).double().numpy()
     assert np.abs(scores - affine(bright_pixels().double().numpy())).max() > 1000 * planes.error.max()
 
 
@@ -350,9 +350,9 @@ def test_each_part_of_a_long_sum_counts(use_product, monkeypatch):
     use_product(lambda pixels, digits: (pixels.double() @ digits.double()).int())
     monkeypatch.setattr(backends, "longest_sum", lambda bits: 64)
     affine, pixels = AffineMap(np.random.default_rng(0).standard_normal((3, 200)), np.ones(3)), bright_pixels(200)
-    products = PlaneProducts(split(affine.W, 8, 3), affine.B, [])
+    products = SliceProducts(slice_digits(affine.W, 8, 3), affine.B, [])
     assert len(products.parts) == 4
-    whole = split(affine.W, 8, 3)
+    whole = slice_digits(affine.W, 8, 3)
     bound = whole.error + UNIT_ROUNDOFF * 255 * np.abs(affine.W).sum(1) + 2.0**-24
     for rows in (5, 70):
         off = np.abs(products(pixels[:rows]).double().numpy() - affine(pixels[:rows].double().numpy()))
@@ -411,15 +411,15 @@ def test_planes_are_given_up_where_they_would_be_worse_than_float32(monkeypatch)
     W[1, 0] = 1e9
     choice = Predictor(AffineMap(W, np.zeros(2))).way_for(64)
     assert choice.way == "blocks"
-    assert f"no planes: a weight is so large beside the others of its row that {MOST_PLANES} planes" in choice.reason
+    assert f"no planes: a weight is so large beside the others of its row that {MOST_SLICES} planes" in choice.reason
 
 
 @pytest.mark.parametrize("bits", [8, 7])
 def test_larger_ratios_need_more_planes_until_none_are_enough(bits):
-    needed = [planes_needed(np.array([[ratio] + [1.0] * 783]), bits) for ratio in RATIOS]
+    needed = [slices_needed(np.array([[ratio] + [1.0] * 783]), bits) for ratio in RATIOS]
     enough = [count for count in needed if count is not None]
     assert enough == sorted(enough)
-    assert enough[0] < enough[-1] == MOST_PLANES
+    assert enough[0] < enough[-1] == MOST_SLICES
     assert needed[len(enough) :] == [None] * (len(RATIOS) - len(enough))
     assert needed[-1] is None
 
@@ -432,6 +432,6 @@ def test_the_number_needed_is_enough_and_the_fewest(seed, size, spread):
     W = rng.standard_normal((1, size)) * 10.0 ** rng.uniform(-spread, spread, size)
     lit = np.sort(np.abs(W[0]))[: max(1, round(0.9 * size))]
     allowed = UNIT_ROUNDOFF * np.sqrt((lit**2).mean()) * np.sqrt(max(len(lit), 2) / 2)
-    needed = planes_needed(W, 8)
+    needed = slices_needed(W, 8)
     assume(needed is not None)
     assert quantum(W, 8, needed)[0] <= allowed * (1 + 1e-12)
