@@ -14,7 +14,8 @@ from gpu.models.conversion import to_module
 from gpu.models.shallow import three_layer_cnn
 from gpu.models.skip_cnn import SkipCNN
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import DemoSettings
 from gpu.training.data import Digits, load_digits
 from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores

@@ -16,7 +16,7 @@ from gpu.collapsing.verification import VerificationError
 from gpu.experiments.plans import Trial
 from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import PIXEL_SCALE, accuracy_of, predict_scores
