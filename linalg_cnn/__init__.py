@@ -13,81 +13,46 @@ The conventions, once and for all:
 The data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `compose` -> `AffineMap`.
 """
 
-from linalg_cnn import symbolic
-from linalg_cnn.affine import AffineMap
-from linalg_cnn.compose import compose
-from linalg_cnn.factored import FactoredMap, load_map
-from linalg_cnn.graph import AffineGraph, Node
-from linalg_cnn.ops import (
-    AdaptiveAvgPool,
-    AvgPool,
-    AxisDense,
-    BatchNorm,
-    Concatenate,
-    Constant,
-    Conv,
-    ConvTranspose,
-    Dense,
-    Flatten,
-    Operation,
-    Pad,
-    Permute,
-    PixelShuffle,
-    PixelUnshuffle,
-    Resample,
-    ResampleTo,
-    Reshape,
-    Scale,
-    Slice,
-    SumOver,
-    Take,
-    WeightedSum,
-    adaptive_avg_pool_matrix,
-    avg_pool_matrix,
-    conv_matrix,
-    conv_transpose_matrix,
-    pad_matrix,
-    resample_matrix,
-)
-from linalg_cnn.skip_network import SkipNetwork, shared_skip_weights
+from linalg_cnn import display as display
+from linalg_cnn import symbolic as symbolic
+from linalg_cnn.affine import AffineMap as AffineMap
+from linalg_cnn.compose import compose as compose
+from linalg_cnn.factored import FactoredMap as FactoredMap
+from linalg_cnn.factored import load_map as load_map
+from linalg_cnn.graph import AffineGraph as AffineGraph
+from linalg_cnn.graph import Node as Node
+from linalg_cnn.ops.avg_pool import AdaptiveAvgPool as AdaptiveAvgPool
+from linalg_cnn.ops.avg_pool import AvgPool as AvgPool
+from linalg_cnn.ops.avg_pool import adaptive_avg_pool_matrix as adaptive_avg_pool_matrix
+from linalg_cnn.ops.avg_pool import avg_pool_matrix as avg_pool_matrix
+from linalg_cnn.ops.axis_dense import AxisDense as AxisDense
+from linalg_cnn.ops.base import Operation as Operation
+from linalg_cnn.ops.batch_norm import BatchNorm as BatchNorm
+from linalg_cnn.ops.concatenate import Concatenate as Concatenate
+from linalg_cnn.ops.constant import Constant as Constant
+from linalg_cnn.ops.conv import Conv as Conv
+from linalg_cnn.ops.conv import conv_matrix as conv_matrix
+from linalg_cnn.ops.conv_transpose import ConvTranspose as ConvTranspose
+from linalg_cnn.ops.conv_transpose import conv_transpose_matrix as conv_transpose_matrix
+from linalg_cnn.ops.dense import Dense as Dense
+from linalg_cnn.ops.pad import Pad as Pad
+from linalg_cnn.ops.pad import pad_matrix as pad_matrix
+from linalg_cnn.ops.pixel_shuffle import PixelShuffle as PixelShuffle
+from linalg_cnn.ops.pixel_shuffle import PixelUnshuffle as PixelUnshuffle
+from linalg_cnn.ops.rearrange import Flatten as Flatten
+from linalg_cnn.ops.rearrange import Permute as Permute
+from linalg_cnn.ops.rearrange import Reshape as Reshape
+from linalg_cnn.ops.rearrange import Slice as Slice
+from linalg_cnn.ops.resample import Resample as Resample
+from linalg_cnn.ops.resample import ResampleTo as ResampleTo
+from linalg_cnn.ops.resample import resample_matrix as resample_matrix
+from linalg_cnn.ops.scale import Scale as Scale
+from linalg_cnn.ops.sum_over import SumOver as SumOver
+from linalg_cnn.ops.take import Take as Take
+from linalg_cnn.ops.weighted_sum import WeightedSum as WeightedSum
+from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
+from linalg_cnn.skip_network import shared_skip_weights as shared_skip_weights
 
-__all__ = [
-    "AdaptiveAvgPool",
-    "AffineGraph",
-    "AffineMap",
-    "AvgPool",
-    "AxisDense",
-    "BatchNorm",
-    "Concatenate",
-    "Constant",
-    "Conv",
-    "ConvTranspose",
-    "Dense",
-    "FactoredMap",
-    "Flatten",
-    "Node",
-    "Operation",
-    "Pad",
-    "Permute",
-    "PixelShuffle",
-    "PixelUnshuffle",
-    "Resample",
-    "ResampleTo",
-    "Reshape",
-    "Scale",
-    "SkipNetwork",
-    "Slice",
-    "SumOver",
-    "Take",
-    "WeightedSum",
-    "adaptive_avg_pool_matrix",
-    "avg_pool_matrix",
-    "compose",
-    "conv_matrix",
-    "conv_transpose_matrix",
-    "load_map",
-    "pad_matrix",
-    "resample_matrix",
-    "shared_skip_weights",
-    "symbolic",
-]
+# The imports above are the list of what is public.
+__all__ = ["display", "symbolic"]
+__all__ += [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("linalg_cnn.")]

@@ -13,13 +13,14 @@ import sympy
 from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_memory, check_shape
 from linalg_cnn.exact import add, from_domain, to_domain, to_sympy
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Shape, size_of
 
 FORMAT = "linalg_cnn.AffineMap"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AffineMap:
+class AffineMap(Drawn):
     """The affine map x -> W x + B on vectors.
 
     Parameters
@@ -93,18 +94,6 @@ class AffineMap:
         """Show sizes and kind, not the entries."""
         kind = "sympy" if self.symbolic else f"{'sparse' if self.sparse else 'dense'} {self.W.dtype}"
         return f"AffineMap({self.in_size} -> {self.out_size}, {kind})"
-
-    def _repr_html_(self) -> str | None:
-        """Show a notebook W and B as a picture, unless the formula says more."""
-        from linalg_cnn.display.objects import affine_html  # drawing imports this module
-
-        return affine_html(self)
-
-    def _repr_latex_(self) -> str | None:
-        """Show a notebook W x + B in letters, if it is symbolic and small."""
-        from linalg_cnn.display.objects import affine_latex
-
-        return affine_latex(self)
 
     @property
     def in_size(self) -> int:

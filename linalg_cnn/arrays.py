@@ -77,3 +77,21 @@ def add_at(x: Any, columns: IntArray, values: Any) -> None:
         x[:, columns] += values
     else:
         np.add.at(x.T, columns, values.T)
+
+
+def inner_products(xs: Any, y: Any) -> Any:
+    """Return the inner product (n,) of each of n arrays with one that broadcasts to them."""
+    count = len(xs)
+    y = y.reshape(*(1,) * (xs.ndim - 1 - y.ndim), *y.shape)
+    if len(y) == xs.shape[1] and all(size == 1 for size in y.shape[1:]):  # one entry per channel
+        # Pixel by pixel as they lie in memory: numpy's sum over the last axes of a view takes ten times as long.
+        return to_pixels(xs).reshape(-1, count * len(y)).sum(0).reshape(count, -1) @ y.reshape(-1)
+    same = tuple(axis for axis in range(1, xs.ndim) if y.shape[axis - 1] == 1 != xs.shape[axis])
+    summed = xs.sum(same) if same else xs
+    return summed.reshape(count, -1) @ y.reshape(-1)
+
+
+def as_numpy(x: Any) -> Array:
+    """Return an array, or a torch tensor of any device, as a numpy array."""
+    array: Array = x if isinstance(x, np.ndarray) else x.cpu().numpy()
+    return array

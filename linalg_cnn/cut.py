@@ -9,7 +9,9 @@ import scipy.sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from linalg_cnn.graph import AffineGraph
-from linalg_cnn.ops import Concatenate, Constant, Flatten, Reshape, Slice
+from linalg_cnn.ops.concatenate import Concatenate
+from linalg_cnn.ops.constant import Constant
+from linalg_cnn.ops.rearrange import Flatten, Reshape, Slice
 from linalg_cnn.types import size_of
 
 UNBOUNDED = np.iinfo(np.int32).max

@@ -13,13 +13,14 @@ import numpy as np
 from linalg_cnn.affine import FORMAT as AFFINE_FORMAT
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Array, Shape
 
 FORMAT = "linalg_cnn.FactoredMap"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FactoredMap:
+class FactoredMap(Drawn):
     """Several affine maps, applied one after the other.
 
     Parameters
@@ -64,12 +65,6 @@ class FactoredMap:
     def __repr__(self) -> str:
         """Show the shapes of the matrices."""
         return f"FactoredMap({' @ '.join(f'{f.out_size}x{f.in_size}' for f in self.factors)})"
-
-    def _repr_html_(self) -> str | None:
-        """Show a notebook the matrices as pictures."""
-        from linalg_cnn.display.objects import factored_html  # drawing imports this module
-
-        return factored_html(self)
 
     @property
     def in_size(self) -> int:

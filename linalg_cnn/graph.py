@@ -1,4 +1,4 @@
-"""Operations wired in order: the form in which every network is evaluated and composed."""
+"""Affine operations wired in order: the form in which every network is evaluated and composed."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -9,26 +9,30 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from linalg_cnn.checks import as_exact, as_numbers, check_shape
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.notebook import Drawn
+from linalg_cnn.ops.base import MergingOperation, Operation
 from linalg_cnn.types import Array, Shape, size_of
 
 State = TypeVar("State")
 
 TEMPORARIES = 2
-"""How many times what it reads and makes an operation holds beside them at most, as measured on all of them."""
+"""Upper bound on an operation's temporary memory, in multiples of the size of its inputs and its output.
+
+It was measured over all operations.
+"""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation and the values it reads.
+    """One operation of a graph, and the values that it reads.
 
     Attributes
     ----------
     operation : Operation
     inputs : tuple of int
-        Numbers of values: 0 is the graph's input, node i makes value i + 1.
+        Numbers of the values: 0 is the input of the graph, i + 1 the output of node i.
     name : str
-        What it is in the network, for messages.
+        Name of the operation in the network, for messages.
     """
 
     operation: Operation
@@ -36,21 +40,22 @@ class Node:
     name: str
 
 
-class AffineGraph:
-    """Affine operations wired in order, each reading values made before it; the last value is the output.
+class AffineGraph(Drawn):
+    """Affine operations wired in order, where each reads values made before it.
 
-    Value 0 is the input, and every `add` makes the next one. A graph without operations is the identity.
+    Value 0 is the input, every `add` makes the next one, and the last one is the output. A graph without operations is
+    the identity.
 
     Parameters
     ----------
     in_shape : tuple of int
-        (channels, *spatial).
+        Shape of the input, (channels, *spatial).
 
     Attributes
     ----------
     nodes : list of Node
     shapes : list of tuple of int
-        The shape of every value, the input's first.
+        Shape of every value, beginning with the input.
 
     Raises
     ------
@@ -73,16 +78,19 @@ class AffineGraph:
         self.shapes: list[Shape] = [check_shape("in_shape", in_shape)]
 
     def add(self, operation: Operation, *inputs: int, name: str = "") -> int:
-        """Append an operation that reads the values ``inputs``; return the number of the value it makes.
+        """Append an operation that reads the values ``inputs``; return the number of its output.
 
         Raises
         ------
         ValueError
-            If a value is not there yet, or the shapes do not fit; the message names the operation.
+            If a value does not exist yet, there are more of them than the operation reads, or their shapes do not fit.
+            The message names the operation.
         """
         where = name or f"node {len(self.nodes)} ({type(operation).__name__})"
         if not inputs or not all(0 <= value < len(self.shapes) for value in inputs):
             raise ValueError(f"{where}: expected to read values 0 to {len(self.shapes) - 1}, got {inputs}")
+        if len(inputs) > 1 and not isinstance(operation, MergingOperation):
+            raise ValueError(f"{where}: expected to read one value, got {inputs}")
         try:
             shape = operation.out_shape(*(self.shapes[value] for value in inputs))
         except ValueError as error:
@@ -92,12 +100,12 @@ class AffineGraph:
         return len(self.nodes)
 
     def extend(self, other: "AffineGraph", start: int) -> int:
-        """Append another graph, whose input is the value ``start``; return the number of the value it makes.
+        """Append another graph, whose input is the value ``start``; return the number of its output.
 
         Raises
         ------
         ValueError
-            If that value has not the shape of the other graph's input.
+            If that value does not have the shape of the other graph's input.
         """
         if self.shapes[start] != other.in_shape:
             raise ValueError(f"start: expected a value of shape {other.in_shape}, got {self.shapes[start]}")
@@ -107,10 +115,10 @@ class AffineGraph:
         return numbers[-1]
 
     def linear_operator(self) -> LinearOperator:
-        """Return the linear part as a scipy ``LinearOperator``: W times vectors without W, and W' times vectors.
+        """Return the linear part as a scipy ``LinearOperator``, which multiplies by W and W' without building W.
 
-        For networks whose outputs are as large as their inputs: norms, spectra and solvers of
-        ``scipy.sparse.linalg`` take it. The bias is ``graph(zeros)``.
+        The norms, spectra and solvers of ``scipy.sparse.linalg`` take it, also for networks whose W would be too
+        large. The bias is ``graph(zeros)``.
 
         Returns
         -------
@@ -129,7 +137,7 @@ class AffineGraph:
         >>> blurred = graph.add(Conv(np.full((1, 1, 3, 3), 1 / 9), padding=1), 0)
         >>> blur = graph.linear_operator()
         >>> largest = scipy.sparse.linalg.eigsh(blur, k=1, return_eigenvectors=False, v0=np.ones(64 * 64))
-        >>> largest.round(3)  # close to 1: only at the border a blur loses light
+        >>> largest.round(3)  # close to 1: a blur loses light at the border only
         array([0.998])
         """
         if self.symbolic:
@@ -138,12 +146,12 @@ class AffineGraph:
 
         def forward(columns: Array) -> Array:
             x = as_numbers(columns).T.reshape(-1, *in_shape)
-            y = self.push(x.astype(np.float64), lambda node, xs: node.operation._forward(*xs))
+            y = self.push(x.astype(np.float64))
             return np.asarray(y.reshape(len(x), size_of(out_shape)).T)
 
         def adjoint(columns: Array) -> Array:
             y = as_numbers(columns).T.reshape(-1, *out_shape)
-            return np.asarray(self.pull_back(y.astype(np.float64)).reshape(len(y), size_of(in_shape)).T)
+            return np.asarray(self.pull(y.astype(np.float64)).reshape(len(y), size_of(in_shape)).T)
 
         return LinearOperator(
             (size_of(out_shape), size_of(in_shape)),
@@ -158,20 +166,14 @@ class AffineGraph:
         """Show the shapes and the number of operations."""
         return f"AffineGraph({self.in_shape} -> {self.out_shape}, {len(self.nodes)} operations)"
 
-    def _repr_html_(self) -> str:
-        """Show a notebook the operations as boxes and arrows."""
-        from linalg_cnn.display.networks import network_picture  # drawing imports this module
-
-        return network_picture(self).svg
-
     @property
     def in_shape(self) -> Shape:
-        """Shape of what goes in."""
+        """Shape of the input."""
         return self.shapes[0]
 
     @property
     def out_shape(self) -> Shape:
-        """Shape of what comes out."""
+        """Shape of the output."""
         return self.shapes[-1]
 
     @property
@@ -181,9 +183,9 @@ class AffineGraph:
 
     @property
     def multiply_adds(self) -> int:
-        """How many products with weights one evaluation needs: the entries of the weights' matrices.
+        """Number of multiply-accumulates (MACs) with weights in one evaluation: the entries of their matrices.
 
-        Those of taps that fall on padding do not exist and do not count.
+        Taps that fall on padding have no entries and do not count.
         """
         weighted = [
             node for node in self.nodes if hasattr(node.operation, "kernel") or hasattr(node.operation, "weight")
@@ -195,12 +197,12 @@ class AffineGraph:
         return tuple(self.shapes[value] for value in node.inputs)
 
     def __call__(self, x: Any) -> Array:
-        """Evaluate operation by operation: the definition of what the graph means.
+        """Evaluate the graph operation by operation; this defines the map that it stands for.
 
         Parameters
         ----------
         x : array_like (..., *in_shape)
-            Integers become float64; a graph with symbols takes numbers exactly.
+            Integers become float64. A graph with symbols computes with exact numbers.
 
         Returns
         -------
@@ -221,21 +223,24 @@ class AffineGraph:
             return (node.operation.exact() if symbolic else node.operation)(*xs)
 
         count = size_of(x.shape[:split])
-        y: Array = self.push(x.reshape(count, *self.in_shape), step)
-        y = y.copy() if np.may_share_memory(x, y) else y  # the result is the caller's to write to
+        y: Array = self.walk(x.reshape(count, *self.in_shape), step)
+        y = y.copy() if np.may_share_memory(x, y) else y  # the caller may write to the result
         return y.reshape(*x.shape[:split], *self.out_shape)
 
     def largest_state(self, direction: str) -> int:
-        """Return the entries that one vector needs at most while it is pushed ("forward") or pulled ("adjoint").
+        """Return an upper bound on the entries that are held at once while one vector is carried.
 
-        What an operation reads and what it makes are there at the same time, beside every value that is still to
-        be read, and at most twice as much again while it works: copies in another order of the pixels, products of
-        a tap, one axis after the other.
+        An operation's inputs and its output exist at the same time, beside every value that is still to be read, and
+        beside `TEMPORARIES` times as many entries of temporary memory.
+
+        Parameters
+        ----------
+        direction : {"forward", "adjoint"}
         """
         sizes = [size_of(shape) for shape in self.shapes]
         largest = 0
         if direction == "forward":
-            last_reader = {value: number for number, node in enumerate(self.nodes) for value in node.inputs}
+            last_reader = self._last_readers()
             alive = {0}
             for number, node in enumerate(self.nodes):
                 alive.add(number + 1)
@@ -253,12 +258,31 @@ class AffineGraph:
                 alive = (alive - {number + 1}) | set(inputs)
         return max(largest, sizes[-1])
 
-    def push(self, start: State, step: Callable[[Node, list[State]], State]) -> State:
-        """Carry a state from the input to the output: ``step(node, states of its inputs)`` gives the node's.
+    def push(self, x: Any) -> Any:
+        """Return W x, without the bias, for a numpy array or a torch tensor (N, *in_shape) that is not checked."""
+        return self.walk(x, lambda node, xs: node.operation.push(*xs))
 
-        A state is dropped after its last reader.
+    def pull(self, y: Any, visit: Callable[[Node, Any], None] | None = None) -> Any:
+        """Return W' y for a numpy array or a torch tensor (N, *out_shape) that is not checked.
+
+        ``visit(node, cotangent)`` is called for each node with the cotangent at its output.
         """
-        last_reader = {value: number for number, node in enumerate(self.nodes) for value in node.inputs}
+
+        def step(node: Node, cotangent: Any) -> Sequence[Any]:
+            if visit is not None:
+                visit(node, cotangent)
+            pulled = node.operation.pull(cotangent, *self.input_shapes(node))
+            return pulled if isinstance(pulled, tuple) else (pulled,)
+
+        return self.walk_back(y, step)
+
+    def walk(self, start: State, step: Callable[[Node, list[State]], State]) -> State:
+        """Carry a state from the input to the output.
+
+        ``step(node, states)`` returns the state of a node's output from those of its inputs. A state is dropped after
+        its last reader.
+        """
+        last_reader = self._last_readers()
         states = {0: start}
         for number, node in enumerate(self.nodes):
             states[number + 1] = step(node, [states[value] for value in node.inputs])
@@ -267,35 +291,26 @@ class AffineGraph:
                     del states[value]
         return states[len(self.nodes)]
 
-    def pull(
+    def walk_back(
         self,
         start: State,
         step: Callable[[Node, State], Sequence[State]],
         plus: Callable[[Any, Any], Any] = operator.add,
     ) -> State:
-        """Carry a state from the output back to the input: ``step(node, its state)`` gives one per input.
+        """Carry a state from the output back to the input.
 
-        What comes back to a value from several readers is added by ``plus``.
+        ``step(node, state)`` returns one state per input of a node from that of its output. The states that several
+        readers of a value return are added by ``plus``.
         """
         states: dict[int, Any] = {len(self.nodes): start}
         for number in reversed(range(len(self.nodes))):
             node = self.nodes[number]
-            if number + 1 not in states:  # nothing that reaches the output reads it
+            if number + 1 not in states:  # the output does not depend on it
                 continue
             for value, state in zip(node.inputs, step(node, states.pop(number + 1)), strict=True):
                 states[value] = plus(states[value], state) if value in states else state
         return cast(State, states[0])
 
-    def pull_back(self, y: Any, hears: Callable[[Node, Any], None] | None = None) -> Any:
-        """Return W' y for a batch (N, *out_shape), an array or a torch tensor.
-
-        ``hears(node, state)`` is told what comes back to each operation's output.
-        """
-
-        def step(node: Node, state: Any) -> Sequence[Any]:
-            if hears is not None:
-                hears(node, state)
-            back = node.operation._adjoint(state, *self.input_shapes(node))
-            return back if isinstance(back, tuple) else (back,)
-
-        return self.pull(y, step)
+    def _last_readers(self) -> dict[int, int]:
+        """Return the number of the last node that reads each value."""
+        return {value: number for number, node in enumerate(self.nodes) for value in node.inputs}

@@ -11,14 +11,16 @@ from linalg_cnn.checks import check_array, check_choice, check_shape
 from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
-from linalg_cnn.ops import Operation, ResampleTo, WeightedSum
-from linalg_cnn.ops.resample import NEAREST_MODES
+from linalg_cnn.notebook import Drawn
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.resample import NEAREST_MODES, ResampleTo
+from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.types import Array, Shape
 
 SkipWeights = dict[tuple[int, int], Any]
 
 
-class SkipNetwork:
+class SkipNetwork(Drawn):
     r"""A linear CNN with skip connections, the paper's equation (10).
 
     With f^(0)(X) = X, layer i computes::
@@ -97,18 +99,6 @@ class SkipNetwork:
         layers = ", ".join(type(layer).__name__ for layer in self.layers)
         skips = ", ".join(f"{k}->{j + 1}" for (k, j) in sorted(self.skip_weights) if k != j)
         return f"SkipNetwork({self.in_shape} -> {self.out_shape}: {layers}; skips {skips or 'none'})"
-
-    def _repr_html_(self) -> str:
-        """Show a notebook the layers and the skips as boxes and arrows."""
-        from linalg_cnn.display.networks import network_picture  # drawing imports this module
-
-        return network_picture(self).svg
-
-    def _repr_latex_(self) -> str:
-        """Show what typesets LaTeX equation (10) of every layer."""
-        from linalg_cnn.display.latex import network_formula
-
-        return network_formula(self)._repr_latex_()
 
     @property
     def out_shape(self) -> Shape:

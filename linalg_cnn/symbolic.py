@@ -1,4 +1,4 @@
-"""The same constructors under the same names, with exact sympy entries instead of floating-point numbers.
+"""The matrix constructors under the same names, with exact sympy entries instead of floating-point numbers.
 
 Examples
 --------
@@ -20,12 +20,16 @@ Matrix([
 [      0, k_0_0_0, k_0_0_1]])
 """
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 import sympy
 
 from linalg_cnn.checks import as_array, check_exact
-from linalg_cnn.ops import AdaptiveAvgPool, AvgPool, Conv, ConvTranspose, Pad, Resample
+from linalg_cnn.ops import avg_pool, conv, conv_transpose, pad, resample
+from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, Shape
 
 __all__ = [
@@ -38,19 +42,41 @@ __all__ = [
     "symbols",
 ]
 
+P = ParamSpec("P")
 
-def conv_matrix(
-    kernel: Any,
-    in_shape: Shape,
-    *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    max_bytes: int | None = None,
-) -> sympy.Matrix:
-    """Return `linalg_cnn.conv_matrix` with exact entries; floats are taken for the binary fractions they are.
+
+def _exact(numeric: Callable[P, Any]) -> Callable[[Callable[..., Operation]], Callable[P, sympy.Matrix]]:
+    """Return a decorator that makes an exact constructor, with the signature of a numeric one.
+
+    What it decorates returns the operation for the options of the constructor: its arguments without ``in_shape`` and
+    ``max_bytes``.
+    """
+    signature = inspect.signature(numeric)
+
+    def decorate(operation: Callable[..., Operation]) -> Callable[P, sympy.Matrix]:
+        @wraps(numeric)
+        def exact(*args: P.args, **kwargs: P.kwargs) -> sympy.Matrix:
+            options = signature.bind(*args, **kwargs).arguments
+            in_shape, max_bytes = options.pop("in_shape"), options.pop("max_bytes", None)
+            if "kernel" in options:
+                options["kernel"] = _exact_kernel(options["kernel"])
+            return operation(**options).exact_matrix(in_shape, max_bytes)
+
+        exact.__module__, exact.__doc__ = operation.__module__, operation.__doc__
+        return exact
+
+    return decorate
+
+
+def _exact_kernel(kernel: Any) -> Any:
+    """Return integers and fractions of any size as sympy numbers, before they could become float64."""
+    array = as_array("kernel", kernel)
+    return check_exact("kernel", array) if array.dtype.kind in "iuO" else kernel
+
+
+@_exact(conv.conv_matrix)
+def conv_matrix(**options: Any) -> Operation:
+    """Return `linalg_cnn.conv_matrix` with exact entries; a float becomes the binary fraction that it is.
 
     Examples
     --------
@@ -60,28 +86,11 @@ def conv_matrix(
     [1/2,   3],
     [  0, 1/2]])
     """
-    layer = Conv(
-        _exact_kernel(kernel),
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        padding_mode=padding_mode,
-    )
-    return layer.exact_matrix(in_shape, max_bytes)
+    return conv.Conv(**options)
 
 
-def conv_transpose_matrix(
-    kernel: Any,
-    in_shape: Shape,
-    *,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    max_bytes: int | None = None,
-) -> sympy.Matrix:
+@_exact(conv_transpose.conv_transpose_matrix)
+def conv_transpose_matrix(**options: Any) -> Operation:
     """Return `linalg_cnn.conv_transpose_matrix` with exact entries.
 
     Examples
@@ -92,18 +101,11 @@ def conv_transpose_matrix(
     [k_0_0_1, k_0_0_0],
     [      0, k_0_0_1]])
     """
-    layer = ConvTranspose(
-        _exact_kernel(kernel),
-        stride=stride,
-        padding=padding,
-        output_padding=output_padding,
-        dilation=dilation,
-        groups=groups,
-    )
-    return layer.exact_matrix(in_shape, max_bytes)
+    return conv_transpose.ConvTranspose(**options)
 
 
-def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes: int | None = None) -> sympy.Matrix:
+@_exact(pad.pad_matrix)
+def pad_matrix(**options: Any) -> Operation:
     """Return `linalg_cnn.pad_matrix` with exact entries.
 
     Examples
@@ -114,13 +116,12 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes:
     [1],
     [0]])
     """
-    return Pad(padding, mode).exact_matrix(in_shape, max_bytes)
+    return pad.Pad(**options)
 
 
-def resample_matrix(
-    in_shape: Shape, size: Any, mode: str = "nearest", align_corners: bool = False, *, max_bytes: int | None = None
-) -> sympy.Matrix:
-    """Return `linalg_cnn.resample_matrix` with exact entries; those of ``linear`` are exact fractions.
+@_exact(resample.resample_matrix)
+def resample_matrix(**options: Any) -> Operation:
+    """Return `linalg_cnn.resample_matrix` with exact entries; those of mode ``linear`` are exact fractions.
 
     Examples
     --------
@@ -136,20 +137,11 @@ def resample_matrix(
     [  0, 5/8, 3/8],
     [  0,   0,   1]])
     """
-    return Resample(size, mode, align_corners).exact_matrix(in_shape, max_bytes)
+    return resample.Resample(**options)
 
 
-def avg_pool_matrix(
-    in_shape: Shape,
-    kernel_size: Any,
-    *,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    max_bytes: int | None = None,
-) -> sympy.Matrix:
+@_exact(avg_pool.avg_pool_matrix)
+def avg_pool_matrix(**options: Any) -> Operation:
     """Return `linalg_cnn.avg_pool_matrix` with exact entries.
 
     Examples
@@ -159,18 +151,11 @@ def avg_pool_matrix(
     [1/3, 1/3, 1/3,   0],
     [  0, 1/3, 1/3, 1/3]])
     """
-    pool = AvgPool(
-        kernel_size,
-        stride=stride,
-        padding=padding,
-        ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad,
-        divisor_override=divisor_override,
-    )
-    return pool.exact_matrix(in_shape, max_bytes)
+    return avg_pool.AvgPool(**options)
 
 
-def adaptive_avg_pool_matrix(in_shape: Shape, size: Any, *, max_bytes: int | None = None) -> sympy.Matrix:
+@_exact(avg_pool.adaptive_avg_pool_matrix)
+def adaptive_avg_pool_matrix(**options: Any) -> Operation:
     """Return `linalg_cnn.adaptive_avg_pool_matrix` with exact entries.
 
     Examples
@@ -181,7 +166,7 @@ def adaptive_avg_pool_matrix(in_shape: Shape, size: Any, *, max_bytes: int | Non
     [  0, 1/2, 1/2,   0],
     [  0,   0, 1/2, 1/2]])
     """
-    return AdaptiveAvgPool(size).exact_matrix(in_shape, max_bytes)
+    return avg_pool.AdaptiveAvgPool(**options)
 
 
 def symbols(name: str, shape: Shape) -> Array:
@@ -194,9 +179,3 @@ def symbols(name: str, shape: Shape) -> Array:
     """
     array: Array = sympy.symarray(name, shape)
     return array
-
-
-def _exact_kernel(kernel: Any) -> Any:
-    """Return integers and fractions of any size as sympy numbers, before they could become float64."""
-    array = as_array("kernel", kernel)
-    return check_exact("kernel", array) if array.dtype.kind in "iuO" else kernel

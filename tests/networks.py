@@ -1,8 +1,11 @@
 """Random networks: equation (10) with everything it allows, and its evaluation written out as loops."""
 
 import numpy as np
-from configurations import avg_pool, batch_norm, conv, dense, shapes
 from hypothesis import strategies as st
+from operations.row import shapes
+from operations.sampling import avg_pool
+from operations.taps import conv
+from operations.weighting import batch_norm, dense
 
 from linalg_cnn import Conv, Dense, Resample, ResampleTo, SkipNetwork
 

@@ -9,9 +9,9 @@ import pytest
 import safetensors.numpy
 import scipy.sparse
 import sympy
-from configurations import integers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operations.row import integers
 
 from linalg_cnn import AffineMap
 from linalg_cnn.files import write_atomically

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import by_matrices, networks, real_networks
+from operations.row import integers
 
 from gpu import SkipCNN
 from linalg_cnn import (
@@ -27,6 +27,7 @@ from linalg_cnn import (
     Reshape,
     SkipNetwork,
     WeightedSum,
+    chunks,
     compose,
 )
 from linalg_cnn.types import size_of
@@ -130,13 +131,13 @@ def test_auto_carries_the_fewer_vectors():
     class Counting(Dense):
         calls: list[str] = []  # noqa: RUF012 - shared on purpose
 
-        def _forward(self, *xs):
-            self.calls.append(f"forward {len(xs[0])}")
-            return super()._forward(*xs)
+        def push(self, x):
+            self.calls.append(f"forward {len(x)}")
+            return super().push(x)
 
-        def _adjoint(self, y, *in_shapes):
+        def pull(self, y, in_shape):
             self.calls.append(f"adjoint {len(y)}")
-            return super()._adjoint(y, *in_shapes)
+            return super().pull(y, in_shape)
 
     compose(SkipNetwork((5,), [Counting(np.ones((2, 5)))]))
     assert Counting.calls == ["adjoint 2"]  # two rows of W, and B on the way
@@ -285,14 +286,13 @@ def test_a_composition_keeps_within_its_limit(layer, in_shape, direction):
 @pytest.mark.parametrize("direction", ["forward", "adjoint"])
 @pytest.mark.parametrize("cores", [1, 3])
 def test_cores_that_carry_chunks_of_their_own_give_the_same_map(monkeypatch, direction, cores):
-    module = sys.modules["linalg_cnn.compose"]
     rng = np.random.default_rng(0)
     layers = [Conv(rng.integers(-2, 3, (2, 1, 3, 3)), padding=1), BatchNorm([2, 1], [1, 1], [0, 1], [1, 1], eps=0)]
     graph = SkipNetwork((1, 5, 4), layers, {(0, 1): 0.5, (1, 1): 0.5}).graph
     whole = compose(graph, direction)
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(module, "ARRAY_BYTES", 1)
-    monkeypatch.setattr(module, "_cores", lambda: cores)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(chunks, "ARRAY_BYTES", 1)
+    monkeypatch.setattr(chunks, "_cores", lambda: cores)
     told = []
 
     def progress(starts):
@@ -307,15 +307,14 @@ def test_cores_that_carry_chunks_of_their_own_give_the_same_map(monkeypatch, dir
 
 
 def test_an_error_in_a_chunk_is_not_lost(monkeypatch):
-    module = sys.modules["linalg_cnn.compose"]
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(module, "ARRAY_BYTES", 1)
-    monkeypatch.setattr(module, "_cores", lambda: 2)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(chunks, "ARRAY_BYTES", 1)
+    monkeypatch.setattr(chunks, "_cores", lambda: 2)
 
     def fail(graph, vectors):
         raise FloatingPointError("lost")
 
-    monkeypatch.setattr(module, "pull_rows", fail)
+    monkeypatch.setattr(sys.modules["linalg_cnn.compose"], "pull_rows", fail)
     with pytest.raises(FloatingPointError, match="lost"):
         compose(SkipNetwork((1, 9), [Conv([[[1.0]]])]), "adjoint")
 
@@ -324,4 +323,4 @@ def test_cores_are_those_that_products_may_use():
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
-        assert sys.modules["linalg_cnn.compose"]._cores() == 1
+        assert chunks._cores() == 1

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import networks
 from operations import OPERATIONS
+from operations.row import integers
 from torch import nn
 from torch.nn.functional import interpolate
 

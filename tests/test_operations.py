@@ -3,16 +3,22 @@
 Bit for bit, but for the last bits where weights such as 1/3 are rounded (the table's ``rtol``).
 """
 
+import inspect
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse
 import sympy
 import torch
-from configurations import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from operations import OPERATIONS
+from operations.row import integers
 
+import linalg_cnn
+from linalg_cnn import Operation
 from linalg_cnn.types import size_of
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
@@ -168,3 +174,36 @@ def test_adjoint_refuses_another_shape(info, data):
     for wrong in [(*out_shape[:-1], out_shape[-1] + 1), (out_shape[0] + 1, *out_shape[1:]), (*out_shape, 1)]:
         with pytest.raises(ValueError, match=r"y: expected shape \(N, .*\), got"):
             operation.adjoint(np.ones((2, *wrong)), *in_shapes)
+
+
+def concrete(kind):
+    """The classes of `linalg_cnn` below a class that can be made."""
+    below = [found for child in kind.__subclasses__() for found in concrete(child)]
+    made = kind.__module__.startswith("linalg_cnn.") and not inspect.isabstract(kind)
+    return [kind, *below] if made else below
+
+
+KINDS = sorted(set(concrete(Operation)), key=lambda kind: kind.__name__)
+
+
+def test_the_enumeration_finds_operations_of_every_base():
+    assert {"Conv", "Pad", "BatchNorm", "Reshape", "WeightedSum", "Constant"} <= {kind.__name__ for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_operation_has_a_row_an_export_and_a_place_in_the_reference(kind):
+    name = kind.__name__
+    rows = [row for row in OPERATIONS if row.kind is kind]
+    assert rows, f"{name}: expected a row in tests/operations, got none"
+    assert getattr(linalg_cnn, name, None) is kind, f"{name}: expected an import in linalg_cnn/__init__.py, got none"
+    page = (Path(__file__).parents[1] / "docs" / "api" / "operations.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\.\. autoclass:: {name}$", page, re.MULTILINE), (
+        f"{name}: expected an entry in docs/api/operations.md, got none"
+    )
+
+
+@every_operation
+@given(data=st.data())
+def test_a_row_draws_its_operation(info, data):
+    operation, _ = draw(data, info)
+    assert type(operation) is info.kind

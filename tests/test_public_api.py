@@ -51,7 +51,7 @@ def test_the_core_imports_without_matplotlib():
         (linalg_cnn.Resample, "size, mode='nearest', align_corners=False"),
         (linalg_cnn.SkipNetwork, "in_shape, layers, skip_weights=None, resample='nearest'"),
         (linalg_cnn.AffineMap, "W, B, in_shape=None, out_shape=None"),
-        (linalg_cnn.compose, "network, direction='auto', form=None, *, max_bytes=None, progress=None, place=None"),
+        (linalg_cnn.compose, "network, direction='auto', form=None, *, max_bytes=None, progress=None, to_device=None"),
     ],
 )
 def test_signatures(function, signature):

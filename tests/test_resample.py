@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from loops import nearest_source
+from operations.sampling import nearest_source
 from PIL import Image
 from skimage.transform import resize
 from torch.nn.functional import interpolate

@@ -245,7 +245,7 @@ def test_operations_left_to_torch():
     with pytest.raises(ValueError, match=r"cumsum: expected inputs of shapes \(\(3,\),\), got \(\(4,\),\)"):
         operation.out_shape((4,))
     with pytest.raises(TypeError, match="expected numbers, got sympy expressions"):
-        operation._forward(np.array([[1, 2, 3]], dtype=object))
+        operation.push(np.array([[1, 2, 3]], dtype=object))
 
 
 def test_the_graph_names_its_operations_by_their_place():

@@ -67,8 +67,8 @@ def product_rate(watch: Stopwatch) -> float:
 
 def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
     """Compose with numpy on the CPU, with torch tensors on an accelerator."""
-    place = None if device.type == "cpu" else lambda array: torch.from_numpy(array).to(device)
-    return compose(graph, direction, place=place)
+    to_device = None if device.type == "cpu" else lambda array: torch.from_numpy(array).to(device)
+    return compose(graph, direction, to_device=to_device)
 
 
 def jacobian(module: nn.Module, in_shape: Shape, device: torch.device, chunk: int | None = None) -> Callable[[], Any]:

@@ -22,7 +22,7 @@ from gpu.tracing.trace import trace_with_shape
 from gpu.tracing.values import like_of
 from linalg_cnn import AffineGraph, Operation
 from linalg_cnn.checks import memory_limit
-from linalg_cnn.compose import Progress
+from linalg_cnn.chunks import Progress
 from linalg_cnn.types import Shape
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

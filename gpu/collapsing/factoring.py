@@ -9,7 +9,7 @@ from gpu.collapsing.casting import dtype_name
 from gpu.collapsing.costs import Costs, costs_of_factors
 from gpu.collapsing.memory import Budget, MapTooLargeError
 from linalg_cnn import AffineGraph, AffineMap, compose
-from linalg_cnn.compose import Progress
+from linalg_cnn.chunks import Progress
 from linalg_cnn.cut import cheapest_cut, split
 from linalg_cnn.types import size_of
 
@@ -92,7 +92,7 @@ def compose_form(form: Form, budget: Budget, like: torch.Tensor, progress: Progr
     """
     count = costs_of_factors(form.shapes, like.element_size()).parameters
     cuda = like.device.type == "cuda"
-    place = (lambda array: torch.from_numpy(array).to(like.device)) if cuda else None
+    to_device = (lambda array: torch.from_numpy(array).to(like.device)) if cuda else None
     sizes = [8 * rows * columns for rows, columns in form.shapes]
     try:
         budget.check(
@@ -100,7 +100,12 @@ def compose_form(form: Form, budget: Budget, like: torch.Tensor, progress: Progr
         )
         return tuple(
             # each part may take what the maps of the others leave
-            compose(part, max_bytes=max(0, budget.for_composition - sum(sizes) + size), progress=progress, place=place)
+            compose(
+                part,
+                max_bytes=max(0, budget.for_composition - sum(sizes) + size),
+                progress=progress,
+                to_device=to_device,
+            )
             for part, size in zip(form.parts, sizes, strict=True)
         )
     except MemoryError as error:

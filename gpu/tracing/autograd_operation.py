@@ -8,13 +8,13 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from linalg_cnn import Operation
 from linalg_cnn.entries import Entries
+from linalg_cnn.ops.base import MergingOperation
 from linalg_cnn.types import Array, Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
-class AutogradOperation(Operation):
+class AutogradOperation(MergingOperation):
     """A torch function that is known to be affine, evaluated by torch and transposed by autograd.
 
     Its matrix is what the function makes of the unit vectors: this is for operations that are rare in networks,
@@ -41,10 +41,6 @@ class AutogradOperation(Operation):
     def __repr__(self) -> str:
         """Show what torch calls it."""
         return f"AutogradOperation({self.name})"
-
-    def exact(self) -> "AutogradOperation":
-        """Return the operation itself: its entries are known as float64 only, and are taken for exact."""
-        return self
 
     def out_shape(self, *in_shapes: Shape) -> Shape:
         """Return the shape that comes out.
@@ -85,15 +81,14 @@ class AutogradOperation(Operation):
     def _linear(self, *xs: torch.Tensor) -> torch.Tensor:
         return self.function(*xs) - self.function(*self._zeros(1))
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, *xs: Any) -> Any:
         """Return what torch computes, on the CPU."""
         return _as(self._linear(*(_tensor(x) for x in xs)), xs[0])
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
         """Return the vector-Jacobian product of autograd."""
         transposed = torch.func.vjp(self.function, *self._zeros(len(y)))[1]
-        parts = tuple(_as(part, y) for part in transposed(_tensor(y)))
-        return parts if len(parts) > 1 else parts[0]
+        return tuple(_as(part, y) for part in transposed(_tensor(y)))
 
 
 def _tensor(x: Any) -> torch.Tensor:

@@ -11,8 +11,7 @@ import sympy
 from linalg_cnn.checks import check_choice
 from linalg_cnn.display.colors import diverging_colors, grid_colors, kernel_colors, to_rgb
 from linalg_cnn.display.svg import is_number
-from linalg_cnn.ops import Operation
-from linalg_cnn.ops.base import Separable
+from linalg_cnn.ops.base import Operation, Separable
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.types import Array, Shape, size_of
 

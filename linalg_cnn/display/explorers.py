@@ -8,7 +8,8 @@ from linalg_cnn.display.equations import equation_picture
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.operations import operation_picture
 from linalg_cnn.display.picture import Picture, message
-from linalg_cnn.ops import Conv, Resample
+from linalg_cnn.ops.conv import Conv
+from linalg_cnn.ops.resample import Resample
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
 

@@ -10,7 +10,8 @@ import scipy.sparse
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import DIVERGING, INK, MUTED
-from linalg_cnn.ops import Conv, ResampleTo
+from linalg_cnn.ops.conv import Conv
+from linalg_cnn.ops.resample import ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Array
 

@@ -1,4 +1,7 @@
-"""What notebooks show for the library's objects: pictures and formulas of bounded size."""
+"""What notebooks show for the library's objects: pictures and formulas of bounded size.
+
+Each function registered with `linalg_cnn.notebook` serves the class of its argument.
+"""
 
 from typing import Any
 
@@ -6,12 +9,16 @@ from linalg_cnn.affine import AffineMap
 from linalg_cnn.display.colors import PAPER
 from linalg_cnn.display.equations import flat, sign_times, vector_picture
 from linalg_cnn.display.images import kernel_picture, rows_picture
-from linalg_cnn.display.latex import affine_formula
+from linalg_cnn.display.latex import affine_formula, network_formula
 from linalg_cnn.display.matrices import matrix_picture
+from linalg_cnn.display.networks import network_picture
 from linalg_cnn.display.picture import Picture, side_by_side
 from linalg_cnn.factored import FactoredMap
-from linalg_cnn.ops import Operation
+from linalg_cnn.graph import AffineGraph
+from linalg_cnn.notebook import html_of, latex_of
+from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.taps import TapOperation
+from linalg_cnn.skip_network import SkipNetwork
 
 MOST_ENTRIES = 4_000_000
 """Larger matrices are left to their repr: drawing one should not take longer than looking at it."""
@@ -44,6 +51,7 @@ def sign_x() -> Picture:
     return Picture('<text x="2" y="15" font-size="18" font-style="italic" font-family="serif">x</text>', 12, 20, "")
 
 
+@html_of.register
 def affine_html(affine: AffineMap) -> str | None:
     """Return the picture of a map, or None where a formula says more or nothing can be drawn."""
     if affine_formula(affine) is not None:
@@ -52,6 +60,7 @@ def affine_html(affine: AffineMap) -> str | None:
     return None if picture is None else picture.svg
 
 
+@latex_of.register
 def affine_latex(affine: AffineMap) -> str | None:
     """Return y = W x + B in letters for a small symbolic map, or None."""
     formula = affine_formula(affine)
@@ -80,12 +89,14 @@ def factored_picture(factored: FactoredMap) -> Picture | None:
     return picture.titled(repr(factored)).with_alt(f"{factored!r}: {picture.alt}")
 
 
+@html_of.register
 def factored_html(factored: FactoredMap) -> str | None:
     """Return the picture of a product, or None if it is too large."""
     picture = factored_picture(factored)
     return None if picture is None else picture.svg
 
 
+@html_of.register
 def operation_html(operation: Operation) -> str | None:
     """Return the kernel of an operation that has one, under its options; None otherwise."""
     if not isinstance(operation, TapOperation):
@@ -95,3 +106,16 @@ def operation_html(operation: Operation) -> str | None:
         return None
     picture = kernel_picture(kernel, color="kernel" if operation.symbolic else "value")
     return picture.titled(repr(operation)).with_alt(f"{operation!r}: {picture.alt}").svg
+
+
+@html_of.register(AffineGraph)
+@html_of.register(SkipNetwork)
+def network_html(network: AffineGraph | SkipNetwork) -> str:
+    """Return a network as boxes and arrows."""
+    return network_picture(network).svg
+
+
+@latex_of.register
+def network_latex(network: SkipNetwork) -> str:
+    """Return equation (10) of every layer."""
+    return network_formula(network)._repr_latex_()

@@ -13,7 +13,9 @@ from linalg_cnn.display.grids import Cell, cell_size, draw_grid, fits
 from linalg_cnn.display.images import kernel_picture
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.picture import Picture, scoped, side_by_side, stacked
-from linalg_cnn.ops import Conv, Operation, Pad
+from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.conv import Conv
+from linalg_cnn.ops.pad import Pad
 from linalg_cnn.types import Shape, size_of
 
 LARGEST_VECTOR = 36

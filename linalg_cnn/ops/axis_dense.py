@@ -68,18 +68,7 @@ class AxisDense(Operation):
             f"AxisDense(weight {self.weight.shape} {self.weight.dtype}, bias={self.bias is not None}, axis={self.axis})"
         )
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether the weight or the bias holds sympy expressions."""
-        return self.weight.dtype == object or (self.bias is not None and self.bias.dtype == object)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        dtype: np.dtype[Any] = self.weight.dtype
-        return dtype
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return the shape that comes out.
 
         Raises
@@ -87,7 +76,6 @@ class AxisDense(Operation):
         ValueError
             If there is no such axis, or it does not have ``in_features`` entries.
         """
-        (in_shape,) = in_shapes
         shape = check_shape("in_shape", in_shape)
         if self.axis >= len(shape) or shape[self.axis] != self.weight.shape[1]:
             raise ValueError(
@@ -96,19 +84,16 @@ class AxisDense(Operation):
             )
         return (*shape[: self.axis], self.weight.shape[0], *shape[self.axis + 1 :])
 
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the bias, along the axis."""
-        (in_shape,) = in_shapes
         return None if self.bias is None else self.bias.reshape(-1, *(1,) * (len(in_shape) - 1 - self.axis))
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the number of weights, for every place along the other axes."""
-        (in_shape,) = in_shapes
         return size_of(self.out_shape(in_shape)) * int(self.weight.shape[1])
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return every weight, zeros too, at every place along the other axes."""
-        (in_shape,) = in_shapes
         rows, size = size_of(self.out_shape(in_shape)), size_of(in_shape)
         index = index_dtype(self.count_entries(in_shape), size)
         features, inputs = self.weight.shape
@@ -117,21 +102,18 @@ class AxisDense(Operation):
         columns = places + np.arange(after, dtype=index)[:, np.newaxis] + np.arange(inputs, dtype=index) * index(after)
         weight = to_exact(self.weight) if exact else self.weight
         table = (before, features, after, inputs)
-        return (
-            Entries(
-                (rows, size),
-                np.arange(0, rows * inputs + 1, inputs, dtype=index),
-                np.broadcast_to(columns, table).ravel(),
-                np.broadcast_to(weight[:, np.newaxis], table).ravel(),
-            ),
+        return Entries(
+            (rows, size),
+            np.arange(0, rows * inputs + 1, inputs, dtype=index),
+            np.broadcast_to(columns, table).ravel(),
+            np.broadcast_to(weight[:, np.newaxis], table).ravel(),
         )
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return the product with the weight along the axis."""
-        (x,) = xs
         return self._along(x, self.weight)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return the product with the weight's transpose along the axis."""
         return self._along(y, self.weight.T)
 

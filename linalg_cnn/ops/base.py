@@ -1,4 +1,4 @@
-"""What every operation offers: y = A x + b, with A as a matrix, as ``forward`` and as ``adjoint``."""
+"""What every operation offers: y = A x + b, with A as a matrix, applied to a batch, and transposed."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -10,37 +10,83 @@ import sympy
 from linalg_cnn.checks import as_exact, as_numbers, check_memory
 from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
 from linalg_cnn.exact import to_exact
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.rules import AxisRule, apply_rule, apply_rule_adjoint
 from linalg_cnn.types import Array, Shape, size_of
 
 
-class Operation(ABC):
-    """An affine map between shapes. Batches have one leading axis: (N, *in_shape) to (N, *out_shape).
+class Operation(Drawn, ABC):
+    """An affine map y = A x + b from values of one shape to values of another.
 
-    ``forward`` is the linear part A x and ``adjoint`` its transpose A' y, both without building A;
-    calling the operation adds the bias: ``op(x) == op.forward(x) + b``.
-    Operations that merge several values (a weighted sum) take one array and one shape for each of them.
+    A batch has one leading axis: (N, *in_shape) to (N, *out_shape). Calling an operation adds the bias:
+    ``op(x) == op.forward(x) + b``.
+
+    A subclass is a frozen dataclass. It defines `out_shape`, `push` (A x) and `pull` (A' y) without building A,
+    `entries` and `count_entries` for A, and `offset` where it has a bias; everything else follows. An operation that
+    reads several values derives from `MergingOperation`.
     """
 
     @property
     def symbolic(self) -> bool:
         """Whether a parameter holds sympy expressions."""
-        return False
+        return any(_holds_expressions(value) for value in vars(self).values())
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        return np.dtype(np.float64)
+        """Dtype that all parameters fit: object if one is symbolic, float64 if there is none."""
+        dtypes = [array.dtype for array in self._parameters().values()]
+        return np.dtype(object) if self.symbolic else np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+
+    def _parameters(self) -> dict[str, Array]:
+        """Return the arrays of numbers among the fields; a table of positions is not one of them."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return {name: array for name, array in arrays.items() if array.dtype.kind in "fO"}
 
     @abstractmethod
-    def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the shape that comes out, or raise a ValueError that says why these shapes do not fit."""
+    def out_shape(self, in_shape: Shape, /) -> Shape:
+        """Return the shape of the output, or raise a ValueError that says why ``in_shape`` does not fit."""
 
-    def _repr_html_(self) -> str | None:
-        """Show a notebook the kernel, if there is one."""
-        from linalg_cnn.display.objects import operation_html  # drawing imports this module
+    @abstractmethod
+    def push(self, x: Any, /) -> Any:
+        """Return A x, without the bias, for a numpy array or a torch tensor (N, *in_shape) that is not checked."""
 
-        return operation_html(self)
+    @abstractmethod
+    def pull(self, y: Any, in_shape: Shape, /) -> Any:
+        """Return A' y for a numpy array or a torch tensor (N, *out_shape) that is not checked."""
+
+    @abstractmethod
+    def count_entries(self, in_shape: Shape, /) -> int:
+        """Return the number of entries of A, computed from the shapes alone."""
+
+    @abstractmethod
+    def entries(self, in_shape: Shape, /, *, exact: bool = False) -> Entries:
+        """Return the entries of A, as sympy expressions if ``exact``."""
+
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return the entries of one matrix per input."""
+        return (self.entries(*in_shapes, exact=exact),)
+
+    def offset(self, in_shape: Shape, /) -> Array | None:
+        """Return the bias, of a shape that broadcasts to ``out_shape``, or None."""
+        return None
+
+    def exact(self) -> Self:
+        """Return the same operation with sympy parameters; a float becomes the binary fraction that it is."""
+        parameters = {name: to_exact(array) for name, array in self._parameters().items()}
+        return replace(self, **parameters) if parameters else self  # type: ignore[type-var]
+
+    def __call__(self, *xs: Array) -> Array:
+        """Return A x + b for a batch.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        """
+        xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
+        y = self.forward(*xs)
+        offset = self.offset(*(x.shape[1:] for x in xs))
+        return y if offset is None else y + offset
 
     def forward(self, *xs: Array) -> Array:
         """Return A x for a batch, without the bias.
@@ -52,54 +98,22 @@ class Operation(ABC):
         """
         xs = tuple(as_numbers(x) for x in xs)
         self.out_shape(*(x.shape[1:] for x in xs))
-        y: Array = self._forward(*xs)
+        y: Array = self.push(*xs)
         return y
 
-    @abstractmethod
-    def _forward(self, *xs: Any) -> Any:
-        """Return A x for batches of the right shapes: numpy arrays, or torch tensors on any device."""
-
     def adjoint(self, y: Array, *in_shapes: Shape) -> Any:
-        """Return A' y for a batch; a tuple of one array per input where the operation merges several.
+        """Return A' y for a batch; a tuple of one array per input for an operation that merges several.
 
         Raises
         ------
         ValueError
-            If ``y`` does not have the shape that comes out of these inputs.
+            If ``y`` does not have the shape of the output for these inputs.
         """
         y = as_numbers(y)
         out_shape = self.out_shape(*in_shapes)
         if y.shape[1:] != out_shape:
             raise ValueError(f"y: expected shape (N, {', '.join(map(str, out_shape))}), got {y.shape}")
-        return self._adjoint(y, *in_shapes)
-
-    @abstractmethod
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
-        """Return A' y for a batch of the right shape: a numpy array, or a torch tensor on any device."""
-
-    @abstractmethod
-    def count_entries(self, *in_shapes: Shape) -> int:
-        """Return how many entries the matrices have in all, computed from the shapes alone."""
-
-    @abstractmethod
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
-        """Return the entries of one matrix per input, exact ones (sympy) if asked."""
-
-    def offset(self, *in_shapes: Shape) -> Array | None:
-        """Return the bias, of a shape that broadcasts to ``out_shape``, or None."""
-        return None
-
-    def exact(self) -> Self:
-        """Return the same operation with sympy parameters; floats are taken for the binary fractions they are."""
-        parameters = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, **{name: to_exact(value) for name, value in parameters.items()})  # type: ignore[type-var]
-
-    def __call__(self, *xs: Array) -> Array:
-        """Return A x + b for a batch."""
-        xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
-        y = self.forward(*xs)
-        offset = self.offset(*(x.shape[1:] for x in xs))
-        return y if offset is None else y + offset
+        return self.pull(y, *in_shapes)
 
     def matrix(self, in_shape: Shape, max_bytes: int | None = None) -> Any:
         """Return A as ``csr_array``, or as a sympy matrix if a parameter is symbolic.
@@ -118,7 +132,7 @@ class Operation(ABC):
         return self.matrices(in_shape, exact=True, max_bytes=max_bytes)[0]
 
     def matrices(self, *in_shapes: Shape, exact: bool | None = None, max_bytes: int | None = None) -> tuple[Any, ...]:
-        """Return one matrix per input, sympy if asked or if a parameter is symbolic; raises what `matrix` raises."""
+        """Return one matrix per input, exact if asked or if a parameter is symbolic; raises what `matrix` raises."""
         exact = self.symbolic if exact is None else exact
         rows, columns = size_of(self.out_shape(*in_shapes)), sum(size_of(shape) for shape in in_shapes)
         count = self.count_entries(*in_shapes)
@@ -133,6 +147,49 @@ class Operation(ABC):
         return None if offset is None else np.broadcast_to(offset, self.out_shape(*in_shapes)).ravel()
 
 
+def _holds_expressions(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype == object)
+    if isinstance(value, tuple):
+        return any(map(_holds_expressions, value))
+    return isinstance(value, sympy.Expr)
+
+
+class MergingOperation(Operation):
+    """An operation that reads several values, with one matrix for each: y = A_1 x_1 + A_2 x_2 + ...
+
+    Its methods take one array and one shape per input, and `pull` returns a tuple of one array per input.
+    """
+
+    @abstractmethod
+    def out_shape(self, *in_shapes: Shape) -> Shape:
+        """Return the shape of the output, or raise a ValueError that says why these shapes do not fit."""
+
+    @abstractmethod
+    def push(self, *xs: Any) -> Any:
+        """Return A_1 x_1 + A_2 x_2 + ... for arrays or tensors (N, *in_shape) that are not checked."""
+
+    @abstractmethod
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
+        """Return A_k' y for each input k, for an array or a tensor (N, *out_shape) that is not checked."""
+
+    @abstractmethod
+    def count_entries(self, *in_shapes: Shape) -> int:
+        """Return the number of entries of all the matrices, computed from the shapes alone."""
+
+    @abstractmethod
+    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+        """Return the entries of one matrix per input, as sympy expressions if ``exact``."""
+
+    def entries(self, in_shape: Shape, /, *, exact: bool = False) -> Entries:
+        """Return the entries of the matrix where there is one input."""
+        return self.all_entries(in_shape, exact=exact)[0]
+
+    def offset(self, *in_shapes: Shape) -> Array | None:
+        """Return the bias, of a shape that broadcasts to ``out_shape``, or None."""
+        return None
+
+
 class Separable(Operation):
     """An operation that acts on each axis by itself: its matrix is the Kronecker product of one rule per axis."""
 
@@ -140,27 +197,26 @@ class Separable(Operation):
     def rules(self, in_shape: Shape) -> list[AxisRule]:
         """Return one rule per axis of ``in_shape``, channels first."""
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
-        """Return the shape that comes out."""
-        return tuple(rule.out_size for rule in self.rules(*in_shapes))
+    def out_shape(self, in_shape: Shape) -> Shape:
+        """Return the number of output positions of each rule."""
+        return tuple(rule.out_size for rule in self.rules(in_shape))
 
-    def _forward(self, *xs: Any) -> Any:
-        """Apply each axis' rule in turn."""
-        (x,) = xs
+    def push(self, x: Any) -> Any:
+        """Apply the rule of each axis in turn."""
         for axis, rule in enumerate(self.rules(x.shape[1:]), start=1):
             x = apply_rule(x, axis, rule)
         return x
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Apply the transpose of each axis' rule in turn."""
-        for axis, rule in enumerate(self.rules(*in_shapes), start=1):
+        for axis, rule in enumerate(self.rules(in_shape), start=1):
             y = apply_rule_adjoint(y, axis, rule)
         return y
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the product of the axes' counts."""
-        return count_entries(self.rules(*in_shapes))
+        return count_entries(self.rules(in_shape))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return the entries of the Kronecker product."""
-        return (rule_entries(self.rules(*in_shapes), object if exact else np.float64),)
+        return rule_entries(self.rules(in_shape), object if exact else np.float64)

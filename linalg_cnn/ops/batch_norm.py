@@ -85,13 +85,6 @@ class BatchNorm(Diagonal):
         return f"BatchNorm({len(self.weight)} channels, eps={self.eps})"
 
     @property
-    def symbolic(self) -> bool:
-        """Whether a parameter holds sympy expressions."""
-        return isinstance(self.eps, sympy.Expr) or any(
-            parameter.dtype == object for parameter in (self.weight, self.bias, self.running_mean, self.running_var)
-        )
-
-    @property
     def factors(self) -> Array:
         """The factor a of each channel."""
         if not self.symbolic:

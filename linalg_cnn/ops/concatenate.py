@@ -9,12 +9,12 @@ import numpy as np
 from linalg_cnn.arrays import concatenate
 from linalg_cnn.checks import check_int, check_shape
 from linalg_cnn.entries import Entries
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.base import MergingOperation
 from linalg_cnn.types import Shape, index_dtype, size_of
 
 
 @dataclass(frozen=True)
-class Concatenate(Operation):
+class Concatenate(MergingOperation):
     """Several inputs side by side along an axis.
 
     The matrix of input k has a single 1 in each row that shows a pixel of that input, and none elsewhere; for two
@@ -91,11 +91,11 @@ class Concatenate(Operation):
             matrices.append(Entries((size, size_of(shape)), starts, columns, values))
         return tuple(matrices)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, *xs: Any) -> Any:
         """Concatenate the batches' images."""
         return concatenate(xs, self.axis + 1)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
         """Split the batch into the parts that show each input."""
         ends = [0, *accumulate(shape[self.axis] for shape in in_shapes)]
         return tuple(y[(slice(None),) * (self.axis + 1) + (slice(*ends_of_part),)] for ends_of_part in pairwise(ends))

@@ -54,41 +54,32 @@ class Constant(Operation):
         """Show the shape, not the entries."""
         return f"Constant(value {self.value.shape})"
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether the value holds sympy expressions."""
-        return bool(self.value.dtype == object)
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return the value's shape."""
-        for in_shape in in_shapes:
-            check_shape("in_shape", in_shape)
+        check_shape("in_shape", in_shape)
         shape: Shape = self.value.shape
         return shape
 
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the value."""
         value: Array = self.value
         return value
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return 0."""
         return 0
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return a matrix without entries."""
-        (in_shape,) = in_shapes
         rows, columns = self.value.size, size_of(in_shape)
         index = index_dtype(rows, columns)
         values = to_exact(np.zeros(0)) if exact else np.zeros(0)
-        return (Entries((rows, columns), np.zeros(rows + 1, index), np.zeros(0, index), values),)
+        return Entries((rows, columns), np.zeros(rows + 1, index), np.zeros(0, index), values)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return zeros: the value is the bias."""
-        (x,) = xs
         return zeros((len(x), *self.value.shape), x)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return zeros."""
-        (in_shape,) = in_shapes
         return zeros((len(y), *in_shape), y)

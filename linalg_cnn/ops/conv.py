@@ -154,19 +154,19 @@ class Conv(TapOperation):
         kernel: Array = self.kernel
         return kernel
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
         if self.padding_mode == "zeros":
-            return super()._forward(*xs)
+            return super().push(x)
         pad, conv = self._pad_then_conv()
-        return conv._forward(pad._forward(*xs))
+        return conv.push(pad.push(x))
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return A' y: the same products with each tap's weights transposed."""
         if self.padding_mode == "zeros":
-            return super()._adjoint(y, *in_shapes)
+            return super().pull(y, in_shape)
         pad, conv = self._pad_then_conv()
-        return pad._adjoint(conv._adjoint(y, pad.out_shape(*in_shapes)), *in_shapes)
+        return pad.pull(conv.pull(y, pad.out_shape(in_shape)), in_shape)
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
         """Return a border that shows pixels as an operation of its own, and the convolution that is left."""

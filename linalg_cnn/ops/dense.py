@@ -63,18 +63,7 @@ class Dense(Operation):
         """Show shapes, not the weights."""
         return f"Dense(weight {self.weight.shape} {self.weight.dtype}, bias={self.bias is not None})"
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether the weight or the bias holds sympy expressions."""
-        return self.weight.dtype == object or (self.bias is not None and self.bias.dtype == object)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        dtype: np.dtype[Any] = self.weight.dtype
-        return dtype
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return (out_features,).
 
         Raises
@@ -82,7 +71,6 @@ class Dense(Operation):
         ValueError
             If the input does not have ``in_features`` entries.
         """
-        (in_shape,) = in_shapes
         size = size_of(check_shape("in_shape", in_shape))
         if size != self.weight.shape[1]:
             raise ValueError(
@@ -91,36 +79,32 @@ class Dense(Operation):
             )
         return (self.weight.shape[0],)
 
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the bias."""
         bias: Array | None = self.bias
         return bias
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the number of weights."""
         return int(self.weight.size)
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return every entry of the weight, zeros too."""
-        self.out_shape(*in_shapes)
+        self.out_shape(in_shape)
         rows, columns = self.weight.shape
         dtype = index_dtype(self.weight.size)
         weight = to_exact(self.weight) if exact else self.weight
-        return (
-            Entries(
-                self.weight.shape,
-                np.arange(0, self.weight.size + 1, columns, dtype=dtype),
-                np.tile(np.arange(columns, dtype=dtype), rows),
-                weight.ravel(),
-            ),
+        return Entries(
+            self.weight.shape,
+            np.arange(0, self.weight.size + 1, columns, dtype=dtype),
+            np.tile(np.arange(columns, dtype=dtype), rows),
+            weight.ravel(),
         )
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return the product with the weight."""
-        (x,) = xs
         return x.reshape(len(x), size_of(x.shape[1:])) @ like(self.weight, x).T
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return the product with the weight's transpose, in the input's shape."""
-        (in_shape,) = in_shapes
         return (y @ like(self.weight, y)).reshape(len(y), *in_shape)

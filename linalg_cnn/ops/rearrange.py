@@ -29,36 +29,32 @@ class Rearrangement(Operation):
         numbers: Array = np.arange(size, dtype=index_dtype(size)).reshape(1, *in_shape)
         return np.asarray(self.move(numbers)[0])
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return the shape that comes out."""
-        (in_shape,) = in_shapes
         check_shape("in_shape", in_shape)
         pixel = np.broadcast_to(np.zeros((), np.int8), (1, *in_shape))  # takes no memory
         return self.move(pixel).shape[1:]
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the number of outputs."""
-        return size_of(self.out_shape(*in_shapes))
+        return size_of(self.out_shape(in_shape))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return a 1 per row."""
-        (in_shape,) = in_shapes
         sources = self.sources(in_shape)
         starts = np.arange(sources.size + 1, dtype=sources.dtype)
         values = np.ones(sources.size, object if exact else np.float64)
-        return (Entries((sources.size, size_of(in_shape)), starts, sources.ravel(), values),)
+        return Entries((sources.size, size_of(in_shape)), starts, sources.ravel(), values)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Move the pixels."""
-        (x,) = xs
         if isinstance(x, np.ndarray):
             return self.move(x)
         sources = self.sources(tuple(x.shape[1:]))
         return x.reshape(len(x), -1)[:, index_like(sources.ravel(), x)].reshape(len(x), *sources.shape)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Move the pixels back; what was not shown is zero."""
-        (in_shape,) = in_shapes
         x = zeros((len(y), size_of(in_shape)), y)
         x[:, index_like(self.sources(in_shape).ravel(), y)] = y.reshape(len(y), size_of(y.shape[1:]))
         return x.reshape(len(y), *in_shape)
@@ -67,14 +63,12 @@ class Rearrangement(Operation):
 class SameOrder(Rearrangement):
     """A rearrangement that keeps the C-order ravel: A is the identity."""
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return the same entries in the output's shape."""
-        (x,) = xs
         return x.reshape(len(x), *self.out_shape(tuple(x.shape[1:])))
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return the same entries in the input's shape."""
-        (in_shape,) = in_shapes
         return y.reshape(len(y), *in_shape)
 
 

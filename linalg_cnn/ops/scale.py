@@ -26,12 +26,7 @@ class Diagonal(Operation):
     def shifts(self) -> Array | None:
         """The shifts, in one of the same two forms, or None."""
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        return np.dtype(self.factors.dtype)
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return the input's shape.
 
         Raises
@@ -39,7 +34,6 @@ class Diagonal(Operation):
         ValueError
             If the parameters do not fit it.
         """
-        (in_shape,) = in_shapes
         shape = check_shape("in_shape", in_shape)
         for values in (self.factors, self.shifts):
             if values is None:
@@ -51,29 +45,27 @@ class Diagonal(Operation):
                 raise ValueError(f"in_shape: expected a shape that {values.shape} broadcasts to, got {shape}")
         return shape
 
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the shifts."""
-        (in_shape,) = in_shapes
         return None if self.shifts is None else _spread(self.shifts, len(in_shape))
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the length of the diagonal."""
-        return size_of(self.out_shape(*in_shapes))
+        return size_of(self.out_shape(in_shape))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return the diagonal."""
-        shape = self.out_shape(*in_shapes)
+        shape = self.out_shape(in_shape)
         factors = _spread((self.exact() if exact else self).factors, len(shape))
-        return (diagonal_entries(np.broadcast_to(factors, shape).ravel()),)
+        return diagonal_entries(np.broadcast_to(factors, shape).ravel())
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return each entry times its factor."""
-        (x,) = xs
         return x * like(_spread(self.factors, x.ndim - 1), x)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return each entry times its factor: a diagonal matrix is its own transpose."""
-        return self._forward(y)
+        return self.push(y)
 
 
 def _spread(values: Array, axes: int) -> Array:
@@ -134,11 +126,6 @@ class Scale(Diagonal):
     def __repr__(self) -> str:
         """Show the shape, not the parameters."""
         return f"Scale(weight {self.weight.shape}, bias={self.bias is not None})"
-
-    @property
-    def symbolic(self) -> bool:
-        """Whether a parameter holds sympy expressions."""
-        return self.weight.dtype == object or (self.bias is not None and self.bias.dtype == object)
 
     @property
     def factors(self) -> Array:

@@ -79,18 +79,16 @@ class SumOver(Separable):
         ones, sizes = (np.broadcast_to(np.array(number, index), sources.shape) for number in (1, size))
         return AxisRule(size, sources, ones, sizes)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return the sums: numpy's and torch's own are faster than one tap after the other."""
-        (x,) = xs
         if not self.axes or x.dtype == object:
-            return super()._forward(x)
+            return super().push(x)
         count = np.prod([x.shape[axis + 1] for axis in self.axes]).item() if self.mean else 1
         return x.sum(tuple(axis + 1 for axis in self.axes), keepdims=True) / count
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return to every input what its sum hears."""
-        (in_shape,) = in_shapes
         if y.dtype == object:
-            return super()._adjoint(y, *in_shapes)
+            return super().pull(y, in_shape)
         count = np.prod([in_shape[axis] for axis in self.axes]).item() if self.mean and self.axes else 1
         return (y / count) + zeros((1, *in_shape), y)

@@ -64,11 +64,7 @@ class Take(Operation):
         """Show the shape, not the table."""
         return f"Take(sources {self.sources.shape})"
 
-    def exact(self) -> "Take":
-        """Return the operation itself: it has no parameter that could be rounded."""
-        return self
-
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return the shape of the table.
 
         Raises
@@ -76,7 +72,6 @@ class Take(Operation):
         ValueError
             If the input has fewer entries than the table names.
         """
-        (in_shape,) = in_shapes
         size = size_of(check_shape("in_shape", in_shape))
         if self.sources.max() >= size:
             raise ValueError(
@@ -85,32 +80,29 @@ class Take(Operation):
         shape: Shape = self.sources.shape
         return shape
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return how many outputs show something."""
         return int(np.count_nonzero(self.sources >= 0))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return a 1 per output that shows something."""
-        (in_shape,) = in_shapes
         sources = self.sources.ravel()
         shown = sources >= 0
         starts = np.zeros(sources.size + 1, dtype=index_dtype(sources.size))
         np.cumsum(shown, out=starts[1:])
         values = np.ones(int(starts[-1]), object if exact else np.float64)
-        return (Entries((sources.size, size_of(in_shape)), starts, sources[shown], values),)
+        return Entries((sources.size, size_of(in_shape)), starts, sources[shown], values)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return the entries that the table names."""
-        (x,) = xs
         y = zeros((len(x), self.sources.size), x)
         shown = np.flatnonzero(self.sources.ravel() >= 0)
         read = x.reshape(len(x), size_of(tuple(x.shape[1:])))[:, index_like(self.sources.ravel()[shown], x)]
         y[:, index_like(shown, x)] = read
         return y.reshape(len(x), *self.sources.shape)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return what each entry of the input hears from all the outputs that show it."""
-        (in_shape,) = in_shapes
         x = zeros((len(y), size_of(in_shape)), y)
         sources = self.sources.ravel()
         shown = np.flatnonzero(sources >= 0)

@@ -25,17 +25,7 @@ class TapOperation(Operation):
     groups: int
     bias: Any
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether the kernel or the bias holds sympy expressions."""
-        return self.weights.dtype == object or (self.bias is not None and self.bias.dtype == object)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix' entries."""
-        return np.dtype(self.weights.dtype)
-
-    def offset(self, *in_shapes: Shape) -> Array | None:
+    def offset(self, in_shape: Shape) -> Array | None:
         """Return the bias of each channel."""
         return None if self.bias is None else self.bias.reshape(-1, *(1,) * (self.weights.ndim - 2))
 
@@ -55,22 +45,21 @@ class TapOperation(Operation):
     def weights(self) -> Array:
         """The weights (C_out, C_in / groups, *taps), the taps in the order of the rules'."""
 
-    def out_shape(self, *in_shapes: Shape) -> Shape:
+    def out_shape(self, in_shape: Shape) -> Shape:
         """Return (C_out, *out)."""
-        return (len(self.weights), *(rule.out_size for rule in self.rules(*in_shapes)))
+        return (len(self.weights), *(rule.out_size for rule in self.rules(in_shape)))
 
-    def count_entries(self, *in_shapes: Shape) -> int:
+    def count_entries(self, in_shape: Shape) -> int:
         """Return the number of meetings of a tap with a pixel, for every pair of channels that see each other."""
         c_out, per_group = self.weights.shape[:2]
-        return int(c_out * per_group * count_entries(self.rules(*in_shapes)))
+        return int(c_out * per_group * count_entries(self.rules(in_shape)))
 
-    def all_entries(self, *in_shapes: Shape, exact: bool = False) -> tuple[Entries, ...]:
+    def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return the weights where a tap meets a pixel.
 
         The rows of one output channel are laid out once, position by position, channel by channel, tap by tap; the
         other channels have the same columns (of their group) and other values.
         """
-        (in_shape,) = in_shapes
         rules = self.rules(in_shape)
         c_out, per_group, *kernel_size = self.weights.shape
         pixels = size_of(in_shape[1:])
@@ -97,26 +86,22 @@ class TapOperation(Operation):
         values = np.take(weights, chosen, axis=1).ravel()
         del chosen
         group_starts = np.arange(c_out, dtype=index) // index(c_out // self.groups) * index(per_group * pixels)
-        return (
-            Entries(
-                shape=(c_out * positions, size_of(in_shape)),
-                starts=row_starts([np.full(c_out, per_group, index), *counts], index),
-                columns=columns if c_out == 1 else np.add.outer(group_starts, columns).ravel(),
-                values=values,
-                canonical=canonical,
-            ),
+        return Entries(
+            shape=(c_out * positions, size_of(in_shape)),
+            starts=row_starts([np.full(c_out, per_group, index), *counts], index),
+            columns=columns if c_out == 1 else np.add.outer(group_starts, columns).ravel(),
+            values=values,
+            canonical=canonical,
         )
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, x: Any) -> Any:
         """Return A x: one matrix product per kernel tap, on the pixels which that tap meets."""
-        (x,) = xs
         in_shape = tuple(x.shape[1:])
         meetings = [(weights.swapaxes(1, 2), ins, outs) for weights, outs, ins in self._meetings(in_shape)]
         return self._carry(x, self.out_shape(in_shape), meetings)
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> Any:
+    def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return A' y: the same products with each tap's weights transposed."""
-        (in_shape,) = in_shapes
         return self._carry(y, in_shape, list(self._meetings(in_shape)))
 
     def _meetings(self, in_shape: Shape) -> Iterator["Meeting"]:

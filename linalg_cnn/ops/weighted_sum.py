@@ -6,17 +6,16 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import sympy
 
 from linalg_cnn.checks import check_array, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.exact import to_exact
-from linalg_cnn.ops.base import Operation
+from linalg_cnn.ops.base import MergingOperation
 from linalg_cnn.types import Shape, size_of
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedSum(Operation):
+class WeightedSum(MergingOperation):
     """The sum of ``weights[k] * x_k`` over inputs of one shape: the inner sum of the paper's equation (10).
 
     Parameters
@@ -51,11 +50,6 @@ class WeightedSum(Operation):
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", tuple(check_array("weights", self.weights, ndim=1).tolist()))
 
-    @property
-    def symbolic(self) -> bool:
-        """Whether a weight is a sympy expression."""
-        return any(isinstance(weight, sympy.Expr) for weight in self.weights)
-
     def exact(self) -> "WeightedSum":
         """Return the same sum with sympy weights."""
         return WeightedSum(to_exact(np.array(self.weights, dtype=object)))
@@ -83,11 +77,11 @@ class WeightedSum(Operation):
         weights = (self.exact() if exact else self).weights
         return tuple(diagonal_entries(np.full(size, weight)) for weight in weights)
 
-    def _forward(self, *xs: Any) -> Any:
+    def push(self, *xs: Any) -> Any:
         """Return the weighted sum."""
         return reduce(operator.add, (_times(weight, x) for weight, x in zip(self.weights, xs, strict=True)))
 
-    def _adjoint(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
+    def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
         """Return the multiple of ``y`` that each input receives."""
         return tuple(_times(weight, y) for weight in self.weights)
 

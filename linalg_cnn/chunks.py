@@ -1,0 +1,113 @@
+"""The unit vectors of a dense composition in chunks: on several cores, and within a limit of memory."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from linalg_cnn.checks import check_memory, memory_limit
+from linalg_cnn.graph import AffineGraph
+from linalg_cnn.types import Array, Shape, size_of
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+"""Wrapper of the sequence of chunks, such as ``tqdm.tqdm``."""
+
+CHUNK_BYTES = 2**24
+"""Bytes of the vectors that are carried together: they fit the cache."""
+
+ARRAY_BYTES = 7 * 2**22
+"""Bytes that one value of the network may take even if the whole chunk then exceeds `CHUNK_BYTES`.
+
+The allocator reuses memory of up to 32 MiB for the next array of that size. A larger array gets fresh pages every
+time, and the page faults cost as much as a third of the products.
+"""
+
+
+class Chunks(NamedTuple):
+    """How the unit vectors are carried.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of a vector as a value of the network; there are as many vectors as it has entries.
+    size : int
+        Number of vectors in a chunk.
+    workers : int
+        Number of chunks carried at the same time, each on a core of its own.
+    """
+
+    shape: Shape
+    size: int
+    workers: int
+
+
+def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, alone: bool) -> Chunks:
+    """Return chunks of as many vectors as the cache holds, and fewer where the limit of memory asks for it.
+
+    Where there are many chunks, each core carries one of its own: the many products between small arrays do not gain
+    from several cores each.
+
+    Parameters
+    ----------
+    graph : AffineGraph
+    direction : {"forward", "adjoint"}
+    max_bytes : int or None
+        Limit on the memory of W and of the vectors; half of the machine's memory if None.
+    alone : bool
+        Whether one chunk is carried at a time, because the work is not done by the cores.
+
+    Raises
+    ------
+    MemoryError
+        If W and one vector exceed the limit.
+    """
+    in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
+    shape = graph.in_shape if direction == "forward" else graph.out_shape
+    count = size_of(shape)
+    per_vector = 8 * graph.largest_state(direction)
+    largest = 8 * max(size_of(value) for value in graph.shapes)
+    limit = memory_limit(max_bytes)
+    fitting = max(1, (limit - 8 * in_size * out_size) // per_vector)
+    size = min(max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1), count, fitting)
+    workers = 1 if alone or count < 2 * size else max(1, min(_cores(), count // size, fitting // size))
+    check_memory(
+        f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {workers * size:,} vectors at a time,",
+        # the check that W is finite takes one byte per entry
+        8 * in_size * out_size + max(per_vector * size * workers, in_size * out_size),
+        max_bytes,
+    )
+    return Chunks(shape, size, workers)
+
+
+def carry_chunks(carry: Callable[[slice, Array], None], chunks: Chunks, progress: Progress | None = None) -> None:
+    """Call ``carry(chunk, units)`` for every chunk, with the unit vectors (n, *shape) that the slice numbers."""
+    shape, size, workers = chunks
+    count = size_of(shape)
+    starts = range(0, count, size)
+    wrapped = iter(starts if progress is None else progress(starts))
+
+    def carry_from(start: int) -> None:
+        chunk = slice(start, min(start + size, count))
+        units = np.zeros((chunk.stop - start, count))
+        units[np.arange(len(units)), np.arange(start, chunk.stop)] = 1
+        carry(chunk, units.reshape(-1, *shape))
+
+    if workers == 1:
+        for start in wrapped:
+            carry_from(start)
+        return
+    with threadpool_limits(1, user_api="blas"):
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for _ in pool.map(carry_from, starts):
+                next(wrapped)
+            next(wrapped, None)  # a progress bar closes when its sequence ends
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Return the number of threads that the user or the machine allows numpy's products."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)

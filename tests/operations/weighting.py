@@ -1,0 +1,221 @@
+"""Dense layers, batch normalisation, scaling, sums over axes, and constants."""
+
+from math import prod
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from linalg_cnn import AxisDense, BatchNorm, Constant, Dense, Scale, SumOver
+from operations.row import OperationInfo, integers, ones, shapes
+
+
+@st.composite
+def batch_norm(draw, in_shape=None):
+    in_shape = in_shape or draw(shapes())
+    channels = in_shape[0]
+    variance = 4.0 ** integers(draw, (channels,), -1, 1)  # its root is exact
+    weight = integers(draw, (channels,)) if draw(st.booleans()) else None
+    bias = integers(draw, (channels,)) if draw(st.booleans()) else None
+    return BatchNorm(weight, bias, integers(draw, (channels,)), variance, eps=0.0), in_shape
+
+
+def torch_batch_norm(operation, x):
+    mean, variance, weight, bias = (
+        torch.from_numpy(values)
+        for values in (operation.running_mean, operation.running_var, operation.weight, operation.bias)
+    )
+    return functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=operation.eps)
+
+
+def loops_batch_norm(operation, in_shape):
+    per_channel = prod(in_shape[1:])
+    return np.diag([
+        w / v**0.5 for w, v in zip(operation.weight, operation.running_var, strict=True) for _ in range(per_channel)
+    ])
+
+
+BATCH_NORM = OperationInfo(
+    "batch_norm",
+    BatchNorm,
+    batch_norm,
+    torch_batch_norm,
+    loops_batch_norm,
+    ((lambda: BatchNorm(None, None, [0, 0], [1, 1]).out_shape((3, 4)), "in_shape: expected 2 channels"),),
+)
+
+
+@st.composite
+def dense(draw, in_shape=None):
+    in_shape = in_shape or draw(st.one_of(shapes(longest=4), st.tuples(st.integers(1, 9))))
+    out = draw(st.integers(1, 4))
+    bias = integers(draw, (out,)) if draw(st.booleans()) else None
+    return Dense(integers(draw, (out, prod(in_shape))), bias), in_shape
+
+
+def torch_dense(operation, x):
+    bias = None if operation.bias is None else torch.from_numpy(operation.bias)
+    return functional.linear(x.flatten(1), torch.from_numpy(operation.weight), bias)
+
+
+DENSE = OperationInfo(
+    "dense",
+    Dense,
+    dense,
+    torch_dense,
+    lambda op, shape: op.weight,
+    ((lambda: Dense(ones(2, 3)).out_shape((2, 2)), "in_shape: expected 3 entries in all"),),
+)
+
+
+@st.composite
+def axis_dense(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2), longest=4))
+    axis, out = draw(st.integers(0, len(in_shape) - 1)), draw(st.integers(1, 4))
+    bias = integers(draw, (out,)) if draw(st.booleans()) else None
+    return AxisDense(integers(draw, (out, in_shape[axis])), bias, axis), in_shape
+
+
+def torch_axis_dense(operation, x):
+    bias = None if operation.bias is None else torch.from_numpy(operation.bias)
+    axis = operation.axis + 1
+    return functional.linear(x.movedim(axis, -1), torch.from_numpy(operation.weight), bias).movedim(-1, axis)
+
+
+def loops_axis_dense(operation, in_shape):
+    axis = operation.axis
+    before, after = prod(in_shape[:axis]), prod(in_shape[axis + 1 :])
+    return np.kron(np.kron(np.eye(before), operation.weight), np.eye(after))
+
+
+AXIS_DENSE = OperationInfo(
+    "axis_dense",
+    AxisDense,
+    axis_dense,
+    torch_axis_dense,
+    loops_axis_dense,
+    (
+        (lambda: AxisDense(ones(2, 3), axis=1).out_shape((3, 4)), "in_shape: expected 3 entries along axis 1"),
+        (lambda: AxisDense(ones(2, 3), ones(3)), r"bias: expected one entry per output feature \(2\)"),
+    ),
+)
+
+
+def spread(values, axes):
+    return values.reshape(-1, *(1,) * (axes - 1)) if values.ndim == 1 else values
+
+
+@st.composite
+def scale(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+
+    def parameter():
+        if len(in_shape) == 1 or draw(st.booleans()):
+            return integers(draw, in_shape[:1])
+        return integers(draw, tuple(draw(st.sampled_from([1, n])) for n in in_shape))
+
+    weight = parameter()
+    return Scale(weight, parameter() if draw(st.booleans()) else None), in_shape
+
+
+def torch_scale(operation, x):
+    y = x * torch.from_numpy(spread(operation.weight, x.ndim - 1))
+    return y if operation.bias is None else y + torch.from_numpy(spread(operation.bias, x.ndim - 1))
+
+
+def loops_scale(operation, in_shape):
+    weight = spread(operation.weight, len(in_shape))
+    indices = [tuple(0 if n == 1 else i for i, n in zip(p, weight.shape, strict=True)) for p in np.ndindex(in_shape)]
+    return np.diag([weight[index] for index in indices])
+
+
+SCALE = OperationInfo(
+    "scale",
+    Scale,
+    scale,
+    torch_scale,
+    loops_scale,
+    (
+        (lambda: Scale([1, 2]).out_shape((3, 4)), r"in_shape: expected 2 channels, got \(3, 4\)"),
+        (lambda: Scale([1, 2], [1]), r"bias: expected one entry per channel \(2\), got shape \(1,\)"),
+        (lambda: Scale(ones(2, 3)).out_shape((2, 4)), r"in_shape: expected a shape that \(2, 3\) broadcasts to"),
+        (lambda: Scale(ones(2, 3)).out_shape((2, 3, 1)), r"in_shape: expected a shape that \(2, 3\) broadcasts to"),
+        (lambda: Scale(ones(1, 3), ones(2, 1)).out_shape((3, 3)), r"in_shape: expected a shape that \(2, 1\)"),
+        (lambda: Scale(3.0), r"weight: expected a shape"),
+        (lambda: Scale([1.0], 3.0), r"bias: expected a shape"),
+    ),
+)
+
+
+@st.composite
+def sum_over(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2, 3)))
+    axes = draw(st.lists(st.integers(0, len(in_shape) - 1), unique=True))
+    return SumOver(tuple(axes), draw(st.booleans())), in_shape
+
+
+def torch_sum_over(operation, x):
+    if not operation.axes:
+        return x
+    axes = tuple(axis + 1 for axis in operation.axes)
+    return x.mean(axes, keepdim=True) if operation.mean else x.sum(axes, keepdim=True)
+
+
+def loops_sum_over(operation, in_shape):
+    out_shape = [1 if axis in operation.axes else n for axis, n in enumerate(in_shape)]
+    weight = 1 / prod(in_shape[axis] for axis in operation.axes) if operation.mean else 1.0
+
+    def reads(p, q):
+        return all(axis in operation.axes or p[axis] == q[axis] for axis in range(len(in_shape)))
+
+    return np.array([[weight * reads(p, q) for q in np.ndindex(in_shape)] for p in np.ndindex(*out_shape)])
+
+
+SUM_OVER = OperationInfo(
+    "sum_over",
+    SumOver,
+    sum_over,
+    torch_sum_over,
+    loops_sum_over,
+    (
+        (lambda: SumOver((1, 1)), r"axes: expected each axis once, got \(1, 1\)"),
+        (lambda: SumOver(2).out_shape((1, 2)), r"in_shape: expected more than 2 axes, got \(1, 2\)"),
+        (lambda: SumOver((-1,)), r"axes\[0\]: expected an int of at least 0, got -1"),
+        (lambda: SumOver((1,), 1), "mean: expected True or False, got 1"),
+    ),
+    rtol=1e-14,
+)
+
+
+@st.composite
+def constant(draw):
+    shape = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
+    return Constant(integers(draw, shape)), draw(shapes(ranks=(0, 1, 2)))
+
+
+def torch_constant(operation, x):
+    return torch.from_numpy(operation.value).expand(len(x), *operation.value.shape)
+
+
+CONSTANT = OperationInfo(
+    "constant",
+    Constant,
+    constant,
+    torch_constant,
+    lambda op, shape: np.zeros((op.value.size, prod(shape))),
+    (
+        (lambda: Constant(1.0), "value: expected a shape"),
+        (lambda: Constant([np.nan]), "value: expected finite entries, got nan"),
+    ),
+)
+
+
+ROWS = (
+    BATCH_NORM,
+    DENSE,
+    AXIS_DENSE,
+    SCALE,
+    SUM_OVER,
+    CONSTANT,
+)
