@@ -30,7 +30,7 @@ BYTE_BACKENDS = [*FLOAT_BACKENDS, pytest.param("planes", marks=needs_exact_produ
 SINGLE_BACKENDS = BYTE_BACKENDS[1:]
 
 FLOAT32_ERROR = 2**-21
-"""Relative root-mean-square error of random maps' scores. Measured: 1e-7 to 4e-7, float32's own for some hundred inputs."""
+"""Relative root-mean-square error of random maps' scores. Float32's own is 1e-7 to 4e-7 for some hundred inputs."""
 
 
 def random_map(seed=0, in_shape=IN_SHAPE, out_size=OUT_SIZE, scale=1.0):
@@ -458,6 +458,8 @@ def test_a_backend_needs_no_more_than_its_line_in_the_registry(monkeypatch):
     assert "; doubled from 5 images on" in predictor.way_for(4, torch.float32).reason
     assert np.array_equal(predictor(images).numpy(), 2 * exact(affine, images))
     assert predictor.way_for(5).way != "doubled"
+    with pytest.raises(ValueError, match="expected one that can be taken here, got 'doubled': it is for floats"):
+        Predictor(affine, way="doubled")
     with pytest.raises(ValueError, match="expected one of auto, linear, blocks, planes, triton, doubled, got 'fast'"):
         Predictor(affine, way="fast")
 

@@ -19,7 +19,7 @@ class MapTooLargeError(MemoryError):
     Parameters
     ----------
     reason : str
-        What takes how much memory.
+        Statement of what needs how much memory.
     factored_helps : bool
         Whether the map would be smaller as two factors; also kept as an attribute.
     """

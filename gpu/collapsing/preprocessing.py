@@ -77,7 +77,7 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
 
 
 def preprocess_in_torch(operations: Sequence[Scale], x: torch.Tensor) -> torch.Tensor:
-    """Return preprocessed pixels (N, *in_shape), computed by torch in float64, so that gradients pass."""
+    """Return preprocessed pixels (N, *in_shape), computed by torch in float64 for autograd to differentiate."""
     for operation in operations:
         factor, shift = (torch.from_numpy(values).to(x.device) for values in (operation.weight, operation.bias))
         per_channel = (-1, *(1,) * (x.ndim - 2))

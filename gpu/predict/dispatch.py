@@ -47,7 +47,7 @@ class Dispatch:
     preference : tuple of (int, str)
         Batch size from which a backend is chosen, and its name, the preferred one first.
     unavailable : mapping of str to str
-        Names of the other backends, with the reasons against them.
+        Names of the other backends, with the reasons against them; empty if forced.
     forced : bool
         Whether the user chose the backend.
     """
@@ -61,10 +61,6 @@ class Dispatch:
     def single(cls, backend: Backend) -> "Dispatch":
         """Return the dispatch to the only backend for a dtype."""
         return cls({backend.name: backend}, ((0, backend.name),), {})
-
-    def only(self, name: str) -> "Dispatch":
-        """Return the dispatch of all batches to the backend that the user chose."""
-        return Dispatch(self.backends, ((0, name),), {}, forced=True)
 
     def name_for(self, rows: int) -> str:
         """Return the name of the backend for a batch of this size."""
@@ -105,14 +101,19 @@ def dispatch_for(dtype: torch.dtype, source: Source, way: str) -> Dispatch:
     source : Source
         The map.
     way : str
-        Name of a backend that is built even if it does not pay, or "auto".
+        Name of the backend that the user chose for all batches, whether it pays or not; or "auto".
+
+    Raises
+    ------
+    ValueError
+        If the backend that the user chose is not available here.
     """
     available: dict[str, Backend] = {}
     preference: list[tuple[int, str]] = []
     unavailable: dict[str, str] = {}
     for name, backend in BACKENDS.items():
         if dtype not in backend.dtypes:
-            unavailable[name] = "it is for bytes"
+            unavailable[name] = f"it is for {'bytes' if torch.uint8 in backend.dtypes else 'floats'}"
         elif not backend.runs_on(source.device):
             unavailable[name] = f"it is for {DEVICES[str(backend.device_type)]}"
         else:
@@ -121,6 +122,10 @@ def dispatch_for(dtype: torch.dtype, source: Source, way: str) -> Dispatch:
             except UnavailableError as error:
                 unavailable[name] = str(error)
                 continue
-            if backend.pays_on(source.device):
+            if backend.pays_on(source.device):  # later ones are preferred
                 preference.insert(0, (backend.images_from, name))
-    return Dispatch(available, tuple(preference), unavailable)
+    if way == "auto":
+        return Dispatch(available, tuple(preference), unavailable)
+    if way in unavailable:
+        raise ValueError(f"way: expected one that can be taken here, got {way!r}: {unavailable[way]}")
+    return Dispatch(available, ((0, way),), {}, forced=True)

@@ -82,15 +82,11 @@ class Predictor:
         self._byte_factors = [fold(preprocess, self._factors[0]), *self._factors[1:]]
         layers = as_layers(self._factors, torch.float32, self.device)
         byte_layers = layers if preprocess is None else as_layers(self._byte_factors, torch.float32, self.device)
-        source = Source(self._byte_factors[0], byte_layers, self.device)
-        self._bytes = dispatch_for(torch.uint8, source, way)
-        if way != "auto" and way not in self._bytes.backends:
-            reason = self._bytes.unavailable[way]
-            raise ValueError(f"way: expected one that can be taken here, got {way!r}: {reason}")
-        self._dispatch = {torch.uint8: self._bytes if way == "auto" else self._bytes.only(way)}
+        self._bytes = dispatch_for(torch.uint8, Source(self._byte_factors[0], byte_layers, self.device), way)
+        self._dispatch = {torch.uint8: self._bytes}
         if not self._bytes_only:
             floats = dispatch_for(torch.float32, Source(self._factors[0], layers, self.device), way)
-            self._dispatch |= dict.fromkeys(FLOATS, floats if way == "auto" else floats.only(way))
+            self._dispatch |= dict.fromkeys(FLOATS, floats)
 
     @property
     def _bytes_only(self) -> bool:
