@@ -1,6 +1,5 @@
 """A trained network as one affine map: trace, choose the form, compose, verify, report."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from gpu.collapsing.casting import dtype_name
 from gpu.collapsing.costs import costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
 from gpu.collapsing.factoring import choose_form, compose_form
 from gpu.collapsing.memory import Budget
-from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations
+from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations, with_operations_first
 from gpu.collapsing.report import Report
 from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples
@@ -20,7 +19,6 @@ from gpu.models.copying import copy_of
 from gpu.runtime.timing import Stopwatch
 from gpu.tracing.trace import trace_with_shape
 from gpu.tracing.values import like_of
-from linalg_cnn import AffineGraph, Operation
 from linalg_cnn.checks import memory_limit
 from linalg_cnn.chunks import Progress
 from linalg_cnn.types import Shape
@@ -150,15 +148,3 @@ def collapse(
         seconds=watch.seconds,
     )
     return Collapsed(replacement, factors, report, graph)
-
-
-def with_operations_first(operations: Sequence[Operation], graph: AffineGraph) -> AffineGraph:
-    """Return a graph that applies operations, in their order, before another graph."""
-    if not operations:
-        return graph
-    joint = AffineGraph(graph.in_shape)
-    value = 0
-    for operation in operations:
-        value = joint.add(operation, value, name="preprocess")
-    joint.extend(graph, value)
-    return joint

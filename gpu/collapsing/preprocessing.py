@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from linalg_cnn import Scale
+from linalg_cnn import AffineGraph, Scale
 from linalg_cnn.types import Shape
 
 UNCHANGED = (v2.ToImage, v2.ToPureTensor, v2.PILToTensor, transforms.PILToTensor, nn.Identity, v2.Identity)
@@ -74,6 +74,18 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
             factor, shift = factor / 255, shift / 255
         floating = True
     return [Scale(factor, shift)] if steps else []
+
+
+def with_operations_first(operations: Sequence[Scale], graph: AffineGraph) -> AffineGraph:
+    """Return a graph that applies operations, in their order, before another graph."""
+    if not operations:
+        return graph
+    joint = AffineGraph(graph.in_shape)
+    value = 0
+    for operation in operations:
+        value = joint.add(operation, value, name="preprocess")
+    joint.extend(graph, value)
+    return joint
 
 
 def preprocess_in_torch(operations: Sequence[Scale], x: torch.Tensor) -> torch.Tensor:
