@@ -50,8 +50,7 @@ from torch import nn
 import gpu
 from gpu.bench.memory import kept_memory
 from gpu.bench.pictures import predict_picture
-from gpu.predict import Predictor
-from gpu.predict.digit_slices import split
+from gpu.predict import Predictor, slice_digits
 from gpu.runtime.timing import microseconds_per_image
 from gpu.training.data import load_digits
 from gpu.training.trainer import train
@@ -191,7 +190,7 @@ for name, taken in after.items():
 # row of W, and its three digits, each an image of its own:
 
 # %%
-planes = split(raw.W, bits=8, planes=3)
+planes = slice_digits(raw.W, bits=8, slices=3)
 row = 3
 digits = [
     image_picture(planes.digits[p, row].reshape(28, 28), color="value", title=name)
@@ -341,7 +340,7 @@ assert crossing == 8
 
 # %% tags=["hide-cell"]
 for count in (1, 2, 3):
-    fewer = split(raw.W, bits=8, planes=count)
+    fewer = slice_digits(raw.W, bits=8, slices=count)
     scores = (
         some.flatten(1).double().numpy()
         @ np.einsum("pi,pij->ij", fewer.unit, fewer.digits).T

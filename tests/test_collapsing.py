@@ -1,4 +1,4 @@
-"""Collapsing: the map, its module in every runtime, its report, its bound, what is folded in, what is refused."""
+"""Collapsing: the map, its module in every runtime, its report, its bound, preprocessing, and refusals."""
 
 import copy
 import json
@@ -18,10 +18,13 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 import gpu
-from gpu.collapsing.collapse import CollapsedModule
+from gpu.collapsing import collapse as collapsing
+from gpu.collapsing.costs import rank_of
 from gpu.collapsing.preprocessing import preprocessing_operations
+from gpu.collapsing.result import CollapsedModule
 from gpu.collapsing.rounding import rounding_bound
-from gpu.collapsing.verification import VerificationError, sample_inputs, verify
+from gpu.collapsing.samples import draw_samples
+from gpu.collapsing.verification import VerificationError, verify
 from linalg_cnn import AffineMap, FactoredMap, load_map
 
 NORMALISE = [transforms.ToTensor(), transforms.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.25])]
@@ -134,7 +137,7 @@ def test_maps_are_saved_and_loaded_in_either_form(tmp_path):
         v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=False)]),
         [transforms.Compose([transforms.PILToTensor()]), transforms.ConvertImageDtype(torch.float32)],
         transforms.ToTensor(),
-        # torchvision scales integers only: what is float already stays as it is
+        # torchvision scales integers only, and leaves floats as they are
         v2.Compose([v2.ToImage(), v2.ToDtype(torch.float64), v2.ToDtype(torch.float32, scale=True)]),
         v2.Compose([v2.ToImage(), v2.ToDtype(torch.float64), v2.ConvertImageDtype(torch.float32)]),
         v2.Compose([v2.ToImage(), v2.ToDtype(torch.float64, scale=True), v2.ToDtype(torch.float32, scale=True)]),
@@ -182,7 +185,7 @@ def test_preprocessing_that_is_not_affine_is_refused():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("factored", [True, False])
-def test_the_bound_on_rounding_holds_and_is_no_guess(dtype, factored):
+def test_the_bound_on_rounding_holds_and_is_not_loose(dtype, factored):
     net = bottleneck(dtype)
     collapsed = gpu.collapse(net, (3, 4, 4), factored=factored)
     x = (100 * torch.randn(200, 3, 4, 4)).to(dtype)
@@ -282,10 +285,8 @@ def test_on_cuda():
 
 
 def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
-    """However it came about: here what composing gives is spoilt a little, in W and then in B."""
-    from gpu import collapsing
-
-    right = collapsing._compose
+    """Whatever the cause: here the composed map is changed a little, in W and then in B."""
+    right = collapsing.compose_form
     net = classifier()
     for part, message in (("W", "got W off by 0.001"), ("B", "got B off by 0.001")):
 
@@ -294,22 +295,22 @@ def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
             W, B = (array + 1e-3 * (name == part) for name, array in (("W", affine.W), ("B", affine.B)))
             return (AffineMap(W, B, affine.in_shape, affine.out_shape),)
 
-        monkeypatch.setattr(collapsing, "_compose", spoilt)
+        monkeypatch.setattr(collapsing, "compose_form", spoilt)
         with pytest.raises(VerificationError, match=message):
             gpu.collapse(net, (3, 8, 8))
 
 
 @pytest.mark.parametrize("odd", [1, 2, 4, 5])
 def test_every_size_of_batch_is_compared(odd):
-    """Two is what tracing sees; no other size may mean something else."""
+    """Tracing sees batches of two; a network that treats another size differently is refused."""
     network = Lambda(lambda s, x: 3 * x if len(x) == odd else 2 * x)
     affine = AffineMap(2 * np.eye(6), np.zeros(6), (6,), (6,))
     module = CollapsedModule([affine], (6,), (6,), torch.float32)
-    x = sample_inputs((6,), False, torch.ones(4, 6))
+    x = draw_samples((6,), pixels=False, given=torch.ones(4, 6))
     with pytest.raises(VerificationError, match=f"scores of a batch of {odd} off by|got W off by"):
         verify(network, module, [affine], x)
     found = verify(Lambda(lambda s, x: 2 * x), module, [affine], x)
-    assert found["differences"]["batches"] == [1, 2, 4, 5]
+    assert found.differences["batches"] == [1, 2, 4, 5]
     with pytest.raises(ValueError, match="module: expected a forward that runs on 8 samples .*got RuntimeError"):
         verify(Lambda(lambda s, x: 2 * x.reshape(2, 6)), module, [affine], x)
 
@@ -340,7 +341,7 @@ class WithoutDerivative(torch.autograd.Function):
     ],
     ids=["detached", "another derivative", "no derivative", "no_grad"],
 )
-def test_where_autograd_is_no_judge_answers_are(forward):
+def test_where_gradients_do_not_explain_the_scores_columns_are_compared(forward):
     report = gpu.collapse(Lambda(forward, shift=torch.ones(20)), (20,)).report
     assert report.composition["judge"] == "differences of answers"
     assert (report.composition["columns_compared"], report.composition["rows_compared"]) == (16, 20)
@@ -352,16 +353,16 @@ def test_where_autograd_is_no_judge_answers_are(forward):
 @pytest.mark.parametrize(
     ("forward", "in_shape"),
     [
-        (lambda s, x: x - x.mean((2, 3), keepdim=True), (3, 1, 1)),  # nothing is left but rounding errors
+        (lambda s, x: x - x.mean((2, 3), keepdim=True), (3, 1, 1)),  # only rounding errors remain
         (lambda s, x: 255 * x - x.repeat(1, 3, 1, 1)[:, 3:6] * 255, (3, 2, 2)),
-        (lambda s, x: x + torch.full((5,), 0.1), (5,)),  # 0.1 as float32 has it
+        (lambda s, x: x + torch.full((5,), 0.1), (5,)),  # 0.1, rounded to float32
         (lambda s, x: x + torch.full(x.shape[1:], 0.1, dtype=x.dtype), (5,)),
         (lambda s, x: s.layer(x.float() / 255), (5,)),
         (lambda s, x: s.layer(x) @ torch.ones(5, 2), (5,)),
         (lambda s, x: nn.functional.conv2d(x, torch.ones(2, 3, 3, 3)), (3, 4, 4)),
-        (lambda s, x: nn.functional.interpolate(x, size=46), (1, 14)),  # float64 images would show other pixels
+        (lambda s, x: nn.functional.interpolate(x, size=46), (1, 14)),  # for float64 images torch picks other pixels
         (lambda s, x: nn.functional.interpolate(x, size=(26, 46), mode="nearest-exact"), (1, 14, 16)),
-        (lambda s, x: s.layer(x.sub_(0.5)), (5,)),  # writes to what it is given
+        (lambda s, x: s.layer(x.sub_(0.5)), (5,)),  # writes to its input
         (lambda s, x: torch.zeros(len(x), 5).copy_(x) * 3, (5,)),
     ],
 )
@@ -388,7 +389,7 @@ def test_parts_of_several_dtypes():
 
 
 class Counting(nn.Module):
-    """Counts its calls, as a number and in a buffer, and passes a batch norm in training that nobody reads."""
+    """Counts its calls, as a number and in a buffer, and runs a batch norm in training mode for nothing."""
 
     def __init__(self):
         super().__init__()
@@ -426,7 +427,7 @@ def test_a_module_that_holds_results_of_its_last_run():
     expected = nn.functional.linear(x, result, net.bias)
     torch.testing.assert_close(gpu.linearize(net)[0](x), expected)
     assert net.weight is result
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):  # whose export takes no tensors that are assigned
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):  # its export refuses assigned tensors
         with pytest.raises(ValueError, match="assigned during export"):
             gpu.collapse(net, (5,))
     else:
@@ -435,7 +436,7 @@ def test_a_module_that_holds_results_of_its_last_run():
 
 
 def test_squeezing_scores():
-    """One sample loses its axis in the network, several do not; the map keeps it."""
+    """The network drops the batch axis of one sample, but not of several; the map keeps it."""
     net = Lambda(lambda s, x: s.pool(x).squeeze(), pool=nn.AdaptiveAvgPool2d(1))
     collapsed = gpu.collapse(net, (3, 4, 5))
     assert collapsed.module(torch.ones(1, 3, 4, 5)).shape == (1, 3)
@@ -472,7 +473,7 @@ def test_where_there_is_no_bound_the_report_says_so():
 def test_a_bound_of_zeros_and_of_what_overflows():
     zeros = AffineMap(np.zeros((2, 3000)), np.zeros(2))
     assert np.isfinite(rounding_bound([zeros], torch.bfloat16, np.ones((1, 3000)))).all()
-    large = AffineMap([[4e4, 4e4, -6e4]], [0.0])  # the sum fits, but not on every way to it
+    large = AffineMap([[4e4, 4e4, -6e4]], [0.0])  # the sum fits, but its partial sums may not
     assert np.isinf(rounding_bound([large], torch.float16, np.ones((1, 3)))).all()
     assert np.isfinite(rounding_bound([large], torch.float32, np.ones((1, 3)))).all()
     narrow = AffineMap([[1.0]], [0.0])
@@ -508,7 +509,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_keeps_within_its_limit():
-    """In a process of its own (ru_maxrss starts with its parent's): W takes 91 MiB, what replaces the network 46."""
+    """In a process of its own (ru_maxrss starts with its parent's): W takes 91 MiB, the replacement 46."""
     limit = 200 * 2**20
     run = subprocess.run([sys.executable, "-c", PEAK, str(limit)], capture_output=True, text=True, check=True)
     assert 91 * 2**20 < int(run.stdout) <= limit
@@ -530,8 +531,6 @@ def test_too_much_memory_is_refused_with_advice_that_helps():
 
 
 def test_the_rank_of_any_form():
-    from gpu.collapsing.report import rank_of
-
     rng = np.random.default_rng(0)
     narrow, tall, wide = rng.normal(size=(2, 7)), rng.normal(size=(2500, 2)), rng.normal(size=(7, 2500))
     maps = [AffineMap(W, np.zeros(len(W))) for W in (tall @ narrow, narrow @ wide, rng.normal(size=(5, 5)))]

@@ -1,4 +1,4 @@
-"""The predictor gives the scores of its map: for bytes and floats, on every way, whatever stands around."""
+"""The predictor returns the scores of its map: for bytes and floats, with every backend, in any surroundings."""
 
 import copy
 import pickle
@@ -14,21 +14,23 @@ from hypothesis import strategies as st
 from torchvision import transforms, tv_tensors
 from torchvision.transforms import v2
 
-from gpu.predict import CapturedPrediction, Predictor, backends
-from gpu.predict.digit_slices import largest_integer, planes_needed
+from gpu.predict import CapturedPrediction, Predictor, backends, dispatch
+from gpu.predict.digit_slices import largest_integer, slices_needed
 from gpu.predict.int8_product import is_exact
 from linalg_cnn import AffineMap, FactoredMap, symbolic
 
-IN_SHAPE, IN_SIZE, OUT_SIZE = (3, 8, 8), 192, 10  # large enough for planes to be chosen by themselves
+IN_SHAPE, IN_SIZE, OUT_SIZE = (3, 8, 8), 192, 10  # large enough for "planes" to be chosen
 
-needs_planes = pytest.mark.skipif(not is_exact(IN_SIZE, 48, 7), reason="torch's product of 8-bit integers is not exact")
+needs_exact_product = pytest.mark.skipif(
+    not is_exact(IN_SIZE, 48, 7), reason="torch's product of 8-bit integers is not exact"
+)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-FLOAT_WAYS = ["auto", "linear", "blocks"]
-BYTE_WAYS = [*FLOAT_WAYS, pytest.param("planes", marks=needs_planes)]
-SINGLE_WAYS = BYTE_WAYS[1:]
+FLOAT_BACKENDS = ["auto", "linear", "blocks"]
+BYTE_BACKENDS = [*FLOAT_BACKENDS, pytest.param("planes", marks=needs_exact_product)]
+SINGLE_BACKENDS = BYTE_BACKENDS[1:]
 
 FLOAT32_ERROR = 2**-21
-"""Root mean square, of scores of random maps. Measured: 1e-7 to 4e-7, float32's own for some hundred inputs."""
+"""Relative root-mean-square error of random maps' scores. Float32's own is 1e-7 to 4e-7 for some hundred inputs."""
 
 
 def random_map(seed=0, in_shape=IN_SHAPE, out_size=OUT_SIZE, scale=1.0):
@@ -38,7 +40,7 @@ def random_map(seed=0, in_shape=IN_SHAPE, out_size=OUT_SIZE, scale=1.0):
 
 
 def integer_map(seed=0, in_shape=IN_SHAPE, out_size=OUT_SIZE):
-    """A map of small integers: with bytes, float32 is exact."""
+    """A map of small integers, whose scores of bytes are exact in float32."""
     rng = np.random.default_rng(seed)
     size = int(np.prod(in_shape))
     return AffineMap(rng.integers(-4, 5, (out_size, size)), rng.integers(-4, 5, out_size), in_shape)
@@ -54,12 +56,12 @@ def exact(affine, images):
 
 
 def relative_error(scores, expected):
-    """Root mean square of the errors over that of the scores."""
+    """Root mean square of the errors, relative to that of the scores."""
     return np.sqrt(((scores.double().numpy() - expected) ** 2).mean() / (expected**2).mean())
 
 
 @pytest.mark.parametrize("rows", [1, 31, 64, 300])
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 def test_bytes_get_the_scores_of_the_map(way, rows):
     affine, pixels = random_map(), random_pixels(rows)
     scores = Predictor(affine, way=way)(pixels)
@@ -68,7 +70,7 @@ def test_bytes_get_the_scores_of_the_map(way, rows):
     assert relative_error(scores, exact(affine, pixels)) <= FLOAT32_ERROR
 
 
-@pytest.mark.parametrize("way", FLOAT_WAYS)
+@pytest.mark.parametrize("way", FLOAT_BACKENDS)
 @pytest.mark.parametrize("rows", [1, 31, 300])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_floats_are_widened_before_they_are_summed(way, rows, dtype):
@@ -85,25 +87,25 @@ def test_bytes_are_as_good_as_the_same_floats(way):
     assert np.array_equal(Predictor(affine, way=way)(pixels).numpy(), exact(affine, pixels))
 
 
-@pytest.mark.parametrize("way", FLOAT_WAYS)
+@pytest.mark.parametrize("way", FLOAT_BACKENDS)
 def test_float64_images_are_computed_in_float64(way):
     affine = random_map()
     images = torch.from_numpy(np.random.default_rng(2).standard_normal((40, *IN_SHAPE)))
     scores = Predictor(affine, way=way)(images)
     assert scores.dtype == torch.float64
-    # 192 products of a rounding of 1e-16 each; float32 would be off by 1e-7
+    # 192 products, each rounded by 1e-16; float32 would be off by 1e-7
     assert np.abs(scores.numpy() - exact(affine, images)).max() <= 1e-12
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
-def test_no_images_get_no_scores(way):
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
+def test_an_empty_batch_gets_no_scores(way):
     predictor = Predictor(random_map(), way=way)
     assert predictor(random_pixels(0)).shape == (0, OUT_SIZE)
     assert predictor.classes(random_pixels(0)).shape == (0,)
     assert predictor.classes(random_pixels(0)).dtype == torch.int64
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 @pytest.mark.parametrize(("in_size", "out_size"), [(1, 1), (1, 40), (7, 1), (150, 1), (150, 17), (150, 100)])
 def test_any_size_can_be_forced(way, in_size, out_size):
     affine, pixels = random_map(3, (in_size,), out_size), random_pixels(70, (in_size,))
@@ -123,7 +125,7 @@ def test_any_number_of_axes(in_shape):
 # The batch
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 @pytest.mark.parametrize("rows", [64, 65, 300])
 def test_blocks_of_a_batch_are_put_together_in_order(way, rows, monkeypatch):
     monkeypatch.setattr(backends, "BLOCK_BYTES", 1)  # the fewest rows: 64
@@ -133,9 +135,9 @@ def test_blocks_of_a_batch_are_put_together_in_order(way, rows, monkeypatch):
     assert relative_error(scores, exact(affine, pixels)) <= FLOAT32_ERROR
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 def test_an_image_gets_its_scores_in_any_batch(way):
-    """Within twice the bound, as each is; the sums of planes are exact and put together in float64, so they agree."""
+    """Each is within the bound, so two are within twice the bound; exact sums added up in float64 agree."""
     affine, pixels = random_map(), random_pixels(300)
     predictor = Predictor(affine, way=way)
     whole = predictor(pixels)
@@ -144,14 +146,14 @@ def test_an_image_gets_its_scores_in_any_batch(way):
         assert (difference <= (0 if way == "planes" else 2 * predictor.error_bound(way))).all()
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 def test_scores_lie_side_by_side_in_any_batch(way):
     predictor = Predictor(random_map(), way=way)
     for rows in (1, 100, 300):
         assert predictor(random_pixels(rows)).is_contiguous()
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 @pytest.mark.parametrize(
     "arrange",
     [
@@ -165,7 +167,7 @@ def test_scores_lie_side_by_side_in_any_batch(way):
     ],
     ids=["channels_last", "every other column", "transposed", "a part", "every third image", "some channels", "Image"],
 )
-def test_how_images_lie_in_memory_is_no_matter(way, arrange):
+def test_the_layout_of_images_in_memory_does_not_matter(way, arrange):
     pixels = random_pixels(70)
     arranged = arrange(pixels)
     assert torch.equal(arranged, pixels)
@@ -183,10 +185,10 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 @pytest.mark.parametrize("images", SHARED.values(), ids=SHARED)
 def test_images_may_share_memory(way, images):
-    """torch's product of 8-bit integers returns what lay in memory for rows that overlap (pytorch issue 195066)."""
+    """torch's product of 8-bit integers returns uninitialised memory for rows that overlap (pytorch issue 195066)."""
     affine = random_map()
     predictor = Predictor(affine, way=way)
     assert relative_error(predictor(images), exact(affine, images)) <= FLOAT32_ERROR
@@ -194,9 +196,9 @@ def test_images_may_share_memory(way, images):
         assert relative_error(predictor(images.float()), exact(affine, images)) <= FLOAT32_ERROR
 
 
-@pytest.mark.parametrize("way", FLOAT_WAYS)
+@pytest.mark.parametrize("way", FLOAT_BACKENDS)
 def test_nan_and_infinity_stay_within_their_image(way):
-    """Also in blocks, whose weight is padded with zeros, and zero times infinity is NaN."""
+    """The weight of a block is padded with zeros, and zero times infinity is NaN."""
     affine, images = random_map(), random_pixels(70).float()
     images[3] = torch.inf
     images[5, 0, 2, 2] = torch.nan
@@ -215,7 +217,7 @@ def test_one_bright_pixel_reads_one_column():
 # The map
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 def test_a_map_kept_as_factors(way):
     inner, outer = random_map(5, out_size=6), random_map(6, (6,), OUT_SIZE)
     pixels = random_pixels(300)
@@ -232,7 +234,7 @@ def test_three_factors_are_applied_from_the_innermost_on():
     assert np.array_equal(Predictor(both, way="blocks")(pixels).numpy(), both(pixels.flatten(1).double().numpy()))
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 def test_a_sparse_map_is_taken_like_a_dense_one(way):
     dense = random_map()
     dense.W[:, ::3] = 0
@@ -246,7 +248,7 @@ def test_a_map_in_float32_is_taken_as_it_is():
     assert torch.equal(Predictor(affine)(pixels), Predictor(affine.astype(np.float64))(pixels))
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 def test_rows_of_zeros_give_the_bias(way):
     affine = AffineMap(np.zeros((3, IN_SIZE)), [1.0, -2.0, 0.5])
     assert Predictor(affine, way=way)(random_pixels(40)).tolist() == [[1.0, -2.0, 0.5]] * 40
@@ -261,8 +263,8 @@ def test_a_map_without_in_shape_takes_any_shape_of_as_many_entries():
         assert np.array_equal(flat(pixels.reshape(shape)).numpy(), expected)
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
-def test_the_predictor_keeps_numbers_of_its_own(way):
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
+def test_the_predictor_copies_the_numbers_of_its_map(way):
     affine, pixels = random_map(), random_pixels(70)
     predictor = Predictor(affine, way=way)
     before = predictor(pixels).clone()
@@ -289,7 +291,7 @@ CHAINS = {
 
 
 def applied(chain, pixels):
-    """What torchvision makes of bytes, image by image; ToTensor takes pictures of another layout."""
+    """Bytes preprocessed by torchvision, image by image; ToTensor takes another layout."""
     if isinstance(chain, list):
         chain = transforms.Compose(chain)
     if isinstance(chain.transforms[0], transforms.ToTensor):
@@ -297,7 +299,7 @@ def applied(chain, pixels):
     return torch.stack([chain(image) for image in pixels])
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
 def test_preprocessing_is_folded_into_the_map(way, chain):
     affine, pixels = random_map(), random_pixels(70)
@@ -307,7 +309,7 @@ def test_preprocessing_is_folded_into_the_map(way, chain):
 
 
 def test_preprocessing_is_by_the_first_axis_whatever_the_others():
-    """Where axes are of equal length, one could be taken for the other."""
+    """Axes of equal length could be mistaken for each other."""
     affine, pixels, chain = random_map(8, (3, 3, 3)), random_pixels(40, (3, 3, 3)), CHAINS["v2"]
     scores = Predictor(affine, preprocess=chain)(pixels)
     assert relative_error(scores, exact(affine, applied(chain, pixels))) <= 2 * FLOAT32_ERROR
@@ -334,7 +336,7 @@ def test_without_preprocessing_bytes_count_as_0_to_255():
 # Classes
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 def test_classes_are_those_of_the_highest_scores(way):
     affine, pixels = random_map(), random_pixels(70)
     classes = Predictor(affine, way=way).classes(pixels)
@@ -342,7 +344,7 @@ def test_classes_are_those_of_the_highest_scores(way):
     assert classes.tolist() == exact(affine, pixels).argmax(1).tolist()
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 def test_the_first_of_equal_scores_is_the_class(way):
     W = np.zeros((5, IN_SIZE))
     W[[1, 2, 4]] = 1.0
@@ -358,7 +360,7 @@ def test_classes_of_floats():
         assert Predictor(affine).classes(images.to(dtype)).tolist() == exact(affine, images).argmax(1).tolist()
 
 
-# Which way
+# The choice of the backend
 
 
 @pytest.fixture
@@ -366,7 +368,7 @@ def x86(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
 
 
-@needs_planes
+@needs_exact_product
 @pytest.mark.usefixtures("x86")
 @pytest.mark.parametrize(
     ("in_size", "out_size", "rows", "way"),
@@ -381,17 +383,17 @@ def x86(monkeypatch):
         (784, 10, 0, "linear"),
     ],
 )
-def test_the_way_is_chosen_by_size(in_size, out_size, rows, way):
+def test_the_backend_is_chosen_by_size(in_size, out_size, rows, way):
     assert Predictor(random_map(0, (in_size,), out_size)).way_for(rows).way == way
 
 
 @pytest.mark.parametrize(("rows", "way"), [(1, "linear"), (63, "linear"), (64, "blocks")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_floats_are_never_multiplied_as_planes(rows, way, dtype):
+def test_floats_are_never_multiplied_by_digit_slices(rows, way, dtype):
     assert Predictor(random_map()).way_for(rows, dtype).way == way
 
 
-def test_the_choice_says_what_is_not_taken_and_why(monkeypatch):
+def test_the_choice_says_which_backends_are_not_taken_and_why(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NEON")
     reason = Predictor(random_map()).way_for(64).reason
     assert reason.startswith("float32, in blocks of 4,096")
@@ -401,8 +403,8 @@ def test_the_choice_says_what_is_not_taken_and_why(monkeypatch):
     assert "planes" not in Predictor(random_map()).way_for(64, torch.float64).reason
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
-def test_a_forced_way_is_taken_by_every_batch(way):
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
+def test_a_forced_backend_is_taken_by_every_batch(way):
     predictor = Predictor(random_map(), way=way)
     for rows in (0, 1, 40, 100_000):
         choice = predictor.way_for(rows)
@@ -410,7 +412,7 @@ def test_a_forced_way_is_taken_by_every_batch(way):
         assert choice.reason.startswith("forced; ")
 
 
-@pytest.mark.parametrize("way", FLOAT_WAYS)
+@pytest.mark.parametrize("way", FLOAT_BACKENDS)
 def test_float64_is_said_to_be_computed_in_float64(way):
     assert Predictor(random_map(), way=way).way_for(5, torch.float64) == (
         "linear",
@@ -418,8 +420,8 @@ def test_float64_is_said_to_be_computed_in_float64(way):
     )
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
-def test_the_description_tells_sizes_ways_and_accuracy(way):
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
+def test_the_description_has_sizes_backends_and_accuracy(way):
     predictor = Predictor(random_map(), way=way)
     first, *lines = str(predictor).splitlines()
     assert first == repr(predictor) == f"Predictor((3, 8, 8) -> 10, cpu, way={way!r})"
@@ -433,7 +435,36 @@ def test_a_flat_map_is_described_by_its_size():
     assert repr(Predictor(AffineMap([[1.0, 2.0]], [0.0]))) == "Predictor((2,) -> 1, cpu, way='auto')"
 
 
-# How exact
+class Doubled(backends.Linear):
+    name = "doubled"
+    dtypes = (torch.float32,)
+    images_from = 5
+
+    def __call__(self, flat):
+        return 2 * super().__call__(flat)
+
+    def __str__(self):
+        return "twice the scores"
+
+
+def test_a_backend_needs_no_more_than_its_line_in_the_registry(monkeypatch):
+    monkeypatch.setitem(dispatch.BACKENDS, Doubled.name, Doubled)
+    affine, images = integer_map(), random_pixels(5).float()
+    predictor = Predictor(affine)
+    assert predictor.way_for(5, torch.float32) == (
+        "doubled",
+        "twice the scores; no planes: it is for bytes; no triton: it is for bytes",
+    )
+    assert "; doubled from 5 images on" in predictor.way_for(4, torch.float32).reason
+    assert np.array_equal(predictor(images).numpy(), 2 * exact(affine, images))
+    assert predictor.way_for(5).way != "doubled"
+    with pytest.raises(ValueError, match="expected one that can be taken here, got 'doubled': it is for floats"):
+        Predictor(affine, way="doubled")
+    with pytest.raises(ValueError, match="expected one of auto, linear, blocks, planes, triton, doubled, got 'fast'"):
+        Predictor(affine, way="fast")
+
+
+# Accuracy
 
 MAPS = st.builds(
     lambda seed, size, outputs, spread, zeros: AffineMap(
@@ -451,30 +482,30 @@ MAPS = st.builds(
 
 
 def adversarial(W):
-    """Images that make sums and errors as large as they get: dark, bright, and bright where an output likes it."""
+    """Images that make sums and errors large: dark, bright, and bright where weights or their errors have one sign."""
     images = [np.zeros(W.shape[1]), np.full(W.shape[1], 255)]
     for row in W:
         step = np.abs(row).max() / largest_integer(8, 3) or 1.0
-        # the weights, and what rounding to float32 and to three planes takes from them
+        # the weights, and their errors of rounding to float32 and to three slices
         for weights in (row, row - row.astype(np.float32), row - np.rint(row / step) * step):
             images += [255 * (weights > 0), 255 * (weights < 0)]
     return torch.from_numpy(np.array(images, dtype=np.uint8))
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 @settings(max_examples=40)
 @given(affine=MAPS)
 def test_no_image_is_further_off_than_the_bound(way, affine):
-    assume(way != "planes" or planes_needed(affine.W, 7) is not None)  # the way would be refused
+    assume(way != "planes" or slices_needed(affine.W, 7) is not None)  # otherwise the backend is unavailable
     predictor = Predictor(affine, way=way)
     images = torch.cat([adversarial(affine.W), random_pixels(5, (affine.in_size,))])
     error = np.abs(predictor(images).double().numpy() - exact(affine, images))
-    # judged in float64, which itself rounds
+    # the expected scores are rounded, too
     judge = affine.in_size * 2.0**-52 * (255 * np.abs(affine.W).sum(1) + np.abs(affine.B))
     assert (error <= predictor.error_bound(way) + judge).all()
 
 
-@pytest.mark.parametrize("way", SINGLE_WAYS)
+@pytest.mark.parametrize("way", SINGLE_BACKENDS)
 def test_the_bound_holds_through_factors_and_preprocessing(way):
     inner, outer = random_map(5, out_size=6), random_map(6, (6,), OUT_SIZE)
     predictor = Predictor(FactoredMap([outer, inner]), preprocess=CHAINS["list"], way=way)
@@ -482,12 +513,12 @@ def test_the_bound_holds_through_factors_and_preprocessing(way):
     expected = (outer @ inner)(images.flatten(1).double().numpy() / 255)
     bound = predictor.error_bound(way)
     assert (np.abs(predictor(images).double().numpy() - expected) <= bound).all()
-    # not merely true: with n = 192 and 6, (n + 2) 2^-24 of the largest sums of magnitudes, and some more
+    # the bound is not loose: with n = 192 and 6, about (n + 2) 2^-24 of the largest sums of magnitudes
     assert (bound <= 210 * 2.0**-24 * (np.abs(outer.W) @ (np.abs(inner.W).sum(1) + np.abs(inner.B)) + 5)).all()
 
 
-@needs_planes
-def test_planes_have_the_smaller_bound():
+@needs_exact_product
+def test_exact_products_have_the_smaller_bound():
     predictor = Predictor(random_map(), way="planes")
     assert (predictor.error_bound("planes") < predictor.error_bound("linear") / 10).all()
     assert np.array_equal(predictor.error_bound("linear"), predictor.error_bound("blocks"))
@@ -515,19 +546,20 @@ def test_modes_of_autograd_change_nothing(mode):
     assert not inside(pixels.double().requires_grad_()).requires_grad
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
 @pytest.mark.parametrize("rows", [3, 100])
 def test_autocast_does_not_narrow(way, rows):
     affine, pixels = random_map(), random_pixels(rows)
     predictor = Predictor(affine, way=way)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = predictor(pixels)
+        scores, classes = predictor(pixels), predictor.classes(pixels)
     assert scores.dtype == torch.float32
     assert relative_error(scores, exact(affine, pixels)) <= FLOAT32_ERROR
+    assert classes.tolist() == exact(affine, pixels).argmax(1).tolist()
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
-def test_the_default_dtype_is_no_matter(way, monkeypatch):
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
+def test_the_default_dtype_does_not_matter(way, monkeypatch):
     monkeypatch.setattr(backends, "BLOCK_BYTES", 1)
     affine, pixels = random_map(), random_pixels(300)
     expected = Predictor(affine, way=way)(pixels)
@@ -540,8 +572,8 @@ def test_the_default_dtype_is_no_matter(way, monkeypatch):
     assert torch.equal(scores, expected)
 
 
-@pytest.mark.parametrize("way", BYTE_WAYS)
-def test_the_default_device_is_no_matter(way, monkeypatch):
+@pytest.mark.parametrize("way", BYTE_BACKENDS)
+def test_the_default_device_does_not_matter(way, monkeypatch):
     monkeypatch.setattr(backends, "BLOCK_BYTES", 1)
     affine, pixels = random_map(), random_pixels(300)
     expected = Predictor(affine, way=way)(pixels)
@@ -564,7 +596,7 @@ def test_nothing_global_is_changed():
 
 def test_threads_can_share_a_predictor():
     predictor, pixels = Predictor(random_map()), random_pixels(300)
-    images = pixels.double()  # its layers are made at the first such call
+    images = pixels.double()  # the layers in float64 are made at the first such call
     results = []
 
     def work():
@@ -585,7 +617,7 @@ def test_threads_can_share_a_predictor():
 
 
 @pytest.mark.parametrize("affine", [np.ones((2, 3)), None, torch.nn.Linear(3, 2), "map.safetensors"])
-def test_what_is_no_map(affine):
+def test_arguments_that_are_not_a_map(affine):
     with pytest.raises(TypeError, match="affine: expected an AffineMap or a FactoredMap of numbers, got"):
         Predictor(affine)
 
@@ -603,12 +635,12 @@ def test_entries_that_do_not_fit_into_float32(W, B):
 
 
 @pytest.mark.parametrize("way", ["fast", "", None, "Linear", 1.5])
-def test_unknown_ways(way):
+def test_unknown_backends(way):
     with pytest.raises(ValueError, match=f"way: expected one of auto, linear, blocks, planes, triton, got {way!r}"):
         Predictor(random_map(), way=way)
 
 
-def test_ways_that_cannot_be_taken_here():
+def test_backends_that_are_not_available_here():
     with pytest.raises(ValueError, match="way: expected one that can be taken here, got 'triton': it is for CUDA"):
         Predictor(random_map(), way="triton")
     huge = random_map()
@@ -646,7 +678,7 @@ CALLS = [lambda predictor, images: predictor(images), lambda predictor, images: 
 
 @pytest.mark.parametrize("call", CALLS, ids=["scores", "classes"])
 @pytest.mark.parametrize("images", [None, np.zeros((1, *IN_SHAPE), np.uint8), [[0]]])
-def test_images_that_are_no_tensor(call, images):
+def test_images_that_are_not_a_tensor(call, images):
     kind = type(images).__name__
     with pytest.raises(TypeError, match=f"images: expected a torch tensor of uint8 or floats, got {kind}"):
         call(Predictor(random_map()), images)
@@ -685,9 +717,9 @@ def test_images_of_another_size(shape):
         Predictor(AffineMap(random_map().W, random_map().B))(torch.zeros(shape))
 
 
-@needs_planes
+@needs_exact_product
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
-def test_floats_are_refused_by_ways_for_bytes(dtype):
+def test_floats_are_refused_by_backends_for_bytes(dtype):
     predictor = Predictor(random_map(), way="planes")
     message = f"images: expected uint8 for way='planes', got {dtype}"
     with pytest.raises(ValueError, match=message):
@@ -698,13 +730,13 @@ def test_floats_are_refused_by_ways_for_bytes(dtype):
 
 
 @pytest.mark.parametrize("way", ["auto", "triton", "fast"])
-def test_bounds_of_ways_that_cannot_be_taken(way):
+def test_bounds_of_backends_that_are_not_available(way):
     with pytest.raises(ValueError, match=f"way: expected one of linear, blocks.*, got '{way}'"):
         Predictor(random_map()).error_bound(way)
 
 
 @pytest.mark.parametrize("rows", [-1, 1.5, True])
-def test_numbers_of_images_that_cannot_be(rows):
+def test_numbers_of_images_that_are_impossible(rows):
     with pytest.raises(ValueError, match=f"rows: expected an int of at least 0, got {rows}"):
         Predictor(random_map()).way_for(rows)
 
@@ -735,7 +767,7 @@ def test_cuda_agrees_with_the_cpu(way, rows):
         assert scores.dtype == here(images).dtype
         difference = np.abs((scores.cpu() - here(images)).double().numpy())
         assert (difference <= 2 * here.error_bound("linear")).all()
-    # scores of random maps are far further apart than they are off
+    # scores of random maps differ by much more than their errors
     assert there.classes(pixels).cpu().tolist() == exact(affine, pixels).argmax(1).tolist()
 
 
@@ -747,7 +779,7 @@ def test_a_predictor_on_the_cpu_takes_images_from_cuda():
 
 @needs_cuda
 @pytest.mark.parametrize("way", ["blocks", "planes"])
-def test_ways_of_the_cpu_are_refused_on_cuda(way):
+def test_backends_for_the_cpu_are_refused_on_cuda(way):
     with pytest.raises(ValueError, match=f"got '{way}': it is for the CPU"):
         Predictor(random_map(), way=way, device="cuda")
 
@@ -761,7 +793,7 @@ def test_a_capture_gives_what_the_predictor_gives(classes, batch_size, dtype):
     images = random_pixels(130).to("cuda", dtype)
     captured = CapturedPrediction(predictor, images, batch_size, classes=classes)
     predict = predictor.classes if classes else predictor
-    # float32 sums may take another order in another batch: up to 4e-7 of scores of up to 15,000; classes are equal
+    # float32 sums may be ordered differently in another batch: up to 4e-7 of scores of up to 15,000; classes agree
     torch.testing.assert_close(captured(), predict(images), rtol=1e-5, atol=1e-2)
 
 
@@ -781,7 +813,7 @@ def test_a_capture_reads_what_was_written_into_its_images():
 
 @needs_cuda
 def test_a_capture_keeps_what_its_graph_reads():
-    """Memory that is given back would be handed to the next tensors of the same size."""
+    """Freed memory would be given to the next tensors of the same size."""
     affine, pixels = random_map(), random_pixels(130)
     captured = CapturedPrediction(Predictor(affine, device="cuda"), pixels.cuda(), 64)
     others = [

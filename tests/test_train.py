@@ -7,7 +7,8 @@ import torch
 
 from gpu import three_layer_cnn
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.timing import microseconds_per_image
 from gpu.training.data import Digits, load_digits
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.trainer import train
@@ -97,7 +98,7 @@ def test_timing_measures_and_names_the_machine(monkeypatch, tmp_path):
     for cpuinfo in ("processor: 0\n", None):  # Linux on Arm names no model; other systems have no such file
         if cpuinfo is not None:
             (tmp_path / "cpuinfo").write_text(cpuinfo)
-        monkeypatch.setattr("gpu.runtime.timing.CPUINFO", tmp_path / ("missing" if cpuinfo is None else "cpuinfo"))
+        monkeypatch.setattr("gpu.runtime.machine.CPUINFO", tmp_path / ("missing" if cpuinfo is None else "cpuinfo"))
         assert describe_hardware(torch.device("cpu"))["processor"]
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
     assert describe_hardware(torch.device("cuda:0"))["gpu"] == "card of cuda:0"

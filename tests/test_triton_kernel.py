@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gpu.predict import Predictor
-from gpu.predict.backends import UnavailableError
-from gpu.predict.digit_slices import largest_integer, split
+from gpu.predict.backend import UnavailableError
+from gpu.predict.digit_slices import largest_integer, slice_digits
+from gpu.predict.triton_backend import BLOCK_INPUTS, MOST_INPUTS, slices_for_tensor_cores
 from linalg_cnn import AffineMap, FactoredMap
 
 pytest.importorskip("triton")
@@ -19,7 +20,7 @@ LARGEST = largest_integer(8, 4)
 
 
 def integer_map(inputs, outputs, seed=0):
-    """Integers with the largest that four planes hold in every row: a quantum of 1, and sums that float64 holds."""
+    """Integers, with the largest of four slices in every row: the quantum is 1 and sums are exact in float64."""
     rng = np.random.default_rng(seed)
     W = rng.integers(-LARGEST, LARGEST + 1, (outputs, inputs)).astype(np.float64)
     W[:, 0] = LARGEST
@@ -88,7 +89,7 @@ with open(sys.argv[2], "wb") as file:
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    """What the interpreter makes of all cases: it must be chosen before triton is imported."""
+    """Results of the interpreter for all cases; it must be chosen before triton is imported."""
     import os
     import pickle
 
@@ -147,7 +148,7 @@ def test_images_need_not_lie_side_by_side(interpreted):
     assert np.array_equal(classes, interpreted["random"][1])
 
 
-def test_the_interpreter_is_only_for_those_who_ask(interpreted):
+def test_the_interpreter_is_used_only_when_forced(interpreted):
     forced, by_itself, description = interpreted["choices"]
     assert forced == ("triton", "forced; W as 4 planes of 8 bits, in one kernel")
     assert by_itself != "triton"
@@ -159,17 +160,11 @@ def test_floats_are_refused(interpreted):
     assert interpreted["floats"] == "images: expected uint8 for way='triton', got torch.float32"
 
 
-def test_the_default_dtype_is_no_matter(interpreted):
+def test_the_default_dtype_does_not_matter(interpreted):
     assert interpreted["default dtype"] == "torch.float32"
 
 
-# What it is not for
-
-
-def planes_of(W):
-    from gpu.predict.triton_kernel import planes_for_tensor_cores
-
-    return planes_for_tensor_cores(W)
+# Maps that it is not for
 
 
 @pytest.mark.parametrize(
@@ -183,17 +178,15 @@ def planes_of(W):
 )
 def test_maps_that_the_kernel_is_not_for(W, message):
     with pytest.raises(UnavailableError, match=message):
-        planes_of(W)
+        slices_for_tensor_cores(W)
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(1.0, 4), (1e4, 8)])
-def test_planes_come_in_powers_of_two(ratio, count):
-    assert len(planes_of(np.array([[ratio] + [1.0] * 99])).digits) == count
+def test_the_number_of_slices_is_a_power_of_two(ratio, count):
+    assert len(slices_for_tensor_cores(np.array([[ratio] + [1.0] * 99])).digits) == count
 
 
 def test_the_most_inputs_fit_into_32_bits():
-    from gpu.predict.triton_kernel import BLOCK_INPUTS, MOST_INPUTS
-
     assert MOST_INPUTS * 128**2 < 2**31 <= (MOST_INPUTS + BLOCK_INPUTS) * 128**2
 
 
@@ -204,20 +197,20 @@ def launch_nothing(self, flat, result, *, classes):
     result.zero_()
 
 
-def launch_in_vain(self, flat, result, *, classes):
+def launch_and_fail(self, flat, result, *, classes):
     raise RuntimeError("no C compiler")
 
 
 @pytest.mark.parametrize(
     ("launch", "reason"),
     [
-        (launch_in_vain, "its kernel does not run: RuntimeError: no C compiler"),
+        (launch_and_fail, "its kernel does not run: RuntimeError: no C compiler"),
         (launch_nothing, "its kernel does not run: ArithmeticError: expected the scores"),
     ],
 )
-def test_a_kernel_that_does_not_run_is_not_taken(monkeypatch, launch, reason):
+def test_a_kernel_that_does_not_run_is_not_used(monkeypatch, launch, reason):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr("gpu.predict.triton_kernel.TritonProducts._launch", launch)
+    monkeypatch.setattr("gpu.predict.triton_backend.TritonProducts._launch", launch)
     affine = random_map(70, 6)
     with pytest.raises(ValueError, match=f"way: expected one that can be taken here, got 'triton': {reason}"):
         Predictor(affine, way="triton")
@@ -244,7 +237,7 @@ def test_compiled_classes_are_those_of_the_scores(name):
 
 
 @needs_cuda
-def test_cuda_takes_the_kernel_by_itself():
+def test_on_cuda_the_kernel_is_chosen():
     predictor = Predictor(RANDOM[0], device="cuda")
     for rows in (1, 64, 100_000):
         assert predictor.way_for(rows).way == "triton"
@@ -253,7 +246,7 @@ def test_cuda_takes_the_kernel_by_itself():
 
 @needs_cuda
 def test_batches_of_one_launch_after_batches_of_many():
-    """Triton compiles once more for 1, and for multiples of 16."""
+    """Triton compiles the kernel anew for a size of 1, and for multiples of 16."""
     affine, pixels = EXACT["handwritten digits"]
     predictor, images = Predictor(affine, device="cuda", way="triton"), torch.from_numpy(pixels).cuda()
     whole = predictor(images)
@@ -276,13 +269,13 @@ def test_pixels_past_2_gib_are_addressed():
 
 
 @needs_cuda
-def test_planes_of_the_cpu_and_of_cuda_agree_to_the_last_bit():
-    from gpu.predict.backends import PlaneProducts
+def test_slices_on_the_cpu_and_on_cuda_agree_to_the_last_bit():
+    from gpu.predict.backends import SliceProducts
     from gpu.predict.int8_product import is_exact
 
     if not is_exact(784, 48, 8):
         pytest.skip("torch's product of 8-bit integers is not exact here")
     affine, pixels = EXACT["handwritten digits"]
-    here = PlaneProducts(split(affine.W, 8, 4), affine.B, [])(torch.from_numpy(pixels))
+    here = SliceProducts(slice_digits(affine.W, 8, 4), affine.B, [])(torch.from_numpy(pixels))
     there = Predictor(affine, device="cuda", way="triton")(torch.from_numpy(pixels))
     assert torch.equal(there.cpu(), here)

@@ -17,7 +17,8 @@ from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.timing import microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
 from linalg_cnn.cut import cheapest_cut, split

@@ -16,6 +16,7 @@ from gpu.models.homotopy import remove_skips
 from gpu.models.resnets import resnet
 from gpu.models.shallow import six_layer_cnn, three_layer_cnn
 from gpu.predict import Predictor
+from gpu.runtime.cuda_graphs import CudaGraph, warm_up
 
 Predict = Callable[[torch.Tensor], Any]
 """Takes a batch, and leaves the scores wherever they are."""
@@ -96,16 +97,10 @@ def in_onnxruntime(module: nn.Module) -> Predict:
 
 def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
     """Return a network as a CUDA graph for this batch, which it reads where it lies."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream), torch.no_grad():
-        for _ in range(3):  # cuDNN chooses its algorithms
-            module(batch)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph: Any = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), torch.no_grad():
-        module(batch)
-    return lambda _: graph.replay()
+    predict = torch.no_grad()(lambda: module(batch))
+    warm_up(predict, batch.device, times=3)
+    graph = CudaGraph(predict, batch.device)
+    return lambda _: graph()
 
 
 def contenders(name: str, module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:

@@ -14,7 +14,7 @@ from gpu.bench.predict import bench_predict, format_predict
 from gpu.bench.progress import Progress
 from gpu.bench.training import bench_training, format_training
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
 from linalg_cnn.display import to_png
 from linalg_cnn.files import write_atomically, write_json
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gpu.bench.measuring import time_runs
 from gpu.bench.progress import Progress
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
     avg_pool_matrix,

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gpu.bench.compare import measurements
-from gpu.runtime.timing import describe_machine
+from gpu.runtime.machine import describe_machine
 from linalg_cnn.display import INK, MUTED, Picture, figure_picture
 
 MARKS = {

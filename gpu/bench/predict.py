@@ -20,7 +20,8 @@ from gpu.models.copying import copy_of
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)

@@ -15,7 +15,7 @@ from gpu.bench.progress import Progress
 from gpu.models.resnets import resnet
 from gpu.models.shallow import three_layer_cnn
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.training.data import Digits, load_digits
 from gpu.training.trainer import Trainer
 

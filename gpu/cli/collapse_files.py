@@ -12,7 +12,8 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from gpu.collapsing.collapse import MapTooLargeError, collapse
+from gpu.collapsing.collapse import collapse
+from gpu.collapsing.memory import MapTooLargeError
 from gpu.collapsing.result import Collapsed
 from gpu.models.linearization import linearize
 from gpu.runtime.results import check_output_folder

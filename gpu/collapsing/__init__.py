@@ -1,1 +1,1 @@
-"""A network as one affine map: traced, composed, compared with the network, and reported on."""
+"""From a network to one affine map: trace, choose the form, compose, verify, report. `collapse.py` is the entry."""

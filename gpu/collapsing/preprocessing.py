@@ -1,4 +1,4 @@
-"""What is done to pixels before they reach a network, as affine operations that can be folded into its map."""
+"""The preprocessing of pixels as affine operations, which can be folded into a map."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,43 +9,45 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from linalg_cnn import Operation, Scale
+from linalg_cnn import AffineGraph, Scale
 from linalg_cnn.types import Shape
 
 UNCHANGED = (v2.ToImage, v2.ToPureTensor, v2.PILToTensor, transforms.PILToTensor, nn.Identity, v2.Identity)
-"""Steps that change how pixels are held, not their values."""
+"""Steps that change the type or the layout of pixels, not their values."""
 NORMALIZE = (transforms.Normalize, v2.Normalize)
 TO_TENSOR = (transforms.ToTensor, v2.ToTensor)
 CONVERT = (transforms.ConvertImageDtype, v2.ConvertImageDtype, v2.ToDtype)
 EXACT = (torch.float32, torch.float64)
-"""What bytes can be converted to and be scaled in as the map does it, but for rounding that is as small as its own."""
+"""Dtypes in which bytes can be scaled with no more rounding than the map's own."""
 
 
-def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Operation]:
-    """Return a chain of torchvision transforms as operations on raw pixels 0 to 255, the first one first.
+def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
+    """Return a chain of torchvision transforms as operations on raw pixels 0 to 255, in the order of application.
 
     Parameters
     ----------
     preprocess : a transform, ``Compose``, ``nn.Sequential``, a sequence of transforms, or None
-        ``ToTensor``, ``Normalize``, ``ConvertImageDtype``, and of ``transforms.v2`` ``ToImage``, ``ToDtype``,
-        ``Normalize`` and what only changes how pixels are held. Nothing derived from them: it may do anything.
+        The chain. It may hold ``ToTensor``, ``Normalize``, ``ConvertImageDtype``, those of ``transforms.v2`` and
+        ``ToDtype``, and steps that keep the values of the pixels, such as ``ToImage``. Subclasses are refused: they
+        may do anything.
     in_shape : tuple of int
-        (channels, *spatial) of the pixels.
+        Shape (channels, *spatial) of the pixels.
 
     Returns
     -------
-    list of Operation
+    list of Scale
+        One operation that has the effect of the whole chain; empty if nothing changes the pixels.
 
     Raises
     ------
     ValueError
-        If a step is not affine or not known, rounds, or is one that torchvision refuses there, named with its place;
-        or a ``Normalize`` is for other channels or divides by zero.
+        If a step is not affine or not known, rounds, or would be refused by torchvision at its place in the chain; or
+        if a ``Normalize`` is for another number of channels or divides by zero.
 
     Notes
     -----
-    Source: ``torchvision.transforms``. A picture is (channels, height, width) here, also for ``ToTensor``, which
-    takes (height, width, channels).
+    Source: ``torchvision.transforms``. Pixels are (channels, height, width) here, also for ``ToTensor``, which takes
+    (height, width, channels).
 
     Examples
     --------
@@ -55,47 +57,68 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Operation
     array([[[[-2.,  2.]]]])
     """
     factor, shift = np.ones(in_shape[0]), np.zeros(in_shape[0])
-    steps = [(place, step) for place, step in _steps(preprocess) if type(step) not in UNCHANGED]
+    steps = [(path, step) for path, step in _steps(preprocess) if type(step) not in UNCHANGED]
     floating = False
-    for place, step in steps:
+    for path, step in steps:
         if type(step) in NORMALIZE:
-            mean, std = (_per_channel(place, name, getattr(step, name), in_shape[0]) for name in ("mean", "std"))
+            mean, std = (_per_channel(path, name, getattr(step, name), in_shape[0]) for name in ("mean", "std"))
             if not floating:
                 raise ValueError(
-                    f"{place}: expected floating-point pixels for Normalize, as torchvision does, got bytes; put "
+                    f"{path}: expected floating-point pixels for Normalize, as torchvision does, got bytes; put "
                     "ToTensor, or v2.ToDtype(torch.float32, scale=True or False), before it"
                 )
             if not std.all():
-                raise ValueError(f"{place}.std: expected numbers other than 0, got {step.std}")
+                raise ValueError(f"{path}.std: expected numbers other than 0, got {step.std}")
             factor, shift = factor / std, (shift - mean) / std
-        elif _scales(place, step) and not floating:  # torchvision scales integers, and leaves floats as they are
+        elif _scales(path, step) and not floating:  # torchvision scales integers, and leaves floats as they are
             factor, shift = factor / 255, shift / 255
         floating = True
     return [Scale(factor, shift)] if steps else []
 
 
-def _scales(place: str, step: Any) -> bool:
-    """Return whether a step that makes floats of bytes brings them to [0, 1].
+def with_operations_first(operations: Sequence[Scale], graph: AffineGraph) -> AffineGraph:
+    """Return a graph that applies operations, in their order, before another graph."""
+    if not operations:
+        return graph
+    joint = AffineGraph(graph.in_shape)
+    value = 0
+    for operation in operations:
+        value = joint.add(operation, value, name="preprocess")
+    joint.extend(graph, value)
+    return joint
+
+
+def preprocess_in_torch(operations: Sequence[Scale], x: torch.Tensor) -> torch.Tensor:
+    """Return preprocessed pixels (N, *in_shape), computed by torch in float64 for autograd to differentiate."""
+    for operation in operations:
+        factor, shift = (torch.from_numpy(values).to(x.device) for values in (operation.weight, operation.bias))
+        per_channel = (-1, *(1,) * (x.ndim - 2))
+        x = x * factor.reshape(per_channel) + shift.reshape(per_channel)
+    return x
+
+
+def _scales(path: str, step: Any) -> bool:
+    """Return whether a step that converts bytes to floats also scales them to [0, 1].
 
     Raises
     ------
     ValueError
-        If it does anything else.
+        If it is not such a step.
     """
     if type(step) in TO_TENSOR:
         return True
     if type(step) in CONVERT and isinstance(step.dtype, torch.dtype) and step.dtype.is_floating_point:
         if step.dtype not in EXACT:
-            raise ValueError(f"{place}: expected a conversion to float32 or float64, got {step!r}, which rounds")
+            raise ValueError(f"{path}: expected a conversion to float32 or float64, got {step!r}, which rounds")
         return type(step) is not v2.ToDtype or bool(step.scale)
     raise ValueError(
-        f"{place}: expected ToTensor, Normalize, ConvertImageDtype or ToDtype to a floating type, got {step!r}, "
+        f"{path}: expected ToTensor, Normalize, ConvertImageDtype or ToDtype to a floating type, got {step!r}, "
         "which is not known to be affine; apply it before the pixels are given to the map"
     )
 
 
-def _steps(preprocess: Any, place: str = "preprocess") -> list[tuple[str, Any]]:
-    """Return the steps of nested chains, with their places."""
+def _steps(preprocess: Any, path: str = "preprocess") -> list[tuple[str, Any]]:
+    """Return the steps of nested chains with their paths, such as ``preprocess[0]``."""
     if preprocess is None:
         return []
     children: Sequence[Any] | None = None
@@ -104,12 +127,12 @@ def _steps(preprocess: Any, place: str = "preprocess") -> list[tuple[str, Any]]:
     elif type(preprocess) in {nn.Sequential, list, tuple}:
         children = list(preprocess)
     if children is None:
-        return [(place, preprocess)]
-    return [step for number, child in enumerate(children) for step in _steps(child, f"{place}[{number}]")]
+        return [(path, preprocess)]
+    return [step for number, child in enumerate(children) for step in _steps(child, f"{path}[{number}]")]
 
 
-def _per_channel(place: str, name: str, values: Any, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _per_channel(path: str, name: str, values: Any, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     array = np.asarray(values, dtype=np.float64).ravel()
     if len(array) not in {1, channels}:
-        raise ValueError(f"{place}.{name}: expected one entry per channel ({channels}), got {len(array)}")
+        raise ValueError(f"{path}.{name}: expected one entry per channel ({channels}), got {len(array)}")
     return np.broadcast_to(array, (channels,))

@@ -1,4 +1,4 @@
-"""The network in float64: the judge of a map."""
+"""The network in float64, the reference that a map is compared with."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,16 +12,27 @@ from torch.utils._pytree import tree_leaves, tree_map
 from linalg_cnn.types import Array
 
 TOLERANCE, NOISE = 1e-8, 1e-10
-"""What the map and the float64 network may differ by, relative to the largest entry compared and to the largest
-number on the way to it: a mean that is taken off a single pixel leaves nothing but rounding errors to compare."""
+"""Allowed differences between the map and the float64 network, relative to the largest entry compared and to the
+largest intermediate number. The second matters where values cancel: a pixel minus its own mean leaves only rounding
+errors to compare."""
 
 
 class InFloat64(TorchDispatchMode):
-    """Has torch compute in float64 also where a forward asks for less, and notes the largest number on the way.
+    """Let torch compute in float64 even where a forward asks for less, and record the largest intermediate number.
 
-    Constants keep the values that they have in the network's dtype, and a cast to a coarser one rounds. Nearest-
-    neighbour resampling picks the pixels that it picks in that dtype; for float64 images torch picks others at some
-    sizes.
+    Constants keep the values that they have in the network's dtype, and a cast to a coarser dtype rounds.
+    Nearest-neighbour resampling picks the pixels that it picks in the network's dtype; for float64 images torch picks
+    others at some sizes.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        The network's dtype.
+
+    Attributes
+    ----------
+    largest : float
+        The largest absolute value of all results so far.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -30,7 +41,7 @@ class InFloat64(TorchDispatchMode):
         self.largest = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute one operation."""
+        """Compute one operation of torch."""
         args, kwargs = given = (args, kwargs or {})
         leaves = tree_leaves(given)
         dtypes = {leaf.dtype for leaf in leaves if _is_floating(leaf)}
@@ -49,7 +60,7 @@ class InFloat64(TorchDispatchMode):
         return results
 
     def note(self, results: Any) -> None:
-        """Remember the largest number of what an operation gave; what is not finite does not count."""
+        """Record the largest absolute value of an operation's results; results that are not finite do not count."""
         for result in results if isinstance(results, (tuple, list)) else (results,):
             if _is_floating(result) and result.numel():
                 low, high = result.detach().aminmax()
@@ -58,7 +69,7 @@ class InFloat64(TorchDispatchMode):
                     self.largest = largest
 
     def widened(self, leaf: Any, tensors: bool) -> Any:
-        """Return an argument of an operation as float64: a dtype that is asked for, and a tensor if asked."""
+        """Return an argument of an operation in float64: a requested dtype, and with ``tensors`` a tensor, too."""
         if isinstance(leaf, torch.dtype) and leaf.is_floating_point:
             return torch.float64 if torch.finfo(leaf).eps <= torch.finfo(self.dtype).eps else leaf
         return leaf.double() if tensors and _is_floating(leaf) else leaf
@@ -69,7 +80,7 @@ def _is_floating(leaf: Any) -> bool:
 
 
 def _float32_parts(x: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield float32 tensors whose sum is a float64 tensor."""
+    """Yield float32 tensors that add up to a float64 tensor."""
     for _ in range(3):
         part = x.float()
         yield part
@@ -77,23 +88,23 @@ def _float32_parts(x: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 class Reference:
-    """The network in float64, on what the map takes: the judge of the map.
+    """The network in float64, with the input of the map: the reference that the map is compared with.
 
     Parameters
     ----------
     module : nn.Module
-        A copy of the user's. It is made float64, and running it may change it.
+        Copy of the user's network. It becomes float64, and running it may change it.
     dtype : torch.dtype
-        In which the network computes.
+        Dtype in which the network computes.
     out_size : int
-        Of what comes out for a sample.
+        Number of scores of a sample.
     prepare : callable
         Preprocessing in float64; the identity if there is none.
 
     Attributes
     ----------
     largest : float
-        The largest number so far that came up in a forward or on the way back.
+        The largest absolute value so far in a forward or a backward pass.
     """
 
     def __init__(
@@ -108,14 +119,14 @@ class Reference:
         self.largest = 0.0
 
     def rows(self, x: torch.Tensor, rows: Array) -> Array | None:
-        """Return the gradients (N, in_size) of the score ``rows[n]`` of each input, float64; None if there are none."""
+        """Return the gradient of the score ``rows[n]`` of each input, float64 (N, in_size); None if there is none."""
         x = x.clone().requires_grad_()
         try:
             with torch.enable_grad(), InFloat64(self.dtype) as mode:
                 scores = scores_of(self.module, self.prepare(x), self.out_size)
                 chosen = scores[torch.arange(len(rows)), torch.from_numpy(rows)].sum()
                 (gradients,) = torch.autograd.grad(chosen, x, allow_unused=True)
-        except (RuntimeError, ValueError):  # something has no derivative, or one that does not fit
+        except (RuntimeError, ValueError):  # an operation without a derivative, or with one of another shape
             return None
         self.largest = max(self.largest, mode.largest)
         return None if gradients is None else gradients.flatten(1).cpu().numpy()
@@ -134,23 +145,23 @@ class Reference:
         return scores
 
     def allowed(self, scale: float) -> float:
-        """Return how far the map may be from the reference, where what is compared has a largest entry ``scale``."""
-        constants = 4 * torch.finfo(self.dtype).eps  # those that the forward makes are rounded to the network's dtype
+        """Return the difference allowed between map and reference where the largest entry compared is ``scale``."""
+        constants = 4 * torch.finfo(self.dtype).eps  # a forward's own constants are rounded to the network's dtype
         return max(TOLERANCE, constants) * scale + NOISE * self.largest
 
 
 def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor:
-    """Return what a module makes of a batch, (N, out_size); the batch stays as it is.
+    """Return a module's scores of a batch, (N, out_size); the batch is left as it is.
 
     Raises
     ------
     ValueError
-        If it cannot be run, or something of another size comes out.
+        If the module cannot be run, or returns another number of scores.
     """
     try:
         scores: torch.Tensor = module(x.clone())
         return scores.reshape(len(x), out_size)
-    except Exception as error:  # whatever a forward raises
+    except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"module: expected a forward that runs on {len(x)} samples in {x.dtype} and gives {out_size} numbers for "

@@ -1,14 +1,14 @@
-"""What `gpu.collapse` returns: a map, a module that computes it, and a report."""
+"""The result of `gpu.collapse`: a map, a module that computes it, and a report."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from gpu.collapsing.casting import cast_map
 from gpu.collapsing.report import Report
 from gpu.models.conversion import check_batch
 from linalg_cnn import AffineGraph, AffineMap, FactoredMap
@@ -22,10 +22,11 @@ class CollapsedModule(nn.Module):
     Parameters
     ----------
     factors : sequence of AffineMap
-        The outermost first.
+        The map in float64, the outermost factor first.
     in_shape, out_shape : tuple of int
-        Of one sample; ``out_shape`` may be ().
+        Shapes of one sample's input and output; ``out_shape`` may be ().
     dtype : torch.dtype
+        Dtype of the parameters and of the computation.
 
     Raises
     ------
@@ -54,14 +55,9 @@ class CollapsedModule(nn.Module):
 
 def _linear(factor: AffineMap, dtype: torch.dtype) -> nn.Linear:
     linear = nn.Linear(factor.in_size, factor.out_size, device="meta")
-    for name, values in (("weight", factor.W), ("bias", factor.B)):
-        rounded = torch.from_numpy(np.ascontiguousarray(values)).to(dtype, copy=True)
-        if not torch.isfinite(torch.stack(rounded.aminmax())).all():  # without an array of as many truths
-            raise ValueError(
-                f"module: expected a map whose entries fit {dtype}, got one as large as {np.abs(values).max():.3g}; "
-                "collapse module.float() instead"
-            )
-        setattr(linear, name, nn.Parameter(rounded, requires_grad=False))
+    expected, remedy = "module: expected a map whose entries fit", "; collapse module.float() instead"
+    weight, bias = cast_map(factor, dtype, torch.device("cpu"), expected, remedy)
+    linear.weight, linear.bias = (nn.Parameter(part, requires_grad=False) for part in (weight, bias))
     return linear
 
 
@@ -72,13 +68,13 @@ class Collapsed:
     Attributes
     ----------
     module : CollapsedModule
-        Replaces the network: its dtype, its device, its output shape.
+        Replacement of the network, with its dtype, its device and its output shape.
     factors : tuple of AffineMap
-        float64, dense; the outermost first, so that ``affine`` is their product. One, or two.
+        The map in float64, as one dense factor or two, the outermost first: ``affine`` is their product.
     report : Report
-        What it costs, how exact it is, whether it pays.
+        Costs, accuracy, and whether the map pays.
     graph : AffineGraph
-        What was traced, with the preprocessing in front.
+        The traced network, after the preprocessing.
     """
 
     module: CollapsedModule
@@ -88,7 +84,7 @@ class Collapsed:
 
     @property
     def affine(self) -> AffineMap:
-        """The map itself, dense, in float64; multiplied out anew where it is kept as two factors.
+        """The map, dense, in float64; where it is kept as two factors, they are multiplied at each access.
 
         Raises
         ------
@@ -102,17 +98,17 @@ class Collapsed:
         return outer @ inner
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map to a safetensors file, which `linalg_cnn.load_map` reads: as it is, in float64.
+        """Write the map in float64 and in its form to a safetensors file, which `linalg_cnn.load_map` reads.
 
         Raises
         ------
         OSError
-            If the file cannot be written; what stood there before is then untouched.
+            If the file cannot be written; a file that exists is then left as it was.
         """
         (self.factors[0] if len(self.factors) == 1 else FactoredMap(self.factors)).save(path)
 
     def __repr__(self) -> str:
-        """Show shapes and the form."""
+        """Show the shapes and the form."""
         form = " @ ".join(f"{factor.out_size}x{factor.in_size}" for factor in self.factors)
         return f"Collapsed({self.module.in_shape} -> {self.module.out_shape}, {form}, {self.report.dtype})"
 

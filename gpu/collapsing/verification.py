@@ -1,8 +1,8 @@
-"""How far a collapsed network is from the network: differences seen, a bound on them, and what composing cost."""
+"""The comparison of a map with its network: differences of scores, of rows of W and of B, and a bound on rounding."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,20 +10,17 @@ from torch import nn
 
 from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.rounding import rounding_bound
+from gpu.collapsing.samples import BATCHES, in_batches
 from gpu.runtime.devices import full_float32
-from linalg_cnn import AffineGraph, AffineMap
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn import AffineMap
+from linalg_cnn.types import Array
 
 ROWS = 16
-"""How many rows of W are compared with autograd."""
-BATCHES = (1, 2, 5)
-"""The sizes of the first batches that are compared; the others have 4 samples."""
-ROWS_TOGETHER = 2**27
-"""How many bytes of a network's values autograd may keep for the rows that go back together."""
+"""Number of rows of W, or of columns, that are compared."""
 
 
 class VerificationError(RuntimeError):
-    """A map is not the network: one that depends on the size of the batch or changes, or a fault of the tracing.
+    """A map is not its network: the network depends on the size of the batch or changes, or was traced wrongly.
 
     Examples
     --------
@@ -38,52 +35,90 @@ class VerificationError(RuntimeError):
     """
 
 
-def bytes_per_sample(graph: AffineGraph) -> int:
-    """Return about how many bytes torch takes for one sample on its way through a network and back, in float64.
+class Findings(NamedTuple):
+    """The result of a verification, as the report holds it.
 
-    Every value and what comes back to it, and what a convolution copies of its input: all pixels under each tap.
+    Attributes
+    ----------
+    differences : dict
+        See `differences`.
+    composition : dict
+        See `composition_error`.
     """
-    columns = [0]
-    for node, shape in zip(graph.nodes, graph.shapes[1:], strict=True):
-        kernel = getattr(node.operation, "kernel", None)
-        if kernel is not None:
-            pixels = max(size_of(shape[1:]), size_of(graph.shapes[node.inputs[0]][1:]))
-            columns.append(kernel.size // len(kernel) * getattr(node.operation, "groups", 1) * pixels)
-    return 8 * (2 * sum(size_of(shape) for shape in graph.shapes) + max(columns))
+
+    differences: dict[str, Any]
+    composition: dict[str, Any]
 
 
-def sample_inputs(
-    in_shape: Shape, pixels: bool, given: torch.Tensor | None, count: int = sum(BATCHES), seed: int = 0
-) -> torch.Tensor:
-    """Return random inputs, normal ones or raw pixels, and the given ones behind them; float64."""
-    generator = torch.Generator().manual_seed(seed)
-    if pixels:
-        drawn = torch.randint(0, 256, (count, *in_shape), generator=generator).double()
-    else:
-        drawn = torch.randn(count, *in_shape, generator=generator, dtype=torch.float64)
-    return drawn if given is None else torch.cat([drawn, given.detach().cpu().double()])
+def verify(
+    network: nn.Module,
+    collapsed: nn.Module,
+    factors: Sequence[AffineMap],
+    samples: torch.Tensor,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+    rows_together: int = ROWS,
+) -> Findings:
+    """Return how far a map is from its network, or refuse a map that is not the network.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Copy of the user's network, in its own dtype. It is run, which may change it, and becomes float64.
+    collapsed : nn.Module
+        Replacement of the network, with its dtype and on its device.
+    factors : sequence of AffineMap
+        The map, the outermost factor first.
+    samples : float64 tensor (N, *in_shape)
+        At least eight samples, given to the network in batches of several sizes.
+    prepare : callable
+        Preprocessing in float64; the identity if there is none.
+    rows_together : int
+        Number of rows of W that are computed in one backward pass.
+
+    Raises
+    ------
+    ValueError
+        If the forward cannot be run on such batches, in its own dtype or in float64.
+    VerificationError
+        If the map is further from the float64 network than rounding explains.
+    """
+    like = next(collapsed.parameters())
+    x = samples.to(like.dtype).double()  # the same input for all of them
+    out_size = factors[0].out_size
+    batches = in_batches(x.to(like.device))
+    with torch.no_grad(), full_float32():
+        prepared = (prepare(part).to(like.dtype) for part in x.to(like.device).split(sum(BATCHES)))
+        original = torch.cat([scores_of(network, part, out_size).double().cpu() for part in prepared])
+        ours = torch.cat([collapsed(part.to(like)).double().cpu() for part in x.split(64)]).reshape(len(x), -1)
+    reference = Reference(network, like.dtype, out_size, prepare)
+    exact = [reference(batch).cpu().numpy() for batch in batches]
+    composition = composition_error(reference, factors, batches[0], exact[0][0], rows_together)
+    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), original.numpy())
+    return Findings(found, composition)
 
 
 def composition_error(
-    reference: Reference, factors: Sequence[AffineMap], x: torch.Tensor, score: Array, together: int = ROWS
+    reference: Reference, factors: Sequence[AffineMap], x: torch.Tensor, score: Array, rows_together: int = ROWS
 ) -> dict[str, Any]:
-    """Return how far rows of W and all of B are from what autograd computes on the float64 network.
+    """Return how far rows of W and all of B are from those that autograd computes on the float64 network.
 
-    Autograd knows nothing of graphs, cuts and kernels taken tap by tap; it is exact but for rounding, as the
-    composition is. Where its rows do not give the network's own answer to an input - a forward that detaches, a
-    ``torch.autograd.Function`` with another derivative - columns of W are compared instead, each of them the
-    difference of two answers. Both errors are relative to the largest entry of W and of B.
+    Autograd shares no code with the composition, and like it is exact except for rounding. Where its rows do not
+    reproduce the network's own scores - a forward that detaches, a ``torch.autograd.Function`` with another
+    derivative - columns of W are compared instead, each with a difference of two scores. Both errors are relative to
+    the largest entry of W and of B.
 
     Parameters
     ----------
     reference : Reference
+        The float64 network.
     factors : sequence of AffineMap
+        The map, the outermost factor first.
     x : float64 tensor (1, *in_shape)
-        An input, on the network's device.
+        A sample on the network's device.
     score : float64 array (out_size,)
-        The reference's answer to it.
-    together : int
-        How many rows go back together.
+        The reference's scores of the sample.
+    rows_together : int
+        Number of rows that are computed in one backward pass.
 
     Raises
     ------
@@ -93,52 +128,135 @@ def composition_error(
         If W or B is further off than rounding explains.
     """
     in_size, out_size = factors[-1].in_size, factors[0].out_size
-    rows, columns = (
-        np.unique(np.linspace(0, size - 1, min(size, ROWS)).round().astype(int)) for size in (out_size, in_size)
-    )
-    zero = torch.zeros_like(x)
-    answer = reference(zero)[0].cpu().numpy()
-    theirs = [
-        reference.rows(zero.expand(len(part), *x.shape[1:]), part)
-        for part in (rows[start : start + together] for start in range(0, len(rows), together))
-    ]
-    expected = np.concatenate([np.zeros((0, in_size)), *(part for part in theirs if part is not None)])
-    change = (score - answer)[rows]
-    trusted = len(expected) == len(rows) or not change.any()
-    if len(expected) < len(rows):
-        expected = np.zeros((len(rows), in_size))
-    error = np.abs(expected @ x.flatten().cpu().numpy() - change).max()
-    if trusted and error <= reference.allowed(np.abs(change).max()):
-        ours = _product(factors, rows, slice(None))
+    rows, columns = _spread(out_size), _spread(in_size)
+    zero_score = reference(torch.zeros_like(x))[0].cpu().numpy()
+    expected = _rows_by_autograd(reference, x, (score - zero_score)[rows], rows, rows_together)
+    by_autograd = expected is not None
+    if expected is not None:
+        ours = _rows_of_W(factors, rows)
     else:
-        units = torch.zeros(len(columns), in_size, dtype=torch.float64, device=x.device)
-        units[torch.arange(len(columns)), torch.from_numpy(columns)] = 1
-        parts = units.reshape(-1, *x.shape[1:]).split(4)
-        expected = (torch.cat([reference(part) for part in parts]).cpu().numpy() - answer).T
-        ours, trusted = _product(factors, slice(None), columns), False
+        expected, ours = _columns_by_differences(reference, x, zero_score, columns), _columns_of_W(factors, columns)
     B = apply_factors(factors, np.zeros((1, in_size)))[0]
     return {
-        "judge": "autograd" if trusted else "differences of answers",
+        "judge": "autograd" if by_autograd else "differences of answers",
         "rows_compared": len(ours),
         "rows": out_size,
         "columns_compared": ours.shape[1],
         "columns": in_size,
         "W_relative": _compared(reference, "W", ours, expected)["relative"],
-        "B_relative": _compared(reference, "B", B, answer)["relative"],
+        "B_relative": _compared(reference, "B", B, zero_score)["relative"],
     }
 
 
-def _product(factors: Sequence[AffineMap], rows: Any, columns: Any) -> Array:
-    """Return some rows or columns of W, all of them where that is ``slice(None)``."""
-    if isinstance(columns, slice):
-        W: Array = factors[0].W[rows]
-        for factor in factors[1:]:
-            W = W @ factor.W
-        return W
-    W = factors[-1].W[:, columns]
+def _spread(size: int) -> Array:
+    """Return up to `ROWS` indices, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, size - 1, min(size, ROWS)).round().astype(int))
+
+
+def _rows_by_autograd(
+    reference: Reference, x: torch.Tensor, change: Array, rows: Array, rows_together: int
+) -> Array | None:
+    """Return rows of W as gradients; None if they do not explain the change of the scores from zero to x."""
+    zero = torch.zeros_like(x)
+    parts = [
+        reference.rows(zero.expand(len(part), *x.shape[1:]), part)
+        for part in (rows[start : start + rows_together] for start in range(0, len(rows), rows_together))
+    ]
+    found = [part for part in parts if part is not None]
+    if len(found) == len(parts):
+        gradients = np.concatenate(found)
+    elif change.any():
+        return None
+    else:  # scores that depend on no input have no gradient
+        gradients = np.zeros((len(rows), x.numel()))
+    error = np.abs(gradients @ x.flatten().cpu().numpy() - change).max()
+    return gradients if error <= reference.allowed(np.abs(change).max()) else None
+
+
+def _columns_by_differences(reference: Reference, x: torch.Tensor, zero_score: Array, columns: Array) -> Array:
+    """Return columns of W as differences between the scores of a unit vector and those of zero."""
+    units = torch.zeros(len(columns), x.numel(), dtype=torch.float64, device=x.device)
+    units[torch.arange(len(columns)), torch.from_numpy(columns)] = 1
+    parts = units.reshape(-1, *x.shape[1:]).split(4)
+    difference: Array = (torch.cat([reference(part) for part in parts]).cpu().numpy() - zero_score).T
+    return difference
+
+
+def _rows_of_W(factors: Sequence[AffineMap], rows: Array) -> Array:
+    W: Array = factors[0].W[rows]
+    for factor in factors[1:]:
+        W = W @ factor.W
+    return W
+
+
+def _columns_of_W(factors: Sequence[AffineMap], columns: Array) -> Array:
+    W: Array = factors[-1].W[:, columns]
     for factor in reversed(factors[:-1]):
         W = factor.W @ W
     return W
+
+
+def differences(
+    reference: Reference, factors: Sequence[AffineMap], x: Array, exact: Sequence[Array], ours: Array, original: Array
+) -> dict[str, Any]:
+    """Return the largest differences from the float64 network, absolute and relative to its largest score.
+
+    Parameters
+    ----------
+    reference : Reference
+        The float64 network.
+    factors : sequence of AffineMap
+        The map, the outermost factor first.
+    x : float64 array (N, in_size)
+        The samples, exact in the network's dtype.
+    exact : sequence of float64 arrays (n, out_size)
+        The reference's scores of the samples, batch by batch.
+    ours, original : float64 arrays (N, out_size)
+        Scores of the collapsed module and of the network itself, computed in the network's dtype.
+
+    Returns
+    -------
+    dict
+        ``map``: of the float64 map; ``module``: of what replaces the network; ``original``: of the network itself,
+        computed in its own dtype; ``bound``: the rigorous bound on the error of evaluating the map in the dtype, the
+        error seen, their ratio (the tightness), and whether the bound held for every score. Values are infinite where
+        scores overflow or there is no bound; the tightness is then None.
+
+    Raises
+    ------
+    VerificationError
+        If the map is further from the float64 network than rounding explains.
+    """
+    mapped, start = apply_factors(factors, x), 0
+    for theirs in exact:
+        _compared(reference, f"scores of a batch of {len(theirs)}", mapped[start : start + len(theirs)], theirs)
+        start += len(theirs)
+    expected = np.concatenate(exact)
+    scale = float(np.abs(expected).max())
+    seen, bound = _distances(ours, mapped), rounding_bound(factors, reference.dtype, x)
+    largest_bound, largest_seen = float(bound.max()), float(seen.max())
+    return {
+        "inputs": len(x),
+        "batches": sorted({len(batch) for batch in exact}),
+        "largest_score": scale,
+        "allowed": reference.allowed(scale),
+        "map": _against(mapped, expected, scale),
+        "module": _against(ours, expected, scale),
+        "original": _against(original, expected, scale),
+        "bound": {
+            "largest": largest_bound,
+            "seen": largest_seen,
+            "tightness": largest_bound / largest_seen if largest_seen and math.isfinite(largest_bound) else None,
+            "held": bool(np.all(seen <= bound)),
+        },
+    }
+
+
+def apply_factors(factors: Sequence[AffineMap], x: Array) -> Array:
+    """Return the map's float64 scores of rows of inputs, factor by factor, the innermost first."""
+    for factor in reversed(factors):
+        x = factor(x)
+    return x
 
 
 def _compared(reference: Reference, what: str, ours: Array, theirs: Array) -> dict[str, float]:
@@ -162,131 +280,13 @@ def _compared(reference: Reference, what: str, ours: Array, theirs: Array) -> di
 
 
 def _against(ours: Array, theirs: Array, scale: float) -> dict[str, float]:
+    """Return the largest difference, absolute and relative to the scale, or to 1 where that is zero."""
     largest = float(_distances(ours, theirs).max(initial=0))
-    return {"largest": largest, "relative": relative(largest, scale)}
+    return {"largest": largest, "relative": largest / (scale or 1.0)}
 
 
 def _distances(ours: Array, theirs: Array) -> Array:
-    """Return absolute differences; infinite where a score has overflowed."""
+    """Return absolute differences, infinite where a score has overflowed."""
     with np.errstate(invalid="ignore"):
         found = np.abs(ours - theirs)
     return np.where(np.isnan(found), np.inf, found)
-
-
-def relative(difference: float, scale: float) -> float:
-    """Return a difference over the scale of what is compared; over 1 where that is zero."""
-    return float(difference) / float(scale or 1)
-
-
-def apply_factors(factors: Sequence[AffineMap], x: Array) -> Array:
-    """Return the map's float64 answer to rows of inputs, factor by factor, the innermost first."""
-    for factor in reversed(factors):
-        x = factor(x)
-    return x
-
-
-def verify(
-    network: nn.Module,
-    collapsed: nn.Module,
-    factors: Sequence[AffineMap],
-    x: torch.Tensor,
-    prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
-    together: int = ROWS,
-) -> dict[str, dict[str, Any]]:
-    """Return how far a map is from its network, or refuse a map that is not the network.
-
-    Parameters
-    ----------
-    network : nn.Module
-        A copy of the user's, in its own dtype. It is run, which may change it, and becomes float64.
-    collapsed : nn.Module
-        What replaces it, of its dtype and on its device.
-    factors : sequence of AffineMap
-    x : float64 tensor (N, *in_shape)
-        At least eight inputs. The network is given batches of 1, 2, 5 and then 4 of them: what it makes of a sample
-        must not depend on that.
-    prepare : callable
-        Preprocessing in float64; the identity if there is none.
-    together : int
-        How many rows of W are differentiated together.
-
-    Returns
-    -------
-    dict
-        ``differences``, see `differences`, and ``composition``, see `composition_error`.
-
-    Raises
-    ------
-    ValueError
-        If the forward cannot be run on such batches, in its own dtype or in float64.
-    VerificationError
-        If the map is further from the float64 network than rounding explains.
-    """
-    like = next(collapsed.parameters())
-    x = x.to(like.dtype).double()  # so that all of them see the same input
-    count, out_size = len(x), factors[0].out_size
-    rest = count - sum(BATCHES)
-    parts = x.to(like.device).split([*BATCHES, *(min(4, rest - start) for start in range(0, rest, 4))])
-    with torch.no_grad(), full_float32():
-        prepared = (prepare(part).to(like.dtype) for part in x.to(like.device).split(sum(BATCHES)))
-        original = torch.cat([scores_of(network, part, out_size).double().cpu() for part in prepared])
-        ours = torch.cat([collapsed(part.to(like)).double().cpu() for part in x.split(64)]).reshape(count, -1)
-    reference = Reference(network, like.dtype, out_size, prepare)
-    exact = [reference(part).cpu().numpy() for part in parts]
-    composition = composition_error(reference, factors, parts[0], exact[0][0], together)
-    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), original.numpy())
-    return {"differences": found, "composition": composition}
-
-
-def differences(
-    reference: Reference, factors: Sequence[AffineMap], x: Array, exact: Sequence[Array], ours: Array, original: Array
-) -> dict[str, Any]:
-    """Return the largest differences from the float64 network, absolute and relative to its largest score.
-
-    Parameters
-    ----------
-    reference : Reference
-    factors : sequence of AffineMap
-    x : float64 array (N, in_size)
-        The inputs, exact in the network's dtype.
-    exact : sequence of float64 arrays (n, out_size)
-        What the reference makes of them, batch by batch.
-    ours, original : float64 arrays (N, out_size)
-        What the collapsed module and the network itself make of them in the network's dtype.
-
-    Returns
-    -------
-    dict
-        ``map``: of the float64 map; ``module``: of what replaces the network; ``original``: of the network itself,
-        computing in its own dtype; ``bound``: the rigorous bound on the error of evaluating the map in the dtype,
-        beside the error seen, their ratio (the tightness), and whether the bound held for every score. Infinite
-        where scores overflow or there is no bound; the tightness is then None.
-
-    Raises
-    ------
-    VerificationError
-        If the map is further from the float64 network than rounding explains.
-    """
-    mapped, start = apply_factors(factors, x), 0
-    for theirs in exact:
-        _compared(reference, f"scores of a batch of {len(theirs)}", mapped[start : start + len(theirs)], theirs)
-        start += len(theirs)
-    expected = np.concatenate(exact)
-    scale = float(np.abs(expected).max())
-    seen, bound = _distances(ours, mapped), rounding_bound(factors, reference.dtype, x)
-    largest_bound, largest_seen = float(bound.max()), float(seen.max())
-    return {
-        "inputs": len(x),
-        "batches": sorted({len(part) for part in exact}),
-        "largest_score": scale,
-        "allowed": reference.allowed(scale),
-        "map": _against(mapped, expected, scale),
-        "module": _against(ours, expected, scale),
-        "original": _against(original, expected, scale),
-        "bound": {
-            "largest": largest_bound,
-            "seen": largest_seen,
-            "tightness": largest_bound / largest_seen if largest_seen and math.isfinite(largest_bound) else None,
-            "held": bool(np.all(seen <= bound)),
-        },
-    }

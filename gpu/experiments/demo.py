@@ -12,8 +12,9 @@ from gpu.models.conversion import to_module
 from gpu.models.shallow import three_layer_cnn
 from gpu.models.skip_cnn import SkipCNN
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.results import check_output_folder
-from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import DemoSettings
 from gpu.training.data import PIXEL_SCALE, Digits, load_digits, scale_pixels
 from gpu.training.evaluation import accuracy_of, predict_scores

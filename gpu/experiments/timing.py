@@ -15,8 +15,9 @@ from gpu.models.homotopy import remove_skips, set_skip_strength
 from gpu.models.resnets import resnet, set_stem_channels
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.tables import markdown_table
-from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
+from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import ExperimentSettings
 from linalg_cnn.display.colors import CURVE_COLORS
 

@@ -14,7 +14,7 @@ from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
 from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.training.data import Digits, scale_pixels
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import accuracy_of, predict_scores

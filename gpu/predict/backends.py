@@ -1,56 +1,45 @@
-"""Ways to the scores of flat images. Each takes (N, in_size) and returns (N, out_size)."""
+"""The backends in torch: one linear layer, the same in blocks, and exact products with slices of 8-bit digits."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Self
 
 import torch
 from torch.nn.functional import linear
 
-from gpu.predict.digit_slices import Planes
-from gpu.predict.int8_product import int8_product, longest_sum
+from gpu.collapsing.casting import dtype_name
+from gpu.predict.backend import BYTES, FLOATS, Backend, Source, UnavailableError
+from gpu.predict.digit_slices import MOST_SLICES, DigitSlices, slice_digits, slices_needed
+from gpu.predict.int8_product import int8_product, is_exact, longest_sum
 from gpu.predict.layers import Layers
 from linalg_cnn.types import Array
 
 BLOCK_BYTES = 3 * 2**20
-"""A block of images of this size stays in the caches from one operation to the next."""
+"""Size of a block of images that stays in the caches from one operation to the next."""
 FEWEST_ROWS = 64
+"""Least number of images in a block."""
 MANY_ROWS = 256
-"""From here on, a pass for each plane is faster than one small product: it does without a float64 copy of the sums."""
+"""Number of images from which a pass per slice is faster than one small product, which copies the sums to float64."""
 COLUMNS = 16
-"""Matrix products are at their best for multiples of this many columns."""
+"""Matrix products are fastest for multiples of this many columns."""
+LEAST_INPUTS, MOST_COLUMNS = 128, 64
+"""Sizes between which `SliceProducts` is faster than `Blocks`, measured on two cores with AVX-512 and VNNI."""
 
 
-class UnavailableError(Exception):
-    """A way cannot be taken, or does not pay; the message says why."""
-
-
-class Way(Protocol):
-    """A way to the scores.
-
-    Attributes
-    ----------
-    planes : Planes or None
-        What it multiplies bytes by, exactly, instead of W in float32.
-    """
-
-    planes: Planes | None
-
-    def __call__(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the scores of flat images."""
-
-    def __str__(self) -> str:
-        """Say what it does."""
-
-
-class Linear:
+class Linear(Backend):
     """One linear layer after the other, on all images at once, in the dtype of the layers."""
 
-    planes: Planes | None = None
+    name = "linear"
+    dtypes = (*BYTES, *FLOATS, torch.float64)
 
     def __init__(self, layers: Layers) -> None:
         (self.weight, self.bias), *self.rest = layers
         self.dtype = self.weight.dtype
         self.cast = torch.Tensor.float if self.dtype == torch.float32 else torch.Tensor.double
+
+    @classmethod
+    def build(cls, source: Source, *, forced: bool) -> Self:
+        """Return the backend for a map."""
+        return cls(source.layers)
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images."""
@@ -60,24 +49,32 @@ class Linear:
         return y
 
     def __str__(self) -> str:
-        """Say what it does."""
-        return f"{str(self.dtype).removeprefix('torch.')}, the whole batch at once"
+        """Describe the computation."""
+        return f"{dtype_name(self.dtype)}, the whole batch at once"
 
 
-class Blocks:
-    """The same in blocks of images that stay in the caches, the first weight padded to whole vectors of outputs."""
+class Blocks(Backend):
+    """Linear layers on blocks of images that stay in the caches, with the first weight padded to whole vectors."""
 
-    planes: Planes | None = None
+    name = "blocks"
+    dtypes = (*BYTES, *FLOATS)
+    device_type = "cpu"
+    images_from = 64  # below, one linear layer on the whole batch is faster: on two cores with AVX-512
 
     def __init__(self, layers: Layers) -> None:
         (weight, bias), *rest = layers
         self.width = len(bias)
-        padding = whole(self.width) - self.width
+        padding = whole_columns(self.width) - self.width
         self.weight = torch.cat([weight, weight.new_zeros(padding, weight.shape[1])])
         self.bias = torch.cat([bias, bias.new_zeros(padding)])
         self.rest = Linear(rest) if rest else None
         self.out_size = len(layers[-1][1])
-        self.rows = rows_of_a_block(weight.element_size() * weight.shape[1])
+        self.rows = rows_per_block(weight.element_size() * weight.shape[1])
+
+    @classmethod
+    def build(cls, source: Source, *, forced: bool) -> Self:
+        """Return the backend for a map."""
+        return cls(source.layers)
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images."""
@@ -88,40 +85,79 @@ class Blocks:
         return y.contiguous() if self.rest is None else self.rest(y)
 
     def __str__(self) -> str:
-        """Say what it does."""
+        """Describe the computation."""
         return f"float32, in blocks of {self.rows:,}"
 
 
-class PlaneProducts:
-    """Bytes times planes of 8-bit integers, exactly, put together in float64.
+class SliceProducts(Backend):
+    """Exact products of bytes with slices of 8-bit digits, added up in float64.
 
     Parameters
     ----------
-    planes : Planes
-        Of the innermost layer.
-    bias : float64 array
-        Its bias.
+    slices : DigitSlices
+        Slices of the innermost layer.
+    bias : float64 array (out_size,)
+        Bias of the innermost layer.
     rest : Layers
-        What follows.
+        The layers that follow.
     """
 
-    def __init__(self, planes: Planes, bias: Array, rest: Layers) -> None:
-        count, self.width, inputs = planes.digits.shape
-        self.planes: Planes | None = planes
-        digits = torch.zeros(inputs, whole(count * self.width), dtype=torch.int8, device="cpu")
-        digits[:, : count * self.width] = torch.from_numpy(planes.digits).reshape(-1, inputs).T
-        longest = longest_sum(planes.bits)  # of inputs: a longer sum would not fit into 32 bits
+    name = "planes"
+    dtypes = BYTES
+    device_type = "cpu"
+    images_from = 32  # below, one linear layer on the whole batch is faster: on two cores with AVX-512 and VNNI
+
+    def __init__(self, slices: DigitSlices, bias: Array, rest: Layers) -> None:
+        count, self.width, inputs = slices.digits.shape
+        self.slices = slices
+        digits = torch.zeros(inputs, whole_columns(count * self.width), dtype=torch.int8, device="cpu")
+        digits[:, : count * self.width] = torch.from_numpy(slices.digits).reshape(-1, inputs).T
+        longest = longest_sum(slices.bits)  # a longer sum may not fit into 32 bits
         self.parts: list[tuple[slice | None, torch.Tensor]] = [(None, digits)]
         if inputs > longest:
             parts = [slice(start, start + longest) for start in range(0, inputs, longest)]
             self.parts = [(part, digits[part]) for part in parts]
-        self.units = list(torch.from_numpy(planes.unit))
+        self.units = list(torch.from_numpy(slices.unit))
         self.together = torch.zeros(digits.shape[1], self.width, dtype=torch.float64, device="cpu")
         self.together[: count * self.width] = torch.cat([unit.diag() for unit in self.units])
         self.bias = torch.from_numpy(bias)
         self.rest = Linear(rest) if rest else None
         self.out_size = len(rest[-1][1]) if rest else self.width
-        self.rows = rows_of_a_block(inputs)
+        self.rows = rows_per_block(inputs)
+
+    @classmethod
+    def build(cls, source: Source, *, forced: bool) -> Self:
+        """Return the backend for a map, with digits of 7 bits where products of 8 bits are not exact.
+
+        Raises
+        ------
+        UnavailableError
+            If the product is not exact on this processor, a row needs more slices than pay, or, unless forced, the map
+            is not of a size for which the backend pays.
+        """
+        W = source.innermost.W
+        out_size, in_size = W.shape
+        if not forced and in_size < LEAST_INPUTS:
+            raise UnavailableError(f"it pays from {LEAST_INPUTS} inputs on, here are {in_size}")
+        if not forced and "AVX" not in torch.backends.cpu.get_cpu_capability():
+            raise UnavailableError("it pays on x86 processors with AVX2 or AVX-512")
+        if not forced and whole_columns(out_size) > MOST_COLUMNS:
+            raise UnavailableError(f"it pays for up to {MOST_COLUMNS} columns, here are {out_size} outputs")
+        for bits in (8, 7):
+            count = slices_needed(W, bits)
+            if count is None:
+                raise UnavailableError(
+                    f"a weight is so large beside the others of its row that {MOST_SLICES} planes round worse than "
+                    "float32"
+                )
+            columns = whole_columns(count * out_size)
+            if not forced and columns > MOST_COLUMNS:
+                raise UnavailableError(
+                    f"it pays for up to {MOST_COLUMNS} columns, here are {columns} in {count} planes"
+                )
+            if is_exact(min(in_size, longest_sum(bits)), columns, bits):
+                return cls(slice_digits(W, bits, count), source.innermost.B, source.layers[1:])
+        raise UnavailableError("torch's product of 8-bit integers is not exact here")
 
     def __call__(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the scores of flat images, uint8."""
@@ -134,22 +170,22 @@ class PlaneProducts:
         return y.float() if self.rest is None else self.rest(y)
 
     def _add(self, y: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
-        """Return y, or a row of it for every image, with what the sums of all planes are worth."""
+        """Return y, one row or a row per image, plus the values of the sums of all slices."""
         if len(sums) < MANY_ROWS:
             return torch.addmm(y, sums.double(), self.together)
-        for plane, unit in enumerate(self.units):
-            y = torch.addcmul(y, sums[:, plane * self.width : (plane + 1) * self.width], unit)
+        for number, unit in enumerate(self.units):
+            y = torch.addcmul(y, sums[:, number * self.width : (number + 1) * self.width], unit)
         return y
 
     def __str__(self) -> str:
-        """Say what it does."""
-        return f"{self.planes}, in blocks of {self.rows:,}"
+        """Describe the computation."""
+        return f"{self.slices}, in blocks of {self.rows:,}"
 
 
 def in_blocks(
     scores_of: Callable[[torch.Tensor], torch.Tensor], flat: torch.Tensor, rows: int, out_size: int
 ) -> torch.Tensor:
-    """Return the float32 scores of flat images, block by block; those of a single block as they are."""
+    """Return the float32 scores of flat images, block by block; a single block's scores are not copied."""
     if len(flat) <= rows:
         return scores_of(flat)
     scores = torch.empty(len(flat), out_size, dtype=torch.float32, device=flat.device)
@@ -158,17 +194,17 @@ def in_blocks(
     return scores
 
 
-def whole(columns: int) -> int:
-    """Return the number of columns, rounded up to what matrix products are fast for.
+def whole_columns(columns: int) -> int:
+    """Return the number of columns, rounded up to a multiple for which matrix products are fast.
 
     Examples
     --------
-    >>> whole(1), whole(16), whole(17)
+    >>> whole_columns(1), whole_columns(16), whole_columns(17)
     (16, 16, 32)
     """
     return -(-columns // COLUMNS) * COLUMNS
 
 
-def rows_of_a_block(bytes_of_a_row: int) -> int:
-    """Return how many images make a block."""
-    return max(FEWEST_ROWS, BLOCK_BYTES // bytes_of_a_row)
+def rows_per_block(bytes_per_row: int) -> int:
+    """Return the number of images in a block."""
+    return max(FEWEST_ROWS, BLOCK_BYTES // bytes_per_row)

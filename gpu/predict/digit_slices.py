@@ -1,41 +1,44 @@
-"""W as integers, cut into planes of 8 bits: what makes a product with bytes exact."""
+"""W as integers, cut into slices of 8-bit digits, whose products with bytes are exact."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from gpu.collapsing.rounding import unit_roundoff
 from linalg_cnn.types import Array
 
 BRIGHTEST = 255
-MOST_PLANES = 5
+"""The largest value of a byte."""
+MOST_SLICES = 5
 LIT = ((0.9, 1.0), (0.5, 6.0))
-"""Which share of a row's weights is lit, the lightest ones, and how many times float32's rounding is allowed then.
+"""Pairs of the share of a row's weights whose pixels are lit, the smallest weights, and the rounding error allowed
+then, in multiples of float32's.
 
-With six times, trained networks for digits get three planes, as most do, and come nearer to the exact scores than
-float32, on digits and on random pixels; with twice, they would get four, which take a fifth longer.
+With a factor of six, trained networks for digits get three slices, as most networks do, and come nearer to the exact
+scores than float32, on digits and on random pixels. With a factor of two they would get four, a fifth slower.
 """
 SMALLEST_SCALE = 1e-290
 """A row whose weights are all smaller is rounded to zero: its scale would leave float64's range."""
-UNIT_ROUNDOFF = 2.0**-24
-"""Of float32."""
+UNIT_ROUNDOFF = unit_roundoff(torch.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Planes:
-    """W, rounded to integers times one factor per row, and these integers as digits.
+class DigitSlices:
+    """W, rounded to integers times one factor per row, with the digits of these integers.
 
-    Row i of W is about ``sum(unit[p, i] * digits[p, i] for p in range(planes))``.
+    Row i of W is about ``sum(unit[s, i] * digits[s, i] for s in range(slices))``.
 
     Attributes
     ----------
-    digits : int8 array (planes, out_size, in_size)
-        The lowest first; each in [-2^(bits - 1), 2^(bits - 1)).
-    unit : float64 array (planes, out_size)
-        What a digit 1 of each plane and row is worth.
+    digits : int8 array (slices, out_size, in_size)
+        The digits, the lowest slice first; each lies in [-2^(bits - 1), 2^(bits - 1)).
+    unit : float64 array (slices, out_size)
+        Value of the digit 1 in each slice and row.
     error : float64 array (out_size,)
-        How far W times an image of bytes can be from what the planes make of it.
+        Largest distance between the scores of W and of its slices over all images of bytes.
     bits : int
-        Of a digit.
+        Number of bits in a digit.
     """
 
     digits: Array
@@ -44,12 +47,19 @@ class Planes:
     bits: int
 
     def __str__(self) -> str:
-        """Name the number of planes and of bits."""
+        """Name the number of slices, under the public name of their backend, and of bits."""
         return f"W as {len(self.digits)} planes of {self.bits} bits"
 
 
-def largest_integer(bits: int, planes: int) -> int:
-    """Return the largest integer that has so many balanced digits of so many bits.
+def largest_integer(bits: int, slices: int) -> int:
+    """Return the largest integer that has this number of balanced digits.
+
+    Parameters
+    ----------
+    bits : int
+        Number of bits in a digit.
+    slices : int
+        Number of digits.
 
     Examples
     --------
@@ -57,80 +67,91 @@ def largest_integer(bits: int, planes: int) -> int:
     (127, 32639)
     """
     base = 1 << bits
-    return (base // 2 - 1) * ((1 << bits * planes) - 1) // (base - 1)
+    return (base // 2 - 1) * ((1 << bits * slices) - 1) // (base - 1)
 
 
-def quantum(W: Array, bits: int, planes: int) -> Array:
-    """Return the distance of the numbers that each row's entries are rounded to, float64 (out_size,)."""
+def quantum(W: Array, bits: int, slices: int) -> Array:
+    """Return the step of the grid to which each row's entries are rounded, float64 (out_size,)."""
     largest = np.abs(W).max(axis=1)
-    return np.where(largest > SMALLEST_SCALE, largest, 1.0) / largest_integer(bits, planes)
+    return np.where(largest > SMALLEST_SCALE, largest, 1.0) / largest_integer(bits, slices)
 
 
-def split(W: Array, bits: int, planes: int) -> Planes:
-    """Return a matrix as planes of integers.
+def slice_digits(W: Array, bits: int, slices: int) -> DigitSlices:
+    """Return a matrix as slices of integers.
 
     Parameters
     ----------
     W : float64 array (out_size, in_size)
+        The matrix.
     bits : int
-        Of a digit: 8, or 7 where the product of bytes and 8-bit integers saturates.
-    planes : int
-        How many digits an entry gets.
+        Number of bits in a digit: 8, or 7 where the product of bytes and 8-bit integers saturates.
+    slices : int
+        Number of digits of an entry.
+
+    Notes
+    -----
+    Source: K. Ozaki, T. Ogita, S. Oishi and S. Rump, Error-free transformations of matrix multiplication by using fast
+    routines of matrix multiplication and its applications, 2012; here the slices are integers.
 
     Examples
     --------
-    >>> planes = split(np.array([[1.0, -0.5, 0.001]]), bits=8, planes=3)
-    >>> np.einsum("pi,pij->ij", planes.unit, planes.digits).round(6)
+    >>> slices = slice_digits(np.array([[1.0, -0.5, 0.001]]), bits=8, slices=3)
+    >>> np.einsum("si,sij->ij", slices.unit, slices.digits).round(6)
     array([[ 1.   , -0.5  ,  0.001]])
     """
-    step = quantum(W, bits, planes)
+    step = quantum(W, bits, slices)
     base, half = 2**bits, 2 ** (bits - 1)
     rest = np.rint(W / step[:, None]).astype(np.int64)
     difference = W - rest * step[:, None]
-    digits = np.empty((planes, *W.shape), dtype=np.int8)
-    for plane in digits:
-        plane[:] = (rest + half) % base - half
-        rest = (rest - plane) // base
-    unit = step * float(base) ** np.arange(planes)[:, None]
+    digits = np.empty((slices, *W.shape), dtype=np.int8)
+    for digit in digits:
+        digit[:] = (rest + half) % base - half
+        rest = (rest - digit) // base
+    unit = step * float(base) ** np.arange(slices)[:, None]
     above, below = (np.maximum(sign * difference, 0).sum(axis=1) for sign in (1, -1))
-    return Planes(digits, unit, BRIGHTEST * np.maximum(above, below), bits)
+    return DigitSlices(digits, unit, BRIGHTEST * np.maximum(above, below), bits)
 
 
-def planes_needed(W: Array, bits: int) -> int | None:
-    """Return the fewest planes that round no worse than float32 would, or None where `MOST_PLANES` are too few.
+def slices_needed(W: Array, bits: int) -> int | None:
+    """Return the fewest slices that round no worse than float32 would, or None where `MOST_SLICES` are too few.
 
-    A row's integers share one factor, so a few huge weights make all the others coarse, which shows on images where
-    their pixels are dark. So the two roundings are compared with the heaviest tenth of the weights dark, and, where
-    six times float32's is allowed, with the heavier half. For n weights of root mean square r, float32's running sum
-    takes n steps that round by up to 2^-24 of a sum that has grown like a random walk: as an error per weight,
-    2^-24 r sqrt(n / 2) (N. Higham and T. Mary, A new approach to probabilistic rounding error analysis, 2019).
+    A row's integers share one factor, so a few huge weights make all the others coarse, which shows on images whose
+    pixels are dark there. The two roundings are therefore compared with the heaviest tenth of the weights dark, and,
+    where six times float32's error is allowed, with the heavier half dark. For n weights of root mean square r,
+    float32's running sum takes n steps that round by up to 2^-24 of a sum that has grown like a random walk: as an
+    error per weight, 2^-24 r sqrt(n / 2).
 
     Parameters
     ----------
     W : float64 array (out_size, in_size)
+        The matrix.
     bits : int
-        Of a digit.
+        Number of bits in a digit.
+
+    Notes
+    -----
+    Source: N. Higham and T. Mary, A new approach to probabilistic rounding error analysis, 2019.
 
     Examples
     --------
-    >>> planes_needed(np.array([[0.01] * 784]), bits=8)
+    >>> slices_needed(np.array([[0.01] * 784]), bits=8)
     3
-    >>> planes_needed(np.array([[100] + [0.01] * 783]), bits=8)
+    >>> slices_needed(np.array([[100] + [0.01] * 783]), bits=8)
     5
-    >>> planes_needed(np.array([[1e9] + [0.01] * 783]), bits=8)
+    >>> slices_needed(np.array([[1e9] + [0.01] * 783]), bits=8)
     """
     magnitudes = np.abs(W)
     largest = magnitudes.max(axis=1, keepdims=True)
     relative = np.sort(magnitudes / np.where(largest > SMALLEST_SCALE, largest, 1.0), axis=1)
     used = np.count_nonzero(relative, axis=1)
-    squares = np.cumsum(relative**2, axis=1)  # of the lightest weights, zeros first
+    squares = np.cumsum(relative**2, axis=1)  # of the smallest weights, zeros first
     allowed = np.full(len(W), np.inf)
     for share, times in LIT:
         lit = np.maximum(np.rint(share * used), 1).astype(int)
         last = np.clip(W.shape[1] - used + lit, 1, None) - 1
         typical = np.sqrt(squares[np.arange(len(W)), last.clip(max=W.shape[1] - 1)] / lit)
         allowed = np.minimum(allowed, times * UNIT_ROUNDOFF * typical * np.sqrt(np.maximum(lit, 2) / 2))
-    for planes in range(1, MOST_PLANES + 1):
-        if ((1 / largest_integer(bits, planes) <= allowed) | (used == 0)).all():
-            return planes
+    for slices in range(1, MOST_SLICES + 1):
+        if ((1 / largest_integer(bits, slices) <= allowed) | (used == 0)).all():
+            return slices
     return None

@@ -1,19 +1,21 @@
-"""Bytes times 8-bit integers, summed exactly."""
+"""The exact product of bytes and 8-bit integers, and the test whether it is exact here."""
 
 from functools import cache
 
 import torch
 
 LARGEST_SUM = 2**31 - 1
+"""The largest integer of 32 bits."""
 TEST_ROWS = 64
+"""Number of rows of the product that is tested."""
 
 
 def int8_product(pixels: torch.Tensor, digits: torch.Tensor) -> torch.Tensor:
-    """Return uint8 (N, n) times int8 (n, columns), as int32.
+    """Return the product of uint8 (N, n) and int8 (n, columns), int32 (N, columns).
 
-    torch has no public function for this: `is_exact` finds out whether the private one does it here.
+    torch has no public function for it; `is_exact` tests whether the private one computes it here.
     """
-    if pixels.stride(1) != 1 or pixels.stride(0) < pixels.shape[1]:  # oneDNN refuses these, and torch does not notice
+    if pixels.stride(1) != 1 or pixels.stride(0) < pixels.shape[1]:  # oneDNN fails for these without an error in torch
         pixels = pixels.clone(memory_format=torch.contiguous_format)
     product: torch.Tensor = torch._int_mm(pixels, digits)
     return product
@@ -21,18 +23,18 @@ def int8_product(pixels: torch.Tensor, digits: torch.Tensor) -> torch.Tensor:
 
 @cache
 def is_exact(inputs: int, columns: int, bits: int) -> bool:
-    """Return whether the product is exact on this processor for integers of so many bits.
+    """Return whether the product is exact on this processor.
 
-    Without 8-bit dot products (VNNI), oneDNN adds pairs of products in 16 bits, which saturates, silently, unless the
-    integers are within [-64, 63]. So the largest pixels are multiplied with the largest integers, of one sign and of
-    random ones, and compared with the same product in float64.
+    Without 8-bit dot products (VNNI), oneDNN adds pairs of products in 16 bits, which saturate without an error unless
+    the integers are within [-64, 63]. The test multiplies the largest pixels and random ones by the largest integers
+    and by random ones, and compares the product with the same one in float64.
 
     Parameters
     ----------
     inputs, columns : int
-        Of the matrices that will be multiplied: other sizes may take another way through the library.
+        Sizes of the matrices to be multiplied: the library may use other code for other sizes.
     bits : int
-        8 or 7.
+        Number of bits of the integers, 8 or 7.
     """
     generator = torch.Generator("cpu").manual_seed(0)
     half = 2 ** (bits - 1)
@@ -48,7 +50,12 @@ def is_exact(inputs: int, columns: int, bits: int) -> bool:
 
 
 def longest_sum(bits: int) -> int:
-    """Return how many products of bytes with integers of so many bits fit into 32 bits together.
+    """Return the number of products of bytes and integers whose sum fits into 32 bits, as a multiple of 64.
+
+    Parameters
+    ----------
+    bits : int
+        Number of bits of the integers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A map as layers for torch, with the preprocessing of bytes folded in, and what rounding can do to it."""
+"""A map as layers for torch, with the preprocessing of bytes folded in, and a bound on its rounding errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from gpu.collapsing.casting import cast_map
 from gpu.collapsing.preprocessing import preprocessing_operations
-from gpu.predict.digit_slices import BRIGHTEST, UNIT_ROUNDOFF, Planes
+from gpu.collapsing.rounding import summation_bound
+from gpu.predict.digit_slices import BRIGHTEST, UNIT_ROUNDOFF, DigitSlices
 from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.types import Array
 
 Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
-"""Weight (out, in) and bias (out,) of each factor, the innermost first."""
+"""Weight (out_size, in_size) and bias (out_size,) of each factor, the innermost first."""
 
 
 def factors_of(affine: AffineMap | FactoredMap) -> list[AffineMap]:
@@ -21,7 +23,7 @@ def factors_of(affine: AffineMap | FactoredMap) -> list[AffineMap]:
     Raises
     ------
     TypeError
-        If it is no map of numbers.
+        If it is not a map of numbers.
     """
     if not isinstance(affine, AffineMap | FactoredMap) or (isinstance(affine, AffineMap) and affine.symbolic):
         raise TypeError(f"affine: expected an AffineMap or a FactoredMap of numbers, got {affine!r}")
@@ -30,7 +32,7 @@ def factors_of(affine: AffineMap | FactoredMap) -> list[AffineMap]:
 
 
 def fold(preprocess: Any, factor: AffineMap) -> AffineMap:
-    """Return the map that first does to bytes what the transforms do.
+    """Return the map that applies the transforms to bytes first.
 
     Raises
     ------
@@ -54,42 +56,35 @@ def as_layers(factors: Sequence[AffineMap], dtype: torch.dtype, device: torch.de
     Raises
     ------
     ValueError
-        If an entry does not fit into the dtype.
+        If an entry is too large for the dtype.
     """
-    layers = []
-    for factor in factors:
-        weight, bias = (
-            torch.from_numpy(np.ascontiguousarray(part)).to(device, dtype, copy=True) for part in (factor.W, factor.B)
-        )
-        if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-            largest = max(np.abs(factor.W).max(), np.abs(factor.B).max())
-            raise ValueError(f"affine: expected entries that fit {dtype}, got one as large as {largest:.3g}")
-        layers.append((weight, bias))
-    return layers
+    return [cast_map(factor, dtype, device, "affine: expected entries that fit") for factor in factors]
 
 
-def error_bound(factors: Sequence[AffineMap], planes: Planes | None) -> Array:
-    """Return how far each score of an image of bytes can be from the map's, in float32: float64 (out_size,).
+def error_bound(factors: Sequence[AffineMap], slices: DigitSlices | None) -> Array:
+    """Return the bound on the distance of a score in float32 from the map's, float64 (out_size,).
+
+    It holds for all images of bytes, each pixel between 0 and 255.
 
     Parameters
     ----------
     factors : sequence of AffineMap
-        For bytes, the innermost first.
-    planes : Planes or None
-        What the innermost is multiplied by, exactly, instead of its W in float32.
+        The map of bytes, the innermost factor first.
+    slices : DigitSlices or None
+        Slices that bytes are multiplied by, exactly, instead of the innermost W in float32.
 
     Notes
     -----
-    A sum of n products is off by at most gamma_{n + 2} times the sum of their magnitudes, whatever the order, the
-    rounding of W included: gamma_k = k u / (1 - k u), u = 2^-24 (N. Higham, Accuracy and Stability of Numerical
-    Algorithms, section 3.1). It is taken for all images at once, each pixel between 0 and 255.
+    A sum of n products is off by at most gamma_(n + 2) times the sum of their magnitudes, whatever the order, the
+    rounding of W and of the bias included; with slices, the sum is rounded once. Source: N. Higham, Accuracy and
+    Stability of Numerical Algorithms, section 3.1.
     """
     size, error = np.full(factors[0].in_size, float(BRIGHTEST)), np.zeros(factors[0].in_size)
     for number, factor in enumerate(factors):
-        exact = planes is not None and number == 0
         magnitude = np.abs(factor.W)
-        inherited = planes.error if exact and planes is not None else magnitude @ error
+        exact = slices if number == 0 else None
+        inherited = magnitude @ error if exact is None else exact.error
+        roundings = factor.in_size + 2 if exact is None else 1
         size = magnitude @ size + np.abs(factor.B)
-        terms = 1 if exact else factor.in_size + 2
-        error = inherited + terms * UNIT_ROUNDOFF / (1 - terms * UNIT_ROUNDOFF) * (size + inherited)
+        error = inherited + summation_bound(roundings, UNIT_ROUNDOFF, size + inherited)
     return error

@@ -4,51 +4,50 @@ from typing import Any
 
 import torch
 
+from gpu.collapsing.casting import dtype_name
+from gpu.predict.backend import BYTES, FLOATS, Source
 from gpu.predict.backends import Linear
-from gpu.predict.dispatch import WAYS, Choice, Offer, offer_for_bytes, offer_for_floats
+from gpu.predict.dispatch import BACKENDS, Choice, Dispatch, dispatch_for
 from gpu.predict.layers import as_layers, error_bound, factors_of, fold
 from gpu.runtime.devices import resolve_device
 from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.types import Array
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-"""What is computed in float32."""
-BYTES_ONLY = ("planes", "triton")
 BATCH_SIZES = (1, 64, 1024, 10_000)
-"""Of which the description tells."""
+"""Batch sizes that ``str(predictor)`` reports on."""
 
 
 class Predictor:
-    """Scores of images by a collapsed network, near the time that it takes to read the pixels.
+    """Scores of images by a collapsed network, in little more than the time that it takes to read the pixels.
 
     Parameters
     ----------
     affine : AffineMap or FactoredMap
-        Of numbers: ``collapse(...).affine``, or what `linalg_cnn.load_map` reads.
+        Map of numbers: ``collapse(...).affine``, or one read by `linalg_cnn.load_map`.
     preprocess : torchvision transforms, optional
-        What is done to bytes before they reach the map (see `gpu.collapsing.preprocessing`): folded into W and B.
-        Floats are taken as the map takes them, after preprocessing. Without it, bytes count as 0 to 255.
+        Preprocessing of bytes (see `gpu.collapsing.preprocessing`), folded into W and B. Without it, bytes count as
+        0 to 255. Floats are taken as preprocessed.
     device : str or torch.device, optional
-        Where to compute and where the scores are; the CPU if not given.
+        Device of the computation and of the scores; the CPU if not given.
     way : {"auto", "linear", "blocks", "planes", "triton"}
-        "linear": one linear layer on the whole batch, float32. "blocks": the same on blocks that stay in the caches;
-        CPU only. "planes": bytes times W as 8-bit integers, exactly, put together in float64; CPU only. "triton":
-        the same in one kernel on tensor cores; CUDA only (and the CPU under Triton's interpreter). "auto" chooses for
-        every batch; `way_for` tells what, and why.
+        Name of the backend. "linear": one linear layer on the whole batch, float32. "blocks": the same on blocks that
+        stay in the caches; CPU only. "planes": exact products of bytes with slices of W of 8-bit digits, added up in
+        float64; CPU only. "triton": the same in one kernel on tensor cores; CUDA only (and the CPU under Triton's
+        interpreter). "auto" chooses for every batch; `way_for` returns the choice and its reason.
 
     Raises
     ------
     TypeError
-        If ``affine`` is no map of numbers.
+        If ``affine`` is not a map of numbers.
     ValueError
-        If an entry does not fit into float32, the preprocessing is not affine, there is no such device, or the way
-        cannot be taken here.
+        If an entry does not fit into float32, the preprocessing is not affine, there is no such device, or the backend
+        is not available here.
 
     Notes
     -----
-    Bytes are predicted at the accuracy of float32, on every way: `gpu.predict.digit_slices.planes_needed` says what
-    this means, `error_bound` gives a bound. Floats of 16 bits are widened to float32; float64 images are computed in
+    Every backend predicts bytes with the accuracy of float32: `gpu.predict.digit_slices.slices_needed` says what this
+    means, `error_bound` gives a bound. Floats of 16 bits are widened to float32; float64 images are computed in
     float64. As everywhere in float32, entries below 1e-45 are lost, and sums above 3e38 become infinite.
 
     Examples
@@ -72,24 +71,27 @@ class Predictor:
         device: str | torch.device | None = None,
         way: str = "auto",
     ) -> None:
-        if way not in ("auto", *WAYS):
-            raise ValueError(f"way: expected one of auto, {', '.join(WAYS)}, got {way!r}")
+        if way != "auto" and way not in tuple(BACKENDS):
+            raise ValueError(f"way: expected one of auto, {', '.join(BACKENDS)}, got {way!r}")
         self.way = way
         self.device = resolve_device("cpu" if device is None else str(device))
-        self._place = self.device.type
+        self._device_type = self.device.type
         self._factors = factors_of(affine)
         self.in_shape, self.in_size = self._factors[0].in_shape, self._factors[0].in_size
         self.out_size = self._factors[-1].out_size
         self._byte_factors = [fold(preprocess, self._factors[0]), *self._factors[1:]]
         layers = as_layers(self._factors, torch.float32, self.device)
-        floats = offer_for_floats(layers, self.device)
         byte_layers = layers if preprocess is None else as_layers(self._byte_factors, torch.float32, self.device)
-        self._bytes = offer_for_bytes(self._byte_factors[0], byte_layers, self.device, way)
-        if way != "auto" and way not in self._bytes.ways:
-            raise ValueError(f"way: expected one that can be taken here, got {way!r}: {self._bytes.against[way]}")
-        self._offers = {torch.uint8: self._bytes if way == "auto" else self._bytes.only(way)}
-        if way not in BYTES_ONLY:
-            self._offers |= dict.fromkeys(FLOATS, floats if way == "auto" else floats.only(way))
+        self._bytes = dispatch_for(torch.uint8, Source(self._byte_factors[0], byte_layers, self.device), way)
+        self._dispatch = {torch.uint8: self._bytes}
+        if not self._bytes_only:
+            floats = dispatch_for(torch.float32, Source(self._factors[0], layers, self.device), way)
+            self._dispatch |= dict.fromkeys(FLOATS, floats)
+
+    @property
+    def _bytes_only(self) -> bool:
+        """Whether the user chose a backend that takes bytes only."""
+        return self.way != "auto" and BACKENDS[self.way].dtypes == BYTES
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores of images.
@@ -97,116 +99,114 @@ class Predictor:
         Parameters
         ----------
         images : tensor (N, *in_shape) or (N, in_size)
-            uint8 pixels, or floats; on any device. Without an ``in_shape`` in the map, any shape of as many entries.
+            Images of uint8 pixels or of floats, on any device. If the map has no ``in_shape``, any shape with in_size
+            entries per image is taken.
 
         Returns
         -------
         tensor (N, out_size)
-            On the predictor's device; float32, or float64 for float64 images. It carries no gradient.
+            Scores on the predictor's device, without a gradient; float32, or float64 for float64 images.
 
         Raises
         ------
         TypeError
-            If the images are no dense tensor of uint8 or floats.
+            If the images are not a dense tensor of uint8 or floats.
         ValueError
-            If they have another shape, or floats are given to a way that takes bytes only.
+            If they have another shape, or floats are given to a backend that takes bytes only.
         """
         flat = self._flat(images)
-        if torch.is_autocast_enabled(self._place):
-            return self._in_full(flat)
-        rows, offer = flat.shape[0], self._offers.get(flat.dtype) or self._offer(flat.dtype)
-        way = offer.small if rows < offer.few else offer.take(rows)  # a small batch should not wait for a choice
-        return way(flat)
+        if torch.is_autocast_enabled(self._device_type):  # autocast would compute the scores in 16 bits
+            with torch.autocast(self._device_type, enabled=False):
+                return self(flat)
+        rows, dispatch = flat.shape[0], self._dispatch.get(flat.dtype) or self._dispatch_for(flat.dtype)
+        # the choice costs as much as predicting a small batch
+        backend = dispatch.backend_for_small if rows < dispatch.small_below else dispatch.backend_for(rows)
+        return backend(flat)
 
     def classes(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the class of each image, that of its highest score, the first of equal ones: int64 (N,).
+        """Return the class of each image: the index of its highest score, the first of equal ones, int64 (N,).
 
-        Takes what a call takes, and raises the same errors.
+        It takes the same images as a call, and raises the same errors.
         """
         flat = self._flat(images)
-        way = self._offer(flat.dtype).take(flat.shape[0])
-        if hasattr(way, "classes"):
-            best: torch.Tensor = way.classes(flat)  # without writing the scores
-            return best
-        return self(flat).argmax(1)
+        if torch.is_autocast_enabled(self._device_type):
+            with torch.autocast(self._device_type, enabled=False):
+                return self.classes(flat)
+        return self._dispatch_for(flat.dtype).backend_for(flat.shape[0]).classes(flat)
 
     def way_for(self, rows: int, dtype: torch.dtype = torch.uint8) -> Choice:
-        """Return the way that a batch takes, and why.
+        """Return the backend that a batch is predicted with, and why.
 
         Parameters
         ----------
         rows : int
-            Images in the batch.
+            Number of images in the batch.
         dtype : torch.dtype
-            Theirs.
+            Dtype of the images.
 
         Raises
         ------
         TypeError
             If images of this dtype are not taken.
         ValueError
-            If ``rows`` is no int of at least 0, or floats would be given to a way that takes bytes only.
+            If ``rows`` is not an int of at least 0, or floats would be given to a backend that takes bytes only.
         """
         check_int("rows", rows, 0)
-        return self._offer(dtype).choose(rows)
+        return self._dispatch_for(dtype).choose(rows)
 
     def error_bound(self, way: str) -> Array:
-        """Return how far each score of an image of bytes can be from W x + B: float64 (out_size,).
+        """Return a bound on the distance of each score of an image of bytes from W x + B: float64 (out_size,).
 
-        It holds for every image and every order of summation, so that most images are far within; not if products
-        in TF32 are allowed on CUDA, or for sums that leave the range of float32's normal numbers.
+        It holds for every image and every order of summation, so most images are far within. It does not hold if
+        products in TF32 are allowed on CUDA, or for sums that leave the range of float32's normal numbers.
 
         Parameters
         ----------
         way : {"linear", "blocks", "planes", "triton"}
+            Name of the backend.
 
         Raises
         ------
         ValueError
-            If the way cannot be taken here.
+            If the backend is not available here.
         """
-        if way not in tuple(self._bytes.ways):
-            raise ValueError(f"way: expected one of {', '.join(self._bytes.ways)}, got {way!r}")
-        return error_bound(self._byte_factors, self._bytes.ways[way].planes)
+        if way not in tuple(self._bytes.backends):
+            raise ValueError(f"way: expected one of {', '.join(self._bytes.backends)}, got {way!r}")
+        return error_bound(self._byte_factors, self._bytes.backends[way].slices)
 
     def __repr__(self) -> str:
-        """Show sizes, place and way."""
+        """Show the sizes, the device and the backend."""
         return f"Predictor({self.in_shape or (self.in_size,)} -> {self.out_size}, {self.device}, way={self.way!r})"
 
     def __str__(self) -> str:
-        """Show which batches take which way, and how exact each is on bytes."""
+        """Show the backend for batches of several sizes, and the error bounds for bytes."""
         lines = [repr(self)]
-        for dtype in (torch.uint8,) if self.way in BYTES_ONLY else (torch.uint8, torch.float32):
+        for dtype in (torch.uint8,) if self._bytes_only else (torch.uint8, torch.float32):
             for rows in BATCH_SIZES:
                 choice = self.way_for(rows, dtype)
-                lines.append(f"  {rows:>6,} x {str(dtype).removeprefix('torch.')}: {choice.way} ({choice.reason})")
-        lines += [f"  bytes, {way}: scores within {self.error_bound(way).max():.2g}" for way in self._bytes.ways]
+                lines.append(f"  {rows:>6,} x {dtype_name(dtype)}: {choice.way} ({choice.reason})")
+        lines += [f"  bytes, {way}: scores within {self.error_bound(way).max():.2g}" for way in self._bytes.backends]
         return "\n".join(lines)
 
-    def _in_full(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the scores of flat images without autocast, which would make them 16-bit numbers."""
-        with torch.autocast(self._place, enabled=False):
-            return self(flat)
-
-    def _offer(self, dtype: torch.dtype) -> Offer:
-        """Return the ways of images of a dtype.
+    def _dispatch_for(self, dtype: torch.dtype) -> Dispatch:
+        """Return the choice among the backends for images of a dtype.
 
         Raises
         ------
         TypeError
             If images of this dtype are not taken.
         ValueError
-            If they are floats and the way takes bytes only.
+            If they are floats and the backend takes bytes only.
         """
-        if dtype in self._offers:
-            return self._offers[dtype]
-        if dtype not in {*FLOATS, torch.float64}:
+        if dtype in self._dispatch:
+            return self._dispatch[dtype]
+        if dtype not in Linear.dtypes:
             raise TypeError(f"images: expected uint8 or floats, got {dtype}")
-        if self.way in BYTES_ONLY:
+        if self._bytes_only:
             raise ValueError(f"images: expected uint8 for way={self.way!r}, got {dtype}")
-        layers = as_layers(self._factors, torch.float64, self.device)  # not before they are needed: twice the memory
-        self._offers[dtype] = Offer({"linear": Linear(layers)}, ((0, "linear"),), {})
-        return self._offers[dtype]
+        layers = as_layers(self._factors, torch.float64, self.device)  # made at the first use: they double the memory
+        self._dispatch[dtype] = Dispatch.single(Linear(layers))
+        return self._dispatch[dtype]
 
     def _flat(self, images: torch.Tensor) -> torch.Tensor:
         """Return images as (N, in_size) on the device.
@@ -214,7 +214,7 @@ class Predictor:
         Raises
         ------
         TypeError
-            If they are no dense tensor of uint8 or floats.
+            If they are not a dense tensor of uint8 or floats.
         ValueError
             If they have another shape.
         """
@@ -234,5 +234,5 @@ class Predictor:
         return images.flatten(1)
 
     def _fits(self, shape: torch.Size) -> bool:
-        """Return whether images are vectors, or of any shape of as many entries where the map does not say which."""
+        """Return whether images are vectors, or have as many entries as the map's input where the map has no shape."""
         return len(shape) > 1 and shape[1:].numel() == self.in_size and (self.in_shape is None or len(shape) == 2)

@@ -1,1 +1,1 @@
-"""What runs on a machine has in common: devices, timing, and the description of the machine."""
+"""The machine: devices, CUDA graphs, timing, its description, and the tables of measurements."""

@@ -1,4 +1,4 @@
-"""Where to compute, and in full float32."""
+"""The device of a computation, and full float32 precision on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import torch
 
 
 def resolve_device(name: str | None) -> torch.device:
-    """Return the named device; CUDA where there is one and the CPU otherwise if no name is given.
+    """Return the named device, or without a name CUDA where there is one and the CPU otherwise.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def resolve_device(name: str | None) -> torch.device:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Keep cuDNN from computing convolutions in TF32, its default on CUDA, which has 10 bits of mantissa."""
+    """Keep cuDNN from computing convolutions in TF32, its default on CUDA, whose mantissa has 10 bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

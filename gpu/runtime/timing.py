@@ -1,18 +1,15 @@
-"""How long a prediction takes, and on what."""
+"""The time of a prediction per image, and of consecutive steps."""
 
-import importlib.metadata
 import logging
-import os
-import platform
+import time
 import timeit
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-CPUINFO = Path("/proc/cpuinfo")
 LEAST_RUNS = 3
+"""Number of timed runs, at least, after one to warm up."""
 
 
 @torch.inference_mode()
@@ -23,25 +20,27 @@ def microseconds_per_image(
     min_run_time: float = 0.5,
     least_runs: int = LEAST_RUNS,
 ) -> dict[str, float]:
-    """Time a model on one batch that is already on its device, without any loading: the paper's section 5.1.
+    """Time a model on one batch that is already on its device, without loading: the paper's section 5.1.
 
-    Warm-up, synchronisation and the choice of the number of runs are `torch.utils.benchmark`'s.
+    `torch.utils.benchmark` warms up, synchronises and chooses the number of runs.
 
     Parameters
     ----------
     model : nn.Module, or another callable
+        The model, which takes the batch.
     batch : tensor (N, ...)
+        The batch, on the device of the model.
     statement : str
-        What is timed.
+        Python code to time, in terms of ``model`` and ``batch``.
     min_run_time : float
-        Seconds to spend; more where a single run takes that long.
+        Seconds of timed runs, at least.
     least_runs : int
-        How many runs are timed at least, after one to warm up.
+        Number of timed runs, at least, after one to warm up.
 
     Returns
     -------
     dict
-        ``median`` and ``iqr`` (the spread: the middle half of the measurements), in microseconds per image.
+        ``median`` and interquartile range ``iqr`` of the measurements, in microseconds per image.
 
     Examples
     --------
@@ -59,8 +58,35 @@ def microseconds_per_image(
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
 
 
+class Stopwatch:
+    """The seconds that consecutive steps take.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Seconds of each step, in order.
+
+    Examples
+    --------
+    >>> watch = Stopwatch()
+    >>> watch.lap("waiting")
+    >>> list(watch.seconds)
+    ['waiting']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """Record the time since the last lap, or since the start, as that of a step."""
+        now = time.perf_counter()
+        self.seconds[step] = now - self._last
+        self._last = now
+
+
 def _benchmark_timer() -> Any:
-    """Return `torch.utils.benchmark.Timer`, imported without a word on the CUDA toolkits that it looks for."""
+    """Return `torch.utils.benchmark.Timer`, imported without the warnings about missing CUDA toolkits."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -69,41 +95,3 @@ def _benchmark_timer() -> Any:
     finally:
         logger.setLevel(before)
     return Timer
-
-
-def describe_hardware(device: torch.device) -> dict[str, Any]:
-    """Return what a timing was measured on: processor, cores, threads, and the accelerator if one was used."""
-    hardware: dict[str, Any] = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": str(device),
-    }
-    if device.type == "cuda":
-        hardware["gpu"] = torch.cuda.get_device_name(device)
-    return hardware
-
-
-def describe_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute."""
-    packages = ("linalg_cnn", "numpy", "scipy", "sympy", "torch", "torchvision")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-
-
-def describe_machine(record: dict[str, Any], packages: Sequence[str] = ("numpy", "scipy", "torch")) -> str:
-    """Return on what machine, and with what versions of these packages, a record was measured."""
-    hardware, versions = record["hardware"], record["versions"]
-    place = hardware.get("gpu", hardware["processor"])
-    if "cpu_capability" in hardware:
-        place += f" ({hardware['cpu_capability']})"
-    numbers = ", ".join(f"{name} {versions[name]}" for name in packages)
-    return f"{place}, {hardware['cores']} cores, {hardware['threads']} threads; Python {versions['python']}, {numbers}"
-
-
-def _processor() -> str:
-    if CPUINFO.exists():
-        for line in CPUINFO.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

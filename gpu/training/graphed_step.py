@@ -1,25 +1,27 @@
 """A training step as a CUDA graph."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
+from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+
 WARM_UP = 3
-"""Batches before the step is captured: cuDNN chooses its algorithms on them."""
+"""Number of batches before the step is captured, on which cuDNN chooses its algorithms."""
 
 
 class GraphedStep:
-    """A training step as a CUDA graph: one launch instead of some thousand.
+    """A training step as a CUDA graph: a single launch in place of about a thousand.
 
     Parameters
     ----------
     step : callable
-        Takes the index of the images of a batch, (N,) int64 on the device, and trains on them.
+        Trains on the images of a batch, given their indices, (N,) int64 on the device.
     optimizer : torch.optim.Optimizer
-        The step's, made with ``capturable=True``.
+        Optimizer that the step uses, made with ``capturable=True``.
     batch_size : int
-        Of the batches to capture; others are taken without the graph.
+        Size of the batches to capture; batches of other sizes are trained on without the graph.
     device : torch.device
         A CUDA device.
     """
@@ -34,25 +36,19 @@ class GraphedStep:
         self.step, self.optimizer, self.device = step, optimizer, device
         self.index = torch.zeros(batch_size, dtype=torch.int64, device=device)
         self.seen = 0
-        self.graph: Any = None
+        self.graph: CudaGraph | None = None
 
     def __call__(self, index: torch.Tensor) -> None:
-        """Take a step: by itself on the first batches and on one that is smaller, else by replaying the graph."""
+        """Train on a batch: directly for the first batches and for smaller ones, by replaying the graph for others."""
         if len(index) != len(self.index):
             self.step(index)
             return
-        if self.seen < WARM_UP:  # on another stream, as CUDA graphs want it
-            stream = torch.cuda.Stream(self.device)
-            stream.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(stream):
-                self.step(index)
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+        if self.seen < WARM_UP:
+            warm_up(partial(self.step, index), self.device)
             self.seen += 1
             return
         self.index.copy_(index)
         if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            self.optimizer.zero_grad(set_to_none=True)
-            with torch.cuda.device(self.device), torch.cuda.graph(self.graph, stream=torch.cuda.Stream(self.device)):
-                self.step(self.index)  # recorded, not run
-        self.graph.replay()
+            self.optimizer.zero_grad(set_to_none=True)  # the capture allocates the gradients in the graph's memory
+            self.graph = CudaGraph(partial(self.step, self.index), self.device)
+        self.graph()

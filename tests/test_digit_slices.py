@@ -1,4 +1,4 @@
-"""W as integers in planes of 8 bits: what they are worth, how exact they are, and the three traps on the way."""
+"""W as integers in slices of 8-bit digits: their values, their exactness, and three traps."""
 
 import subprocess
 import sys
@@ -10,28 +10,30 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpu.predict import Predictor, backends, int8_product
-from gpu.predict.backends import PlaneProducts
-from gpu.predict.digit_slices import MOST_PLANES, UNIT_ROUNDOFF, largest_integer, planes_needed, quantum, split
+from gpu.predict.backends import SliceProducts
+from gpu.predict.digit_slices import MOST_SLICES, UNIT_ROUNDOFF, largest_integer, quantum, slice_digits, slices_needed
 from gpu.predict.int8_product import LARGEST_SUM, is_exact, longest_sum
 from gpu.predict.layers import error_bound
 from linalg_cnn import AffineMap
 
-needs_planes = pytest.mark.skipif(not is_exact(784, 48, 7), reason="torch's product of 8-bit integers is not exact")
+needs_exact_product = pytest.mark.skipif(
+    not is_exact(784, 48, 7), reason="torch's product of 8-bit integers is not exact"
+)
 
 BITS = st.sampled_from([8, 7])
-COUNTS = st.integers(1, MOST_PLANES)
+COUNTS = st.integers(1, MOST_SLICES)
 RATIOS = [1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12]
 
 
-def integers_of(planes):
-    """The integers whose digits they are, as Python's."""
-    base = 2**planes.bits
-    return sum(digits.astype(object) * base**place for place, digits in enumerate(planes.digits))
+def integers_of(slices):
+    """The integers that the digits stand for, as Python integers."""
+    base = 2**slices.bits
+    return sum(digits.astype(object) * base**number for number, digits in enumerate(slices.digits))
 
 
 @st.composite
 def matrices(draw):
-    """Of any scale, some with rows of zeros, some with weights far apart."""
+    """Matrices of any scale, some with rows of zeros, some with weights of very different sizes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     shape = draw(st.integers(1, 5)), draw(st.integers(1, 40))
     spread = draw(st.sampled_from([0, 3, 30]))
@@ -39,14 +41,14 @@ def matrices(draw):
     return W * (rng.random((shape[0], 1)) > draw(st.sampled_from([0, 0.5])))
 
 
-# What planes are
+# The slices
 
 
 @given(BITS, COUNTS)
 def test_the_largest_integer_has_the_largest_digits(bits, count):
-    planes = split(np.array([[1.0, -1.0]]), bits, count)
-    assert (planes.digits[:, 0, 0] == 2 ** (bits - 1) - 1).all()
-    assert integers_of(planes).tolist() == [[largest_integer(bits, count), -largest_integer(bits, count)]]
+    slices = slice_digits(np.array([[1.0, -1.0]]), bits, count)
+    assert (slices.digits[:, 0, 0] == 2 ** (bits - 1) - 1).all()
+    assert integers_of(slices).tolist() == [[largest_integer(bits, count), -largest_integer(bits, count)]]
 
 
 @given(BITS, COUNTS, st.data())
@@ -54,82 +56,82 @@ def test_multiples_of_the_quantum_are_reproduced_exactly(bits, count, data):
     largest = largest_integer(bits, count)
     k = np.array([*data.draw(st.lists(st.integers(-largest, largest), min_size=1, max_size=20)), largest])
     W = k[None] * 2.0 ** data.draw(st.integers(-40, 40))  # a quantum that is a power of two divides without rounding
-    planes = split(W, bits, count)
-    assert integers_of(planes).tolist() == [k.tolist()]
-    assert np.array_equal(np.einsum("pi,pij->ij", planes.unit, planes.digits), W)
-    assert planes.error.tolist() == [0.0]
+    slices = slice_digits(W, bits, count)
+    assert integers_of(slices).tolist() == [k.tolist()]
+    assert np.array_equal(np.einsum("si,sij->ij", slices.unit, slices.digits), W)
+    assert slices.error.tolist() == [0.0]
 
 
 @given(matrices(), BITS, COUNTS)
 def test_other_weights_are_rounded_to_the_nearest_multiple(W, bits, count):
-    planes = split(W, bits, count)
+    slices = slice_digits(W, bits, count)
     step = quantum(W, bits, count)[:, None]
-    assert np.array_equal(planes.unit, step.T * float(2**bits) ** np.arange(count)[:, None])
-    off = np.abs(W - integers_of(planes).astype(np.float64) * step)
-    # half a quantum, and float64's rounding of W / step and of what it is multiplied by
+    assert np.array_equal(slices.unit, step.T * float(2**bits) ** np.arange(count)[:, None])
+    off = np.abs(W - integers_of(slices).astype(np.float64) * step)
+    # half a quantum, and float64's rounding of W / step and of the product with it
     assert (off <= step / 2 + 2.0**-51 * np.abs(W)).all()
 
 
 @given(matrices(), BITS, COUNTS)
 def test_digits_are_within_their_bits(W, bits, count):
-    planes = split(W, bits, count)
-    assert planes.digits.dtype == np.int8
-    assert planes.digits.shape == (count, *W.shape)
-    assert planes.digits.min() >= -(2 ** (bits - 1))
-    assert planes.digits.max() < 2 ** (bits - 1)
+    slices = slice_digits(W, bits, count)
+    assert slices.digits.dtype == np.int8
+    assert slices.digits.shape == (count, *W.shape)
+    assert slices.digits.min() >= -(2 ** (bits - 1))
+    assert slices.digits.max() < 2 ** (bits - 1)
 
 
 @given(matrices(), BITS, st.integers(1, 3))
 def test_the_error_is_that_of_the_worst_image(W, bits, count):
-    """Attained by one of two images, and by no image exceeded; to the 12 digits that float64 sums keep here."""
-    planes = split(W, bits, count)
-    difference = W - integers_of(planes).astype(np.float64) * planes.unit[0][:, None]
+    """One of two images attains it and no image exceeds it, to the 12 digits that float64 sums keep here."""
+    slices = slice_digits(W, bits, count)
+    difference = W - integers_of(slices).astype(np.float64) * slices.unit[0][:, None]
     sums = [255 * np.where(difference > 0, difference, 0).sum(1), -255 * np.where(difference < 0, difference, 0).sum(1)]
-    assert planes.error == pytest.approx(np.maximum(*sums), rel=1e-12)
+    assert slices.error == pytest.approx(np.maximum(*sums), rel=1e-12)
     images = np.random.default_rng(0).integers(0, 256, (50, W.shape[1]))
-    assert (np.abs(images @ difference.T) <= planes.error * (1 + 1e-12)).all()
+    assert (np.abs(images @ difference.T) <= slices.error * (1 + 1e-12)).all()
 
 
-def test_planes_are_named_by_number_and_bits():
-    assert str(split(np.ones((1, 2)), 7, 4)) == "W as 4 planes of 7 bits"
+def test_slices_are_named_by_number_and_bits():
+    assert str(slice_digits(np.ones((1, 2)), 7, 4)) == "W as 4 planes of 7 bits"
 
 
 def test_rows_of_zeros_have_digits_of_zero():
-    planes = split(np.array([[0.0, 0.0], [1.0, -1.0]]), 8, 3)
-    assert not planes.digits[:, 0].any()
-    assert planes.error.tolist() == [0.0, 0.0]
+    slices = slice_digits(np.array([[0.0, 0.0], [1.0, -1.0]]), 8, 3)
+    assert not slices.digits[:, 0].any()
+    assert slices.error.tolist() == [0.0, 0.0]
 
 
-# How many are needed
+# The number of slices needed
 
 
-def test_a_map_of_zeros_needs_one_plane():
-    assert planes_needed(np.zeros((3, 200)), 8) == 1
+def test_a_map_of_zeros_needs_one_slice():
+    assert slices_needed(np.zeros((3, 200)), 8) == 1
 
 
 @given(matrices(), BITS, st.integers(-30, 30), st.integers(0, 2**32))
-def test_how_many_are_needed_depends_on_no_scale_sign_or_order(W, bits, exponent, seed):
+def test_the_number_needed_does_not_depend_on_scale_sign_or_order(W, bits, exponent, seed):
     rng = np.random.default_rng(seed)
-    needed = planes_needed(W, bits)
-    assert planes_needed(W * 2.0**exponent, bits) == needed
-    assert planes_needed(-W, bits) == needed
-    assert planes_needed(rng.permutation(W), bits) == needed
+    needed = slices_needed(W, bits)
+    assert slices_needed(W * 2.0**exponent, bits) == needed
+    assert slices_needed(-W, bits) == needed
+    assert slices_needed(rng.permutation(W), bits) == needed
 
 
 @given(matrices(), BITS)
-def test_a_map_needs_as_many_planes_as_its_worst_row(W, bits):
-    of_rows = [planes_needed(row[None], bits) for row in W]
-    assert planes_needed(W, bits) == (None if None in of_rows else max(of_rows))
+def test_a_map_needs_as_many_slices_as_its_worst_row(W, bits):
+    of_rows = [slices_needed(row[None], bits) for row in W]
+    assert slices_needed(W, bits) == (None if None in of_rows else max(of_rows))
 
 
 @given(matrices(), BITS)
 def test_zeros_beside_the_weights_change_nothing(W, bits):
-    """A pixel of weight 0 counts for nothing, so neither does how many there are: rows are often sparse."""
+    """Pixels of weight 0 add nothing to a score, so their number must not matter: rows are often sparse."""
     padded = np.concatenate([W, np.zeros((len(W), 20 * W.shape[1]))], axis=1)
-    assert planes_needed(padded, bits) == planes_needed(W, bits)
+    assert slices_needed(padded, bits) == slices_needed(W, bits)
 
 
-# Their products
+# The products of slices and bytes
 
 
 @pytest.fixture(params=[8, 7])
@@ -142,37 +144,37 @@ def bits(request):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("rows", [0, 1, 63, 255, 256, 300])
 def test_scores_are_rounded_once(bits, count, rows):
-    """Integers have sums that float64 holds, so that only the last step to float32 rounds."""
+    """Sums of these integers are exact in float64: only the last step, to float32, rounds."""
     rng, largest = np.random.default_rng(rows), largest_integer(bits, count)
     W = rng.integers(-largest, largest + 1, (10, 300)).astype(np.float64)
     W[:, 0] = largest  # a quantum of 1
     B = rng.integers(-largest, largest + 1, 10).astype(np.float64)
     pixels = rng.integers(0, 256, (rows, 300), dtype=np.uint8)
     pixels[::3] = 255
-    scores = PlaneProducts(split(W, bits, count), B, [])(torch.from_numpy(pixels))
+    scores = SliceProducts(slice_digits(W, bits, count), B, [])(torch.from_numpy(pixels))
     assert np.array_equal(scores.numpy(), (pixels @ W.T + B).astype(np.float32))
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_bound_counts_what_coarse_planes_lose(bits, count):
-    """The image that is bright where weights were rounded down is nearly as far off as the bound says."""
+def test_the_bound_includes_the_rounding_of_coarse_slices(bits, count):
+    """An image that is bright where weights were rounded down nearly attains the bound."""
     affine = AffineMap(np.random.default_rng(0).standard_normal((1, 300)), np.zeros(1))
-    planes = split(affine.W, bits, count)
-    difference = affine.W[0] - integers_of(planes)[0].astype(np.float64) * planes.unit[0, 0]
-    bound = error_bound([affine], planes)
+    slices = slice_digits(affine.W, bits, count)
+    difference = affine.W[0] - integers_of(slices)[0].astype(np.float64) * slices.unit[0, 0]
+    bound = error_bound([affine], slices)
     off = []
     for bright in (difference > 0, difference < 0):
         pixels = torch.from_numpy((255 * bright).astype(np.uint8))[None]
         off.append(
-            np.abs(PlaneProducts(planes, affine.B, [])(pixels).double().numpy() - affine(pixels.double().numpy()))
+            np.abs(SliceProducts(slices, affine.B, [])(pixels).double().numpy() - affine(pixels.double().numpy()))
         )
     assert 0.9 * bound[0] <= np.max(off) <= bound[0]
 
 
 @pytest.mark.parametrize("columns", [16, 48, 64, 3008])
 @pytest.mark.parametrize("rows", [1, 2, 3, 17, 65])
-def test_the_product_is_exact_where_it_says_so(bits, columns, rows):
-    """For all numbers of rows, though `is_exact` tries one; the largest pixels times the largest digits saturate."""
+def test_the_product_is_exact_where_is_exact_says_so(bits, columns, rows):
+    """`is_exact` tries one number of rows, and its answer holds for all; the largest numbers would saturate."""
     half = 2 ** (bits - 1)
     digits = torch.full((784, columns), half - 1, dtype=torch.int8)
     digits[:, ::2] = -half
@@ -182,7 +184,7 @@ def test_the_product_is_exact_where_it_says_so(bits, columns, rows):
     assert torch.equal(int8_product.int8_product(pixels, digits), expected)
 
 
-# Trap 1: without 8-bit dot products, sums of pairs saturate in 16 bits, silently
+# Trap 1: without 8-bit dot products, sums of pairs saturate in 16 bits without an error
 
 
 SATURATING = """
@@ -207,10 +209,10 @@ assert Predictor(AffineMap(W, np.zeros(10))).way_for(500).way == "planes"
 """
 
 
-@needs_planes
+@needs_exact_product
 @pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="for x86 processors")
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])
-def test_a_processor_that_saturates_gets_planes_of_7_bits(instructions, monkeypatch):
+def test_a_processor_that_saturates_gets_digits_of_7_bits(instructions, monkeypatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", instructions)
     run = subprocess.run([sys.executable, "-c", SATURATING], capture_output=True, text=True, check=False)
     if run.returncode == 77:
@@ -219,7 +221,7 @@ def test_a_processor_that_saturates_gets_planes_of_7_bits(instructions, monkeypa
 
 
 def saturating(largest):
-    """A product that adds pairs of products in integers up to this one, as processors without 8-bit products do."""
+    """A product that clips sums of pairs to this integer, as processors without 8-bit dot products do."""
 
     def product(pixels, digits):
         products = pixels[:, :, None].int() * digits[None].int()
@@ -231,7 +233,7 @@ def saturating(largest):
 
 @pytest.fixture
 def use_product(monkeypatch):
-    """Replace the product of 8-bit integers, on an x86 processor, and forget what was found out about it."""
+    """Replace the product of 8-bit integers on an x86 processor, and clear the cached result of its test."""
 
     def use(product):
         for module in (int8_product, backends):
@@ -244,7 +246,7 @@ def use_product(monkeypatch):
 
 
 def small_map():
-    """Its first rows are what saturates, and their sums are far apart from what they would be then."""
+    """A map whose first two rows saturate, which changes their scores by much."""
     W = np.random.default_rng(0).standard_normal((4, 128))
     W[0], W[1] = 1.0, -1.0
     return AffineMap(W, np.zeros(4))
@@ -261,7 +263,7 @@ def within_bound(predictor, affine, pixels, way):
     return (off <= predictor.error_bound(way)).all()
 
 
-def test_a_product_that_saturates_at_16_bits_is_found_out(use_product):
+def test_a_product_that_saturates_at_16_bits_is_detected(use_product):
     use_product(saturating(2**15 - 1))
     assert not is_exact(128, 16, 8)
     assert is_exact(128, 16, 7)
@@ -273,12 +275,12 @@ def test_a_product_that_saturates_at_16_bits_is_found_out(use_product):
 
 
 def test_the_saturating_product_would_be_wrong_in_8_bits(use_product):
-    """So that the test above shows something."""
+    """Otherwise the test above would show nothing."""
     use_product(saturating(2**15 - 1))
     affine = small_map()
-    planes = split(affine.W, 8, 3)
-    scores = PlaneProducts(planes, affine.B, [])(bright_pixels()).double().numpy()
-    assert np.abs(scores - affine(bright_pixels().double().numpy())).max() > 1000 * planes.error.max()
+    slices = slice_digits(affine.W, 8, 3)
+    scores = SliceProducts(slices, affine.B, [])(bright_pixels()).double().numpy()
+    assert np.abs(scores - affine(bright_pixels().double().numpy())).max() > 1000 * slices.error.max()
 
 
 def failing(error):
@@ -300,7 +302,7 @@ def failing(error):
     ],
     ids=["saturates", "RuntimeError", "NotImplementedError", "AttributeError", "off by one", "signed pixels"],
 )
-def test_a_product_that_cannot_be_trusted_is_not_taken(use_product, product):
+def test_a_product_that_is_not_exact_is_not_used(use_product, product):
     use_product(product)
     affine = small_map()
     predictor = Predictor(affine)
@@ -330,7 +332,7 @@ def test_the_longest_sum_fits_into_32_bits_and_64_more_do_not(bits):
     assert longest_sum(bits) * largest <= LARGEST_SUM < (longest_sum(bits) + 64) * largest
 
 
-@needs_planes
+@needs_exact_product
 @pytest.mark.parametrize("inputs", [65_792, 65_793, 131_008, 131_072, 131_584, 131_585, 140_000])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_sums_of_many_inputs_do_not_overflow(inputs, sign):
@@ -340,7 +342,7 @@ def test_sums_of_many_inputs_do_not_overflow(inputs, sign):
     pixels[1, ::2] = 254
     pixels[2, -1] = 0
     expected = affine(pixels.astype(np.float64))
-    # equal weights are the largest of their row, so that only the last step rounds
+    # equal weights are the largest of their row, and exact as integers: only the last step rounds
     assert (
         np.abs(predictor(torch.from_numpy(pixels)).double().numpy() - expected) <= 2.0**-24 * np.abs(expected)
     ).all()
@@ -350,20 +352,20 @@ def test_each_part_of_a_long_sum_counts(use_product, monkeypatch):
     use_product(lambda pixels, digits: (pixels.double() @ digits.double()).int())
     monkeypatch.setattr(backends, "longest_sum", lambda bits: 64)
     affine, pixels = AffineMap(np.random.default_rng(0).standard_normal((3, 200)), np.ones(3)), bright_pixels(200)
-    products = PlaneProducts(split(affine.W, 8, 3), affine.B, [])
+    products = SliceProducts(slice_digits(affine.W, 8, 3), affine.B, [])
     assert len(products.parts) == 4
-    whole = split(affine.W, 8, 3)
+    whole = slice_digits(affine.W, 8, 3)
     bound = whole.error + UNIT_ROUNDOFF * 255 * np.abs(affine.W).sum(1) + 2.0**-24
     for rows in (5, 70):
         off = np.abs(products(pixels[:rows]).double().numpy() - affine(pixels[:rows].double().numpy()))
         assert (off <= bound).all()
 
 
-# Trap 3: one huge weight makes all the others of its row coarse, which shows where its pixel is dark
+# Trap 3: one huge weight makes all the others of its row coarse, which shows on images where its pixel is dark
 
 
 def errors_of(W, dark, rows=300):
-    """Relative errors, root mean square, of the way that is taken and of float32, on images with some pixels dark."""
+    """Relative root-mean-square errors of the chosen backend and of float32, on images with some pixels dark."""
     affine = AffineMap(W, np.zeros(len(W)))
     pixels = np.random.default_rng(1).integers(0, 256, (rows, W.shape[1]), dtype=np.uint8)
     pixels[:, dark] = 0
@@ -374,7 +376,7 @@ def errors_of(W, dark, rows=300):
 
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_a_huge_weight_on_a_dark_pixel_costs_no_accuracy(ratio):
-    """A quantum of 2^-24 r sqrt(n / 2) may be taken: 5.7 roundings of float32, which itself makes about 3."""
+    """A quantum of 2^-24 r sqrt(n / 2) is allowed: 5.7 roundings of float32, which itself makes about 3."""
     W = 0.04 * np.random.default_rng(0).standard_normal((10, 784))
     W[:, 300] = 0.04 * ratio
     taken, float32 = errors_of(W, dark=[300])
@@ -384,7 +386,7 @@ def test_a_huge_weight_on_a_dark_pixel_costs_no_accuracy(ratio):
 @pytest.mark.parametrize("share", [0.05, 0.12, 0.3, 0.5])
 @pytest.mark.parametrize("ratio", [1e2, 1e4, 1e8])
 def test_many_huge_weights_on_dark_pixels_cost_no_accuracy(share, ratio):
-    """Such as weights of a border that is dark in all images, and so was never trained."""
+    """A border that is dark in all images has weights that were never trained."""
     W = 0.04 * np.random.default_rng(0).standard_normal((10, 784))
     heavy = slice(0, int(784 * share))
     W[:, heavy] *= ratio
@@ -394,7 +396,7 @@ def test_many_huge_weights_on_dark_pixels_cost_no_accuracy(share, ratio):
 
 @pytest.mark.parametrize("used", [1, 7, 50, 79, 200])
 def test_rows_with_few_weights_are_as_accurate_as_float32(used):
-    """Such as those of a pooling, or of a layer that looks at a corner."""
+    """A pooling has such rows, and so has a layer with a small receptive field."""
     rng = np.random.default_rng(0)
     W = np.zeros((10, 784))
     for row in W:
@@ -403,23 +405,23 @@ def test_rows_with_few_weights_are_as_accurate_as_float32(used):
     assert taken <= 3 * max(float32, UNIT_ROUNDOFF)
 
 
-@needs_planes
-def test_planes_are_given_up_where_they_would_be_worse_than_float32(monkeypatch):
+@needs_exact_product
+def test_slices_are_given_up_where_they_would_be_worse_than_float32(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     W = np.full((2, 784), 0.04)
     assert Predictor(AffineMap(W, np.zeros(2))).way_for(64).way == "planes"
     W[1, 0] = 1e9
     choice = Predictor(AffineMap(W, np.zeros(2))).way_for(64)
     assert choice.way == "blocks"
-    assert f"no planes: a weight is so large beside the others of its row that {MOST_PLANES} planes" in choice.reason
+    assert f"no planes: a weight is so large beside the others of its row that {MOST_SLICES} planes" in choice.reason
 
 
 @pytest.mark.parametrize("bits", [8, 7])
-def test_larger_ratios_need_more_planes_until_none_are_enough(bits):
-    needed = [planes_needed(np.array([[ratio] + [1.0] * 783]), bits) for ratio in RATIOS]
+def test_larger_ratios_need_more_slices_until_none_are_enough(bits):
+    needed = [slices_needed(np.array([[ratio] + [1.0] * 783]), bits) for ratio in RATIOS]
     enough = [count for count in needed if count is not None]
     assert enough == sorted(enough)
-    assert enough[0] < enough[-1] == MOST_PLANES
+    assert enough[0] < enough[-1] == MOST_SLICES
     assert needed[len(enough) :] == [None] * (len(RATIOS) - len(enough))
     assert needed[-1] is None
 
@@ -427,11 +429,11 @@ def test_larger_ratios_need_more_planes_until_none_are_enough(bits):
 @settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(2, 400), st.sampled_from([0, 1, 2, 3]))
 def test_the_number_needed_is_enough_and_the_fewest(seed, size, spread):
-    """Enough for the lightest nine tenths of the weights, rounding as float32's running sum does."""
+    """It suffices for the smallest nine tenths of the weights, compared with the rounding of float32's running sum."""
     rng = np.random.default_rng(seed)
     W = rng.standard_normal((1, size)) * 10.0 ** rng.uniform(-spread, spread, size)
     lit = np.sort(np.abs(W[0]))[: max(1, round(0.9 * size))]
     allowed = UNIT_ROUNDOFF * np.sqrt((lit**2).mean()) * np.sqrt(max(len(lit), 2) / 2)
-    needed = planes_needed(W, 8)
+    needed = slices_needed(W, 8)
     assume(needed is not None)
     assert quantum(W, 8, needed)[0] <= allowed * (1 + 1e-12)

@@ -1,0 +1,178 @@
+"""The backend on tensor cores: exact products of bytes with digit slices in one Triton kernel.
+
+Triton is imported with the kernel, when a predictor tries to build this backend.
+"""
+
+import os
+from contextlib import nullcontext
+from importlib import import_module
+from typing import Self
+
+import numpy as np
+import torch
+
+from gpu.predict.backend import BYTES, Backend, Source, UnavailableError
+from gpu.predict.backends import Linear
+from gpu.predict.digit_slices import DigitSlices, slice_digits, slices_needed
+from gpu.predict.layers import Layers
+from linalg_cnn.types import Array
+
+BITS = 8
+SLICES = (4, 8)
+"""Numbers of slices: Triton's blocks have powers of two for sizes; four slices have 32 bits."""
+BLOCK_ROWS, BLOCK_INPUTS = 128, 64
+"""Numbers of images and of inputs that a program of the kernel multiplies at a time."""
+FEWEST_OUTPUTS, MOST_COLUMNS = 16, 256
+"""Tensor cores take no fewer outputs; more columns do not fit into the registers of a block."""
+MOST_INPUTS = (2**31 - 1) // 128**2 // BLOCK_INPUTS * BLOCK_INPUTS
+"""Number of products of signed 8-bit integers whose sum fits into 32 bits."""
+
+
+class TritonProducts(Backend):
+    """Exact products of bytes with slices of 8-bit digits, added up in float64, all in one kernel.
+
+    Parameters
+    ----------
+    slices : DigitSlices
+        Slices of the innermost layer.
+    bias : float64 array (out_size,)
+        Bias of the innermost layer.
+    rest : Layers
+        The layers that follow, on the device.
+    device : torch.device
+        A CUDA device, or the CPU under Triton's interpreter.
+    """
+
+    name = "triton"
+    dtypes = BYTES
+    device_type = "cuda"
+
+    def __init__(self, slices: DigitSlices, bias: Array, rest: Layers, device: torch.device) -> None:
+        self.slices = slices
+        self.device = device
+        self.count, self.outputs, self.inputs = slices.digits.shape
+        self.width = padded(self.outputs)
+        digits = np.zeros((self.inputs, self.count, self.width), dtype=np.int8)
+        digits[:, :, : self.outputs] = slices.digits.transpose(2, 0, 1)
+        units, biases = np.zeros((self.count, self.width)), np.zeros(self.width)
+        units[:, : self.outputs] = slices.unit
+        ones = (slices.unit * slices.digits.sum(axis=2, dtype=np.int64)).sum(axis=0)
+        biases[: self.outputs] = bias + 128 * ones  # the kernel subtracts 128 from every pixel
+        self.black_and_white = np.stack([bias, bias + 255 * ones])
+        self.digits, self.units, self.bias = (torch.from_numpy(part).to(device) for part in (digits, units, biases))
+        self.rest = Linear(rest) if rest else None
+
+    @classmethod
+    def runs_on(cls, device: torch.device) -> bool:
+        """Return whether the backend can be forced on a device: on CUDA, and anywhere under Triton's interpreter."""
+        return cls.pays_on(device) or os.environ.get("TRITON_INTERPRET") == "1"
+
+    @classmethod
+    def build(cls, source: Source, *, forced: bool) -> Self:
+        """Return the backend for a map, after a trial of its kernel.
+
+        Raises
+        ------
+        UnavailableError
+            If Triton is not installed, the map is not of a size that the kernel is for, or the kernel does not run, or
+            not exactly.
+        """
+        try:
+            import_module("gpu.predict.triton_kernel")
+        except ModuleNotFoundError:
+            raise UnavailableError("triton is not installed") from None
+        products = cls(
+            slices_for_tensor_cores(source.innermost.W), source.innermost.B, source.layers[1:], source.device
+        )
+        try:
+            products.check()
+        except Exception as error:  # without a C compiler or a driver that it knows, Triton raises many kinds of errors
+            raise UnavailableError(f"its kernel does not run: {type(error).__name__}: {error}") from error
+        return products
+
+    def __call__(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the scores of flat images, uint8."""
+        scores = torch.empty(len(flat), self.outputs, dtype=torch.float32, device=self.device)
+        self._launch(flat, scores, classes=False)
+        return scores if self.rest is None else self.rest(scores)
+
+    def classes(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the class of each flat image, int64 (N,), without writing the scores where there is one layer."""
+        if self.rest is not None:
+            return super().classes(flat)
+        best = torch.empty(len(flat), dtype=torch.int64, device=self.device)
+        self._launch(flat, best, classes=True)
+        return best
+
+    def check(self) -> None:
+        """Run the kernel on a black image and on a white one.
+
+        Raises
+        ------
+        ArithmeticError
+            If the scores are not those of the slices.
+        """
+        expected = torch.from_numpy(self.black_and_white)
+        images = torch.tensor([[0], [255]], dtype=torch.uint8, device=self.device).expand(2, self.inputs)
+        scores = torch.empty(2, self.outputs, dtype=torch.float32, device=self.device)
+        self._launch(images, scores, classes=False)
+        error = (scores.cpu() - expected).abs().max()
+        if not error <= 2.0**-23 * expected.abs().max():
+            raise ArithmeticError(f"expected the scores {expected.tolist()}, got {scores.tolist()}")
+
+    def _launch(self, flat: torch.Tensor, result: torch.Tensor, *, classes: bool) -> None:
+        from gpu.predict.triton_kernel import kernel
+
+        if not len(flat):
+            return
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            kernel[(-(-len(flat) // BLOCK_ROWS),)](
+                flat.contiguous(),
+                self.digits,
+                self.units,
+                self.bias,
+                result,
+                len(flat),
+                self.inputs,
+                self.outputs,
+                self.count,
+                self.width,
+                BLOCK_ROWS,
+                BLOCK_INPUTS,
+                classes,
+            )
+
+    def __str__(self) -> str:
+        """Describe the computation."""
+        return f"{self.slices}, in one kernel"
+
+
+def slices_for_tensor_cores(W: Array) -> DigitSlices:
+    """Return W as a number of slices that is a power of two.
+
+    Raises
+    ------
+    UnavailableError
+        If the map is not of a size that the kernel is for, or a row needs more slices.
+    """
+    out_size, in_size = W.shape
+    if in_size > MOST_INPUTS:
+        raise UnavailableError(f"it takes up to {MOST_INPUTS:,} inputs, here are {in_size:,}")
+    needed = slices_needed(W, BITS)
+    count = next((count for count in SLICES if needed is not None and count >= needed), None)
+    if count is None:
+        raise UnavailableError("a weight is so large beside the others of its row that planes round worse than float32")
+    if count * padded(out_size) > MOST_COLUMNS:
+        raise UnavailableError(f"it takes up to {MOST_COLUMNS // count} outputs in {count} planes, here are {out_size}")
+    return slice_digits(W, BITS, count)
+
+
+def padded(outputs: int) -> int:
+    """Return the number of outputs, rounded up to a power of two that tensor cores take.
+
+    Examples
+    --------
+    >>> padded(10), padded(16), padded(17)
+    (16, 16, 32)
+    """
+    return max(FEWEST_OUTPUTS, 1 << (outputs - 1).bit_length())

@@ -1,0 +1,161 @@
+"""What is captured as a CUDA graph, in which order, and what stays alive; a fake of torch.cuda keeps a log."""
+
+import gc
+import weakref
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+from gpu.bench.contenders import graphed
+from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from gpu.training.graphed_step import WARM_UP, GraphedStep
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Replace the streams and graphs of torch.cuda; the log names what happens, and on which stream."""
+    events = []
+
+    class Stream:
+        def __init__(self, device=None):
+            self.name = f"stream {sum(event.startswith('new') for event in events)}"
+            events.append(f"new {self.name}")
+
+        def wait_stream(self, other):
+            events.append(f"{self.name} waits for {other.name}")
+
+    class Main(Stream):
+        def __init__(self):
+            self.name = "main"
+
+    class Graph:
+        def replay(self):
+            events.append("replay")
+
+    @contextmanager
+    def entered(name):
+        events.append(f"enter {name}")
+        yield
+        events.append(f"leave {name}")
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: Main())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: entered(stream.name))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: entered(str(device)))
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: entered(f"capture on {stream.name}"))
+    return events
+
+
+def test_a_warm_up_runs_on_a_side_stream_between_two_waits(log):
+    stream = warm_up(lambda: log.append("run"), CPU, times=2)
+    assert stream.name == "stream 0"
+    assert log == [
+        "new stream 0",
+        "stream 0 waits for main",
+        "enter stream 0",
+        "run",
+        "run",
+        "leave stream 0",
+        "main waits for stream 0",
+    ]
+
+
+def test_a_function_is_captured_once_and_then_replayed(log):
+    def function():
+        log.append("run")
+        return "result"
+
+    graph = CudaGraph(function, CPU)
+    assert log == [
+        "new stream 0",
+        "enter cpu",
+        "enter capture on stream 0",
+        "run",
+        "leave capture on stream 0",
+        "leave cpu",
+    ]
+    assert [graph(), graph()] == ["result", "result"]
+    assert log[6:] == ["replay", "replay"]
+
+
+def test_a_given_stream_is_captured_on(log):
+    CudaGraph(lambda: None, CPU, warm_up(lambda: None, CPU))
+    assert "enter capture on stream 0" in log
+    assert "new stream 1" not in log
+
+
+def test_a_graph_keeps_what_its_function_reads(log):
+    read = torch.ones(3)
+    alive = weakref.ref(read)
+    graph = CudaGraph(lambda read=read: read.sum(), CPU)
+    del read
+    gc.collect()
+    assert alive() is not None
+    del graph
+    gc.collect()
+    assert alive() is None
+
+
+class Optimizer:
+    def __init__(self, log):
+        self.log = log
+
+    def zero_grad(self, set_to_none):
+        assert set_to_none
+        self.log.append("zero_grad")
+
+
+def test_a_step_is_captured_after_its_warm_up_without_gradients(log):
+    trained = []
+    step = GraphedStep(lambda index: trained.append(index), Optimizer(log), 4, CPU)
+    batches = [torch.arange(4) + number for number in range(WARM_UP + 2)]
+    for batch in batches:
+        step(batch)
+    assert trained[:WARM_UP] == batches[:WARM_UP]
+    (captured,) = trained[WARM_UP:]
+    assert captured.tolist() == batches[-1].tolist()  # the graph's own index, which each batch is copied to
+    capture = log.index("zero_grad")
+    assert [event for event in log[capture:] if not event.startswith(("enter", "leave", "new"))] == [
+        "zero_grad",
+        "replay",
+        "replay",
+    ]
+    assert any(event.startswith("enter capture") for event in log[capture:])
+
+
+def test_smaller_batches_are_trained_on_without_the_graph(log):
+    trained = []
+    step = GraphedStep(lambda index: trained.append(len(index)), Optimizer(log), 4, CPU)
+    for _ in range(WARM_UP + 2):
+        step(torch.arange(3))
+    assert trained == [3] * (WARM_UP + 2)
+    assert log == []
+
+
+def test_a_step_that_is_let_go_gives_its_graph_back_at_once(log):
+    """Not at the next collection: the memory of a graph is needed for the next one."""
+    step = GraphedStep(lambda index: None, Optimizer(log), 4, CPU)
+    for _ in range(WARM_UP + 1):
+        step(torch.arange(4))
+    graph = weakref.ref(step.graph)
+    gc.disable()
+    try:
+        del step
+        assert graph() is None
+    finally:
+        gc.enable()
+
+
+def test_a_network_is_captured_without_gradients(log):
+    network, batch, results = nn.Linear(3, 2), torch.ones(4, 3), []
+    network.register_forward_hook(lambda module, given, result: results.append(result))
+    predict = graphed(network, batch)
+    assert len(results) == 4  # three to warm up, one that is captured
+    assert not any(result.requires_grad for result in results)
+    predict(batch)
+    assert log[-1] == "replay"
