@@ -13,17 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/01_convolution_is_a_matrix.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # A convolution is a matrix
 #
 # **After this notebook you can** write down the matrix of any convolution, whatever its stride, padding, dilation and channels; say for each

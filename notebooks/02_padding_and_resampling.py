@@ -13,17 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/02_padding_and_resampling.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # Padding and resampling are matrices
 #
 # **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest`, `nearest-exact` and bilinear

@@ -13,17 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/03_skip_connections.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # Skip connections: one matrix all the same
 #
 # **After this notebook you can** read the paper's equation (10); write a network with a skip connection as W x + B, with every entry of W and B a formula in

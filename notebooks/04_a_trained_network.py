@@ -13,17 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/04_a_trained_network.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # A trained network
 #
 # **After this notebook you can** train a linear CNN on handwritten digits, turn it into one matrix of ten rows, read in these rows what

@@ -13,24 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/05_the_homotopy.ipynb)
-
-# %%
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    subprocess.run(
-        ["git", "clone", "--quiet", "https://github.com/linalg-cnn/linalg_cnn"], check=True
-    )  # for its records
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"],
-        check=True,
-    )
-    os.chdir("linalg_cnn/notebooks")
-
-# %% [markdown]
 # # The homotopy
 #
 # **After this notebook you can** turn the skips of a network down while it trains, take them out of the program without changing a bit of
@@ -236,7 +218,7 @@ print(
 # ## The paper's figures, from our records
 #
 # What follows was not computed in this notebook: it takes hours. It is drawn from the records in
-# [`docs/records`](https://github.com/linalg-cnn/linalg_cnn/tree/main/docs/records), which say on what machine, with what settings. The
+# [`docs/records`](../docs/records), which say on what machine, with what settings. The
 # paper's own points stand beside. Ours are at a small scale: 4,000 of the 60,000 images, ten epochs, two trials. That is two thirds of *one* of
 # the paper's epochs in steps. So compare the **order** of the curves, not their height.
 
@@ -268,7 +250,7 @@ record_picture(record("figure3"))
 # scores to the last bit on all images. On the way it falls to 62 % where the paper's curve stays up: 63 steps an epoch are few to follow t from 0.9 to 0.1. From 0.5
 # the last step, to 0, cost 9 points in one of the two trials.
 #
-# A result that is half reproduced is a result. [The page on the experiments](https://github.com/linalg-cnn/linalg_cnn/blob/main/docs/experiments.md)
+# A result that is half reproduced is a result. [The page on the experiments](../docs/experiments.md)
 # has all numbers.
 #
 # ## Exercises

@@ -13,24 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/06_how_fast_and_why.ipynb)
-
-# %%
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    subprocess.run(
-        ["git", "clone", "--quiet", "https://github.com/linalg-cnn/linalg_cnn"], check=True
-    )  # for its records
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"],
-        check=True,
-    )
-    os.chdir("linalg_cnn/notebooks")
-
-# %% [markdown]
 # # How fast, and why
 #
 # **After this notebook you can** say how fast a prediction could be at best, before you time anything; tell from two counts whether collapsing

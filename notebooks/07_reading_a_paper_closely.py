@@ -13,17 +13,6 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/07_reading_a_paper_closely.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # Reading a paper closely
 #
 # **After this notebook you can** take a statement of a paper, make it a computation of a few lines, and say which kind of slip it is, if it
@@ -32,7 +21,7 @@ if "google.colab" in sys.modules:  # elsewhere everything is there already
 # The paper is Joyce & Verschelde, *Algebraic Representations for Faster Predictions in Convolutional Neural Networks* (2024,
 # [arXiv:2408.07815](https://arxiv.org/abs/2408.07815)), the one that this library is built on. Its theorem is right. Around it stand
 # fourteen places where the text disagrees with PyTorch, with arithmetic, or with itself. It is a good paper all the same. They were found by doing
-# with each sentence what the cells below do. The numbers are those of [the list of errata](https://github.com/linalg-cnn/linalg_cnn/blob/main/docs/errata.md).
+# with each sentence what the cells below do. The numbers are those of [the list of errata](../docs/errata.md).
 #
 # Four habits are enough:
 #
