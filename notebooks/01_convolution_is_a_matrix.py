@@ -27,7 +27,7 @@ import numpy as np
 import sympy
 import torch
 
-from gpu.training.data import load_digits
+import gpu
 from linalg_cnn import Conv, Pad, conv_matrix, conv_transpose_matrix
 from linalg_cnn.display import (
     equation_formula,
@@ -251,7 +251,7 @@ assert np.array_equal(A.T @ y, np.convolve(y, k, mode="full"))
 
 # %%
 edges = Conv(np.array([[[[1, 0, -1], [2, 0, -2], [1, 0, -1]]]]))
-digit = load_digits()[0].images[0, 0].numpy() / 255
+digit = gpu.load_digits()[0].images[0, 0].numpy() / 255
 A = edges.matrix((1, 28, 28))
 seen = A @ digit.ravel()
 output = image_picture(seen, (26, 26))

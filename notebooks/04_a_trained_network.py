@@ -28,9 +28,6 @@ import time
 import numpy as np
 
 import gpu
-from gpu.training.data import load_digits
-from gpu.training.evaluation import predict_scores
-from gpu.training.trainer import train
 from linalg_cnn import Dense, SkipNetwork, compose
 from linalg_cnn.display import (
     Explorer,
@@ -56,9 +53,9 @@ from linalg_cnn.display import (
 # as ReLU, which replaces negative numbers by 0. An *epoch* is one pass over all training images.)
 
 # %%
-training, held_out = load_digits()
+training, held_out = gpu.load_digits()
 model = gpu.three_layer_cnn(channels=8, t=0.5)
-history = train(model, training, held_out, epochs=5, progress=False)
+history = gpu.train(model, training, held_out, epochs=5, progress=False)
 network_picture(model.to_network())
 
 # %%
@@ -100,7 +97,7 @@ figure_picture(
 # %%
 images = held_out.images.flatten(1).numpy() / 255
 scores = affine(images)
-network_scores = predict_scores(model, held_out.images).numpy()
+network_scores = gpu.predict_scores(model, held_out.images).numpy()
 print(
     "same class on "
     f"{np.sum(scores.argmax(1) == network_scores.argmax(1)):,} of {len(images):,}"
@@ -323,7 +320,7 @@ for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_s
 
 # %% tags=["hide-cell"]
 perceptron = gpu.perceptron()
-perceptron_history = train(perceptron, training, held_out, epochs=5, progress=False)
+perceptron_history = gpu.train(perceptron, training, held_out, epochs=5, progress=False)
 single = perceptron.to_network().compose()
 print(
     f"perceptron {perceptron_history[-1]['validation_accuracy']:.1%}, "

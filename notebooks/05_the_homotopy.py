@@ -36,11 +36,7 @@ import numpy as np
 import torch
 
 import gpu
-from gpu.experiments.pictures import record_picture
-from gpu.schedules import PAPER_FROM_09, Cosine, Exponential, Linear, Listed, SkipSchedule
-from gpu.training.data import Digits, load_digits
-from gpu.training.evaluation import accuracy_of, predict_scores
-from gpu.training.trainer import train
+from gpu.schedules import PAPER_FROM_09, Cosine, Exponential, Linear, Listed
 from linalg_cnn import compose
 from linalg_cnn.display import Explorer, curves_picture, network_picture, rows_picture
 
@@ -51,19 +47,19 @@ from linalg_cnn.display import Explorer, curves_picture, network_picture, rows_p
 # digits, in small batches, are enough here, and quick.
 
 # %%
-digits, held_out = load_digits()
-training = Digits(digits.images[:2000], digits.labels[:2000])
+digits, held_out = gpu.load_digits()
+training = gpu.Digits(digits.images[:2000], digits.labels[:2000])
 
 
 def trained(model, epochs=3, **options):
-    history = train(
+    history = gpu.train(
         model, training, held_out, epochs=epochs, batch_size=24, progress=False, **options
     )
     return [epoch["validation_accuracy"] for epoch in history]
 
 
 def accuracy(model):
-    return accuracy_of(predict_scores(model, held_out.images), held_out.labels)
+    return gpu.accuracy_of(gpu.predict_scores(model, held_out.images), held_out.labels)
 
 
 def accuracies_along(model, strengths):
@@ -160,7 +156,7 @@ curves_picture(
 # %%
 walked = six_layers()
 history["t from 0.5 to 0"] = trained(
-    walked, schedule=SkipSchedule(walked, Linear(0.5, steps=2)), **recipe
+    walked, schedule=gpu.SkipSchedule(walked, Linear(0.5, steps=2)), **recipe
 )
 never = six_layers(t=0.0)
 history["t = 0 from the start"] = trained(never, **recipe)
@@ -193,7 +189,7 @@ except ValueError as error:
 # %%
 bare = gpu.remove_skips(walked)
 assert torch.equal(
-    predict_scores(bare, held_out.images), predict_scores(walked, held_out.images)
+    gpu.predict_scores(bare, held_out.images), gpu.predict_scores(walked, held_out.images)
 )
 print(
     f"{len(gpu.skip_strengths(walked))} layers were entered by skips, "
@@ -228,14 +224,14 @@ def record(name):
     return json.loads((Path("../docs/records") / f"{name}.json").read_text())
 
 
-record_picture(record("figure1"))
+gpu.record_picture(record("figure1"))
 
 # %% [markdown]
 # **Figure 1, linear networks.** The order is the paper's: the linear ResNet34 is ahead. But look at the orange curve, "average pooling": with the max pooling
 # replaced by average pooling, which makes the network affine, it is the worst. Only that one can be collapsed ([erratum 4](07_reading_a_paper_closely.ipynb)).
 
 # %%
-record_picture(record("figure2"))
+gpu.record_picture(record("figure2"))
 
 # %% [markdown]
 # **Figure 2, accuracy against t.** Two epochs for each t, a single trial: one trial says little about a difference of a few points. What it does show: at t = 1 the ResNets
@@ -243,7 +239,7 @@ record_picture(record("figure2"))
 # networks that drop at high t.
 
 # %%
-record_picture(record("figure3"))
+gpu.record_picture(record("figure3"))
 
 # %% [markdown]
 # **Figure 3, the homotopy.** Static t = 0.5 against the two schedules. From 0.9, the schedule ends within the spread of the static network, and its skips can go: same

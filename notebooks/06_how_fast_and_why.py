@@ -30,13 +30,8 @@ import torch
 from torch import nn
 
 import gpu
-from gpu.bench.memory import kept_memory
-from gpu.bench.pictures import predict_picture
 from gpu.predict import Predictor
 from gpu.predict.digit_slices import split
-from gpu.runtime.timing import microseconds_per_image
-from gpu.training.data import load_digits
-from gpu.training.trainer import train
 from linalg_cnn import AffineMap
 from linalg_cnn.display import curves_picture, image_picture, side_by_side
 
@@ -51,9 +46,9 @@ torch.set_num_threads(1)
 # operations, and the graph counts them. What falls on padded zeros is not counted. (The small network is trained a little, so that there will be something to see.)
 
 # %%
-training, held_out = load_digits()
+training, held_out = gpu.load_digits()
 three = gpu.three_layer_cnn()
-train(three, training, held_out, epochs=2, progress=False)
+gpu.train(three, training, held_out, epochs=2, progress=False)
 three.eval()
 resnet = gpu.resnet(34, activation="identity", stem_pool="avg").eval()
 networks = {"3-layer CNN": three, "ResNet34": resnet}
@@ -79,7 +74,7 @@ layers = {"the network": three, "collapsed": collapsed.module}
 batches = [torch.rand(2**n, *SHAPE) for n in powers]
 times = {
     name: [
-        microseconds_per_image(layer, batch, min_run_time=0.05)["median"]
+        gpu.microseconds_per_image(layer, batch, min_run_time=0.05)["median"]
         for batch in batches
     ]
     for name, layer in layers.items()
@@ -149,10 +144,10 @@ for name, taken in seconds.items():
 # ## What is timed there?
 #
 # Before a ratio of times is believed, ask what the slow side spends its time on. Each of these arrays is new. When it is freed, the C library may give its memory
-# back to the operating system, and takes memory for the next one, which the system clears page by page before it hands it out. `kept_memory` lets the C library keep what is freed:
+# back to the operating system, and takes memory for the next one, which the system clears page by page before it hands it out. `gpu.kept_memory` lets the C library keep what is freed:
 
 # %%
-with kept_memory() as kept:
+with gpu.kept_memory() as kept:
     after = {name: seconds_of(way) for name, way in ways.items()}
 print("freed memory is kept" if kept else "this C library cannot keep it: the same again")
 for name, taken in after.items():
@@ -223,7 +218,7 @@ print(predictor)
 
 # %%
 record = json.loads(Path("../docs/records/bench_predict.json").read_text())
-predict_picture(record)
+gpu.predict_picture(record)
 
 # %% [markdown]
 # Look for three things. How far apart are the networks and what they collapse to? How near does the best way come to the floor, and at which batch size? And what does *taking out the skips* gain
