@@ -213,9 +213,8 @@ print(
 # %% [markdown]
 # ## The paper's figures, from our records
 #
-# What follows was not computed in this notebook: it takes hours. It is drawn from the records in
-# [`docs/records`](../docs/records), which say on what machine, with what settings. The
-# paper's own points stand beside. Ours are at a small scale: 4,000 of the 60,000 images, ten epochs, two trials. That is two thirds of *one* of
+# What follows was not computed in this notebook, because it takes hours. It is drawn from [the records](../docs/records), which also
+# name the machine and the settings. The paper's own points stand beside. Ours are at a small scale: 4,000 of the 60,000 images, ten epochs, two trials. That is two thirds of *one* of
 # the paper's epochs in steps. So compare the **order** of the curves, not their height.
 
 

@@ -19,15 +19,20 @@ def adapt(_app: Any, docname: str, source: list[str]) -> None:
 
 
 def text(markdown: str, addresses: Addresses) -> str:
-    """Let links out of docs/ lead to the repository; while it has no address, the site offers the files itself.
+    """Let links out of docs/ lead to the site's notebooks and to the repository.
+
+    While the repository has no address, the site offers its files for download.
 
     Examples
     --------
+    >>> text("[notebook 1](../notebooks/01_convolution_is_a_matrix.ipynb)", Addresses())
+    '{doc}`notebook 1 </notebooks/01_convolution_is_a_matrix>`'
     >>> text("[a test](../tests/test_errata.py)", Addresses("https://example.org/linalg_cnn"))
     '[a test](https://example.org/linalg_cnn/blob/main/tests/test_errata.py)'
     >>> text("[a test](../tests/test_errata.py)", Addresses())
     '[a test](../tests/test_errata.py)'
     """
+    markdown = re.sub(r"\[([^\[\]]+)\]\(\.\./notebooks/(\w+)\.ipynb\)", r"{doc}`\1 </notebooks/\2>`", markdown)
     return markdown.replace("](../", f"]({addresses.files}") if addresses.files else markdown
 
 
