@@ -42,6 +42,7 @@ notebooks: $(VENV)/notebooks.installed
 	$(BIN)/jupyter-lab notebooks/01_convolution_is_a_matrix.ipynb
 
 sync: $(VENV)/notebooks.installed
+	$(BIN)/python docs/_ext/addresses.py
 	$(BIN)/jupytext --sync notebooks/*.py
 	$(BIN)/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
 

@@ -13,25 +13,17 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/02_padding_and_resampling.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # Padding and resampling are matrices
 #
-# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest`, `nearest-exact` and bilinear
-# resampling show; and say how many zeros a kernel needs for the output to be as large as the input (the paper is off by a factor of two).
+# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest`,
+# `nearest-exact` and bilinear resampling copy; and say how many zeros a kernel needs for the output to be as large as
+# the input (the paper is off by a factor of two).
 #
-# A skip connection adds two images. For that they must have the same size, but convolutions make images smaller. There are two remedies, both
-# of them a matrix: **pad** the image before the convolution, or **resample** the larger image. It takes about 15 minutes, after
-# [notebook 1](01_convolution_is_a_matrix.ipynb).
+# A skip connection adds two images. They must have the same size for that, but convolutions make images smaller. There
+# are two remedies, and both are matrices: **pad** the image before the convolution, or **resample** the larger image.
+#
+# Read [notebook 1](01_convolution_is_a_matrix.ipynb) first. This one takes about 15 minutes. [The
+# glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %%
 import numpy as np
@@ -60,7 +52,7 @@ from linalg_cnn.display import (
 )
 
 # %% [markdown]
-# The paper's example is a 2x2 image. Each pixel has a colour, so that one sees where it goes.
+# The paper's example is a 2x2 image. Each pixel has a colour, so that you can follow it.
 
 # %%
 image = np.array(sympy.symbols("a_11 a_12 a_21 a_22")).reshape(2, 2)
@@ -70,15 +62,16 @@ image_picture(image, palette=colours, title="A")
 # %% [markdown]
 # ## Resampling: equations (6) and (7)
 #
-# Make a 3x4 image of it. Nearest-neighbour resampling gives each of the twelve new pixels a copy of one of the four old ones. A copy is a row with
-# a single 1, in the column of the pixel that is copied. This is **equation (6)**, entry by entry:
+# Resample it to 3x4. Nearest-neighbour resampling makes each of the twelve new pixels a copy of one of the four old
+# ones. A copy is a row with a single 1, in the column of the pixel that is copied. This is **equation (6)**, entry by
+# entry:
 
 # %%
 R = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="nearest-exact")
 equation_picture(R, image, (1, 2, 2), (1, 3, 4))
 
 # %% [markdown]
-# Back in the shape of an image, it is **equation (7)**:
+# In the shape of an image, the result is **equation (7)**:
 
 # %%
 x = sympy.Matrix(image.ravel())
@@ -96,8 +89,8 @@ equation_formula(R[:4, :], image)  # its first row of pixels
 # %% [markdown]
 # ## Nearest to what? `nearest` against `nearest-exact`
 #
-# Three rows have to come from two. The paper takes the rows 0, 1, 1, and says that this matches PyTorch. It also says that 0, 0, 1
-# would be *equally valid*. PyTorch has both, under two names, and the default is the *other* one:
+# Two rows have to become three. The paper takes the rows 0, 1, 1, and says that this matches PyTorch. It also says that
+# 0, 0, 1 would be *equally valid*. PyTorch has both, under two names, and its default is the *other* one:
 
 # %%
 default = (symbolic.resample_matrix((1, 2, 2), (3, 4)) * x).reshape(3, 4)
@@ -108,13 +101,13 @@ side_by_side(
 )
 
 # %% [markdown]
-# Both rules squeeze the new axis onto the old one. With i old and o new pixels, new pixel d lies at
+# Both rules map the new axis onto the old one. With i old and o new pixels, new pixel d copies the old pixel
 #
-# - `nearest`: d · i/o, rounded down: the pixel's *left edge* is looked up,
-# - `nearest-exact`: (d + ½) · i/o, rounded down: the pixel's *centre* is looked up.
+# - d · i/o, rounded down, in the mode `nearest`, which looks up the new pixel's *left edge*;
+# - (d + ½) · i/o, rounded down, in the mode `nearest-exact`, which looks up the new pixel's *centre*.
 #
-# The second treats left and right alike (except where a centre falls exactly on an edge, as here). The first is biased to the left. PyTorch
-# keeps it, and as the default, so that older networks go on computing what they did.
+# The second rule treats left and right alike (except where a centre falls exactly on an edge, as here). The first one
+# is biased to the left. PyTorch keeps it as the default, so that older networks compute the same as before.
 
 # %%
 for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
@@ -126,7 +119,7 @@ for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
     print(f"{mode:14}", ours)
 
 # %% [markdown]
-# In one dimension the matrices are small enough to compare at a glance. Five pixels become eight:
+# In one dimension the matrices are small enough to compare at a glance. Here five pixels become eight:
 
 # %%
 five = sympy.symbols("a:e")
@@ -137,8 +130,8 @@ side_by_side(
 )
 
 # %% [markdown]
-# (One thing more, if you ever compare sizes at random: PyTorch computes d · i/o in single precision. Where the exact value is a whole number, rounding
-# can bring it just below, and the pixel before is taken. The library does the same.)
+# (PyTorch computes d · i/o in single precision. Where the exact value is a whole number, rounding can give a value just
+# below it, and then the previous pixel is copied. The library does the same.)
 
 # %%
 exactly = [d * 26 // 22 for d in range(22)]
@@ -152,11 +145,12 @@ for d in range(22):
 # %% [markdown]
 # ## Bilinear: the same matrix with other entries
 #
-# If we wanted bilinear interpolation instead, says the paper, *"we could achieve this by changing the entries of our transformation matrix in (6)"*.
-# Here they are. The centre of new pixel d, measured from the centre of the first old pixel, lies at r = (d + ½) · i/o - ½ (or at 0, if that is
-# negative). With a = r rounded down, old pixel a gets the share 1 - (r - a), and pixel a + 1 the share r - a; beyond the last pixel, the last one gets
-# all. In two dimensions the shares of the two axes multiply. (PyTorch's `align_corners=True` spaces the centres differently.) The colours mix as the pixels do; paler
-# entries are smaller shares. (Where the last column only has dots, hover over them.)
+# For bilinear interpolation, the paper says, *"we could achieve this by changing the entries of our transformation
+# matrix in (6)"*. These are the entries. The centre of new pixel d, measured from the centre of the first old pixel,
+# lies at r = (d + ½) · i/o - ½ (or at 0, if that is negative). With a = r rounded down, old pixel a gets the weight 1 -
+# (r - a), and pixel a + 1 the weight r - a; beyond the last pixel, the last one gets all. In two dimensions the weights
+# of the two axes multiply. (PyTorch's `align_corners=True` spaces the centres differently.) The colours mix as the
+# pixels do, and paler entries are smaller weights. (Where the last column only has dots, hover over them.)
 
 # %%
 linear = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="linear")
@@ -167,7 +161,7 @@ mixed = (linear * x).reshape(3, 4)
 side_by_side(before, "→", image_picture(mixed, palette=colours, labels=False))
 
 # %% [markdown]
-# The shares in each row sum to 1, so that an image of one grey stays of that grey, whatever its size.
+# The weights in each row sum to 1, so an image of a single grey keeps that grey at every size.
 
 # %%
 assert all(sum(linear.row(d)) == 1 for d in range(12))
@@ -178,7 +172,7 @@ assert np.allclose(ours, theirs.numpy().ravel())
 linear[4:8, :]  # the middle row of pixels: halfway between the two old rows
 
 # %% [markdown]
-# Three pixels become five, in each of the three modes. The sliders (while the notebook runs) show other sizes:
+# Here three pixels become five, in each of the three modes. While the notebook runs, the sliders show other sizes:
 
 # %%
 play = explore_resampling(five[:3], (1, 3), sizes=[2, 3, 4, 5, 6, 7])
@@ -191,15 +185,15 @@ play
 # %% [markdown]
 # ## Padding: equations (8) and (9)
 #
-# The other remedy: put a border around the image first. A border pixel that is zero, whatever the image, is an **empty row**. This is
-# **equation (8)**, a border of zeros around A:
+# The other remedy is to put a border around the image first. A border pixel that is zero for every image is an **empty
+# row**. This is **equation (8)**, a border of zeros around A:
 
 # %%
 P = symbolic.pad_matrix((1, 2, 2), 1)
 equation_picture(P, image, (1, 2, 2), (1, 4, 4))
 
 # %% [markdown]
-# and **equation (9)**, the same as an image:
+# In the shape of an image, the result is **equation (9)**:
 
 # %%
 padded = (P * x).reshape(4, 4)
@@ -208,8 +202,9 @@ assert padded == sympy.Matrix(as_printed)
 side_by_side(before, "→", image_picture(padded, palette=colours))
 
 # %% [markdown]
-# A border may be of *"zeros, samples of pixels near the border, or other methods"*, says the paper. PyTorch's other padding modes are such methods. None of them has an
-# empty row: every border pixel is a copy. Here a 3x3 image is padded by 2:
+# A border may consist of *"zeros, samples of pixels near the border, or other methods"*, the paper says. PyTorch's
+# other padding modes are such methods. None of them has an empty row, because every border pixel is a copy. Here a 3x3
+# image is padded by 2:
 
 # %%
 nine = np.array(sympy.symbols("a:i")).reshape(3, 3)
@@ -217,7 +212,7 @@ nine_colours = letter_colors(nine)
 
 
 def bordered(mode):
-    """The 3x3 image with a border of 2."""
+    """Return a picture of the 3x3 image with a border of 2."""
     matrix = symbolic.pad_matrix((1, 3, 3), 2, mode)
     pixels = (matrix * sympy.Matrix(nine.ravel())).reshape(7, 7)
     return image_picture(pixels, palette=nine_colours, title=mode)
@@ -231,8 +226,9 @@ stacked(
 # %% [markdown]
 # ## A padded convolution is one matrix
 #
-# First pad, then convolve: W P, a product of two matrices. Where P has an empty row, W's column meets nothing and disappears. What is left are the entries
-# that fall on real pixels, so a convolution with `padding=1` has *fewer* entries than W, not more:
+# To pad and then convolve is to multiply by W P, a product of two matrices. Where P has an empty row, the column of W
+# contributes nothing. Only the entries that fall on real pixels are left, so a convolution with `padding=1` has *fewer*
+# entries than W, not more:
 
 # %%
 a, b, c, d = sympy.symbols("a b c d")
@@ -251,16 +247,17 @@ side_by_side(
 # %% [markdown]
 # ## The paper's slip about padding
 #
-# The paper goes on: convolve the padded 4x4 image (9) with a 2x2 kernel, and *"our output will have size 2x2, which matches the original image"*. Count
-# in the picture above, or below: how many rows has W P?
+# The paper continues: convolve the padded 4x4 image (9) with a 2x2 kernel, and *"our output will have size 2x2, which
+# matches the original image"*. Count in the picture above or below: how many rows does W P have?
 
 # %%
 operation_picture(together, (1, 2, 2), output=(0, 1, 1), x=image)
 
 # %% [markdown]
-# **Nine: the output is 3x3.** A kernel of k fits into n pixels at n - k + 1 places. So k - 1 pixels are lost, and k - 1 zeros make up for them
-# *in total*. The paper's rule puts k - 1 zeros *on each side*, twice as many. Its output has n + k - 1 pixels; that is called the *full* convolution.
-# For k = 2 one zero is enough, and it cannot be shared out evenly. PyTorch puts the odd one last:
+# **Nine: the output is 3x3.** A kernel of size k fits into n pixels at n - k + 1 positions. So k - 1 pixels are lost,
+# and k - 1 zeros *in total* compensate for them. The paper's rule puts k - 1 zeros *on each side*, twice as many. Its
+# output has n + k - 1 pixels, which is called the *full* convolution. For k = 2 one zero is enough, and it cannot be
+# divided evenly between the sides. PyTorch puts the extra zero last:
 
 # %%
 sizes = {
@@ -275,10 +272,12 @@ operation_picture(Conv(kernel, padding="same"), (1, 2, 2), output=(0, 1, 1), x=i
 # %% [markdown]
 # ## Exercises
 #
-# 1. What are Pᵀ P and P Pᵀ for the matrix P of equation (8)? Say in words what each of the two does to an image.
-# 2. Blow an image up from 2x2 to 4x4 with `nearest`, then shrink it by averaging squares of 2x2 pixels (`avg_pool_matrix`). Show that you get the image
-#    back, and that the two matrices are each other's transposes but for a factor.
-# 3. For which sizes do `nearest` and `nearest-exact` agree? Let the computer compare all sizes up to 12, find the rule for o ≥ i, and say why.
+# 1. What are Pᵀ P and P Pᵀ for the matrix P of equation (8)? Say in words what each of them does to an image.
+# 2. Enlarge an image from 2x2 to 4x4 with `nearest`, then shrink it by averaging squares of 2x2 pixels
+#    (`avg_pool_matrix`). Show that you get the image back, and that one matrix is the transpose of the other, up to a
+#    factor.
+# 3. For which sizes do `nearest` and `nearest-exact` agree? Let the computer compare all sizes up to 12, find the rule
+#    for o ≥ i, and say why.
 #
 # The solutions are folded below.
 
@@ -286,8 +285,9 @@ operation_picture(Conv(kernel, padding="same"), (1, 2, 2), output=(0, 1, 1), x=i
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
-# **1.** Pᵀ cuts the border off. Padding and then cutting changes nothing: Pᵀ P = 1. Cutting and then padding blackens the border of a 4x4 image and leaves
-# the rest: P Pᵀ is diagonal, with a 1 for each inner pixel. It is a projection.
+# **1.** Pᵀ cuts the border off. Padding and then cutting changes nothing, so Pᵀ P is the identity. Cutting and then
+# padding sets the border of a 4x4 image to zero and keeps the rest, so P Pᵀ is diagonal, with a 1 for each inner pixel.
+# In linear algebra such a matrix is called a projection.
 
 # %% tags=["hide-cell"]
 assert sympy.eye(4) == P.T * P
@@ -296,8 +296,8 @@ assert sympy.diag(*inner) == P * P.T
 assert (P * P.T) ** 2 == P * P.T
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** Each old pixel is shown four times, and the mean of four copies is the pixel. The row that averages four new pixels has four entries ¼, in the same
-# places where the column of `nearest` has four ones.
+# **2.** Each old pixel is copied four times, and the mean of four copies is the pixel. The row that averages four new
+# pixels has four entries ¼, at the same positions where the column of `nearest` has four ones.
 
 # %% tags=["hide-cell"]
 up, down = resample_matrix((1, 2, 2), (4, 4)), avg_pool_matrix((1, 4, 4), 2)
@@ -305,14 +305,15 @@ assert ((down @ up).toarray() == np.eye(4)).all()
 assert (down.toarray() == up.T.toarray() / 4).all()
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** For o ≥ i they agree exactly where o is a multiple of i: then the left edge and the centre of each new pixel lie in the same old pixel. Otherwise
-# some old edge falls inside a new pixel, between its left edge and its centre (or onto the centre), and there the two rules part. When shrinking, o < i, they
-# never agree: they part at the last new pixel, or, where a new pixel is as wide as two old ones or more, already at the first.
+# **3.** For o ≥ i they agree exactly where o is a multiple of i: then the left edge and the centre of each new pixel
+# lie in the same old pixel. Otherwise some old edge falls inside a new pixel, between its left edge and its centre (or
+# onto the centre), and there the two rules differ. When shrinking, o < i, they never agree: they differ at the last new
+# pixel, or, where a new pixel is as wide as two old ones or more, already at the first.
 
 
 # %% tags=["hide-cell"]
 def agree(i, o):
-    """Whether the two modes show the same pixels."""
+    """Return whether the two modes copy the same pixels."""
     differ = resample_matrix((1, i), o) != resample_matrix((1, i), o, "nearest-exact")
     return differ.nnz == 0
 

@@ -13,24 +13,15 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/03_skip_connections.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # Skip connections: one matrix all the same
 #
-# **After this notebook you can** read the paper's equation (10); write a network with a skip connection as W x + B, with every entry of W and B a formula in
-# the kernels' letters and the skip's strength t; and prove theorem 3.1, by a short program.
+# **After this notebook you can** read the paper's equation (10); write a network with a skip connection as W x + B,
+# where every entry of W and B is a formula in the kernels' letters and the skip's strength t; and prove theorem 3.1
+# with a short program.
 #
-# You need [notebook 1](01_convolution_is_a_matrix.ipynb), and from [notebook 2](02_padding_and_resampling.ipynb) what a padding and a
-# resampling matrix are. It takes about 20 minutes.
+# You need [notebook 1](01_convolution_is_a_matrix.ipynb), and from [notebook 2](02_padding_and_resampling.ipynb) the
+# padding and resampling matrices. The notebook takes about 20 minutes. [The glossary](../docs/glossary.md) explains the
+# terms of both fields.
 
 # %%
 import numpy as np
@@ -51,17 +42,17 @@ from linalg_cnn.display import (
 # %% [markdown]
 # ## Without skips, matrices multiply
 #
-# Two layers, each of the form W x + B, one after the other:
+# Take two layers, each of the form W x + B, one after the other:
 #
 # $$W^{(2)}\,(W^{(1)} x + B^{(1)}) + B^{(2)} \;=\; (W^{(2)} W^{(1)})\,x \;+\; (W^{(2)} B^{(1)} + B^{(2)})$$
 #
-# It is of that form again. So is a third layer on top, and so on: the paper's equations (1) to (5).
+# The result has the same form. Adding a third layer, and so on, gives the paper's equations (1) to (5).
 #
 # ## A skip connection mixes what came before
 #
-# A network with a skip connection gives a layer not only the output of the layer before it, but also something older. The paper calls the output of layer i
-# $f^{(i)}$, with $f^{(0)} = x$, the image. Our network has two layers, and a skip of strength t around the first: the second layer reads the mixture
-# $(1-t)\,f^{(1)} + t\,f^{(0)}$.
+# In a network with a skip connection, a layer reads not only the output of the layer before it, but also an earlier
+# value. The paper calls the output of layer i $f^{(i)}$, with $f^{(0)} = x$, the image. Our network has two layers, and
+# a skip of strength t around the first: the second layer reads the mixture $(1-t)\,f^{(1)} + t\,f^{(0)}$.
 
 # %%
 a, b, c, d, p, q, t = sympy.symbols("a b c d p q t")
@@ -76,8 +67,8 @@ network_picture(network)
 #
 # $$f^{(i)}(x) = W^{(i)} P^{(i)} \Big(\sum_{k=0}^{i-1} t^{(k,i-1)} R^{(k,i-1)} f^{(k)}(x)\Big) + B^{(i)}$$
 #
-# Here $t^{(k,i-1)}$ is how much of $f^{(k)}$ layer i reads; the second index is i - 1 because it stands in the place of $f^{(i-1)}$. (In the code the key
-# (0, 1) is $t^{(0,1)}$.) For our two layers it becomes:
+# Here $t^{(k,i-1)}$ is the weight of $f^{(k)}$ in the input of layer i; the second index is i - 1 because the sum
+# replaces $f^{(i-1)}$. (In the code the key (0, 1) is $t^{(0,1)}$.) For our two layers the equation becomes:
 
 # %%
 layer_formula(network, 1)
@@ -86,10 +77,10 @@ layer_formula(network, 1)
 layer_formula(network, 2)
 
 # %% [markdown]
-# In general, layer i reads $\sum_k t^{(k,i-1)} R^{(k,i-1)} f^{(k)}$: *all* that came before it, each resampled by an R to the right size where it needs to be,
-# with weights that sum to 1. Then come its padding P, its matrix W and its bias B.
+# In general, layer i reads $\sum_k t^{(k,i-1)} R^{(k,i-1)} f^{(k)}$: *all* earlier values, each resampled by an R where
+# its size differs, with weights that sum to 1. The layer then applies its padding P, its matrix W and its bias B.
 #
-# Nothing in it is more than a matrix, a sum, or a constant. Here are the two matrices, with their paddings:
+# Every part of the equation is a matrix, a sum, or a constant. Here are the two matrices, with their paddings:
 
 # %%
 side_by_side(
@@ -101,11 +92,11 @@ side_by_side(
 # %% [markdown]
 # ## W and B as formulas
 #
-# Put the first equation into the second and sort by x:
+# Substitute the first equation into the second and collect the terms with x:
 #
 # $$W = W^{(2)}P^{(2)}\big((1-t)\,W^{(1)}P^{(1)} + t\,\mathbf 1\big), \qquad B = (1-t)\,W^{(2)}P^{(2)} B^{(1)} + B^{(2)}$$
 #
-# Both are computed in letters below, once by these formulas, once by the library:
+# Below, both are computed in letters, once by these formulas and once by the library:
 
 # %%
 W1, W2 = first.exact_matrix((1, 3, 3)), second.exact_matrix((1, 3, 3))
@@ -119,7 +110,8 @@ assert composed.B == B
 composed
 
 # %% [markdown]
-# Every entry is a polynomial, of degree one in the letters and in t. Give each different one a letter and a colour:
+# Every entry is a polynomial, of degree one in the letters and in t. In the picture, each different polynomial has a
+# letter and a colour:
 
 # %%
 short, formulas = named_entries(W)
@@ -129,7 +121,8 @@ matrix_picture(short, (1, 3, 3), (1, 3, 3), title="W: a letter for each formula"
 entries_formula(formulas, between=t)
 
 # %% [markdown]
-# B, in the shape of the output. The biases p cancel except at the two borders, where one of the neighbours is a padded zero:
+# The next matrix is B in the shape of the output. The biases p cancel except at the two borders, where one of the
+# neighbours is a padded zero:
 
 # %%
 B.reshape(3, 3).applyfunc(lambda entry: sympy.collect(entry, p))
@@ -137,8 +130,9 @@ B.reshape(3, 3).applyfunc(lambda entry: sympy.collect(entry, p))
 # %% [markdown]
 # ## Is W a convolution?
 #
-# Almost. In the middle of an image, two convolutions one after the other are one, with a larger kernel, and the skip only adds t to one of its entries and -t to another. So let us write
-# that 2x4 kernel, and subtract its matrix from W:
+# Almost. In the middle of an image, two convolutions in sequence are a single convolution with a larger kernel, and the
+# skip only adds t to one entry of that kernel and -t to another. So write down this 2x4 kernel, and subtract its matrix
+# from W:
 
 # %%
 k = [(1 - t) * a + t, (1 - t) * b, (1 - t) * c, (1 - t) * d]
@@ -152,14 +146,15 @@ matrix_picture(missing, (1, 3, 3), (1, 3, 3), title="W minus one convolution")
 entries_formula(names, between=t)
 
 # %% [markdown]
-# The difference is in the outputs at the left border. There the second layer reads a padded zero. One large convolution would see there what the first layer makes of the
-# pixels nearby, and that is not zero. (At the right border nothing is missing: the first kernel reaches to the right and down, so beyond that edge it
-# meets only zeros.) **Padding between two layers is what makes W more than a convolution.** It is still a matrix, and that is all the theorem says.
+# The two differ in the outputs at the left border. There the second layer reads a padded zero. One large convolution
+# would read there what the first layer computes from the nearby pixels, which is not zero. (At the right border nothing
+# is missing: the first kernel extends to the right and down, so beyond that edge it meets only zeros.) **Padding
+# between two layers is what makes W more than a convolution.** W is still a matrix, and that is all the theorem says.
 #
 # ## Both ends of t
 #
-# At t = 0 there is no skip, and W is the product of the two matrices. At t = 1 the first layer is cut out, and W is the second matrix alone. In between, W runs along the
-# straight line from the one to the other:
+# At t = 0 there is no skip, and W is the product of the two matrices. At t = 1 the first layer is cut out, and W is the
+# second matrix alone. In between, W follows the straight line from one to the other:
 
 # %%
 assert W.subs(t, 0) == (W2 * W1).expand()
@@ -167,7 +162,8 @@ assert W.subs(t, 1) == W2
 assert ((1 - t) * W.subs(t, 0) + t * W.subs(t, 1)).expand() == W
 
 # %% [markdown]
-# (With several skips that all have the strength t, W is a polynomial of a higher degree in t: a curve.) Slide along it, here in numbers, with a blur as the first layer:
+# (With several skips that all have the strength t, W can be a polynomial of a higher degree in t: a curve.) The slider
+# moves along the line, here in numbers, with a blur as the first layer:
 
 # %%
 blur = Conv(np.array([[[[1, 2, 1], [2, 4, 2], [1, 2, 1]]]]) / 16, padding=1)
@@ -175,7 +171,7 @@ difference = Conv([[[[1, 0, -1]]]], padding=(0, 1))
 
 
 def network_at(strength):
-    """The network with a skip of this strength around the blur."""
+    """Return the network with a skip of this strength around the blur."""
     weights = shared_skip_weights([(0, 1)], strength)
     return SkipNetwork((1, 4, 4), [blur, difference], weights)
 
@@ -186,12 +182,14 @@ explore_skip(network_at, strengths, static=[0.0, 0.5, 1.0])
 # %% [markdown]
 # ## The proof, as a program
 #
-# **Claim 3.1.** A linear CNN with any number of layers and skips is f(x) = W x + B. (Theorem 3.1, below, adds what W and B are.)
+# **Claim 3.1.** A linear CNN with any number of layers and skips is f(x) = W x + B. (Theorem 3.1, below, adds what W
+# and B are.)
 #
-# *Proof by induction.* $f^{(0)}(x) = x$ is affine, with $W = \mathbf 1$ and $B = 0$. Suppose $f^{(0)}, \ldots, f^{(i-1)}$ are affine. Resampled, weighted
-# and added they stay affine; padded, convolved and biased, too. That is $f^{(i)}$. ∎
+# *Proof by induction.* $f^{(0)}(x) = x$ is affine, with $W = \mathbf 1$ and $B = 0$. Suppose $f^{(0)}, \ldots,
+# f^{(i-1)}$ are affine. They remain affine when they are resampled, weighted and added, and also when the sum is
+# padded, convolved and biased. The result is $f^{(i)}$. ∎
 #
-# Each sentence of it is a line or two of the following program. It keeps for each $f^{(k)}$ its pair (W, B):
+# Each sentence of the proof is a line or two of the following program, which keeps the pair (W, B) of each $f^{(k)}$:
 
 
 # %%
@@ -200,7 +198,7 @@ def prove(net):
     n = int(np.prod(net.in_shape))
     pairs = [(sympy.eye(n), sympy.zeros(n, 1))]  # f(0)(x) = x
     for i, layer in enumerate(net.layers, start=1):
-        shape = net.shapes[i - 1]  # of what the layer reads
+        shape = net.shapes[i - 1]  # shape of the layer's input
         m = int(np.prod(shape))
         W, B = sympy.zeros(m, n), sympy.zeros(m, 1)
         for k, (W_k, B_k) in enumerate(pairs):
@@ -214,8 +212,8 @@ def prove(net):
 
 
 # %% [markdown]
-# A deeper network, to have something to prove: three layers, three skips, nothing padded. So $f^{(1)}$ is 2x3 and $f^{(2)}$ is 2x2, and the skips have to be
-# resampled:
+# The proof is more interesting for a deeper network: three layers and three skips, without padding. So $f^{(1)}$ is 2x3
+# and $f^{(2)}$ is 2x2, and the skips must be resampled:
 
 # %%
 s, u = sympy.symbols("s u")
@@ -232,14 +230,16 @@ network_picture(deep)
 layer_formula(deep, 3)
 
 # %% [markdown]
-# $R^{(0,2)}$ is the matrix that brings the 3x3 image to the 2x2 of $f^{(2)}$ (in the mode `nearest`, PyTorch's default):
+# $R^{(0,2)}$ is the matrix that resamples the 3x3 image to the 2x2 of $f^{(2)}$ (in the mode `nearest`, PyTorch's
+# default):
 
 # %%
 image = np.array(sympy.symbols("x_:3_:3")).reshape(3, 3)
 equation_picture(ResampleTo((1, 2, 2)), image, (1, 3, 3), title="R(0,2) x")
 
 # %% [markdown]
-# Run the proof, and after each step check it against the network itself: the first i layers evaluated, layer by layer, on an image of letters.
+# Run the proof, and check each step against the network itself: evaluate its first i layers, layer by layer, on an
+# image of letters.
 
 # %%
 x = sympy.Matrix(image.ravel())
@@ -252,9 +252,10 @@ for i, (W_i, B_i) in enumerate(prove(deep)):
     print(f"f({i}) is affine, its W is {W_i.rows} x {W_i.cols}")
 
 # %% [markdown]
-# The last pair is what `compose` returns. W is one row, with a polynomial for each pixel. The first pixel's, sorted by kernel entries, has one
-# term for each *path* from the pixel to the output: through layers 1 and 2, a c; through one of them, a or c; around both. Each has the product of the
-# weights along it: $W_{00} = s + u\,a + t(1-s-u)\,c + (1-t)(1-s-u)\,a\,c$. Below, the weights are multiplied out.
+# The last pair is what `compose` returns. W is one row, with a polynomial for each pixel. The polynomial of the first
+# pixel, sorted by kernel entries, has one term for each *path* from the pixel to the output: through layers 1 and 2 (a
+# c), through one of them (a or c), or around both. The coefficient of each path is the product of the weights along it:
+# $W_{00} = s + u\,a + t(1-s-u)\,c + (1-t)(1-s-u)\,a\,c$. Below, the weights are multiplied out.
 
 # %%
 W_deep, B_deep = prove(deep)[-1]
@@ -267,8 +268,9 @@ entries_formula({sympy.Symbol("W_00"): W_deep[0, 0]}, [a * c, a, c])
 # %% [markdown]
 # ## The theorem's own formula: push the identity through
 #
-# **Theorem 3.1** says which W and B they are: $f(X) = f_W(\mathbf 1)\,X + f(\mathbf 0)$: **B is what the network makes of nothing, and the columns of W are what it makes of single
-# pixels**, without the biases. So one can take the matrix out of *any* such network without looking inside, just by asking it:
+# **Theorem 3.1** says what W and B are: $f(X) = f_W(\mathbf 1)\,X + f(\mathbf 0)$. **B is the network's output for the
+# zero image, and the columns of W are its outputs for images of a single pixel**, without the biases. So one can find
+# the matrix of *any* such network without looking inside, by evaluating it:
 
 # %%
 rng = np.random.default_rng(0)
@@ -279,21 +281,23 @@ pixels = np.eye(64).reshape(64, 1, 8, 8)  # 64 images of one white pixel each
 B = numeric(np.zeros((1, 8, 8))).ravel()
 W = (numeric(pixels).reshape(64, -1) - B).T
 assert np.allclose(W, numeric.compose().W)
-matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, asked for pixel by pixel")
+matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, found pixel by pixel")
 
 # %% [markdown]
-# Eight by eight pixels took 64 images. That is how `compose` works on large networks, too, with one improvement: if fewer numbers come out than go
-# in, it pulls the rows of W back from the output instead. For ten digit classes these are 10 rows instead of 784 columns; [notebook 4](04_a_trained_network.ipynb)
-# does it with a trained network.
+# Eight by eight pixels took 64 images. `compose` works in the same way on large networks, with one improvement: if the
+# output is smaller than the input, it pulls the rows of W back from the output instead. For ten digit classes these are
+# 10 rows instead of 784 columns; [notebook 4](04_a_trained_network.ipynb) does it with a trained network.
 #
 # ## Exercises
 #
-# 1. List the paths of the network `deep` from x to the output, and the product of the weights along each. Show that if its layers do nothing (kernels of the
-#    one entry 1, no biases), its W is the identity whatever the weights. Which property of the weights is it?
-# 2. At which t does the W of the first network, `network`, not depend on d? And what is the largest rank that this W can have, whatever the kernel and t? Say where
-#    the rank is lost.
-# 3. Take the first network. Replace the padded zeros by copies of the border (`padding_mode="replicate"`), and give both kernels entries that sum to 1
-#    ("left minus right" sums to 0, so it has to go). Show, in letters, that an image of one grey comes out in that grey, for every strength of the skip.
+# 1. List the paths of the network `deep` from x to the output, and the product of the weights along each. Show that if
+#    its layers do nothing (kernels with the single entry 1, no biases), its W is the identity for all weights. Which
+#    property of the weights is responsible?
+# 2. At which t does the W of the first network, `network`, not depend on d? What is the largest rank that this W can
+#    have, for any kernel and any t? Say where the rank is lost.
+# 3. Take the first network. Replace the padded zeros by copies of the border (`padding_mode="replicate"`), and give
+#    both kernels entries that sum to 1 (this excludes "left minus right", which sums to 0). Show, in letters, that an
+#    image of a single grey keeps that grey, for every strength of the skip.
 #
 # The solutions are folded below.
 
@@ -301,9 +305,10 @@ matrix_picture(W, (1, 8, 8), numeric.out_shape, title="W, asked for pixel by pix
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
-# **1.** Layer 2 reads x (with weight t) or layer 1 (1 - t). Layer 3 reads x (s), layer 1 (u) or layer 2 (1 - s - u). That makes four paths: around everything, s; through layer 1
-# and around 2, u; around 1 and through 2, t (1 - s - u); through all, (1 - t)(1 - s - u). Each layer's weights sum to 1, hence so do the products
-# along the paths. If no layer does anything, W is this sum times the identity.
+# **1.** Layer 2 reads x (with weight t) or layer 1 (1 - t). Layer 3 reads x (s), layer 1 (u) or layer 2 (1 - s - u).
+# That makes four paths: around both layers, with the product s; through layer 1 and around 2, u; around 1 and through
+# 2, t (1 - s - u); through both, (1 - t)(1 - s - u). The weights of each layer sum to 1, so the products along the
+# paths do, too. If no layer does anything, W is this sum times the identity.
 
 # %% tags=["hide-cell"]
 assert sympy.expand(s + u + t * (1 - s - u) + (1 - t) * (1 - s - u)) == 1
@@ -312,9 +317,10 @@ W = SkipNetwork((1, 3, 3), nothing, weights).compose().W
 assert list(W) == list(sympy.eye(9))
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** d stands in the first layer only, always with the factor 1 - t; at t = 1 the layer is cut out. A product cannot have a larger rank than its factors. The second layer's matrix
-# has rank 6: on each image row it is a 3x3 matrix with the transpose -1 times itself, and such a matrix of odd size is singular. (It does not see an image that
-# is x, 0, x on each row.) The first layer and the skip may do what they want.
+# **2.** d occurs in the first layer only, always with the factor 1 - t, and at t = 1 that layer is cut out. A product
+# cannot have a larger rank than its factors. The second layer's matrix has rank 6: on each image row it is a 3x3 matrix
+# whose transpose is -1 times itself, and such a matrix of odd size is singular. (It sends an image that is x, 0, x on
+# each row to zero.) The first layer and the skip cannot change that.
 
 # %% tags=["hide-cell"]
 by_d = composed.W.diff(d)
@@ -326,7 +332,8 @@ half = sympy.Rational(1, 2)
 assert composed.W.subs({a: 1, b: 2, c: 3, d: 4, t: half}).rank() == 6
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** A grey image is a multiple of the vector of ones, and each matrix takes ones to ones: its rows sum to 1. So do sums with weights that sum to 1, and products.
+# **3.** An image of a single grey is a multiple of the vector of ones, and each matrix maps ones to ones, because its
+# rows sum to 1. Sums with weights that sum to 1 have the same property, and so do products.
 
 # %% tags=["hide-cell"]
 e = sympy.Symbol("e")

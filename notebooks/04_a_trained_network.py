@@ -13,25 +13,16 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/04_a_trained_network.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # A trained network
 #
-# **After this notebook you can** train a linear CNN on handwritten digits, turn it into one matrix of ten rows, read in these rows what
-# the network looks for, say exactly what it cannot see, and choose the cheaper of two ways to the matrix.
+# **After this notebook you can** train a linear CNN on handwritten digits, turn it into one matrix of ten rows, see in
+# these rows what the network looks for, say exactly what it cannot see, and choose the cheaper of two methods to
+# compute the matrix.
 #
-# You have met the matrices of convolutions ([1](01_convolution_is_a_matrix.ipynb)), of padding and resampling
-# ([2](02_padding_and_resampling.ipynb)) and theorem 3.1 ([3](03_skip_connections.ipynb)). Now they come from a network that has learnt
-# something. It takes about 20 minutes.
+# Earlier notebooks introduced the matrices of convolutions ([1](01_convolution_is_a_matrix.ipynb)), of padding and
+# resampling ([2](02_padding_and_resampling.ipynb)), and theorem 3.1 ([3](03_skip_connections.ipynb)). Here the matrices
+# belong to a trained network. The notebook takes about 20 minutes. [The glossary](../docs/glossary.md) explains the
+# terms of both fields.
 
 # %%
 import time
@@ -39,9 +30,6 @@ import time
 import numpy as np
 
 import gpu
-from gpu.training.data import load_digits
-from gpu.training.evaluation import predict_scores
-from gpu.training.trainer import train
 from linalg_cnn import Dense, SkipNetwork, compose
 from linalg_cnn.display import (
     Explorer,
@@ -59,17 +47,18 @@ from linalg_cnn.display import (
 # %% [markdown]
 # ## Train
 #
-# 5,000 of MNIST's digits, 500 of each class: 4,000 to learn from, 1,000 held out. The network is the paper's 3-layer CNN: three convolutions
-# of 8 channels, a skip around the second, which carries half of what the third one reads, and a dense layer. No activation stands
-# anywhere in it.
+# The data are 5,000 of MNIST's digits, 500 of each class: 4,000 for training, and 1,000 held out. The network is the
+# paper's 3-layer CNN: three convolutions of 8 channels, a skip around the second one, which carries half of the third
+# one's input, and a dense layer. It has no activation.
 #
-# (A *dense*, or fully connected, layer is a matrix without any pattern: every score reads every number. An *activation* is a nonlinear function between layers, such
-# as ReLU, which replaces negative numbers by 0. An *epoch* is one pass over all training images.)
+# (A *dense*, or fully connected, layer is a matrix without any pattern: every score reads every number. An *activation*
+# is a nonlinear function between layers, such as ReLU, which replaces negative numbers by 0. An *epoch* is one pass
+# over all training images.)
 
 # %%
-training, held_out = load_digits()
+training, held_out = gpu.load_digits()
 model = gpu.three_layer_cnn(channels=8, t=0.5)
-history = train(model, training, held_out, epochs=5, progress=False)
+history = gpu.train(model, training, held_out, epochs=5, progress=False)
 network_picture(model.to_network())
 
 # %%
@@ -83,7 +72,8 @@ curves_picture(
 )
 
 # %% [markdown]
-# Nine digits out of ten. Convolutional networks with activations pass 99 of 100; this one is linear, and that is about where linear ends.
+# The network classifies nine digits out of ten correctly. Convolutional networks with activations exceed 99 of 100;
+# this one is linear, and linear networks do not get much further.
 #
 # ## Collapse
 #
@@ -95,7 +85,8 @@ affine = network.compose()
 affine.W.shape, affine.B.shape
 
 # %% [markdown]
-# 784 pixels in, 10 scores out. Below is where the matrix of each layer has entries, drawn to scale, and the W that takes their place:
+# W maps 784 pixels to 10 scores. The next picture shows, to scale, where the matrix of each layer has entries, and the
+# W that replaces them all:
 
 # %%
 figure_picture(
@@ -106,12 +97,12 @@ figure_picture(
 )
 
 # %% [markdown]
-# Is it the same classifier? On every held-out digit:
+# Is it the same classifier? Compare the two on every held-out digit:
 
 # %%
 images = held_out.images.flatten(1).numpy() / 255
 scores = affine(images)
-network_scores = predict_scores(model, held_out.images).numpy()
+network_scores = gpu.predict_scores(model, held_out.images).numpy()
 print(
     "same class on "
     f"{np.sum(scores.argmax(1) == network_scores.argmax(1)):,} of {len(images):,}"
@@ -126,18 +117,19 @@ assert np.allclose(scores, network_scores, atol=1e-4)
 # %% [markdown]
 # ## Read
 #
-# A row of W has one number for each pixel: what ink there adds to the score of that class. Drawn as images, they are all that the network
-# knows. Orange ink speaks for the digit, violet ink against it.
+# A row of W has one number for each pixel: the amount that ink there adds to the score of that class. The rows, drawn
+# as images, are all that the network has learnt. Orange pixels are evidence for the digit, violet pixels against it.
 
 # %%
 rows_picture(affine, [str(digit) for digit in range(10)])
 
 # %% [markdown]
-# The 0 wants a ring and punishes ink in its middle. The rows are no pictures of digits, but of **differences**: where one class has ink and
-# those that it is confused with have none.
+# The row of the 0 has positive weights on a ring and negative ones in its middle. The rows are not pictures of digits,
+# but of **differences**: they show where one class has ink, and the classes that it is confused with have none.
 #
-# A score is a sum over the pixels, W x + B, and so it can be taken apart. Multiply each row by the image, pixel by pixel: what is left
-# is the case that the digit's own ink makes for each class. Move the slider through held-out digits; the first ones are mistakes.
+# A score is a sum over the pixels, W x + B, so it can be split into their contributions. Multiply each row by the
+# image, pixel by pixel: the result is the evidence of the digit's own ink for each class. Move the slider through
+# held-out digits; the first ones are mistakes.
 
 # %%
 labels = held_out.labels.numpy()
@@ -162,11 +154,11 @@ Explorer(
 # %% [markdown]
 # ## What the network cannot see
 #
-# W has ten rows. Whatever you add to an image that all ten rows send to zero, no score changes: the network is blind in 774 of 784
-# directions. That is not a matter of training; it is the shape of W.
+# W has ten rows. Adding anything to an image that all ten rows send to zero changes no score, so the network is blind
+# in 774 of 784 directions. This does not depend on the training, only on the shape of W.
 #
-# So take any two images a and b, and move b by the *shortest* way to where the network gives it exactly the scores of a. That way is
-# $W^+ W (a - b)$, with the pseudoinverse $W^+$.
+# So take any two images a and b, and find the *smallest* change of b that gives it exactly the scores of a. That change
+# is $W^+ W (a - b)$, with the pseudoinverse $W^+$.
 
 # %%
 pseudoinverse = np.linalg.pinv(affine.W)
@@ -196,13 +188,14 @@ side_by_side(
 )
 
 # %% [markdown]
-# The two on the right have the same ten scores, up to rounding. For a network with activations one has to search for such images;
-# for a linear one they are written down.
+# The two images on the right have the same ten scores, up to rounding. For a network with activations one has to search
+# for such images; for a linear network there is a formula.
 #
 # ## The spectrum
 #
-# How different are the ten directions in which the network does see? The singular values say: an image that changes by one unit along the
-# first right singular vector changes the scores by the first singular value, and no change of one unit does more.
+# How strongly do the scores depend on the other ten directions? The singular values give the answer: a change of one
+# unit along the first right singular vector changes the scores by the first singular value, and no other change of one
+# unit has a larger effect.
 
 # %%
 U, singular_values, V = np.linalg.svd(affine.W, full_matrices=False)
@@ -219,11 +212,13 @@ curves_picture(
 )
 
 # %% [markdown]
-# `net.latent()` is the paper's $W_{latent}$, all layers but the last. None of its 784 singular values is zero: three convolutions **lose
-# nothing**, the image could be computed back. (The paper calls latent space a lower-dimensional representation. Here it is larger than the image: 4,608
-# numbers for 784 pixels.) The ten rows of the last layer throw the other 774 directions away.
+# `net.latent()` is the paper's $W_{latent}$, all layers but the last. None of its 784 singular values is zero: the
+# three convolutions **lose nothing**, and the image could be computed back. (The paper calls latent space a
+# lower-dimensional representation. Here it is larger than the image: 4,608 numbers for 784 pixels.) The ten rows of the
+# last layer discard the other 774 directions.
 #
-# The right singular vectors of W, as images, are what can be seen at all. Every row of W is a mixture of them:
+# The right singular vectors of W, drawn as images, span all that the network can see. Every row of W is a mixture of
+# them:
 
 # %%
 assert latent_values.min() > 1e-3 * latent_values.max()
@@ -232,15 +227,16 @@ rows_picture(V, [f"{value:.2f}" for value in singular_values], in_shape=(1, 28, 
 # %% [markdown]
 # ## Inside the latent map
 #
-# A row of $W_{latent}$ says what one pixel of the last feature map reads. Here is one, of the first channel; beside it its window
-# and those of its three neighbours, enlarged:
+# A row of $W_{latent}$ shows which pixels of the image one pixel of the last feature map depends on: its receptive
+# field. The next picture shows one row, from the first channel, then its window and those of its three neighbours,
+# enlarged:
 
 # %%
 W_latent, (channels, height, width) = latent.toarray().W, network.shapes[-2]
 
 
 def window(W, column):
-    """The 7x7 pixels that output pixel (11, column) of channel 0 can read: three 3x3 kernels."""
+    """Return the weights of the 7x7 pixels that output (11, column) of channel 0 can read through three 3x3 kernels."""
     row = W[np.ravel_multi_index((0, 11, column), (channels, height, width))].reshape(
         28, 28
     )
@@ -272,9 +268,10 @@ side_by_side(
 )
 
 # %% [markdown]
-# A window of 7x7 pixels that moves with the output: three 3x3 convolutions are **one** 7x7 convolution. Well, almost: the second window differs from the
-# first. The skip is resampled from 28x28 to 26x26, which leaves out two rows and two columns of pixels, so that what it carries shifts by
-# one pixel when the window passes there. Without the skip, away from the border, all windows are the same:
+# The window of 7x7 pixels moves with the output: three 3x3 convolutions are **one** 7x7 convolution. This is not quite
+# true here, because the second window differs from the first. The skip is resampled from 28x28 to 26x26, which leaves
+# out two rows and two columns of pixels, so its value shifts by one pixel when the window passes them. Without the
+# skip, away from the border, all windows are the same:
 
 # %%
 bare = SkipNetwork(network.in_shape, network.layers).latent().toarray().W
@@ -287,9 +284,10 @@ assert all(np.allclose(window(bare, column), window(bare, 10)) for column in col
 # %% [markdown]
 # ## Forward or adjoint
 #
-# W can be found in two ways. Push the 784 unit images **forward** through the layers: each gives a column. Or pull the 10 unit scores
-# back through the transposed layers, the **adjoint**: each gives a row. The result is the same, the work is not. What one vector costs on its way
-# is the number of entries of all the layers' matrices; a matrix and its transpose have the same.
+# W can be computed in two directions. Push the 784 unit images **forward** through the layers, and each gives a column.
+# Or pull the 10 unit scores back through the transposed layers, the **adjoint**, and each gives a row. The result is
+# the same, but the work differs. One vector costs as many multiply-accumulates (MACs) as the matrices of all layers
+# have entries, and a matrix and its transpose have equally many.
 
 # %%
 entries = sum(panel.matrix.nnz for panel in matrix_panels(network)[:-1])
@@ -306,21 +304,21 @@ def seconds(direction, runs=3):
 
 for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_size)):
     print(
-        f"{direction}: {vectors:3} vectors, {vectors * entries:13,} multiply-adds, "
+        f"{direction}: {vectors:3} vectors, {vectors * entries:13,} MACs, "
         f"{1000 * seconds(direction):5.0f} ms here"
     )
 
 # %% [markdown]
-# The adjoint is what backpropagation does, too: one output, one backward pass, whatever the number of inputs. `direction="auto"`, the
-# default, takes the narrower end.
+# Backpropagation uses the adjoint, too: one output takes one backward pass, whatever the number of inputs.
+# `direction="auto"`, the default, starts at the narrower end.
 #
 # ## Exercises
 #
-# 1. Train `gpu.perceptron()`, a single matrix, in the same way. It can be every W that the CNN can be. Compare accuracy and rows: what did the
-#    convolutions do?
-# 2. How little has to change for another answer? For a linear network it is geometry: the shortest way from x to where class d
-#    overtakes class c is along row d minus row c. Find, for the first digit that is read rightly, the class that is nearest, and draw the image on
-#    the other side.
+# 1. Train `gpu.perceptron()`, a single matrix, in the same way. It can become every W that the CNN can become. Compare
+#    accuracy and rows: what did the convolutions contribute?
+# 2. How small a change of the image changes the predicted class? For a linear network this is geometry: the shortest
+#    path from x to where class d overtakes class c is along row d minus row c. For the first digit that is classified
+#    correctly, find the nearest class, and draw the image on the other side.
 # 3. Replace the last layer by one with 2,000 outputs. Which direction is cheaper now? Predict before you measure.
 #
 # The solutions are folded below.
@@ -329,12 +327,13 @@ for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_s
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
-# **1.** The rows of the perceptron are noisier: each pixel was learnt by itself. In the CNN neighbouring pixels share weights, so its rows come
-# out smoother. Both are ten rows of 784 numbers: the difference is in what training finds first, not in what can be said.
+# **1.** The rows of the perceptron are noisier, because the weight of each pixel was learnt by itself. In the CNN
+# neighbouring pixels share weights, so its rows are smoother. Both have ten rows of 784 numbers: they differ in what
+# training finds first, not in what they can express.
 
 # %% tags=["hide-cell"]
 perceptron = gpu.perceptron()
-perceptron_history = train(perceptron, training, held_out, epochs=5, progress=False)
+perceptron_history = gpu.train(perceptron, training, held_out, epochs=5, progress=False)
 single = perceptron.to_network().compose()
 print(
     f"perceptron {perceptron_history[-1]['validation_accuracy']:.1%}, "
@@ -352,7 +351,7 @@ stacked(
 
 # %% tags=["hide-cell"]
 def roughness(W):
-    """Mean squared step between neighbouring pixels, over the squared size of the rows."""
+    """Return the squared steps between neighbouring pixels, relative to the squared size of the rows."""
     rows_as_images = W.reshape(-1, 28, 28)
     return (np.diff(rows_as_images, axis=1) ** 2).sum() / (W**2).sum()
 
@@ -361,8 +360,8 @@ print(f"roughness: perceptron {roughness(single.W):.2f}, CNN {roughness(affine.W
 assert roughness(affine.W) < roughness(single.W)
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** With $n = w_d - w_c$ the scores of c and d are equal on the plane $n x + b_d - b_c = 0$. The distance to it is the lead of c divided by
-# the length of n, and the way there is along n.
+# **2.** With $n = w_d - w_c$ the scores of c and d are equal on the plane $n x + b_d - b_c = 0$. The distance to it is
+# the lead of c divided by the length of n, and the shortest path to it is along n.
 
 # %% tags=["hide-cell"]
 digit = int(right[0])
@@ -381,18 +380,19 @@ print(
 )
 side_by_side(
     image_picture(x.reshape(28, 28), title=f"read as {c}"),
-    image_picture(step.reshape(28, 28), color="value", title="the shortest way"),
+    image_picture(step.reshape(28, 28), color="value", title="the smallest change"),
     image_picture((x + step).reshape(28, 28), color="gray", title=f"read as {d}"),
     gap=24,
 )
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** 784 columns against 2,000 rows: now forward is the narrower end, and `auto` takes it. Both carry their vectors through the new layer, too.
+# **3.** There are 784 columns and 2,000 rows, so the input is now the narrower end, and `auto` pushes forward. Both
+# directions also pass the new layer.
 
 # %% tags=["hide-cell"]
 rng = np.random.default_rng(0)
 head = Dense(rng.standard_normal((2000, latent.out_size)))
 wide = SkipNetwork(network.in_shape, [*network.layers[:-1], head], network.skip_weights)
 entries = sum(panel.matrix.nnz for panel in matrix_panels(wide)[:-1])
-print(f"forward {784 * entries:,} multiply-adds, adjoint {2000 * entries:,}")
+print(f"forward {784 * entries:,} MACs, adjoint {2000 * entries:,}")
 assert np.array_equal(compose(wide).W, compose(wide, "forward").W)

@@ -13,38 +13,22 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/05_the_homotopy.ipynb)
-
-# %%
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    subprocess.run(
-        ["git", "clone", "--quiet", "https://github.com/linalg-cnn/linalg_cnn"], check=True
-    )  # for its records
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"],
-        check=True,
-    )
-    os.chdir("linalg_cnn/notebooks")
-
-# %% [markdown]
 # # The homotopy
 #
-# **After this notebook you can** turn the skips of a network down while it trains, take them out of the program without changing a bit of
-# its output, and read three figures of the paper for what they show and what they do not.
+# **After this notebook you can** reduce the strength of a network's skips while it trains, remove the skips without
+# changing a bit of its output, and say what three figures of the paper show and what they do not.
 #
-# Section 4 of the paper gives every skip a strength t. A layer that read the layer before, $f$, and a skip, $s$, reads
+# Section 4 of the paper gives every skip a strength t. A layer whose inputs are the layer before, $f$, and a skip, $s$,
+# reads
 #
 # $$(1 - t)\, f + t\, s .$$
 #
-# t = 0 is the network without skips, t = 1 leaves out what the skip jumps over, and in between lies a path from one network to the
-# other: a **homotopy**. Why walk along it? Skips help a deep network to train, and cost time when it predicts. Train with
-# them, end without them.
+# t = 0 is the network without skips, t = 1 leaves out what the skip jumps over, and the values in between are a path
+# from one network to the other: a **homotopy**. Skips help a deep network to train, but cost time when it predicts. So
+# start the training with skips, and end it without them.
 #
-# You should have read [notebook 3](03_skip_connections.ipynb). It takes about 20 minutes.
+# You should have read [notebook 3](03_skip_connections.ipynb). This one takes about 20 minutes. [The
+# glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %%
 import json
@@ -54,34 +38,30 @@ import numpy as np
 import torch
 
 import gpu
-from gpu.experiments.pictures import record_picture
-from gpu.schedules import PAPER_FROM_09, Cosine, Exponential, Linear, Listed, SkipSchedule
-from gpu.training.data import Digits, load_digits
-from gpu.training.evaluation import accuracy_of, predict_scores
-from gpu.training.trainer import train
+from gpu.schedules import PAPER_FROM_09, Cosine, Exponential, Linear, Listed
 from linalg_cnn import compose
 from linalg_cnn.display import Explorer, curves_picture, network_picture, rows_picture
 
 # %% [markdown]
 # ## t as a slider
 #
-# First a linear network, where the whole path can be seen: train the 3-layer CNN at t = 0.5, then collapse it at eleven values of t. Half of the
-# digits, in small batches, are enough here, and quick.
+# Start with a linear network, where the whole path can be seen: train the 3-layer CNN at t = 0.5, then collapse it at
+# eleven values of t. To save time, this notebook trains on 1,200 of the 4,000 digits, in small batches.
 
 # %%
-digits, held_out = load_digits()
-training = Digits(digits.images[:2000], digits.labels[:2000])
+digits, held_out = gpu.load_digits()
+training = gpu.Digits(digits.images[:1200], digits.labels[:1200])
 
 
 def trained(model, epochs=3, **options):
-    history = train(
-        model, training, held_out, epochs=epochs, batch_size=24, progress=False, **options
+    history = gpu.train(
+        model, training, held_out, epochs=epochs, batch_size=16, progress=False, **options
     )
     return [epoch["validation_accuracy"] for epoch in history]
 
 
 def accuracy(model):
-    return accuracy_of(predict_scores(model, held_out.images), held_out.labels)
+    return gpu.accuracy_of(gpu.predict_scores(model, held_out.images), held_out.labels)
 
 
 def accuracies_along(model, strengths):
@@ -117,20 +97,23 @@ def rows_at(t):
 Explorer(rows_at, {"t": strengths}, start={"t": 0.5}, static=[{"t": 0.5}, {"t": 1.0}])
 
 # %% [markdown]
-# At t = 0.5 the network is what it was trained to be. Towards t = 1 the second convolution fades out, and with it what it had learnt: the rows become coarse.
-# The path is as simple as a path can be. The network has one skip, so that W is a polynomial in t of degree 1, and the homotopy is a **straight line** between two matrices:
+# At t = 0.5 the network is the one that was trained. Towards t = 1 the second convolution and all that it has learnt
+# fade out, and the rows become coarse. The path is simple: the network has one skip, so W is a polynomial in t of
+# degree 1, and the homotopy is a **straight line** between two matrices:
 
 # %%
 for t in strengths:
     assert np.allclose(maps[t].W, (1 - t) * maps[0.0].W + t * maps[1.0].W)
 
 # %% [markdown]
-# Theorem 3.1 says it without numbers: each layer that skips enter gives every path through the network one factor, 1 - t or a share of t. So the degree of W in t is
-# at most the number of these layers, however many skips there are.
+# This also follows from theorem 3.1, without numbers: each layer that skips enter gives every path through the network
+# one factor, 1 - t or a share of t. So the degree of W in t is at most the number of these layers, however many skips
+# there are.
 #
-# ## Turning t without training
+# ## Changing t without training
 #
-# Now the paper's 6-layer CNN with its ReLUs, and ten skips. Trained for three epochs at t = 0.5, and then turned to another t, all at once:
+# The next network is the paper's 6-layer CNN, with ReLUs and ten skips. It is trained for three epochs at t = 0.5.
+# After that, t is set to other values in one step:
 
 # %%
 recipe = {"epochs": 3, "learning_rate": 2e-3, "seed": 2}
@@ -145,18 +128,18 @@ history = {"static, t = 0.5": trained(static, **recipe)}
 turned = accuracies_along(static, strengths)
 curves_picture(
     {"trained at t = 0.5": (strengths, turned)},
-    x="t, turned after training",
+    x="t, changed after training",
     y="validation accuracy",
 )
 
 # %% [markdown]
-# It works where it was trained. At t = 0, where the skips could be taken out, it has lost much: nobody had told the layers that they would
-# have to do without.
+# The accuracy is high where the network was trained. At t = 0, where the skips could be removed, much of it is lost,
+# because the layers were never trained to work without skips.
 #
 # ## Walking while training
 #
-# So t moves in small steps, an epoch of training after each. What that path looks like is a function from the epoch to t; the library has the
-# paper's two lists and a few more.
+# Therefore t moves in small steps, with an epoch of training after each. The path is given by a schedule: t as a
+# function of the epoch. The library has the paper's two lists and several functions.
 
 # %%
 curves_picture(
@@ -173,33 +156,36 @@ curves_picture(
 )
 
 # %% [markdown]
-# Three epochs, at t = 0.5, 0.25 and 0. Beside it a network that never had skips:
+# The next network is trained for three epochs, at t = 0.5, 0.25 and 0. It is compared with a network that never had
+# skips:
 
 # %%
 walked = six_layers()
 history["t from 0.5 to 0"] = trained(
-    walked, schedule=SkipSchedule(walked, Linear(0.5, steps=2)), **recipe
+    walked, schedule=gpu.SkipSchedule(walked, Linear(0.5, steps=2)), **recipe
 )
 never = six_layers(t=0.0)
 history["t = 0 from the start"] = trained(never, **recipe)
 curves_picture(history, x="epoch", y="validation accuracy")
 
 # %%
-print(f"trained at t = 0.5, turned to 0 at once: {turned[0]:.1%}")
-print(f"walked to t = 0 while training:          {history['t from 0.5 to 0'][-1]:.1%}")
+print(f"trained at t = 0.5, then set to t = 0:   {turned[0]:.1%}")
+print(f"moved to t = 0 while training:           {history['t from 0.5 to 0'][-1]:.1%}")
 print(f"never had skips:                         {history['t = 0 from the start'][-1]:.1%}")
 
 # %% [markdown]
-# The walk keeps what the jump lost, and it arrives where the network without skips has not even set out: six layers with ReLUs started from
-# these random numbers find nothing to hold on to, and guess one digit in ten. That is the paper's case for the homotopy, in small.
+# The schedule keeps the accuracy that the single step lost. The network without skips has not learnt anything: from
+# these initial weights, six layers with ReLUs do not begin to train, and guess one digit in ten. On a small scale, this
+# is the paper's argument for the homotopy.
 #
-# In small, and from **one** seed and one learning rate. Exercise 2 changes both, and the network without skips learns. Whoever shows you three curves owes
-# you the seeds.
+# It is also a result from **one** seed and one learning rate. Exercise 2 changes both, and then the network without
+# skips learns. Ask for the seeds behind any three curves.
 #
 # ## Taking the skips out
 #
-# At t = 0 the skips still cost time: their values are kept, resampled, multiplied by 0 and added. `gpu.remove_skips` takes them out of the
-# **program**. It refuses while they still carry something, and what it returns computes the same bits.
+# At t = 0 the skips still cost time: their values are kept, resampled, multiplied by 0 and added. `gpu.remove_skips`
+# returns a network that has **no code** for them. It refuses a network in which some t is not 0, and its result
+# computes the same bits.
 
 # %%
 try:
@@ -211,7 +197,7 @@ except ValueError as error:
 # %%
 bare = gpu.remove_skips(walked)
 assert torch.equal(
-    predict_scores(bare, held_out.images), predict_scores(walked, held_out.images)
+    gpu.predict_scores(bare, held_out.images), gpu.predict_scores(walked, held_out.images)
 )
 print(
     f"{len(gpu.skip_strengths(walked))} layers were entered by skips, "
@@ -219,7 +205,7 @@ print(
 )
 
 # %% [markdown]
-# The same for a ResNet: skips with 1x1 convolutions of their own lose these, too.
+# A ResNet loses the 1x1 convolutions on its skips, too:
 
 # %%
 resnet = gpu.resnet(18, t=0.0).eval()
@@ -235,10 +221,10 @@ print(
 # %% [markdown]
 # ## The paper's figures, from our records
 #
-# What follows was not computed in this notebook: it takes hours. It is drawn from the records in
-# [`docs/records`](https://github.com/linalg-cnn/linalg_cnn/tree/main/docs/records), which say on what machine, with what settings. The
-# paper's own points stand beside. Ours are at a small scale: 4,000 of the 60,000 images, ten epochs, two trials. That is two thirds of *one* of
-# the paper's epochs in steps. So compare the **order** of the curves, not their height.
+# What follows was not computed in this notebook, because it takes hours. It is drawn from [the
+# records](../docs/records), which also name the machine and the settings. The paper's own points are drawn beside ours.
+# Ours are at a small scale: 4,000 of the 60,000 images, ten epochs, two trials. In steps, this is two thirds of *one*
+# of the paper's epochs. So compare the **order** of the curves, not their height.
 
 
 # %%
@@ -246,38 +232,41 @@ def record(name):
     return json.loads((Path("../docs/records") / f"{name}.json").read_text())
 
 
-record_picture(record("figure1"))
+gpu.record_picture(record("figure1"))
 
 # %% [markdown]
-# **Figure 1, linear networks.** The order is the paper's: the linear ResNet34 is ahead. But look at the orange curve, "average pooling": with the max pooling
-# replaced by average pooling, which makes the network affine, it is the worst. Only that one can be collapsed ([erratum 4](07_reading_a_paper_closely.ipynb)).
+# **Figure 1, linear networks.** The order is the paper's: the linear ResNet34 is ahead. But the orange curve, "average
+# pooling", is the worst. There the max pooling is replaced by average pooling, which makes the network affine, and only
+# this ResNet34 can be collapsed ([erratum 4](07_reading_a_paper_closely.ipynb)).
 
 # %%
-record_picture(record("figure2"))
+gpu.record_picture(record("figure2"))
 
 # %% [markdown]
-# **Figure 2, accuracy against t.** Two epochs for each t, a single trial: one trial says little about a difference of a few points. What it does show: at t = 1 the ResNets
-# learn nothing, because all blocks are cut out, and the ResNet34 does worse towards t = 0. What it does not show: the paper's smooth rise, and shallow
-# networks that drop at high t.
+# **Figure 2, accuracy against t.** This is a single trial of two epochs for each t, and one trial says little about a
+# difference of a few points. It does show that the ResNets learn nothing at t = 1, because all blocks are cut out, and
+# that the ResNet34 does worse towards t = 0. It does not show the paper's smooth rise, nor shallow networks that drop
+# at high t.
 
 # %%
-record_picture(record("figure3"))
+gpu.record_picture(record("figure3"))
 
 # %% [markdown]
-# **Figure 3, the homotopy.** Static t = 0.5 against the two schedules. From 0.9, the schedule ends within the spread of the static network, and its skips can go: same
-# scores to the last bit on all images. On the way it falls to 62 % where the paper's curve stays up: 63 steps an epoch are few to follow t from 0.9 to 0.1. From 0.5
-# the last step, to 0, cost 9 points in one of the two trials.
+# **Figure 3, the homotopy.** The figure compares static t = 0.5 with the two schedules. From 0.9, the schedule ends
+# within the spread of the static network, and its skips can be removed, with the same scores to the last bit on all
+# images. On the way it falls to 62 %, where the paper's curve does not fall: 63 steps per epoch are few to follow t
+# from 0.9 to 0.1. From 0.5, the last step, to 0, cost 9 points in one of the two trials.
 #
-# A result that is half reproduced is a result. [The page on the experiments](https://github.com/linalg-cnn/linalg_cnn/blob/main/docs/experiments.md)
-# has all numbers.
+# The result is reproduced in part. [The page on the experiments](../docs/experiments.md) has all numbers.
 #
 # ## Exercises
 #
-# 1. The linear 6-layer CNN has skips into its layers 3, 4, 5 and 6. Of what degree in t is its W? Predict W at t = 0.95 from five other values of t, and
-#    compare.
-# 2. Train the network without skips once more, from `seed=0` and with `learning_rate=1e-3`. What can be concluded from the comparison above, and
-#    what can not?
-# 3. At t = 1 the 3-layer CNN does not read its second convolution. Show it: overwrite these weights with anything, and compare W.
+# 1. The linear 6-layer CNN has skips into its layers 3, 4, 5 and 6. What is the degree of its W in t? Predict W at t =
+#    0.95 from five other values of t, and compare.
+# 2. Train the network without skips once more, from `seed=0` and with `learning_rate=1e-3`. What can be concluded from
+#    the comparison above, and what cannot?
+# 3. At t = 1 the 3-layer CNN does not read its second convolution. Show this: overwrite the weights of that
+#    convolution, and compare W.
 #
 # The solutions are folded below.
 
@@ -285,7 +274,8 @@ record_picture(record("figure3"))
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
-# **1.** Four layers are entered by skips, each brings a factor of degree 1: degree 4. Five values of t fix a polynomial of degree 4 (Lagrange).
+# **1.** Skips enter four layers, and each brings a factor of degree 1, so the degree is 4. Five values of t determine a
+# polynomial of degree 4 (Lagrange).
 
 # %% tags=["hide-cell"]
 six = gpu.six_layer_cnn(channels=2)
@@ -308,8 +298,10 @@ assert not np.allclose(
 )
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** It learns. We changed two things at once, so which of them did it is open: try each alone. At any rate skips are not *needed* at six layers; they make training less dependent on luck with the first weights and on the learning rate, and the walk
-# keeps that. To say how much less takes many seeds, and a network deep enough to need them: the paper's ResNet34.
+# **2.** It learns. Two things changed at once, so it is open which of them was responsible: try each alone. In any
+# case, skips are not *needed* at six layers. They make training depend less on the initial weights and on the learning
+# rate, and a schedule keeps this advantage. To say how much less, one needs many seeds, and a network deep enough to
+# need skips: the paper's ResNet34.
 
 # %% tags=["hide-cell"]
 lucky = six_layers(t=0.0, seed=0)
@@ -319,7 +311,8 @@ print(
 )
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** At t = 1 the third layer reads $1 \cdot f^{(1)}$ and $0 \cdot f^{(2)}$.
+# **3.** At t = 1 the third layer reads $1 \cdot f^{(1)} + 0 \cdot f^{(2)}$, and the second convolution computes
+# $f^{(2)}$.
 
 # %% tags=["hide-cell"]
 gpu.set_skip_strength(linear, 1.0)

@@ -13,30 +13,15 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/06_how_fast_and_why.ipynb)
-
-# %%
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    subprocess.run(
-        ["git", "clone", "--quiet", "https://github.com/linalg-cnn/linalg_cnn"], check=True
-    )  # for its records
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "./linalg_cnn[demo]"],
-        check=True,
-    )
-    os.chdir("linalg_cnn/notebooks")
-
-# %% [markdown]
 # # How fast, and why
 #
-# **After this notebook you can** say how fast a prediction could be at best, before you time anything; tell from two counts whether collapsing
-# a network pays; and explain how a matrix product with bytes can be both faster and more exact than one with floats.
+# **After this notebook you can** estimate how fast a prediction can be at best, before you time anything; tell from two
+# counts whether collapsing a network pays; and explain how a matrix product with bytes can be both faster and more
+# exact than one with floats.
 #
-# You need to have seen a network collapse (notebook 3 or 4). It takes about 15 minutes.
+# You should have seen how a network is collapsed ([notebook 3](03_skip_connections.ipynb) or
+# [4](04_a_trained_network.ipynb)). This notebook takes about 15 minutes. [The glossary](../docs/glossary.md) explains
+# the terms of both fields.
 
 # %%
 import json
@@ -48,29 +33,25 @@ import torch
 from torch import nn
 
 import gpu
-from gpu.bench.memory import kept_memory
-from gpu.bench.pictures import predict_picture
 from gpu.predict import Predictor, slice_digits
-from gpu.runtime.timing import microseconds_per_image
-from gpu.training.data import load_digits
-from gpu.training.trainer import train
 from linalg_cnn import AffineMap
 from linalg_cnn.display import curves_picture, image_picture, side_by_side
 
 SHAPE = (1, 28, 28)
-# so that the times do not depend on who else is at work on this machine
+# one thread, so that the times depend less on other work on this machine
 torch.set_num_threads(1)
 
 # %% [markdown]
 # ## Count before you time
 #
-# Nearly all that a network computes is multiply-adds: a weight times a number, added to a sum. `gpu.trace` reads a torch module as a graph of
-# operations, and the graph counts them. What falls on padded zeros is not counted. (The small network is trained a little, so that there will be something to see.)
+# Nearly all that a network computes is multiply-accumulates (MACs): a weight times a number, added to a sum.
+# `gpu.trace` reads a torch module as a graph of operations, and the graph counts its MACs, without those that fall on
+# padded zeros. (The small network is trained briefly, so that its W is not random.)
 
 # %%
-training, held_out = load_digits()
+training, held_out = gpu.load_digits()
 three = gpu.three_layer_cnn()
-train(three, training, held_out, epochs=2, progress=False)
+gpu.train(three, training, held_out, epochs=2, progress=False)
 three.eval()
 resnet = gpu.resnet(34, activation="identity", stem_pool="avg").eval()
 networks = {"3-layer CNN": three, "ResNet34": resnet}
@@ -79,15 +60,16 @@ counts = {
 }
 counts["W, 10 x 784"] = 10 * 784
 for name, count in counts.items():
-    print(f"{name:12} {count:>12,} multiply-adds an image")
+    print(f"{name:12} {count:>12,} MACs per image")
 
 # %% [markdown]
-# The linear ResNet34 and the small CNN have a W of the same size. What differs is the way there: collapsing saves a factor of about 100 for the one, and
-# of more than 4,000 for the other.
+# The linear ResNet34 and the small CNN have a W of the same size, but the networks themselves differ in cost:
+# collapsing the small CNN saves a factor of about 100, and collapsing the ResNet34 a factor of more than 4,000.
 #
 # ## Then time
 #
-# The same predictions, by the 3-layer CNN as it is and by the one linear layer it collapses to, for batches of several sizes:
+# Compare the 3-layer CNN with the one linear layer that it collapses to. Both make the same predictions, in batches of
+# several sizes:
 
 # %%
 collapsed = gpu.collapse(three, SHAPE)
@@ -96,7 +78,7 @@ layers = {"the network": three, "collapsed": collapsed.module}
 batches = [torch.rand(2**n, *SHAPE) for n in powers]
 times = {
     name: [
-        microseconds_per_image(layer, batch, min_run_time=0.05)["median"]
+        gpu.microseconds_per_image(layer, batch, min_run_time=0.05)["median"]
         for batch in batches
     ]
     for name, layer in layers.items()
@@ -109,21 +91,24 @@ curves_picture(
 )
 
 # %% [markdown]
-# Both fall, then level off. A batch of one pays for *starting*: each operation of torch takes a microsecond or more before it touches a number.
-# From a batch of some tens on, it is the work that counts. (Each step to the right is a batch four times as large.) The paper's
-# 2.06 us per image, 64 at a time, are 132 us a batch, for half a million multiply-adds: work that a GPU does in about a microsecond. Nearly all of it is starting.
+# Both curves fall, then level off. In a batch of one, most of the time is *overhead*: each operation of torch takes a
+# microsecond or more before it computes anything. From some tens of images per batch on, the computation takes most of
+# the time. (Each step to the right is a batch four times as large.) The paper's 2.06 us per image, 64 at a time, are
+# 132 us per batch, for half a million MACs. A GPU does that work in about a microsecond, so nearly all of the time is
+# overhead.
 #
 # ## The floor: one must at least read the image
 #
-# However clever the program, it has to read the pixels. An image of 28x28 bytes is 784 bytes; divide by how many bytes a second the memory gives, and that is the
-# floor. Measure it where the numbers cannot come from a cache: on more images than fit there.
+# Every program has to read the pixels. An image of 28x28 pixels has 784 bytes; divided by the bandwidth of the memory,
+# in bytes per second, they give the smallest possible time, the floor. Measure it on more images than the caches hold,
+# so that the bytes must come from memory.
 
 # %%
 pixels = torch.randint(0, 256, (40_000, *SHAPE), dtype=torch.uint8)
 
 
 def seconds_of(function, runs=5):
-    """The median of some runs, after one that does not count."""
+    """Return the median time of several runs, after one run that is not counted."""
     taken = []
     for _ in range(runs + 1):
         start = time.perf_counter()
@@ -134,11 +119,12 @@ def seconds_of(function, runs=5):
 
 words = pixels.view(-1).view(torch.int64)
 reading = seconds_of(words.amax)
-print(f"reading: {1e6 * reading / len(pixels):.4f} us an image")
-print(f"{pixels.numel() / reading / 1e9:.0f} GB a second")
+print(f"reading: {1e6 * reading / len(pixels):.4f} us per image")
+print(f"{pixels.numel() / reading / 1e9:.0f} GB per second")
 
 # %% [markdown]
-# And what do people write? Pixels come as bytes, networks want floats in [0, 1], or normalised ones. So one converts, divides, and multiplies:
+# Pixels come as bytes, but networks take floats in [0, 1], or normalised ones. So the usual code converts, normalises,
+# and multiplies:
 
 # %%
 mean, std = 0.1307, 0.3081
@@ -154,68 +140,75 @@ ways = {
 seconds = {name: seconds_of(way) for name, way in ways.items()}
 for name, taken in seconds.items():
     print(
-        f"{name:30} {1e6 * taken / len(pixels):8.4f} us an image, "
+        f"{name:30} {1e6 * taken / len(pixels):8.4f} us per image, "
         f"{taken / seconds['reading the bytes']:6.1f} times reading"
     )
 
 # %% [markdown]
-# The first way makes four arrays of floats, each four times as large as the bytes, and writes and reads each of them. The product itself is the least of
-# it. Folding the normalisation into W and B (it is affine, so it can be) leaves only the conversion: three of the four are gone. The predictor does without
-# the last one, too.
+# The first method makes four arrays of floats, each four times as large as the bytes, and writes and reads each of
+# them. The product itself takes the smallest part of the time. The normalisation is affine, so it can be folded into W
+# and B, which leaves only the conversion and removes three of the four arrays. The predictor does not need the fourth
+# one, either.
 #
 # ## What is timed there?
 #
-# Before a ratio of times is believed, ask what the slow side spends its time on. Each of these arrays is new. When it is freed, the C library may give its memory
-# back to the operating system, and takes memory for the next one, which the system clears page by page before it hands it out. `kept_memory` lets the C library keep what is freed:
+# Before you believe a ratio of times, ask what the slow side spends its time on. Each of these arrays is new. When it
+# is freed, the C library may give its memory back to the operating system. The next array then gets new memory, and the
+# first access to each page of it is a page fault, in which the system clears the page. `gpu.kept_memory` lets the C
+# library keep freed memory:
 
 # %%
-with kept_memory() as kept:
+with gpu.kept_memory() as kept:
     after = {name: seconds_of(way) for name, way in ways.items()}
-print("freed memory is kept" if kept else "this C library cannot keep it: the same again")
+print("freed memory is kept" if kept else "this C library cannot keep it: nothing changes")
 for name, taken in after.items():
     print(
-        f"{name:30} {1e6 * taken / len(pixels):8.4f} us an image, "
+        f"{name:30} {1e6 * taken / len(pixels):8.4f} us per image, "
         f"{taken / seconds[name]:6.2f} of the time before"
     )
 
 # %% [markdown]
-# Where memory is kept, the first way is several times as fast as before; the predictor, which works in blocks that fit into the caches, hardly changes. So much of the
-# time was the operating system's, and a ratio to it says less about the product than it seems. Both ratios are honest, if one says which. The benchmark behind the
-# next picture keeps memory, in favour of the networks, and reports both for the bytes.
+# Where memory is kept, the first method is several times as fast as before; the predictor, which works in blocks that
+# fit the caches, hardly changes. So page faults took much of the time, and the ratio says less about the product than
+# it seems to. Both ratios are correct if one says which of them it is. The benchmark behind the picture below keeps
+# memory, which favours the networks, and reports both ratios for bytes.
 #
 # ## A product with bytes, without rounding
 #
-# Pixels are *integers*, 0 to 255. If W were integers, too, the product would be exact. So make it so: scale each row so that its largest
-# weight is a whole number of 24 bits, and round. Then write each number with three digits of 8 bits, as one writes 1234 with four digits of base 10. Here is one
-# row of W, and its three digits, each an image of its own:
+# Pixels are *integers*, from 0 to 255. If the entries of W were integers, too, the product would be exact. So scale
+# each row such that its largest weight is a whole number of 24 bits, and round. Then write each number with three
+# digits of 8 bits, as one writes 1234 with four digits in base 10. The first digits of all entries are one *digit
+# slice* of W, the second digits another, and the third digits the last. Here are one row of W and its three slices,
+# each drawn as an image:
 
 # %%
-planes = slice_digits(raw.W, bits=8, slices=3)
+slices = slice_digits(raw.W, bits=8, slices=3)
 row = 3
 digits = [
-    image_picture(planes.digits[p, row].reshape(28, 28), color="value", title=name)
-    for p, name in [(2, "first digit"), (1, "second digit"), (0, "third digit")]
+    image_picture(slices.digits[p, row].reshape(28, 28), color="value", title=name)
+    for p, name in [(2, "first slice"), (1, "second slice"), (0, "third slice")]
 ]
 side_by_side(
     image_picture(raw.W[row], SHAPE, color="value", title="a row of W"), "=", *digits
 )
 
 # %% [markdown]
-# The first digit looks like the row itself, but coarse: 255 steps. The second holds what the first one missed, and looks like noise; so does the third. Put
-# together, they are the row, up to one part in 2^24 of its largest weight:
+# The first slice looks like the row itself, in only 255 steps. The second one holds what the first one misses and looks
+# like noise, and so does the third. Together, they are the row, up to one part in 2^24 of its largest weight:
 
 # %%
-together = np.einsum("pi,pij->ij", planes.unit, planes.digits)
+together = np.einsum("pi,pij->ij", slices.unit, slices.digits)
 print(
     "W rounded to  ",
     f"{np.abs(together - raw.W).max() / np.abs(raw.W).max():.1e}",
     "of its largest weight",
 )
-assert np.abs(planes.digits).max() <= 128
+assert np.abs(slices.digits).max() <= 128
 
 # %% [markdown]
-# Now each digit times the pixels is a sum of products of small integers, and processors have instructions for just that, several times as fast as floats. The
-# sums are whole numbers: nothing is rounded. Only at the end are the three sums put together and rounded once. So it is *more* exact than float32, which rounds at each of its 784
+# Each slice times the pixels is a sum of products of small integers. Processors have instructions for such sums, which
+# are several times as fast as those for floats. The sums are whole numbers, so nothing is rounded. Only at the end are
+# the three sums combined and rounded once. The result is *more* exact than float32's, which rounds at each of its 784
 # steps:
 
 # %%
@@ -231,35 +224,40 @@ print()
 print(predictor)
 
 # %% [markdown]
-# The planes are not always the way to take. `way_for` says what is chosen and why: a single image is done before the planes have begun, and with
-# hundreds of outputs the work, not the reading, is what counts.
+# The digit slices, a backend called `planes`, are not always the best choice. `predictor.way_for` says which backend is
+# chosen and why: for a single image the preparation takes longer than the product, and with hundreds of outputs the
+# product takes longer than reading the pixels.
 #
-# ## All the ways in one picture
+# ## All methods in one picture
 #
-# The ways a user could choose from, timed on the one machine that the title names. It is a committed record, `docs/records/bench_predict.json`; `linalg-cnn bench predict` makes another on yours.
+# The picture compares the methods that a user could choose, timed on the machine that the title names. It is drawn from
+# a committed record, `docs/records/bench_predict.json`; `linalg-cnn bench predict` writes a record of your machine.
 
 # %%
 record = json.loads(Path("../docs/records/bench_predict.json").read_text())
-predict_picture(record)
+gpu.predict_picture(record)
 
 # %% [markdown]
-# Look for three things. How far apart are the networks and what they collapse to? How near does the best way come to the floor, and at which batch size? And what does *taking out the skips* gain
-# (the last two rows), once batch norms are folded and the network is compiled in both?
+# Look for three things. How far apart are a network and its map? How near does the best method come to the floor, and
+# at which batch size? And what does *taking out the skips* gain (the last two rows), when batch norms are folded and
+# the network is compiled in both?
 #
-# On this machine: hundreds to thousands of times between a ResNet34 and its map, at any batch size. The predictor takes some six times as long as reading,
-# from a thousand images on; at a batch of one, whatever is collapsed pays for starting alone. And taking out the skips gains a few percent as a rule, no more than
-# copies of one and the same network are apart (the lines through the marks): where its weights happen to lie in memory matters as much.
+# On this machine, a ResNet34 and its map are hundreds to thousands of times apart, at any batch size. From a thousand
+# images on, the predictor takes about six times as long as reading; in a batch of one, everything that is collapsed
+# takes only overhead. Taking out the skips usually gains a few percent, which is no more than the difference between
+# copies of the same network (the lines through the marks): the position of its weights in memory matters as much.
 #
 # ## When collapsing does not pay
 #
-# A collapsed network is one dense matrix, inputs times outputs. A convolution never is: its matrix is nearly all zeros, and it skips them. So collapsing pays when
-# there are *few outputs*, as in classification, and does not when an image comes out. Two convolutions that give back an image of the
-# same size:
+# A collapsed network is one dense matrix, with as many entries as inputs times outputs. The matrix of a convolution is
+# nearly all zeros, and a convolution does not multiply by them. So collapsing pays when there are *few outputs*, as in
+# classification, and does not pay when the output is an image. Here are two convolutions whose output is an image of
+# the same size:
 
 
 # %%
 def two_convolutions(side):
-    """A small network from an image to an image."""
+    """Return a small network from an image to an image, its MACs, and those of its map."""
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 3, padding=1)
     ).eval()
@@ -275,13 +273,13 @@ for side in sides:
 curves_picture(
     {name: (sides, adds) for name, adds in work.items()},
     x="side of the image",
-    y="multiply-adds",
+    y="MACs",
     log=True,
 )
 
 # %% [markdown]
-# The network's work grows with the number of pixels, the matrix's with its *square*. They cross where an image has as many pixels as the network has multiply-adds per pixel.
-# `collapse` counts, too, and its report says what to expect:
+# The network's work grows with the number of pixels, and the matrix's with its *square*. They are equal where an image
+# has as many pixels as the network has MACs per pixel. `gpu.collapse` also counts, and its report says what to expect:
 
 # %%
 network, network_adds, matrix_adds = two_convolutions(32)
@@ -291,8 +289,8 @@ for size, verdict in report.verdict.items():
 assert not report.verdict["64"]["cheaper"]
 
 # %% [markdown]
-# In between lie networks that are narrow somewhere. They may be kept as *two* factors, W = W₂ W₁, cut where they are narrowest, and `collapse` does so by
-# itself where that is less work:
+# Some networks with many outputs are narrow in the middle. Their map can be kept as *two* factors, W = W₂ W₁, cut where
+# the network is narrowest, and `gpu.collapse` does so by default where that is less work:
 
 # %%
 narrow = nn.Sequential(
@@ -305,9 +303,12 @@ assert len(found.factors) == 2
 # %% [markdown]
 # ## Exercises
 #
-# 1. A colour image of 224x224 pixels, as bytes: what is the floor on your machine, in microseconds? And as floats?
-# 2. From which side on does one matrix cost more than `two_convolutions`? Find it by reasoning with multiply-adds per pixel, then by counting.
-# 3. Two planes of digits instead of three: how exact are the scores then? And what would you say to someone who proposes one plane, "8-bit quantisation"?
+# 1. What is the floor on your machine, in microseconds, for a colour image of 224x224 pixels as bytes? What is it for
+#    floats?
+# 2. From which side of the image on does one matrix cost more than `two_convolutions`? Find it by reasoning with MACs
+#    per pixel, then by counting.
+# 3. How exact are the scores with two digit slices instead of three? And what would you say to someone who proposes a
+#    single slice, "8-bit quantisation"?
 #
 # The solutions are folded below.
 
@@ -315,8 +316,8 @@ assert len(found.factors) == 2
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
-# **1.** 3 · 224 · 224 = 150,528 bytes over the bandwidth; four times as long if they are floats. The time of the floor is exact only if the image comes from memory: one image alone
-# fits into a cache.
+# **1.** The floor is 3 · 224 · 224 = 150,528 bytes divided by the bandwidth, and four times as long for floats. It only
+# holds if the image comes from memory: a single image fits into a cache.
 
 # %% tags=["hide-cell"]
 bandwidth = pixels.numel() / reading
@@ -324,8 +325,10 @@ for name, size in [("bytes", 1), ("floats", 4)]:
     print(f"{name}: {1e6 * 150_528 * size / bandwidth:.1f} us")
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** Each of the two convolutions has 4 · 9 = 36 multiply-adds per pixel, so 72 in all, a little less at the borders. One matrix has as many per pixel as there are pixels. So
-# they cross near 72 pixels, between 8x8 = 64 and 9x9 = 81; the borders, where the kernel hangs over, make it come sooner.
+# **2.** Each of the two convolutions has 4 · 9 = 36 MACs per pixel, so together they have 72, and a little less at the
+# borders. One matrix has as many per pixel as there are pixels. So the costs are equal near 72 pixels, between 8x8 = 64
+# and 9x9 = 81. At the borders, where the kernel extends beyond the image, the network has fewer MACs, so the crossing
+# comes earlier.
 
 # %% tags=["hide-cell"]
 crossing = next(
@@ -335,8 +338,10 @@ print("one matrix costs more from a side of", crossing)
 assert crossing == 8
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** Each plane has 8 bits, so that each one left out costs a factor of 256. Two planes give about four digits, which is often enough to find the class. One plane is what is
-# called 8-bit quantisation of the weights: it changes the answers, here by a percent or so of the largest score, and wants to be checked on data. Three are at least as exact as float32.
+# **3.** Each slice has 8 bits, so each slice that is left out makes the error 256 times as large. Two slices give about
+# four decimal digits, which is often enough to find the class. A single slice is what is called 8-bit quantisation of
+# the weights: it changes the scores, here by about a percent of the largest score, and must be checked on data. Three
+# slices are at least as exact as float32.
 
 # %% tags=["hide-cell"]
 for count in (1, 2, 3):
@@ -347,5 +352,5 @@ for count in (1, 2, 3):
         + raw.B
     )
     error = np.abs(scores - exact.numpy()).max() / np.abs(exact.numpy()).max()
-    print(f"{count} planes: {error:.1e} of the largest score")
+    print(f"{count} digit slices: {error:.1e} of the largest score")
     assert error < 256.0 ** (1 - count)

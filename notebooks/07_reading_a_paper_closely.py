@@ -13,26 +13,16 @@
 # ---
 
 # %% [markdown]
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/07_reading_a_paper_closely.ipynb)
-
-# %%
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere everything is there already
-    package = "linalg_cnn[demo] @ git+https://github.com/linalg-cnn/linalg_cnn"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
-
-# %% [markdown]
 # # Reading a paper closely
 #
-# **After this notebook you can** take a statement of a paper, make it a computation of a few lines, and say which kind of slip it is, if it
-# is one: a convention, a formula, a number, or a claim.
+# **After this notebook you can** turn a statement of a paper into a computation of a few lines. If the statement is
+# wrong, you can say which kind of mistake it is: a convention, a formula, a number, or a claim.
 #
-# The paper is Joyce & Verschelde, *Algebraic Representations for Faster Predictions in Convolutional Neural Networks* (2024,
-# [arXiv:2408.07815](https://arxiv.org/abs/2408.07815)), the one that this library is built on. Its theorem is right. Around it stand
-# fourteen places where the text disagrees with PyTorch, with arithmetic, or with itself. It is a good paper all the same. They were found by doing
-# with each sentence what the cells below do. The numbers are those of [the list of errata](https://github.com/linalg-cnn/linalg_cnn/blob/main/docs/errata.md).
+# The paper is Joyce & Verschelde, *Algebraic Representations for Faster Predictions in Convolutional Neural Networks*
+# (2024, [arXiv:2408.07815](https://arxiv.org/abs/2408.07815)), which this library is built on. Its theorem is right,
+# and it is a good paper. At fourteen points the text disagrees with PyTorch, with arithmetic, or with itself. They were
+# found by testing each sentence as the cells below do. The numbers are those of [the list of
+# errata](../docs/errata.md). [The glossary](../docs/glossary.md) explains the terms of both fields.
 #
 # Four habits are enough:
 #
@@ -65,10 +55,10 @@ from linalg_cnn.display import curves_picture, matrix_picture, side_by_side
 # %% [markdown]
 # ## Conventions: run the software that the text names
 #
-# ### Erratum 1. Which rows does equation (6) show?
+# ### Erratum 1. Which rows does equation (6) copy?
 #
-# The paper resamples a 2x2 image to 3x4 and says that its matrix does what PyTorch does. Three rows have to come from two. The printed
-# matrix shows the rows 0, 1, 1. What does PyTorch show?
+# The paper resamples a 2x2 image to 3x4 and says that its matrix does what PyTorch does. Two rows have to become three.
+# The printed matrix copies the rows 0, 1, 1. Which rows does PyTorch copy?
 
 # %%
 image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -81,8 +71,9 @@ def resized(mode):
 resized("nearest"), resized("nearest-exact")
 
 # %% [markdown]
-# PyTorch's default takes 0, 0, 1. The printed equation is the mode `nearest-exact`, which came later and agrees with Pillow. The paper calls
-# the other choice "an equally valid approach", and it is; only the names beside it do not fit. Both matrices, a colour for each pixel:
+# PyTorch's default copies 0, 0, 1. The printed equation is the mode `nearest-exact`, which was added later and agrees
+# with Pillow. The paper calls the other choice "an equally valid approach", which is right; only the libraries that it
+# names for each choice are wrong. Here are both matrices, with a colour for each pixel:
 
 # %%
 side_by_side(
@@ -103,8 +94,8 @@ for mode in ("nearest", "nearest-exact"):
 # %% [markdown]
 # ### Erratum 2. How many zeros keep the size?
 #
-# The paper pads a 2x2 image by 1 on each side, applies a 2x2 kernel and gets 2x2 again; in general it asks for k - 1 zeros on each side. The
-# smallest example is the printed one:
+# The paper pads a 2x2 image by 1 on each side, applies a 2x2 kernel, and states that the result is 2x2 again; in
+# general it asks for k - 1 zeros on each side. The smallest example is the printed one:
 
 # %%
 P = pad_matrix((1, 2, 2), 1)
@@ -112,8 +103,8 @@ K = conv_matrix(np.ones((1, 1, 2, 2)), (1, 4, 4))
 P.shape, K.shape, (K @ P).shape  # 9 rows: a 3x3 image
 
 # %% [markdown]
-# Padding by p in all makes n into n + p, and a kernel of k takes k - 1 off. So k - 1 zeros *in all* keep the size. One of them more than
-# half goes after: that is PyTorch's `padding="same"`.
+# Padding by p zeros in all turns n pixels into n + p, and a kernel of size k removes k - 1. So k - 1 zeros *in all*
+# keep the size. If k - 1 is odd, the extra zero goes after the image: this is PyTorch's `padding="same"`.
 
 # %%
 n, k = 5, 4
@@ -130,7 +121,8 @@ assert Conv(np.ones((1, 1, k)), padding="same").out_shape((1, n)) == (1, n)
 # %% [markdown]
 # ### Erratum 10. Does counting start at 0 or at 1?
 #
-# $X_i = M_{\lfloor i/w \rfloor,\ i \bmod w}$ for $i \in \{1, \dots, hw\}$, says the paper. Look at both ends: the first pixel of all is lost, and the last does not exist.
+# $X_i = M_{\lfloor i/w \rfloor,\ i \bmod w}$ for $i \in \{1, \dots, hw\}$, the paper says. Look at both ends: the first
+# pixel is lost, and the last index does not exist.
 
 # %%
 M = np.arange(6).reshape(2, 3)
@@ -144,8 +136,9 @@ except IndexError as error:
 # %% [markdown]
 # ### Erratum 12. Is every convolution a Toeplitz matrix?
 #
-# *"The convolutional layers are viewed as Toeplitz matrices."* A Toeplitz matrix is constant along its diagonals. A convolution of one channel in one dimension at stride 1 is one. Then give it a
-# stride of 2, or a second channel:
+# *"The convolutional layers are viewed as Toeplitz matrices."* A Toeplitz matrix is constant along its diagonals. A
+# convolution of one channel in one dimension at stride 1 has such a matrix. Now give it a stride of 2, or a second
+# channel:
 
 # %%
 taps = np.array([1.0, 2.0, 3.0])
@@ -153,14 +146,14 @@ side_by_side(
     matrix_picture(Conv(taps.reshape(1, 1, 3)), (1, 7), title="stride 1"),
     matrix_picture(Conv(taps.reshape(1, 1, 3), stride=2), (1, 7), title="stride 2"),
     matrix_picture(
-        Conv(np.arange(1.0, 7.0).reshape(2, 1, 3)), (1, 7), title="two channels come out"
+        Conv(np.arange(1.0, 7.0).reshape(2, 1, 3)), (1, 7), title="two output channels"
     ),
     gap=40,
 )
 
 # %% [markdown]
-# The stride drops every second row, so that the diagonals are flatter; two channels stand below each other, each Toeplitz, the whole not.
-# The word is right for the blocks. This library has no function called `toeplitz_matrix` for that reason.
+# The stride drops every second row, so the diagonals are flatter. The two channels are blocks below each other: each
+# block is Toeplitz, but the whole matrix is not. For this reason the library has no function called `toeplitz_matrix`.
 
 
 # %%
@@ -179,12 +172,13 @@ assert is_toeplitz(two[:5])
 assert is_toeplitz(two[5:])
 
 # %% [markdown]
-# ## Formulas: put in the ends
+# ## Formulas: substitute both ends
 #
 # ### Erratum 3. What does t weigh?
 #
-# Equation (23) mixes the layer before, $x^{(i-1)}$, with a skip, $x^{(j)}$: $t\, x^{(i-1)} + (1 - t)\, x^{(j)}$. And: *"when t = 0, we get a network with no
-# skip connections"*. Put in 0: the formula leaves **only** the skip. In letters, with a first layer a and a second layer b:
+# Equation (23) mixes the layer before, $x^{(i-1)}$, with a skip, $x^{(j)}$: $t\, x^{(i-1)} + (1 - t)\, x^{(j)}$. The
+# text says: *"when t = 0, we get a network with no skip connections"*. Substitute t = 0: the formula leaves **only**
+# the skip. In letters, with a first layer a and a second layer b:
 
 # %%
 a, b, t = sympy.symbols("a b t")
@@ -194,8 +188,8 @@ as_meant = SkipNetwork((1, 1), layers, {(1, 1): 1 - t, (0, 1): t}).compose().W[0
 sympy.Matrix([[as_printed.subs(t, 0), as_meant.subs(t, 0)]])  # on the left a is gone
 
 # %% [markdown]
-# The sentence, the schedules that end in 0 and figure 2 all need t on the skip; so the formula has its two weights exchanged. The library
-# follows the sentence:
+# The sentence, the schedules that end in 0, and figure 2 all need t as the weight of the skip, so the two weights in
+# the formula are exchanged. The library follows the sentence:
 
 # %%
 assert shared_skip_weights([(0, 1)], t) == {(0, 1): t, (1, 1): 1 - t}
@@ -203,7 +197,8 @@ assert shared_skip_weights([(0, 1)], t) == {(0, 1): t, (1, 1): 1 - t}
 # %% [markdown]
 # ### Erratum 8. Is t = 1/2 a ResNet?
 #
-# *"When t = 0.5, we get the standard setup for skip connections."* ResNet computes x + F(x). Half of both is half of that:
+# *"When t = 0.5, we get the standard setup for skip connections."* ResNet computes x + F(x), and half of each term
+# gives half of that:
 
 # %%
 torch.manual_seed(0)
@@ -211,8 +206,8 @@ F, x = nn.Conv2d(2, 2, 3, padding=1).requires_grad_(False), torch.randn(8, 2, 6,
 torch.testing.assert_close(x + F(x), 2 * (0.5 * x + 0.5 * F(x)))
 
 # %% [markdown]
-# A batch normalisation that follows divides the factor out again. At the end of a network there is none: the last block's output goes into
-# a linear layer, and its scores change.
+# A following batch normalisation divides by the factor again. At the end of a network there is none: the last block's
+# output goes into a linear layer, whose scores change.
 
 # %%
 norm = nn.BatchNorm2d(2, eps=1e-12)
@@ -221,8 +216,8 @@ torch.testing.assert_close(norm(x + F(x)), norm(0.5 * x + 0.5 * F(x)), rtol=1e-5
 # %% [markdown]
 # ### Erratum 11. Where do the sums start?
 #
-# In the proof, equations (17) to (21), the sums over k run from 1; in equation (10) from 0. Does one term matter? $f^{(0)}$ is the input, and k = 0 is
-# the skip from it:
+# In the proof, equations (17) to (21), the sums over k start at 1; in equation (10) they start at 0. Does one term
+# matter? $f^{(0)}$ is the input, and the term k = 0 is the skip from it:
 
 # %%
 from_zero = as_meant
@@ -230,13 +225,14 @@ from_one = (1 - t) * a * b  # the sum over k = 1 alone
 sympy.expand(from_zero - from_one)  # what the proof would lose
 
 # %% [markdown]
-# The same section calls the last layer n in places and L in others; L is meant.
+# The same section calls the last layer n in some places and L in others; L is meant.
 #
-# ### Erratum 14. Does the induction arrive?
+# ### Erratum 14. Does the induction reach its conclusion?
 #
-# Claim 3.1: all $f^{(i)}$ are affine. The step supposes $f^{(0)}, \dots, f^{(i-1)}$ to be affine, and concludes that $f^{(i-1)}$ is. That is what was
-# supposed. The conclusion needed is $f^{(i)}$, with the bias $B^{(i)}$ of its own layer, and the same lines prove it. As a check that nothing is
-# missing, a network with a bias in every layer against its map:
+# Claim 3.1 says that all $f^{(i)}$ are affine. The step supposes that $f^{(0)}, \dots, f^{(i-1)}$ are affine, and
+# concludes that $f^{(i-1)}$ is affine, which was already supposed. The step must conclude that $f^{(i)}$ is affine,
+# with the bias $B^{(i)}$ of its own layer, and the same lines prove this. To check that nothing is missing, compare a
+# network that has a bias in every layer with its map:
 
 # %%
 rng = np.random.default_rng(0)
@@ -256,7 +252,8 @@ assert np.allclose(affine.B, network(np.zeros((1, 6))))
 #
 # ### Erratum 6. Which speedup?
 #
-# *"A speedup of over 98%"*, *"approximately 22%"*, *"a 46% speedup"*. From the microseconds that are printed beside:
+# The paper reports *"a speedup of over 98%"*, *"approximately 22%"* and *"a 46% speedup"*. Recompute them from the
+# microseconds that it prints:
 
 # %%
 for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
@@ -266,12 +263,12 @@ for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
     )
 
 # %% [markdown]
-# They are shares of the time saved, and as such correct. A "speedup of 98 %" would be 1.98 times faster; this is 50.9 times. The mistake makes the paper's own result
-# look *smaller*. Say the ratio.
+# They are shares of the time that is saved, and as such correct. A "speedup of 98 %" would be 1.98 times faster; this
+# is 50.9 times. The mistake makes the paper's own result look *smaller*. A ratio cannot be misread in this way.
 #
 # ### Erratum 7. Does t fall?
 #
-# The two schedules of section 5.3. Draw them before you believe them:
+# Section 5.3 has two schedules. Draw them before you believe them:
 
 # %%
 curves_picture(
@@ -291,11 +288,13 @@ assert np.all(np.diff(meant) < 0)
 printed[printed != meant], meant[printed != meant]
 
 # %% [markdown]
-# 0.005 would continue the halving; a zero was lost. We cannot know which of the two was run, so the library offers both.
+# 0.005 would continue the halving; probably a zero was lost. We cannot know which of the two was used, so the library
+# offers both.
 #
 # ### Erratum 9. What are the 34 layers?
 #
-# *"It has 34 convolutional layers"*, with *"one convolution before and after"* the blocks. Count:
+# The paper says that ResNet34 *"has 34 convolutional layers"*, with *"one convolution before and after"* the blocks.
+# Count them:
 
 # %%
 resnet34 = torchvision.models.resnet34()
@@ -312,19 +311,21 @@ assert isinstance(list(resnet34.children())[-1], nn.Linear)
 )
 
 # %% [markdown]
-# 1 + 32 convolutions and a linear layer make 34. The three 1x1 convolutions on the skips are not counted, by convention.
+# 1 + 32 convolutions and a linear layer make 34. By convention, the three 1x1 convolutions on the skips are not
+# counted.
 #
-# ### Erratum 13. Does the reference lead there?
+# ### Erratum 13. Are the cross-references right?
 #
-# *"In Section 4, we introduced a method to pre-compute CNNs with skip connections"*: that is section 3, and the outlook is section 6, not 4. Nothing to compute; one
-# finds such slips by going where the text points.
+# *"In Section 4, we introduced a method to pre-compute CNNs with skip connections"*: this is section 3, and the outlook
+# is section 6, not 4. There is nothing to compute here; one finds such mistakes by following each reference.
 #
 # ## Claims: where is the hypothesis used?
 #
 # ### Erratum 4. Is figure 1's ResNet34 affine?
 #
-# The paper takes the ReLUs out of a ResNet34, calls what is left linear, and reports 98.7 % on MNIST. Theorem 3.1 needs **every** layer to
-# be affine. Did removing ReLU achieve that? For an affine f, the gap f(x + y) - f(x) - f(y) + f(0) is 0:
+# The paper removes the ReLUs from a ResNet34, calls the rest linear, and reports 98.7 % on MNIST. Theorem 3.1 requires
+# **every** layer to be affine. Is that so after the ReLUs are removed? For an affine f, the gap f(x + y) - f(x) -
+# f(y) + f(0) is 0:
 
 # %%
 x, y = torch.randn(2, 1, 1, 28, 28)
@@ -345,7 +346,7 @@ for pool in ("max", "avg"):
     )
 
 # %% [markdown]
-# A max pooling stands after the first convolution, and a maximum is no sum. Ask the library, and it names the place:
+# A max pooling follows the first convolution, and a maximum is not affine. The library names the place:
 
 # %%
 try:
@@ -354,15 +355,17 @@ except gpu.NotAffineError as error:
     print(error)
 
 # %% [markdown]
-# The accuracy says the same. An affine classifier of MNIST's pixels ends near 92 %, whatever it was collapsed from (10,000 held-out images; notebook 4
-# has 5,000 digits). 98.7 % is far beyond what one matrix reaches. **Asking what a number should be before reading it** finds such things.
+# The accuracy agrees with this. An affine classifier of MNIST's pixels reaches about 92 %, whatever it was collapsed
+# from (on 10,000 held-out images; notebook 4 has 5,000 digits). 98.7 % is far beyond what one matrix can reach.
+# **Estimating a number before reading it** reveals such mistakes.
 #
-# So the figure compares a network that cannot be collapsed with two that can. The theorem is untouched: with average pooling the same ResNet34 is affine, and
-# collapses.
+# So the figure compares a network that cannot be collapsed with two that can. The theorem is not affected: with average
+# pooling the same ResNet34 is affine and can be collapsed.
 #
 # ### Erratum 5. Which is better, the CNN or the perceptron?
 #
-# *"Both the 3-layer network and the linearized ResNet34 produce better performance than the single-layer perceptron."* Collapsed, the 3-layer network **is** a single-layer perceptron:
+# *"Both the 3-layer network and the linearized ResNet34 produce better performance than the single-layer perceptron."*
+# But the collapsed 3-layer network **is** a single-layer perceptron:
 
 # %%
 cnn = gpu.three_layer_cnn(channels=2).eval()
@@ -377,29 +380,29 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# The measured gap is real, but it is one of *training*: ten epochs bring 784 x 10 free weights less far than the same map written as a product.
-# What the networks can express is the same.
+# The measured gap is real, but it comes from *training*: in ten epochs, 784 x 10 free weights improve less than the
+# same map written as a product. The networks do not differ in what they can express.
 #
-# ## What to take home
+# ## Summary
 #
-# | kind | entries | how it was found |
+# | kind | errata | how they were found |
 # |---|---|---|
 # | a convention | 1, 2, 10, 12 | by running the software that the text names |
-# | a formula | 3, 8, 11, 14 | by putting in the smallest case and both ends |
-# | a number, a pointer | 6, 7, 9, 13 | by computing it again, drawing it, going there |
+# | a formula | 3, 8, 11, 14 | by substituting the smallest case and both ends |
+# | a number, a pointer | 6, 7, 9, 13 | by computing it again, drawing it, or following the reference |
 # | a claim | 4, 5 | by asking where each hypothesis is used |
 #
-# Only the last row touches what the paper concludes, and even there the theorem stands.
+# Only the last row concerns the paper's conclusions, and even there the theorem remains true.
 #
 # ## Exercises
 #
-# 1. `nearest` and `nearest-exact` differ for 2 -> 3. Find all pairs of sizes up to 8 -> 8 for which they are the same. What do those have in
-#    common?
-# 2. `gap` is 0 for every affine function. Find a function that is *not* affine, whose gap is 0 on every pair of images with pixels in
-#    [0, 1]. What does that say about testing by numbers?
-# 3. The demo's record says that a network took 28.86 us per image and its map 0.463 us. Write the sentence for the abstract: once with the
-#    paper's wording, once with a ratio. Which of the two can a reader misunderstand? And what must stand beside either of them before anyone can compare it
-#    with the paper's?
+# 1. `nearest` and `nearest-exact` differ for 2 -> 3. Find all pairs of sizes up to 8 -> 8 for which they are the same.
+#    What do these pairs have in common?
+# 2. `gap` is 0 for every affine function. Find a function that is *not* affine, and whose gap is 0 for every pair of
+#    images with pixels in [0, 1]. What does this say about testing with numbers?
+# 3. The demo's record says that a network took 28.86 us per image and its map 0.463 us. Write the sentence for the
+#    abstract, once with the paper's wording and once with a ratio. Which of the two can a reader misunderstand? And
+#    what else must be stated before anyone can compare the number with the paper's?
 #
 # The solutions are folded below.
 
@@ -407,8 +410,8 @@ with torch.no_grad():
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell"]
-# **1.** Exactly those where the image grows by a whole factor m. Source pixel q then becomes the targets q m, ..., q m + m - 1, and the left edge
-# d / m and the middle (d + 1/2) / m of each of them lie in the same source pixel.
+# **1.** They are the pairs in which the image grows by a whole factor m. Source pixel q then becomes the targets q m,
+# ..., q m + m - 1, and the left edge d / m and the centre (d + 1/2) / m of each target lie in the same source pixel.
 
 # %% tags=["hide-cell"]
 same = [
@@ -423,8 +426,9 @@ same = [
 assert same == [(i, o) for i in range(1, 9) for o in range(1, 9) if o % i == 0]
 
 # %% [markdown] tags=["hide-cell"]
-# **2.** relu(x + 1) is x + 1 wherever x is at least -1. No number of images with pixels in [0, 1], nor sums of two, shows that it is not affine. So `gpu.trace` reads
-# what the network **is**, operation by operation, and refuses by name.
+# **2.** relu(x + 1) is x + 1 wherever x is at least -1. No set of images with pixels in [0, 1], nor of sums of two of
+# them, shows that it is not affine. Therefore `gpu.trace` reads the network's operations, one by one, and refuses those
+# that are not affine by name.
 
 # %% tags=["hide-cell"]
 f = nn.Sequential(nn.Flatten(), nn.ReLU())
@@ -439,12 +443,12 @@ assert (
     float((hidden(x + y) - hidden(x) - hidden(y) + hidden(torch.zeros_like(x))).abs().max())
     < 1e-6
 )
-# far from -1, as the affine x + 1 would give
+# the affine x + 1 would give -1
 assert float(hidden(torch.full_like(x, -2.0)).abs().max()) == 0
 
 # %% [markdown] tags=["hide-cell"]
-# **3.** "A speedup of 98 %" and "62 times faster" are the same measurement. The first can be read as 1.98 times. Beside it must stand how many images were predicted at once, and on
-# what machine.
+# **3.** "A speedup of 98 %" and "62 times faster" describe the same measurement. The first can be read as 1.98 times.
+# The batch size and the machine must be stated, too.
 
 # %% tags=["hide-cell"]
 before, after = 28.86, 0.463

@@ -33,16 +33,6 @@ def test_the_pair_is_in_sync_and_without_outputs(path):
 
 
 @each_notebook
-def test_it_opens_with_a_colab_badge_and_installs_there_only(path):
-    badge, install = jupytext.read(path).cells[:2]
-    address = f"https://colab.research.google.com/github/linalg-cnn/linalg_cnn/blob/main/notebooks/{path.stem}.ipynb"
-    assert badge.cell_type == "markdown"
-    assert f"(https://colab.research.google.com/assets/colab-badge.svg)]({address})" in badge.source
-    assert install.cell_type == "code"
-    assert re.search(r"""if ["']google\.colab["'] in sys\.modules""", install.source)
-
-
-@each_notebook
 def test_it_says_what_one_will_be_able_to_do_and_has_exercises_with_folded_solutions(path):
     cells = jupytext.read(path).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")

@@ -1,4 +1,4 @@
-"""What the site changes in the sources it is built from: links, the folding of solutions, stars in docstrings."""
+"""What the site changes in its sources: links, the Colab badge, solutions, asterisks in docstrings."""
 
 import json
 import re
@@ -7,34 +7,41 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from addresses import BADGE, Addresses
+
 DOCS = Path(__file__).parents[1]
-FILES = "https://github.com/linalg-cnn/linalg_cnn/blob/main/"
-BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+ADDRESSES = Addresses.read()
 
 
 def adapt(_app: Any, docname: str, source: list[str]) -> None:
     """Change a page before it is parsed."""
-    source[0] = notebook(source[0]) if docname.startswith("notebooks/") else text(source[0])
+    source[0] = notebook(source[0]) if docname.startswith("notebooks/") else text(source[0], ADDRESSES)
 
 
-def text(markdown: str) -> str:
-    """Let links out of docs/, to files of the repository, lead to them on the web.
+def text(markdown: str, addresses: Addresses) -> str:
+    """Let links out of docs/ lead to the site's notebooks and to the repository.
+
+    While the repository has no address, the site offers its files for download.
 
     Examples
     --------
-    >>> text("[a test](../tests/test_errata.py), [a page](matrices.md)")
-    '[a test](https://github.com/linalg-cnn/linalg_cnn/blob/main/tests/test_errata.py), [a page](matrices.md)'
+    >>> text("[notebook 1](../notebooks/01_convolution_is_a_matrix.ipynb)", Addresses())
+    '{doc}`notebook 1 </notebooks/01_convolution_is_a_matrix>`'
+    >>> text("[a test](../tests/test_errata.py)", Addresses("https://example.org/linalg_cnn"))
+    '[a test](https://example.org/linalg_cnn/blob/main/tests/test_errata.py)'
+    >>> text("[a test](../tests/test_errata.py)", Addresses())
+    '[a test](../tests/test_errata.py)'
     """
-    return markdown.replace("](../", f"]({FILES}")
+    markdown = re.sub(r"\[([^\[\]]+)\]\(\.\./notebooks/(\w+)\.ipynb\)", r"{doc}`\1 </notebooks/\2>`", markdown)
+    return markdown.replace("](../", f"]({addresses.files}") if addresses.files else markdown
 
 
 def notebook(source: str) -> str:
-    """Leave out what installs on Colab, fold the words of the solutions, and link to pages of the site.
+    """Link to pages of the site, and fold the text of the solutions.
 
-    The pages ask nothing of other sites, so that the badge is one of their own.
+    The pages load nothing from other sites, so the badge that opens a notebook on Colab is a picture of their own.
     """
     contents = json.loads(source)
-    contents["cells"][1]["metadata"]["tags"] = ["remove-cell"]
     for cell in contents["cells"]:
         if cell["cell_type"] == "markdown":
             words = link("".join(cell["source"])).replace(BADGE, "/_static/open-in-colab.svg")
@@ -43,21 +50,24 @@ def notebook(source: str) -> str:
 
 
 def link(markdown: str) -> str:
-    """Let links between notebooks, and from them to Markdown on the web, lead to the pages of the site.
+    """Let links from a notebook to other notebooks, and to what stands in docs/, lead to the pages of the site.
 
     Examples
     --------
-    >>> link("[2](02_padding.ipynb), [errata](https://github.com/linalg-cnn/linalg_cnn/blob/main/docs/errata.md)")
-    '{doc}`2 </notebooks/02_padding>`, {doc}`errata </errata>`'
+    >>> link("[2](02_padding.ipynb), [errata](../docs/errata.md), [the records](../docs/records)")
+    '{doc}`2 </notebooks/02_padding>`, {doc}`errata </errata>`, {doc}`the records </records>`'
+    >>> link("a [rank](../docs/glossary.md#rank)")
+    'a [rank](/glossary.md#rank)'
     """
     words = r"\[([^\[\]]+)\]"
     markdown = re.sub(words + r"\((\d\d_\w+)\.ipynb\)", r"{doc}`\1 </notebooks/\2>`", markdown)
     pages = "|".join(path.stem for path in DOCS.glob("*.md"))
-    return re.sub(words + rf"\({FILES}docs/({pages})\.md\)", r"{doc}`\1 </\2>`", markdown)
+    markdown = re.sub(words + rf"\(\.\./docs/({pages})(?:\.md)?\)", r"{doc}`\1 </\2>`", markdown)
+    return markdown.replace("](../docs/", "](/")
 
 
 def fold(markdown: str) -> str:
-    r"""Fold the words of a solution, "**1.** ...", as MyST-NB folds its code.
+    r"""Fold the text of a solution, "**1.** ...", as MyST-NB folds its code.
 
     Examples
     --------
@@ -68,7 +78,7 @@ def fold(markdown: str) -> str:
 
 
 def escape_stars(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    r"""Let a shape such as (channels, *spatial) in a docstring be no start of an emphasis.
+    r"""Escape the asterisk of a shape such as (channels, *spatial), which would start an emphasis.
 
     Examples
     --------
@@ -84,7 +94,7 @@ def escape_stars(_app: Any, _what: str, _name: str, _object: Any, _options: Any,
 
 
 def copy_mathjax(app: Any, _exception: Exception | None) -> None:
-    """Put the part of MathJax that the pages load beside them: one script and its fonts."""
+    """Copy what the pages load of MathJax, one script and its fonts, into the site."""
     package = metadata.distribution("sphinx-mathjax-offline")
     source = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
     target = Path(app.outdir) / "_static" / "mathjax"
