@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,18 @@ from PIL import Image
 from torch import nn
 
 import gpu
-from gpu.bench import contenders, everything
-from gpu.bench.collapse import colour_images, format_collapse
-from gpu.bench.compare import Measured, compare, measurements, read_record, read_runs
+from gpu.bench import collapse, contenders, everything
+from gpu.bench.compare import compare, measurements, read_record, read_runs
 from gpu.bench.contenders import fold_batch_norms, in_onnxruntime
 from gpu.bench.matrices import kron_sum
-from gpu.bench.measuring import time_in_turn, time_runs, timing_of
+from gpu.bench.measurements import Measured, of_timing
+from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.pictures import MARKS, predict_figure, predict_picture
-from gpu.bench.predict import bench_predict, format_predict, paper_number
+from gpu.bench.predict import bench_predict, paper_number
 from gpu.bench.progress import Progress
+from gpu.bench.registry import BENCHMARKS
+from gpu.bench.tables import format_collapse, format_predict
 from gpu.cli.main import main
 from gpu.experiments.paper_numbers import TIMINGS
 from gpu.runtime.timing import microseconds_per_image
@@ -41,7 +44,7 @@ def folder(tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def record(folder):
     return json.loads((folder / "all.json").read_text())
 
@@ -83,9 +86,9 @@ def test_predict_times_every_way_of_every_network(record):
     assert variants == {
         "3-layer CNN, linear": plain | collapsed,
         "6-layer CNN, linear": plain | collapsed,
-        "ResNet18, linear": plain | folded | collapsed,
-        "ResNet18, with skips": plain | folded,
-        "ResNet18, skips removed": plain | folded,
+        "ResNet10, linear": plain | folded | collapsed,
+        "ResNet10, with skips": plain | folded,
+        "ResNet10, skips removed": plain | folded,
         "any, linear": {"floor: reading the bytes"},
     }
     found = part["from_bytes"]
@@ -147,12 +150,11 @@ def test_bench_training(record):
     assert all(rate > 0 for row in rows for rate in row["images_per_second"].values())
 
 
-def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch):
+def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):
+    for name, part in (("small", "ways"), ("verdicts", "verdicts"), ("scaling", "scaling")):
+        monkeypatch.setattr(collapse, name, lambda *_, part=part: record["benchmarks"]["collapse"][part])
+    monkeypatch.setattr(collapse, "colour_images", partial(collapse.colour_images, side=32, classes=30))
     out = tmp_path / "bench.json"
-    monkeypatch.setattr(
-        "gpu.bench.collapse.colour_images",
-        lambda watch: colour_images(watch, side=32, classes=30),
-    )
     assert main(["bench", "collapse", "--quick", "--large", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     part = json.loads(out.read_text())
     assert {row["way"].partition(":")[0] for row in part["ways"]["rows"]} >= {"torch.func.jacrev", "floor"}
@@ -214,7 +216,7 @@ def test_a_failing_benchmark_or_picture_does_not_stop_the_others(tmp_path, monke
         raise RuntimeError("out of luck\nand more")
 
     worked = {"experiment": "timing", "rows": [row()], "left_out": []} | machine()
-    works = everything.BENCHMARKS["matrices"]._replace(measure=measure, show=lambda record: "shown")
+    works = BENCHMARKS["matrices"]._replace(measure=measure, show=lambda record: "shown", measurements=of_timing)
     kinds = {"fails": works._replace(measure=fail), "works": works, "undrawn": works._replace(draw=fail)}
     monkeypatch.setattr(everything, "BENCHMARKS", kinds)
     result = everything.bench_all(tmp_path, quick=True, device="cpu", progress=True)
@@ -428,7 +430,7 @@ def test_a_single_run_is_not_warmed_up_and_has_no_spread():
     assert len(calls) == 1
     time_runs(lambda: calls.append(1), 3, CPU)
     assert len(calls) == 5
-    assert timing_of([3.0, 1.0, 2.0]).median == 2
+    assert median_and_iqr([3.0, 1.0, 2.0]).seconds == 2
 
 
 def test_slow_predictions_are_timed_more_than_once():

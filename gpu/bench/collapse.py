@@ -10,13 +10,14 @@ import torch
 import torchvision
 from torch import nn
 
-from gpu.bench.measuring import Timing, time_runs
+from gpu.bench.measurements import Measured
+from gpu.bench.measuring import time_runs
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
 from linalg_cnn.cut import cheapest_cut, split
@@ -47,9 +48,12 @@ class Stopwatch:
     def __init__(self, device: torch.device, runs: int, bar: Progress) -> None:
         self.device, self.runs, self.bar = device, runs, bar
 
-    def __call__(self, function: Callable[[], Any], runs: int | None = None) -> Timing:
-        """Return the median seconds and the spread of several runs; of a single one, cold, for ``runs=1``."""
-        timing = time_runs(function, self.runs if runs is None else runs, self.device)
+    def __call__(self, function: Callable[[], Any], at_most: int | None = None) -> Measured:
+        """Return the median seconds and the spread of several runs, of ``at_most`` as many.
+
+        A single run has no spread and is not preceded by one that warms up.
+        """
+        timing = time_runs(function, min(self.runs, at_most or self.runs), self.device)
         self.bar.done()
         return timing
 
@@ -60,8 +64,8 @@ def product_rate(watch: Stopwatch) -> float:
     a = np.random.default_rng(0).standard_normal((n, n))
     if watch.device.type == "cuda":
         b = torch.from_numpy(a).to(watch.device)
-        return n**3 / watch(lambda: b @ b).median
-    return n**3 / watch(lambda: a @ a).median
+        return n**3 / watch(lambda: b @ b).seconds
+    return n**3 / watch(lambda: a @ a).seconds
 
 
 def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
@@ -102,13 +106,13 @@ def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
         "unit images through the network": watch(unit_images(module, in_shape, device), 1),
         "trace alone": watch(lambda: trace(module, in_shape), 3),
         "collapse: trace, compose, verify, report": watch(lambda: collapse(module, in_shape), 3),
-        "floor: useful multiply-adds at the rate of a matrix product": Timing(floor, 0.0),
+        "floor: useful multiply-adds at the rate of a matrix product": Measured(floor, 0.0),
     }
     return {
         "network": f"ResNet{depth}, linearised, {in_shape} to 10",
         "multiply_adds_per_second": rate,
         "rows": [
-            {"way": way, "seconds": taken, "spread": spread, "times_compose": taken / composing.median}
+            {"way": way, "seconds": taken, "spread": spread, "times_compose": taken / composing.seconds}
             for way, (taken, spread) in ways.items()
         ],
     }
@@ -146,9 +150,9 @@ def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -
             "depth": depth,
             "side": side,
             "useful_multiply_adds": graph.multiply_adds,
-            "compose_seconds": composing.median,
+            "compose_seconds": composing.seconds,
             "compose_spread": composing.spread,
-            "jacrev_seconds": jacrev.median,
+            "jacrev_seconds": jacrev.seconds,
             "jacrev_spread": jacrev.spread,
         })
     return rows
@@ -173,14 +177,9 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
     outer, inner = split(graph, cut)
     rate = product_rate(watch)
     before = _peak_bytes()
-    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).median
+    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).seconds
     peak = _peak_bytes()
-    x = torch.zeros(in_shape, dtype=torch.float64, device=device)
-    by_chunk = {}
-    for chunk in CHUNKS:
-        units = torch.eye(classes, dtype=torch.float64, device=device)[:chunk]
-        pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
-        by_chunk[str(chunk)] = watch(lambda pull=pull, units=units: torch.func.vmap(pull)(units), 2).median / len(units)  # type: ignore[misc]
+    by_chunk = {chunk: _seconds_per_row(watch, module, in_shape, classes, chunk) for chunk in CHUNKS}
     per_row = min(by_chunk.values())
     vectors = size_of(inner.out_shape)
     floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate
@@ -190,12 +189,20 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
         "compose_seconds": composing,
         "peak_bytes": peak,
         "peak_bytes_before": before,
-        "autograd_seconds_per_row": by_chunk,
+        "autograd_seconds_per_row": {str(chunk): taken for chunk, taken in by_chunk.items()},
         "autograd_seconds_whole": per_row * classes,
         "autograd_seconds_same_rows": per_row * vectors,
         "floor_seconds": floor,
         "multiply_adds_per_second": rate,
     }
+
+
+def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, classes: int, chunk: int) -> float:
+    """Return the seconds that autograd takes for a row of W, if it pulls back so many rows together."""
+    x = torch.zeros(in_shape, dtype=torch.float64, device=watch.device)
+    units = torch.eye(classes, dtype=torch.float64, device=watch.device)[:chunk]
+    pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
+    return watch(lambda: torch.func.vmap(pull)(units), 2).seconds / len(units)
 
 
 def _peak_bytes() -> int:
@@ -226,7 +233,7 @@ def bench_collapse(
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
     sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
     parts = WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
-    watch = Stopwatch(where, 3 if quick else 11, Progress.of(progress, "collapse", parts))
+    watch = Stopwatch(where, 1 if quick else 11, Progress.of(progress, "collapse", parts))
     with kept_memory() as kept:
         measured = {
             "ways": small(watch, depth, in_shape),
@@ -245,54 +252,3 @@ def bench_collapse(
         record["large"] = colour_images(watch)
     watch.bar.finish()
     return record
-
-
-def format_collapse(record: dict[str, Any]) -> str:
-    """Return the record as Markdown tables with the machine beneath."""
-    ways = record["ways"]
-    lines = [f"{ways['network']}, float64:", "", "| way | ms | times composing |", "|---|---:|---:|"]
-    lines += [f"| {row['way']} | {1e3 * row['seconds']:,.1f} | {row['times_compose']:,.2f} |" for row in ways["rows"]]
-    lines += [
-        "",
-        "| batch | network us per image, measured | map, measured | estimates of the report | verdict |",
-        "|---:|---:|---:|---:|---|",
-    ]
-    for row in record["verdicts"]:
-        estimate = row["estimate"]
-        right = "right" if estimate["cheaper"] == (row["after"] < row["before"]) else "WRONG"
-        lines.append(
-            f"| {row['batch_size']} | {row['before']:,.1f} | {row['after']:,.2f} | {estimate['before']:,.1f}, "
-            f"{estimate['after']:,.2f} | {'cheaper' if estimate['cheaper'] else 'not cheaper'}, {right} |"
-        )
-    lines += [
-        "",
-        "| network | image | useful multiply-adds | compose ms | jacrev ms | times faster |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| ResNet{row['depth']} | 1x{row['side']}x{row['side']} | {row['useful_multiply_adds']:,} | "
-        f"{1e3 * row['compose_seconds']:,.1f} | {1e3 * row['jacrev_seconds']:,.1f} | "
-        f"{row['jacrev_seconds'] / row['compose_seconds']:.1f} |"
-        for row in record["scaling"]
-    ]
-    if "large" in record:
-        row = record["large"]
-        whole, same = row["autograd_seconds_whole"], row["autograd_seconds_same_rows"]
-        lines += [
-            "",
-            f"{row['network']}, kept as two factors at its width of {row['width_of_cut']}:",
-            "",
-            "| | seconds | times composing |",
-            "|---|---:|---:|",
-            f"| composing, {row['peak_bytes'] / 2**30:.1f} GiB at most | {row['compose_seconds']:.1f} | 1 |",
-            f"| autograd, the whole, at its best chunk | {whole:.1f} | {whole / row['compose_seconds']:.2f} |",
-            f"| autograd, as many rows as the cut is wide | {same:.1f} | {same / row['compose_seconds']:.2f} |",
-            f"| floor | {row['floor_seconds']:.1f} | {row['floor_seconds'] / row['compose_seconds']:.2f} |",
-        ]
-    lines += [
-        "",
-        f"{describe_machine(record, ('numpy', 'torch'))}; medians of up to "
-        f"{record['settings']['runs']} runs; a matrix product makes {ways['multiply_adds_per_second'] / 1e9:.1f} "
-        "thousand million multiply-adds a second.",
-    ]
-    return "\n".join(lines)

@@ -24,15 +24,24 @@ Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
 
 
 def networks(*, quick: bool) -> dict[str, nn.Module]:
-    """Return the networks of the table, freshly initialised: how fast a network is does not hang on its weights.
+    """Return the networks of the table, in evaluation mode. Their weights are random: latency does not depend on them.
 
-    The nonlinear ResNet34 has skips of strength 0, so that it is the same function with them and without.
+    The nonlinear ResNet has skips of strength 0, so that it is the same function with its skips and without.
+
+    Parameters
+    ----------
+    quick : bool
+        Take ResNet10, with a single block in each stage, instead of ResNet34.
     """
-    depth = 18 if quick else 34
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        linear = resnet(depth, activation="identity", stem_pool="avg")
-        deep = resnet(depth, t=0.0)
+        linear = resnet(34, activation="identity", stem_pool="avg")
+        deep = resnet(34, t=0.0)
+    if quick:
+        for model in (linear, deep):
+            for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+                del stage[1:]
+    depth = 10 if quick else 34
     found = {
         "3-layer CNN, linear": three_layer_cnn(),
         "6-layer CNN, linear": six_layer_cnn(),

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gpu.bench.measuring import time_runs
 from gpu.bench.progress import Progress
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.timing import describe_hardware, describe_versions
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
     avg_pool_matrix,
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 def seconds(build: Build, runs: int) -> float:
     """Return the median time of several runs."""
-    return time_runs(build, runs, CPU).median
+    return time_runs(build, runs, CPU).seconds
 
 
 def kron_sum(kernel: Any, in_shape: tuple[int, int, int], padding: int) -> Any:
@@ -238,29 +238,3 @@ def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> 
         "scaling": lines,
         "left_out": left_out,
     }
-
-
-def format_matrices(record: dict[str, Any]) -> str:
-    """Return the record as two Markdown tables with the machine beneath."""
-    lines = [
-        "| matrix | entries | ms | times copying it | peak memory / result | other ways, times slower |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for row in record["rows"]:
-        others = "; ".join(f"{name} {ratio:,.1f}" for name, ratio in row.get("others_times_slower", {}).items())
-        lines.append(
-            f"| {row['matrix']} | {row['entries']:,} | {1e3 * row['seconds']:,.2f} | {row['times_copying_it']:.2f} | "
-            f"{row['peak_over_result']:.2f} | {others or row.get('others_left_out', '')} |"
-        )
-    lines += [
-        "",
-        "| entries of a 16 -> 16 convolution | ms | ns per entry | times copying it |",
-        "|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {row['entries']:,} | {1e3 * row['seconds']:,.2f} | {row['nanoseconds_per_entry']:.1f} | "
-        f"{row['times_copying_it']:.2f} |"
-        for row in record["scaling"]
-    ]
-    lines += ["", f"{describe_machine(record)}; medians of {record['settings']['runs']} runs."]
-    return "\n".join(lines)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from gpu.bench.compare import middle_and_noise
 from gpu.bench.contenders import contenders, networks
-from gpu.bench.measuring import in_a_line, time_in_turn, timing_of
+from gpu.bench.measurements import median_and_noise
+from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing.collapse import collapse
@@ -20,7 +20,7 @@ from gpu.models.copying import copy_of
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
-from gpu.runtime.timing import describe_hardware, describe_machine, describe_versions, microseconds_per_image
+from gpu.runtime.timing import describe_hardware, describe_versions, microseconds_per_image
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
@@ -125,7 +125,7 @@ def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress)
     seconds = time_in_turn(ways, runs, device, bar.done)
     exact = torch.from_numpy(raw.affine(pixels.flatten(1).cpu().double().numpy()))
     largest = exact.abs().max()
-    timings = {way: timing_of(taken) for way, taken in seconds.items()}
+    timings = {way: median_and_iqr(taken) for way, taken in seconds.items()}
     read = 2 if device.type == "cuda" else 1  # a copy reads and writes
     one = pixels[:1]
     single = {
@@ -136,14 +136,14 @@ def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress)
         "images": images,
         "ways": {
             way: {
-                "microseconds_per_image": 1e6 * timing.median / images,
+                "microseconds_per_image": 1e6 * timing.seconds / images,
                 "spread": 1e6 * timing.spread / images,
                 "times_reading": float(np.median(np.divide(seconds[way], seconds[READING]))),
                 "times_predictor": float(np.median(np.divide(seconds[way], seconds[PREDICTOR]))),
             }
             for way, timing in timings.items()
         },
-        "bytes_per_second": read * pixels.numel() / timings[READING].median,
+        "bytes_per_second": read * pixels.numel() / timings[READING].seconds,
         "way_taken": predictor.way_for(images)._asdict(),
         "relative_error": {
             PREDICTOR: float((predictor(pixels).cpu() - exact).abs().max() / largest),
@@ -198,7 +198,7 @@ def row_of(
     >>> row["microseconds_per_image"], row["spread"]
     (11.0, 16.0)
     """
-    micros, spread = middle_and_noise([c["median"] for c in copies], [c["iqr"] for c in copies])
+    micros, spread = median_and_noise([c["median"] for c in copies], [c["iqr"] for c in copies])
     return {
         "network": network,
         "variant": variant,
@@ -237,54 +237,3 @@ def paper_number(network: str, variant: str) -> float | None:
         return None
     name, _, what = network.partition(", ")
     return TIMINGS.get((name, what)) if what != "linear" else TIMINGS.get((network, "network"))
-
-
-def format_predict(record: dict[str, Any]) -> str:
-    """Return the record as Markdown tables with the machine beneath."""
-    found, kept = record["from_bytes"], record.get("from_bytes_memory_kept")
-    lines = [
-        f"{found['images']:,} images of {PIXELS} bytes, from bytes to scores, one way after the other in each of "
-        f"{record['settings']['runs']} runs:",
-        "",
-        *_table_of_ways(found),
-    ]
-    if kept is not None:
-        lines += ["", "The same while the C library keeps freed memory:", "", *_table_of_ways(kept)]
-    way, error, single = found["way_taken"], found["relative_error"], found["batch_1"]
-    lines += [
-        "",
-        f'The predictor took the way "{way["way"]}" ({way["reason"]}). Largest error, of the largest score: '
-        f"{error[PREDICTOR]:.1e}, float32's {error[LINEAR]:.1e}. A batch of one image: "
-        f"{single[PREDICTOR]['microseconds']:.2f} us, {LINEAR} {single[LINEAR]['microseconds']:.2f} us.",
-    ]
-    sizes = record["settings"]["batch_sizes"]
-    lines += [
-        "",
-        f"Microseconds per image by batch size{', freed memory kept' if kept else ''}, the median of "
-        f"{record['settings'].get('copies', 1)} copies of each network; the paper's at 64, on "
-        f"{record['paper_hardware']}:",
-        "",
-        "| network | variant | " + " | ".join(f"{size:,}" for size in sizes) + " | the paper's |",
-        "|---|---|" + "---:|" * (len(sizes) + 1),
-    ]
-    table: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-    for row in record["rows"]:
-        table.setdefault((row["network"], row["variant"]), {})[row["batch_size"]] = row
-    for (network, variant), by_size in table.items():
-        cells = [f"{by_size[size]['microseconds_per_image']:,.3g}" if size in by_size else "" for size in sizes]
-        paper = next((f"{row['paper']}" for row in by_size.values() if row["paper"] is not None), "")
-        lines.append(f"| {network} | {variant} | {' | '.join(cells)} | {paper} |")
-    lines += ["", f"{describe_machine(record)}."]
-    return "\n".join(lines)
-
-
-def _table_of_ways(found: dict[str, Any]) -> list[str]:
-    return [
-        "| way | us per image | middle half | times reading the bytes | times the predictor |",
-        "|---|---:|---:|---:|---:|",
-        *(
-            f"| {way} | {row['microseconds_per_image']:.4f} | {row['spread']:.4f} | {row['times_reading']:.1f} | "
-            f"{row['times_predictor']:.2f} |"
-            for way, row in found["ways"].items()
-        ),
-    ]

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from gpu.bench.measuring import time_in_turn, timing_of
+from gpu.bench.measuring import median_and_iqr, time_in_turn
 from gpu.bench.progress import Progress
 from gpu.models.resnets import resnet
 from gpu.models.shallow import three_layer_cnn
@@ -99,12 +99,12 @@ def bench_training(
 
         seconds = time_in_turn({"plain": plain, "ours": ours}, runs, where, bar.done)
         ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
-        timings = {way: timing_of(times) for way, times in seconds.items()}
+        timings = {way: median_and_iqr(times) for way, times in seconds.items()}
         rows.append({
             "network": network,
             "images": count,
-            "images_per_second": {way: count / timing.median for way, timing in timings.items()},
-            "seconds": {way: timing.median for way, timing in timings.items()},
+            "images_per_second": {way: count / timing.seconds for way, timing in timings.items()},
+            "seconds": {way: timing.seconds for way, timing in timings.items()},
             "spread": {way: timing.spread for way, timing in timings.items()},
             "times_faster": float(np.median(ratios)),
             "times_faster_from_to": [min(ratios), max(ratios)],
@@ -118,24 +118,3 @@ def bench_training(
         "rows": rows,
         "left_out": [],
     }
-
-
-def format_training(record: dict[str, Any]) -> str:
-    """Return the record as a Markdown table with the machine beneath."""
-    lines = [
-        "| network | plain loop, images per second | here | times faster, median | from, to |",
-        "|---|---:|---:|---:|---|",
-    ]
-    for row in record["rows"]:
-        rates, (low, high) = row["images_per_second"], row["times_faster_from_to"]
-        lines.append(
-            f"| {row['network']} | {rates['plain']:,.0f} | {rates['ours']:,.0f} | {row['times_faster']:.2f} | "
-            f"{low:.2f}, {high:.2f} |"
-        )
-    hardware, versions = record["hardware"], record["versions"]
-    lines += [
-        "",
-        f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores, {hardware['threads']} threads; "
-        f"torch {versions['torch']}; batch {record['settings']['batch_size']}, {record['settings']['runs']} runs.",
-    ]
-    return "\n".join(lines)
