@@ -118,14 +118,14 @@ def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
     }
 
 
-def verdicts(watch: Stopwatch, depth: int, in_shape: Shape) -> list[dict[str, Any]]:
+def verdicts(watch: Stopwatch, depth: int, in_shape: Shape, seconds: float) -> list[dict[str, Any]]:
     """Return what the report says of speed beside what is measured, float32."""
     module = linear_resnet(depth, in_shape, 10).float().to(watch.device)
     collapsed = collapse(module, in_shape)
     rows = []
     for size in BATCH_SIZES:
         batch = torch.rand(size, *in_shape, device=watch.device)
-        before, after = (microseconds_per_image(m, batch) for m in (module, collapsed.module))
+        before, after = (microseconds_per_image(m, batch, min_run_time=seconds) for m in (module, collapsed.module))
         rows.append({
             "batch_size": size,
             "estimate": collapsed.report.verdict[str(size)],
@@ -158,7 +158,7 @@ def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -
     return rows
 
 
-def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dict[str, Any]:
+def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: int = 1000) -> dict[str, Any]:
     """Return the cost of ResNet34 on colour images, kept as two factors, beside autograd's of the whole.
 
     Autograd is timed on one chunk of rows of each size, and scaled to all of them.
@@ -169,7 +169,7 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
         If the network has no value to cut at.
     """
     device, in_shape = watch.device, (3, side, side)
-    module = linear_resnet(34, in_shape, classes).to(device)
+    module = linear_resnet(depth, in_shape, classes).to(device)
     graph = trace(module, in_shape)
     cut = cheapest_cut(graph)
     if cut is None:
@@ -184,7 +184,7 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
     vectors = size_of(inner.out_shape)
     floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate
     return {
-        "network": f"ResNet34, linearised, {in_shape} to {classes}",
+        "network": f"ResNet{depth}, linearised, {in_shape} to {classes}",
         "width_of_cut": vectors,
         "compose_seconds": composing,
         "peak_bytes": peak,
@@ -237,7 +237,7 @@ def bench_collapse(
     with kept_memory() as kept:
         measured = {
             "ways": small(watch, depth, in_shape),
-            "verdicts": verdicts(watch, depth, in_shape),
+            "verdicts": verdicts(watch, depth, in_shape, 0.01 if quick else 0.5),
             "scaling": scaling(watch, sides, depths),
         }
     record = {

@@ -64,9 +64,9 @@ def bench_predict(
     rounds = 1 if quick else ROUNDS
     bar = Progress.of(progress, "predict", len(found) * len(sizes) * rounds + ways * (runs + 1))
     with full_float32():
-        from_bytes = time_from_bytes(where, images, runs, bar)
+        from_bytes = time_from_bytes(where, images, runs, seconds, bar)
     with full_float32(), kept_memory() as kept:
-        from_bytes_kept = time_from_bytes(where, images, runs, bar) if kept and where.type == "cpu" else None
+        from_bytes_kept = time_from_bytes(where, images, runs, seconds, bar) if kept and where.type == "cpu" else None
         rows, left_out = [], []
         batches = [torch.rand(size, *IN_SHAPE, device=where) for size in sizes]
         for name, module in found.items():
@@ -100,7 +100,7 @@ def bench_predict(
     }
 
 
-def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress) -> dict[str, Any]:
+def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: float, bar: Progress) -> dict[str, Any]:
     """Return what the pixels of many images cost, one way after the other: more than the caches hold.
 
     All ways are the same function: a collapsed 3-layer CNN after the usual normalisation.
@@ -129,8 +129,8 @@ def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress)
     read = 2 if device.type == "cuda" else 1  # a copy reads and writes
     one = pixels[:1]
     single = {
-        PREDICTOR: microseconds_per_image(predictor, one),
-        LINEAR: microseconds_per_image(linear.layers[0], one, "model(batch.flatten(1).float())"),
+        PREDICTOR: microseconds_per_image(predictor, one, min_run_time=seconds_each),
+        LINEAR: microseconds_per_image(linear.layers[0], one, "model(batch.flatten(1).float())", seconds_each),
     }
     return {
         "images": images,

@@ -80,11 +80,11 @@ def bench_training(
     """
     where = resolve_device(device)
     digits, _ = load_digits()
-    runs = 2 if quick else 7
+    runs = 1 if quick else 7
     rows = []
     bar = Progress.of(progress, "training", 2 * len(IMAGES) * (runs + 1))
     for network, count in IMAGES.items():
-        count = 2 * BATCH_SIZE if quick else count
+        count = BATCH_SIZE if quick else count
         part = Digits(digits.images[:count], digits.labels[:count])
         models = {way: make(network).to(where) for way in ("plain", "ours")}
         trainer = Trainer(models["ours"], part, part, epochs=1, batch_size=BATCH_SIZE)
