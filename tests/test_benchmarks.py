@@ -151,7 +151,7 @@ def test_bench_training(record):
 
 
 def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):
-    for name, part in (("small", "ways"), ("verdicts", "verdicts"), ("scaling", "scaling")):
+    for name, part in (("compare_ways", "ways"), ("verdicts", "verdicts"), ("scaling", "scaling")):
         monkeypatch.setattr(collapse, name, lambda *_, part=part: record["benchmarks"]["collapse"][part])
     monkeypatch.setattr(collapse, "colour_images", partial(collapse.colour_images, depth=18, side=32, classes=30))
     out = tmp_path / "bench.json"

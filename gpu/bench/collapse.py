@@ -1,4 +1,4 @@
-"""How long composing a network takes: beside autograd, beside pushing unit images, and beside the arithmetic floor."""
+"""``bench collapse``: composing a network, beside autograd, unit images and the arithmetic floor."""
 
 import resource
 import sys
@@ -25,7 +25,9 @@ from linalg_cnn.types import Shape, size_of
 
 BATCH_SIZES = (1, 64, 1024)
 CHUNKS = (8, 16, 32, 64)
-WAYS = 6
+"""Numbers of rows of W that autograd computes at once in `colour_images`."""
+TIMINGS_OF_WAYS = 6
+"""Number of timings in `compare_ways`, for the progress bar."""
 
 
 def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> nn.Module:
@@ -43,23 +45,20 @@ def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> n
 
 
 class Stopwatch:
-    """Times functions on a device, and counts them in a progress bar."""
+    """Times functions on a device, and advances a progress bar."""
 
     def __init__(self, device: torch.device, runs: int, bar: Progress) -> None:
         self.device, self.runs, self.bar = device, runs, bar
 
     def __call__(self, function: Callable[[], Any], at_most: int | None = None) -> Measured:
-        """Return the median seconds and the spread of several runs, of ``at_most`` as many.
-
-        A single run has no spread and is not preceded by one that warms up.
-        """
+        """Return the median seconds and the spread of several runs, at most so many; a single run is cold."""
         timing = time_runs(function, min(self.runs, at_most or self.runs), self.device)
         self.bar.done()
         return timing
 
 
 def product_rate(watch: Stopwatch) -> float:
-    """Return float64 multiply-adds per second of a large matrix product."""
+    """Return the float64 multiply-accumulates (MACs) per second of a large matrix product."""
     n = 1024
     a = np.random.default_rng(0).standard_normal((n, n))
     if watch.device.type == "cuda":
@@ -74,14 +73,14 @@ def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto"
     return compose(graph, direction, place=place)
 
 
-def jacobian(module: nn.Module, in_shape: Shape, device: torch.device, chunk: int | None = None) -> Callable[[], Any]:
+def jacobian(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
     """Return a function that computes W by ``torch.func.jacrev``."""
     x = torch.zeros(in_shape, dtype=torch.float64, device=device)
-    return lambda: torch.func.jacrev(lambda x: module(x[None])[0], chunk_size=chunk)(x)
+    return lambda: torch.func.jacrev(lambda x: module(x[None])[0])(x)
 
 
 def unit_images(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
-    """Return a function that pushes all unit images through the network: the way of the paper."""
+    """Return a function that computes W as the paper does: it pushes all unit images through the network."""
     size = size_of(in_shape)
     units = torch.eye(size, dtype=torch.float64, device=device).reshape(size, *in_shape)
 
@@ -92,8 +91,8 @@ def unit_images(module: nn.Module, in_shape: Shape, device: torch.device) -> Cal
     return push
 
 
-def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
-    """Return how the ways to the map of one network compare."""
+def compare_ways(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
+    """Return the times of several ways to compute the map of one network."""
     device = watch.device
     module = linear_resnet(depth, in_shape, 10).to(device)
     graph = trace(module, in_shape)
@@ -119,7 +118,7 @@ def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
 
 
 def verdicts(watch: Stopwatch, depth: int, in_shape: Shape, seconds: float) -> list[dict[str, Any]]:
-    """Return what the report says of speed beside what is measured, float32."""
+    """Return the report's estimates of a prediction's time beside what is measured, in float32."""
     module = linear_resnet(depth, in_shape, 10).float().to(watch.device)
     collapsed = collapse(module, in_shape)
     rows = []
@@ -139,7 +138,7 @@ def verdicts(watch: Stopwatch, depth: int, in_shape: Shape, seconds: float) -> l
 
 
 def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return the cost against image side and depth."""
+    """Return the seconds of composing and of autograd, by the side of the image and by the depth of the network."""
     rows = []
     for depth, side in [*((18, side) for side in sides), *((depth, 28) for depth in depths)]:
         module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
@@ -159,9 +158,9 @@ def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -
 
 
 def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: int = 1000) -> dict[str, Any]:
-    """Return the cost of ResNet34 on colour images, kept as two factors, beside autograd's of the whole.
+    """Return the seconds of composing a ResNet on colour images into two factors, beside those of autograd for W.
 
-    Autograd is timed on one chunk of rows of each size, and scaled to all of them.
+    Autograd is timed on one chunk of rows of each size and extrapolated to all rows.
 
     Raises
     ------
@@ -198,7 +197,7 @@ def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: i
 
 
 def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, classes: int, chunk: int) -> float:
-    """Return the seconds that autograd takes for a row of W, if it pulls back so many rows together."""
+    """Return the seconds per row of W that autograd takes if it pulls back a chunk of so many rows at once."""
     x = torch.zeros(in_shape, dtype=torch.float64, device=watch.device)
     units = torch.eye(classes, dtype=torch.float64, device=watch.device)[:chunk]
     pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
@@ -206,7 +205,7 @@ def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, class
 
 
 def _peak_bytes() -> int:
-    """Return the most memory this process has held so far."""
+    """Return the peak resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
@@ -216,27 +215,28 @@ def bench_collapse(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    The C library keeps freed memory meanwhile (`kept_memory`), except for the large network, whose peak is measured.
+    The C library keeps freed memory during the measurements (`kept_memory`), except for the large network, of which
+    the peak memory is measured.
 
     Parameters
     ----------
     quick : bool
-        Whether to take small networks, to see that it runs.
+        Use small sizes, to check that the benchmark runs.
     large : bool
-        Whether to take ResNet34 on 3x224x224, too.
+        Measure ResNet34 on 3x224x224, too.
     device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
+        Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Whether to draw a progress bar on standard error; or the one to go on in.
+        Draw a progress bar on standard error; or the bar to continue.
     """
     where = resolve_device(device)
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
     sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
-    parts = WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
+    parts = TIMINGS_OF_WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
     watch = Stopwatch(where, 1 if quick else 11, Progress.of(progress, "collapse", parts))
     with kept_memory() as kept:
         measured = {
-            "ways": small(watch, depth, in_shape),
+            "ways": compare_ways(watch, depth, in_shape),
             "verdicts": verdicts(watch, depth, in_shape, 0.01 if quick else 0.5),
             "scaling": scaling(watch, sides, depths),
         }
