@@ -111,8 +111,8 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> str:
             lines.append(f"Only in {label}: {'; '.join(sorted(names))}.")
     if single:
         lines.append(
-            f"Runs: {len(a)} of A, {len(b)} of B. Changes under {LEAST_CHANGE_OF_ONE_RUN:.0%} show with several runs "
-            "of each, as folders of records."
+            f"Runs: {len(a)} of A, {len(b)} of B. Changes under {LEAST_CHANGE_OF_ONE_RUN:.0%} are reported only with "
+            "several runs of each, given as folders of records."
         )
     return "\n".join(lines)
 
@@ -155,7 +155,7 @@ def _changes(judged: Mapping[str, str], before: Mapping[str, Measured], after: M
     rows = [
         (name, _show(before[name]), _show(after[name]), f"{ratios[name]:.2f}", judged[name]) for name in largest_first
     ]
-    return [*markdown_table(("", "A", "B", "B / A", ""), rows, (0, 4)), ""]
+    return [*markdown_table(("measurement", "A", "B", "B / A", "verdict"), rows, (0, 4)), ""]
 
 
 def _show(measured: Measured) -> str:

@@ -77,7 +77,7 @@ def format_all(record: Record) -> str:
     """Return the report as Markdown; it shows the pictures that stand beside it."""
     lines = ["# Benchmarks", "", f"{describe_machine(record)}."]
     if record["settings"]["quick"]:
-        lines += ["", "Small sizes, to see that it runs: the numbers say nothing about speed."]
+        lines += ["", "Small sizes, to check that the benchmarks run: the numbers say nothing about speed."]
     for name, part in record["benchmarks"].items():
         benchmark = BENCHMARKS[name]
         lines += ["", f"## {benchmark.title}", ""]

@@ -177,7 +177,7 @@ def copy_of(matrix: Any, runs: int) -> tuple[int, int, float]:
 
 
 def measure(case: Case, runs: int) -> dict[str, Any]:
-    """Return a row of the record: seconds, their ratio to copying the result, and peak memory over the result's size."""
+    """Return a row of the record: seconds, their ratio to copying the result, and peak memory over its size."""
     entries, n_bytes, copying = copy_of(case.build(), runs)
     building, spread = time_runs(case.build, runs, CPU)
     tracemalloc.start()

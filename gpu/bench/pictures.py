@@ -50,9 +50,9 @@ def predict_figure(record: Record) -> Figure:
         axes.set_axis_off()
     grid[0, 0].invert_yaxis()  # the first network at the top
     for axes in grid[-1]:
-        axes.set_xlabel("microseconds per image (length of a line: how far apart copies are)", color=MUTED)
+        axes.set_xlabel("microseconds per image (length of a line: range of the copies)", color=MUTED)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(f"What a prediction costs\n{describe_machine(record)}.", color=INK, fontsize=11)
+    figure.suptitle(f"Latency of a prediction\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure
 
 
@@ -118,6 +118,6 @@ def measurements_figure(record: Record, measurements: Mapping[str, Measured]) ->
     axes.set_xscale("log")
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel("seconds (middle half of the runs as a line)", color=MUTED)
+    axes.set_xlabel("seconds (length of a line: spread of the runs)", color=MUTED)
     figure.suptitle(f"{record['experiment']}\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure

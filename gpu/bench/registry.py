@@ -95,7 +95,7 @@ BENCHMARKS = {
             measure=imported("gpu.bench.collapse:bench_collapse"),
             show=imported("gpu.bench.tables:format_collapse"),
             measurements=of_collapse,
-            large="ResNet34 on 3x224x224, too: several minutes",
+            large="measure ResNet34 on 3x224x224, too; takes several minutes",
         ),
         Benchmark(
             "matrices",

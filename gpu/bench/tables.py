@@ -12,8 +12,8 @@ def format_predict(record: Record) -> str:
     """Return the record of ``bench predict`` as Markdown."""
     found, kept, settings = record["from_bytes"], record.get("from_bytes_memory_kept"), record["settings"]
     lines = [
-        f"{found['images']:,} images of {size_of(settings['in_shape'])} bytes, from bytes to scores, one way after the "
-        f"other in each of {settings['runs']} runs:",
+        f"{found['images']:,} images of {size_of(settings['in_shape'])} bytes, from bytes to scores, all ways in turn "
+        f"in each of {settings['runs']} runs:",
         "",
         *_from_bytes(found),
     ]
@@ -23,8 +23,8 @@ def format_predict(record: Record) -> str:
     predictor, linear = error
     lines += [
         "",
-        f'The predictor took the way "{backend["way"]}" ({backend["reason"]}). Largest error, of the largest score: '
-        f"{error[predictor]:.1e}, float32's {error[linear]:.1e}. A batch of one image: "
+        f'The predictor chose the backend "{backend["way"]}" ({backend["reason"]}). Largest error, relative to the '
+        f"largest score: {error[predictor]:.1e}; that of float32: {error[linear]:.1e}. A batch of one image: "
         f"{single[predictor]['microseconds']:.2f} us, {linear} {single[linear]['microseconds']:.2f} us.",
         "",
         f"Microseconds per image by batch size{', freed memory kept' if kept else ''}, the median of "
@@ -36,7 +36,7 @@ def format_predict(record: Record) -> str:
 
 
 def _from_bytes(found: dict[str, Any]) -> list[str]:
-    titles = ("way", "us per image", "middle half", "times reading the bytes", "times the predictor")
+    titles = ("way", "us per image", "IQR", "time / reading the bytes", "time / predictor")
     rows = [
         (
             way,
@@ -82,14 +82,14 @@ def format_collapse(record: Record) -> str:
     lines += [
         "",
         f"{describe_machine(record, ('numpy', 'torch'))}; medians of up to {record['settings']['runs']} runs; a matrix "
-        f"product makes {ways['multiply_adds_per_second'] / 1e9:.1f} thousand million multiply-adds a second.",
+        f"product runs at {ways['multiply_adds_per_second'] / 1e9:.1f} GMAC/s.",
     ]
     return "\n".join(lines)
 
 
 def _ways_to_the_map(measured: list[dict[str, Any]]) -> list[str]:
     rows = [(row["way"], f"{1e3 * row['seconds']:,.1f}", f"{row['times_compose']:,.2f}") for row in measured]
-    return markdown_table(("way", "ms", "times composing"), rows)
+    return markdown_table(("way", "ms", "time / composing"), rows)
 
 
 def _verdicts(measured: list[dict[str, Any]]) -> list[str]:
@@ -110,7 +110,7 @@ def _verdicts(measured: list[dict[str, Any]]) -> list[str]:
 
 
 def _scaling_of_networks(measured: list[dict[str, Any]]) -> list[str]:
-    titles = ("network", "image", "useful multiply-adds", "compose ms", "jacrev ms", "times faster")
+    titles = ("network", "image", "useful MACs", "compose ms", "jacrev ms", "times faster")
     rows = [
         (
             f"ResNet{row['depth']}",
@@ -137,7 +137,7 @@ def _factored(large: dict[str, Any]) -> list[str]:
         (f"composing, {large['peak_bytes'] / 2**30:.1f} GiB at most", f"{composing:.1f}", "1"),
         *((way, f"{seconds:.1f}", f"{seconds / composing:.2f}") for way, seconds in others.items()),
     ]
-    return markdown_table(("", "seconds", "times composing"), rows)
+    return markdown_table(("way", "seconds", "time / composing"), rows)
 
 
 def format_matrices(record: Record) -> str:
@@ -152,7 +152,7 @@ def format_matrices(record: Record) -> str:
 
 
 def _matrices(measured: list[dict[str, Any]]) -> list[str]:
-    titles = ("matrix", "entries", "ms", "times copying it", "peak memory / result", "other ways, times slower")
+    titles = ("matrix", "entries", "ms", "time / copying it", "peak memory / result", "other ways, times slower")
     rows = []
     for row in measured:
         others = "; ".join(f"{name} {ratio:,.1f}" for name, ratio in row.get("others_times_slower", {}).items())
@@ -168,7 +168,7 @@ def _matrices(measured: list[dict[str, Any]]) -> list[str]:
 
 
 def _scaling_of_matrices(measured: list[dict[str, Any]]) -> list[str]:
-    titles = ("entries of a 16 -> 16 convolution", "ms", "ns per entry", "times copying it")
+    titles = ("entries of a 16 -> 16 convolution", "ms", "ns per entry", "time / copying it")
     rows = [
         (
             f"{row['entries']:,}",
@@ -183,7 +183,7 @@ def _scaling_of_matrices(measured: list[dict[str, Any]]) -> list[str]:
 
 def format_training(record: Record) -> str:
     """Return the record of ``bench training`` as Markdown."""
-    titles = ("network", "plain loop, images per second", "here", "times faster, median", "from, to")
+    titles = ("network", "plain loop, images/s", "Trainer, images/s", "times faster, median", "from, to")
     rows = []
     for row in record["rows"]:
         rates, (low, high) = row["images_per_second"], row["times_faster_from_to"]

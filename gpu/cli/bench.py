@@ -28,16 +28,19 @@ def add_bench(commands: Any) -> None:
     comparing = benches.add_parser("compare", help="what changed between records, beyond their noise")
     comparing.set_defaults(command=compare_command)
     comparing.add_argument(
-        "a", type=Path, metavar="A.json", help="a record, of one benchmark or of all, or a folder of several runs"
+        "a",
+        type=Path,
+        metavar="A.json",
+        help="record of one benchmark or of all, or folder of the records of several runs",
     )
-    comparing.add_argument("b", type=Path, metavar="B.json", help="another one")
+    comparing.add_argument("b", type=Path, metavar="B.json", help="the record or folder to compare it with")
 
 
 def _add_options(parser: argparse.ArgumentParser, *, on_device: bool) -> None:
     """Add the options that every benchmark has."""
     if on_device:
-        parser.add_argument("--device", help="cpu, cuda, ...; CUDA where there is one if not given")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+        parser.add_argument("--device", help="cpu, cuda, ...; by default CUDA if there is a CUDA device")
+    parser.add_argument("--quick", action="store_true", help="use small sizes, to check that it runs")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
 
 
