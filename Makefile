@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One process a core, and one thread each: the networks of the tests are too small to gain from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
 
 .PHONY: help demo test quick sweep format notebooks sync docs clean
 
 help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
 	@echo "make test      every check: lint, types, tests, doctests, coverage"
-	@echo "make quick     the tests alone, with fewer random examples"
-	@echo "make sweep     compare random configurations of every operation with torch; SWEEP=3000 is how many of each"
+	@echo "make quick     the fast tests alone, with fewer random examples: under a minute, between two edits"
+	@echo "make sweep     the tests that take long, and random configurations of every operation: SWEEP=3000 of each"
 	@echo "make notebooks open the notebooks in JupyterLab"
 	@echo "make docs      build the site in build/docs: the notebooks as run, the API reference, the records"
 	@echo "make sync      bring the notebooks' .py and .ipynb in line, and take their outputs off"
@@ -23,13 +25,14 @@ test: $(VENV)/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --durations=20
+	$(PYTEST) --cov --durations=20
 
 quick: $(VENV)/test.installed
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest
+	HYPOTHESIS_PROFILE=quick $(PYTEST) tests -m "not slow and not sweep"
 
 sweep: $(VENV)/test.installed
-	HYPOTHESIS_PROFILE=sweep $(BIN)/pytest tests/test_operations.py -k torch_computes
+	$(PYTEST) tests -m sweep
+	HYPOTHESIS_PROFILE=sweep $(PYTEST) tests/test_operations.py -k torch_computes
 
 format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ settings.register_profile(
     # what the fixture record_configuration counts may well add up over examples
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=10)
 # The same examples in every run, so that a red build is red again.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None, print_blob=True)
 # `make sweep`: so many configurations of each operation, other ones in every run.
@@ -18,6 +18,42 @@ settings.register_profile(
     "sweep", settings.get_profile("default"), database=None, max_examples=int(os.environ.get("SWEEP", "3000"))
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+# Files whose tests train networks, run notebooks, start processes or compare every size: `make quick` leaves them out,
+# and `make test`, which runs on several cores, begins with them.
+SLOW = (
+    "test_benchmarks.py",
+    "test_browser.py",
+    "test_errata.py",
+    "test_experiments.py",
+    "test_notebooks.py",
+    "test_random_modules.py",
+    "test_resample.py",
+    "test_resuming.py",
+    "test_torchvision_models.py",
+    "test_triton_kernel.py",
+)
+
+
+def shared_fixture(item):
+    """Return the name of a fixture of this project that the test shares with others, or None."""
+    definitions = item._fixtureinfo.name2fixturedefs if hasattr(item, "_fixtureinfo") else {}
+    for name, found in definitions.items():
+        if found[-1].scope in {"module", "session"} and found[-1].func.__module__.startswith(("test_", "conftest")):
+            return f"{item.path.stem}: {name}"
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker("slow")
+        shared = shared_fixture(item)
+        if shared is not None:  # made once: all tests that share it run in one process
+            item.add_marker(pytest.mark.xdist_group(shared))
+    items.sort(key=lambda item: item.path.name not in SLOW)
+
 
 compared = {}
 
@@ -28,9 +64,19 @@ def record_configuration():
 
     def record(name, operation, in_shapes):
         options = [getattr(value, "shape", value) for value in vars(operation).values()]
-        compared.setdefault(name, set()).add((str(options), *in_shapes))
+        compared.setdefault(name, set()).add(str((options, *in_shapes)))
 
     return record
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist, which tells the one that started it
+        session.config.workeroutput["compared"] = {name: sorted(seen) for name, seen in compared.items()}
+
+
+def pytest_testnodedown(node, error):
+    for name, seen in getattr(node, "workeroutput", {}).get("compared", {}).items():
+        compared.setdefault(name, set()).update(seen)
 
 
 def pytest_terminal_summary(terminalreporter):

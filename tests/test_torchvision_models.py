@@ -72,12 +72,24 @@ def assert_collapses(model, in_shape):
             gpu.trace(model, in_shape)
 
 
-@pytest.mark.parametrize(("name", "in_shape"), COLLAPSE.items(), ids=COLLAPSE)
+DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn")
+"""Of the same kinds as the others, and longer to collapse."""
+
+
+def marked(name):
+    return pytest.mark.sweep if name in DEEP else ()
+
+
+@pytest.mark.parametrize(
+    ("name", "in_shape"), [pytest.param(*model, marks=marked(model[0]), id=model[0]) for model in COLLAPSE.items()]
+)
 def test_linearised_models_collapse(name, in_shape):
     assert_collapses(model_of(name), in_shape)
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize(
+    "depth", [pytest.param(depth, marks=marked(f"resnet{depth}")) for depth in (18, 34, 50, 101, 152)]
+)
 def test_linearised_resnets_collapse_on_digits(depth):
     assert_collapses(model_of(f"resnet{depth}", in_channels=1), (1, 28, 28))
 
