@@ -1,4 +1,4 @@
-"""Four independent ways from a float64 torch module to its W and B; none of them shares code with another."""
+"""Independent computations of W and B of a float64 torch module; no two of them share code."""
 
 import numpy as np
 import torch
@@ -37,10 +37,11 @@ def assert_close(ours, theirs, rtol=1e-12, scale=0.0):
 
 
 def assert_all_agree(module, graph, rtol=1e-12):
-    """Composition by adjoints and forward, in numpy and in torch, against every judge.
+    """Compare composition by adjoints and forward, in numpy and in torch, with every judge.
 
-    Relative to the largest entry of W and B, and to 1, the size of the weights: W may cancel to rounding errors (a
-    mean taken off a single pixel), and a judge that subtracts B from columns of W is as exact as B is large.
+    Errors are relative to the largest entry of W and B, or to 1, the size of the weights, if that is larger. W may
+    cancel to rounding errors (a mean subtracted from a single pixel), and the error of the judge that subtracts B from
+    the columns of W is proportional to B.
     """
     in_shape = graph.in_shape
     W, bias = by_jacrev(module, in_shape), answer_to_zero(module, in_shape)

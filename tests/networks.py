@@ -1,4 +1,4 @@
-"""Random networks: equation (10) with everything it allows, and its evaluation written out as loops."""
+"""Random networks that use everything equation (10) allows, and the equation written out with full matrices."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from linalg_cnn import Conv, Dense, Resample, ResampleTo, SkipNetwork
 
 @st.composite
 def networks(draw, ranks=(1, 2, 3), max_layers=4):
-    """A SkipNetwork whose parameters are small integers and powers of two, so that float64 is exact."""
+    """A SkipNetwork whose parameters are small integers and powers of two, for which float64 is exact."""
     in_shape = draw(shapes(ranks=ranks, longest=5))
     shape, shapes_so_far, layers = in_shape, [in_shape], []
     for _ in range(draw(st.integers(1, max_layers))):
@@ -40,7 +40,7 @@ def networks(draw, ranks=(1, 2, 3), max_layers=4):
 
 @st.composite
 def skip_weights(draw, shapes_so_far):
-    """Weights in quarters that sum to 1, negative ones and t^(j,j) = 0 among them."""
+    """Skip weights: multiples of 1/4 that sum to 1; some are negative, and t^(j,j) may be 0."""
     weights = {}
     for j, goal in enumerate(shapes_so_far):
         if draw(st.booleans()):
@@ -55,7 +55,7 @@ def skip_weights(draw, shapes_so_far):
 
 @st.composite
 def real_networks(draw):
-    """A plain two-dimensional network with normally distributed weights: rounding happens."""
+    """A two-dimensional network with normally distributed weights, for which float64 rounds."""
     network = draw(networks(ranks=(2,)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
@@ -78,7 +78,7 @@ def real_networks(draw):
 
 
 def by_matrices(network):
-    """W and B by equation (10) with full matrices: push the identity, and push the zero vector with the biases."""
+    """Return W and B by equation (10): push the identity without the biases, and the zero vector with them."""
 
     def f_L(start, with_bias):
         f = [start]

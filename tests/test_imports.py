@@ -38,8 +38,8 @@ class Imports(ast.NodeVisitor):
 
     def visit_Call(self, node):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        if name in {"import_module", "__import__"} and node.args and isinstance(node.args[0], ast.Constant):
-            self.found.add(node.args[0].value)
+        if name in {"import_module", "__import__", "imported"} and node.args and isinstance(node.args[0], ast.Constant):
+            self.found.add(node.args[0].value.partition(":")[0])
         self.generic_visit(node)
 
 
@@ -89,6 +89,7 @@ def test_no_file_lies_loose_in_gpu():
         "from linalg_cnn.compose import compose",
         "def f():\n    from linalg_cnn.compose import compose",
         "def f():\n    return import_module('linalg_cnn.compose')",
+        "f = imported('linalg_cnn.compose:compose')",
         "if sys.platform:\n    import linalg_cnn.compose",
     ],
 )

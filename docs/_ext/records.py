@@ -35,19 +35,11 @@ def title(stem: str) -> str:
 
 def tables(record: dict[str, Any]) -> str:
     """Return the tables that the command which wrote a record prints, or all of its numbers if there is none."""
-    from gpu.bench.collapse import format_collapse
-    from gpu.bench.matrices import format_matrices
-    from gpu.bench.predict import format_predict
-    from gpu.bench.training import format_training
+    from gpu.bench.registry import BENCHMARKS
     from gpu.experiments.tables import format_experiment
 
     experiment = record.get("experiment", "demo")
-    known = {
-        "bench collapse": format_collapse,
-        "bench matrices": format_matrices,
-        "bench predict": format_predict,
-        "bench training": format_training,
-    }
+    known = {benchmark.experiment: benchmark.show for benchmark in BENCHMARKS.values()}
     if "series" in record or experiment == "timing":
         return format_experiment(record)
     if experiment in known:

@@ -1,1 +1,1 @@
-"""Benchmarks: ratios within one run, medians of several, and the machine named. Never part of the tests."""
+"""Benchmarks: medians and their spread, ratios within one run, and the machine that they were measured on."""

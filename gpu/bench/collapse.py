@@ -1,4 +1,4 @@
-"""How long composing a network takes: beside autograd, beside pushing unit images, and beside the arithmetic floor."""
+"""``bench collapse``: composing a network, beside autograd, unit images and the arithmetic floor."""
 
 import resource
 import sys
@@ -10,14 +10,15 @@ import torch
 import torchvision
 from torch import nn
 
-from gpu.bench.measuring import Timing, time_runs
+from gpu.bench.measurements import Measured
+from gpu.bench.measuring import time_runs
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
@@ -26,7 +27,9 @@ from linalg_cnn.types import Shape, size_of
 
 BATCH_SIZES = (1, 64, 1024)
 CHUNKS = (8, 16, 32, 64)
-WAYS = 6
+"""Numbers of rows of W that autograd computes at once in `colour_images`."""
+TIMINGS_OF_WAYS = 6
+"""Number of timings in `compare_ways`, for the progress bar."""
 
 
 def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> nn.Module:
@@ -43,26 +46,26 @@ def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> n
 
 
 class Stopwatch:
-    """Times functions on a device, and counts them in a progress bar."""
+    """Times functions on a device, and advances a progress bar."""
 
     def __init__(self, device: torch.device, runs: int, bar: Progress) -> None:
         self.device, self.runs, self.bar = device, runs, bar
 
-    def __call__(self, function: Callable[[], Any], runs: int | None = None) -> Timing:
-        """Return the median seconds and the spread of several runs; of a single one, cold, for ``runs=1``."""
-        timing = time_runs(function, self.runs if runs is None else runs, self.device)
+    def __call__(self, function: Callable[[], Any], at_most: int | None = None) -> Measured:
+        """Return the median seconds and the spread of several runs, at most so many; a single run is cold."""
+        timing = time_runs(function, min(self.runs, at_most or self.runs), self.device)
         self.bar.done()
         return timing
 
 
 def product_rate(watch: Stopwatch) -> float:
-    """Return float64 multiply-adds per second of a large matrix product."""
+    """Return the float64 multiply-accumulates (MACs) per second of a large matrix product."""
     n = 1024
     a = np.random.default_rng(0).standard_normal((n, n))
     if watch.device.type == "cuda":
         b = torch.from_numpy(a).to(watch.device)
-        return n**3 / watch(lambda: b @ b).median
-    return n**3 / watch(lambda: a @ a).median
+        return n**3 / watch(lambda: b @ b).seconds
+    return n**3 / watch(lambda: a @ a).seconds
 
 
 def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
@@ -71,14 +74,14 @@ def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto"
     return compose(graph, direction, to_device=to_device)
 
 
-def jacobian(module: nn.Module, in_shape: Shape, device: torch.device, chunk: int | None = None) -> Callable[[], Any]:
+def jacobian(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
     """Return a function that computes W by ``torch.func.jacrev``."""
     x = torch.zeros(in_shape, dtype=torch.float64, device=device)
-    return lambda: torch.func.jacrev(lambda x: module(x[None])[0], chunk_size=chunk)(x)
+    return lambda: torch.func.jacrev(lambda x: module(x[None])[0])(x)
 
 
 def unit_images(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
-    """Return a function that pushes all unit images through the network: the way of the paper."""
+    """Return a function that computes W as the paper does: it pushes all unit images through the network."""
     size = size_of(in_shape)
     units = torch.eye(size, dtype=torch.float64, device=device).reshape(size, *in_shape)
 
@@ -89,8 +92,8 @@ def unit_images(module: nn.Module, in_shape: Shape, device: torch.device) -> Cal
     return push
 
 
-def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
-    """Return how the ways to the map of one network compare."""
+def compare_ways(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
+    """Return the times of several ways to compute the map of one network."""
     device = watch.device
     module = linear_resnet(depth, in_shape, 10).to(device)
     graph = trace(module, in_shape)
@@ -103,26 +106,26 @@ def small(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any]:
         "unit images through the network": watch(unit_images(module, in_shape, device), 1),
         "trace alone": watch(lambda: trace(module, in_shape), 3),
         "collapse: trace, compose, verify, report": watch(lambda: collapse(module, in_shape), 3),
-        "floor: useful multiply-adds at the rate of a matrix product": Timing(floor, 0.0),
+        "floor: useful multiply-adds at the rate of a matrix product": Measured(floor, 0.0),
     }
     return {
         "network": f"ResNet{depth}, linearised, {in_shape} to 10",
         "multiply_adds_per_second": rate,
         "rows": [
-            {"way": way, "seconds": taken, "spread": spread, "times_compose": taken / composing.median}
+            {"way": way, "seconds": taken, "spread": spread, "times_compose": taken / composing.seconds}
             for way, (taken, spread) in ways.items()
         ],
     }
 
 
-def verdicts(watch: Stopwatch, depth: int, in_shape: Shape) -> list[dict[str, Any]]:
-    """Return what the report says of speed beside what is measured, float32."""
+def verdicts(watch: Stopwatch, depth: int, in_shape: Shape, seconds: float) -> list[dict[str, Any]]:
+    """Return the report's estimates of a prediction's time beside what is measured, in float32."""
     module = linear_resnet(depth, in_shape, 10).float().to(watch.device)
     collapsed = collapse(module, in_shape)
     rows = []
     for size in BATCH_SIZES:
         batch = torch.rand(size, *in_shape, device=watch.device)
-        before, after = (microseconds_per_image(m, batch) for m in (module, collapsed.module))
+        before, after = (microseconds_per_image(m, batch, min_run_time=seconds) for m in (module, collapsed.module))
         rows.append({
             "batch_size": size,
             "estimate": collapsed.report.verdict[str(size)],
@@ -136,7 +139,7 @@ def verdicts(watch: Stopwatch, depth: int, in_shape: Shape) -> list[dict[str, An
 
 
 def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return the cost against image side and depth."""
+    """Return the seconds of composing and of autograd, by the side of the image and by the depth of the network."""
     rows = []
     for depth, side in [*((18, side) for side in sides), *((depth, 28) for depth in depths)]:
         module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
@@ -147,18 +150,18 @@ def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -
             "depth": depth,
             "side": side,
             "useful_multiply_adds": graph.multiply_adds,
-            "compose_seconds": composing.median,
+            "compose_seconds": composing.seconds,
             "compose_spread": composing.spread,
-            "jacrev_seconds": jacrev.median,
+            "jacrev_seconds": jacrev.seconds,
             "jacrev_spread": jacrev.spread,
         })
     return rows
 
 
-def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dict[str, Any]:
-    """Return the cost of ResNet34 on colour images, kept as two factors, beside autograd's of the whole.
+def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: int = 1000) -> dict[str, Any]:
+    """Return the seconds of composing a ResNet on colour images into two factors, beside those of autograd for W.
 
-    Autograd is timed on one chunk of rows of each size, and scaled to all of them.
+    Autograd is timed on one chunk of rows of each size and extrapolated to all rows.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
         If the network has no value to cut at.
     """
     device, in_shape = watch.device, (3, side, side)
-    module = linear_resnet(34, in_shape, classes).to(device)
+    module = linear_resnet(depth, in_shape, classes).to(device)
     graph = trace(module, in_shape)
     cut = cheapest_cut(graph)
     if cut is None:
@@ -174,24 +177,19 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
     outer, inner = split(graph, cut)
     rate = product_rate(watch)
     before = _peak_bytes()
-    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).median
+    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).seconds
     peak = _peak_bytes()
-    x = torch.zeros(in_shape, dtype=torch.float64, device=device)
-    by_chunk = {}
-    for chunk in CHUNKS:
-        units = torch.eye(classes, dtype=torch.float64, device=device)[:chunk]
-        pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
-        by_chunk[str(chunk)] = watch(lambda pull=pull, units=units: torch.func.vmap(pull)(units), 2).median / len(units)  # type: ignore[misc]
+    by_chunk = {chunk: _seconds_per_row(watch, module, in_shape, classes, chunk) for chunk in CHUNKS}
     per_row = min(by_chunk.values())
     vectors = size_of(inner.out_shape)
     floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate
     return {
-        "network": f"ResNet34, linearised, {in_shape} to {classes}",
+        "network": f"ResNet{depth}, linearised, {in_shape} to {classes}",
         "width_of_cut": vectors,
         "compose_seconds": composing,
         "peak_bytes": peak,
         "peak_bytes_before": before,
-        "autograd_seconds_per_row": by_chunk,
+        "autograd_seconds_per_row": {str(chunk): taken for chunk, taken in by_chunk.items()},
         "autograd_seconds_whole": per_row * classes,
         "autograd_seconds_same_rows": per_row * vectors,
         "floor_seconds": floor,
@@ -199,8 +197,16 @@ def colour_images(watch: Stopwatch, side: int = 224, classes: int = 1000) -> dic
     }
 
 
+def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, classes: int, chunk: int) -> float:
+    """Return the seconds per row of W that autograd takes if it pulls back a chunk of so many rows at once."""
+    x = torch.zeros(in_shape, dtype=torch.float64, device=watch.device)
+    units = torch.eye(classes, dtype=torch.float64, device=watch.device)[:chunk]
+    pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
+    return watch(lambda: torch.func.vmap(pull)(units), 2).seconds / len(units)
+
+
 def _peak_bytes() -> int:
-    """Return the most memory this process has held so far."""
+    """Return the peak resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
@@ -210,28 +216,29 @@ def bench_collapse(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    The C library keeps freed memory meanwhile (`kept_memory`), except for the large network, whose peak is measured.
+    The C library keeps freed memory during the measurements (`kept_memory`), except for the large network, of which
+    the peak memory is measured.
 
     Parameters
     ----------
     quick : bool
-        Whether to take small networks, to see that it runs.
+        Use small sizes, to check that the benchmark runs.
     large : bool
-        Whether to take ResNet34 on 3x224x224, too.
+        Measure ResNet34 on 3x224x224, too.
     device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
+        Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Whether to draw a progress bar on standard error; or the one to go on in.
+        Draw a progress bar on standard error; or the bar to continue.
     """
     where = resolve_device(device)
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
     sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
-    parts = WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
-    watch = Stopwatch(where, 3 if quick else 11, Progress.of(progress, "collapse", parts))
+    parts = TIMINGS_OF_WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
+    watch = Stopwatch(where, 1 if quick else 11, Progress.of(progress, "collapse", parts))
     with kept_memory() as kept:
         measured = {
-            "ways": small(watch, depth, in_shape),
-            "verdicts": verdicts(watch, depth, in_shape),
+            "ways": compare_ways(watch, depth, in_shape),
+            "verdicts": verdicts(watch, depth, in_shape, 0.01 if quick else 0.5),
             "scaling": scaling(watch, sides, depths),
         }
     record = {
@@ -246,54 +253,3 @@ def bench_collapse(
         record["large"] = colour_images(watch)
     watch.bar.finish()
     return record
-
-
-def format_collapse(record: dict[str, Any]) -> str:
-    """Return the record as Markdown tables with the machine beneath."""
-    ways = record["ways"]
-    lines = [f"{ways['network']}, float64:", "", "| way | ms | times composing |", "|---|---:|---:|"]
-    lines += [f"| {row['way']} | {1e3 * row['seconds']:,.1f} | {row['times_compose']:,.2f} |" for row in ways["rows"]]
-    lines += [
-        "",
-        "| batch | network us per image, measured | map, measured | estimates of the report | verdict |",
-        "|---:|---:|---:|---:|---|",
-    ]
-    for row in record["verdicts"]:
-        estimate = row["estimate"]
-        right = "right" if estimate["cheaper"] == (row["after"] < row["before"]) else "WRONG"
-        lines.append(
-            f"| {row['batch_size']} | {row['before']:,.1f} | {row['after']:,.2f} | {estimate['before']:,.1f}, "
-            f"{estimate['after']:,.2f} | {'cheaper' if estimate['cheaper'] else 'not cheaper'}, {right} |"
-        )
-    lines += [
-        "",
-        "| network | image | useful multiply-adds | compose ms | jacrev ms | times faster |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| ResNet{row['depth']} | 1x{row['side']}x{row['side']} | {row['useful_multiply_adds']:,} | "
-        f"{1e3 * row['compose_seconds']:,.1f} | {1e3 * row['jacrev_seconds']:,.1f} | "
-        f"{row['jacrev_seconds'] / row['compose_seconds']:.1f} |"
-        for row in record["scaling"]
-    ]
-    if "large" in record:
-        row = record["large"]
-        whole, same = row["autograd_seconds_whole"], row["autograd_seconds_same_rows"]
-        lines += [
-            "",
-            f"{row['network']}, kept as two factors at its width of {row['width_of_cut']}:",
-            "",
-            "| | seconds | times composing |",
-            "|---|---:|---:|",
-            f"| composing, {row['peak_bytes'] / 2**30:.1f} GiB at most | {row['compose_seconds']:.1f} | 1 |",
-            f"| autograd, the whole, at its best chunk | {whole:.1f} | {whole / row['compose_seconds']:.2f} |",
-            f"| autograd, as many rows as the cut is wide | {same:.1f} | {same / row['compose_seconds']:.2f} |",
-            f"| floor | {row['floor_seconds']:.1f} | {row['floor_seconds'] / row['compose_seconds']:.2f} |",
-        ]
-    lines += [
-        "",
-        f"{describe_machine(record, ('numpy', 'torch'))}; medians of up to "
-        f"{record['settings']['runs']} runs; a matrix product makes {ways['multiply_adds_per_second'] / 1e9:.1f} "
-        "thousand million multiply-adds a second.",
-    ]
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The ways to a prediction that `bench predict` times: what a user would otherwise pick."""
+"""The networks and runtimes that ``bench predict`` compares."""
 
 from collections.abc import Callable
 from functools import cache
@@ -19,21 +19,30 @@ from gpu.predict import Predictor
 from gpu.runtime.cuda_graphs import CudaGraph, warm_up
 
 Predict = Callable[[torch.Tensor], Any]
-"""Takes a batch, and leaves the scores wherever they are."""
+"""Takes a batch and computes its scores, in whatever form the runtime returns them."""
 Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
-"""Takes a batch, floats; returns what is timed, and on which images."""
+"""Takes a batch of floats and returns the function to time, with the images to call it on."""
 
 
 def networks(*, quick: bool) -> dict[str, nn.Module]:
-    """Return the networks of the table, freshly initialised: how fast a network is does not hang on its weights.
+    """Return the networks of the table, in evaluation mode. Their weights are random: latency does not depend on them.
 
-    The nonlinear ResNet34 has skips of strength 0, so that it is the same function with them and without.
+    The nonlinear ResNet has skips of strength 0, so that it is the same function with its skips and without.
+
+    Parameters
+    ----------
+    quick : bool
+        Take ResNet10, with a single block in each stage, instead of ResNet34.
     """
-    depth = 18 if quick else 34
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        linear = resnet(depth, activation="identity", stem_pool="avg")
-        deep = resnet(depth, t=0.0)
+        linear = resnet(34, activation="identity", stem_pool="avg")
+        deep = resnet(34, t=0.0)
+    if quick:
+        for model in (linear, deep):
+            for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+                del stage[1:]
+    depth = 10 if quick else 34
     found = {
         "3-layer CNN, linear": three_layer_cnn(),
         "6-layer CNN, linear": six_layer_cnn(),
@@ -45,9 +54,9 @@ def networks(*, quick: bool) -> dict[str, nn.Module]:
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module | None:
-    """Return a copy whose batch normalisations are in the convolutions before them; None if it has none.
+    """Return a copy whose batch normalisations are folded into the convolutions before them; None if it has none.
 
-    For networks whose modules are registered in the order of their calls, as ResNets' are.
+    The modules of the network must be registered in the order of their calls, as those of ResNets are.
 
     Notes
     -----
@@ -65,7 +74,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module | None:
 
 
 def compiled(module: nn.Module, batch: torch.Tensor, backend: str) -> Predict:
-    """Return a network compiled by ``torch.compile`` for this batch size."""
+    """Return a network that ``torch.compile`` has compiled for the size of this batch."""
     torch.compiler.reset()
     network = torch.compile(module, backend=backend, dynamic=False)
     network(batch)
@@ -73,12 +82,12 @@ def compiled(module: nn.Module, batch: torch.Tensor, backend: str) -> Predict:
 
 
 def in_onnxruntime(module: nn.Module) -> Predict:
-    """Return a network as ONNX, run by onnxruntime on as many threads as torch takes. For the CPU.
+    """Return a network exported to ONNX, which onnxruntime runs on the CPU with as many threads as torch has.
 
     Raises
     ------
     ModuleNotFoundError
-        If onnxruntime, or what exports to it, is not installed.
+        If onnxruntime or the exporter's packages are not installed.
     """
     import onnxruntime
 
@@ -104,17 +113,18 @@ def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
 
 
 def contenders(name: str, module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
-    """Return the variants of a network.
+    """Return the variants of a network by name; each is prepared when it is bound to a batch.
 
     Parameters
     ----------
     name : str
-        Of the network; one that ends in "linear" is collapsed, too.
+        Name of the network; if it ends in "linear", the collapsed network is among the variants.
     module : nn.Module
-        On the device.
+        The network, on the device.
     device : torch.device
+        Device that predicts.
     backend : str
-        Of ``torch.compile``.
+        Backend of ``torch.compile``.
     """
     variants: dict[str, Bind] = {}
     for prefix, network in (("", module), ("batch norm folded, ", fold_batch_norms(module))):

@@ -1,4 +1,4 @@
-"""How long the matrix constructors take: beside copying their result, beside other ways, and against size."""
+"""``bench matrices``: the matrix constructors, beside copying their result, beside other constructions, and by size."""
 
 import time
 import tracemalloc
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gpu.bench.measuring import time_runs
 from gpu.bench.progress import Progress
-from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_versions
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
     avg_pool_matrix,
@@ -30,7 +30,17 @@ Build = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One matrix to build, and the other ways to build it."""
+    """A matrix to build, and other constructions of it.
+
+    Attributes
+    ----------
+    name : str
+        Description of the matrix.
+    build : callable
+        Builds the matrix.
+    others : tuple of (str, callable)
+        Names of other constructions, with functions that return their seconds.
+    """
 
     name: str
     build: Build
@@ -41,12 +51,12 @@ CPU = torch.device("cpu")
 
 
 def seconds(build: Build, runs: int) -> float:
-    """Return the median time of several runs."""
-    return time_runs(build, runs, CPU).median
+    """Return the median seconds of several runs."""
+    return time_runs(build, runs, CPU).seconds
 
 
 def kron_sum(kernel: Any, in_shape: tuple[int, int, int], padding: int) -> Any:
-    """Build a convolution matrix as the sum over taps of kron(channels, kron(rows, columns)): the textbook's way."""
+    """Build a convolution matrix as textbooks do: the sum over taps of kron(channels, kron(rows, columns))."""
     _, height, width = in_shape
 
     def shift(size: int, taps: int, tap: int) -> Any:
@@ -61,7 +71,7 @@ def kron_sum(kernel: Any, in_shape: tuple[int, int, int], padding: int) -> Any:
 
 
 def unit_vectors(kernel: Any, in_shape: tuple[int, int, int], padding: int, columns: int) -> float:
-    """Return the seconds for the whole matrix by pushing unit images through torch, from a part of the columns."""
+    """Return the seconds that pushing all unit images through torch takes, extrapolated from some of the columns."""
     size = int(np.prod(in_shape))
     weight = torch.from_numpy(kernel)
     start = time.perf_counter()
@@ -73,7 +83,7 @@ def unit_vectors(kernel: Any, in_shape: tuple[int, int, int], padding: int, colu
 
 
 def pylops_seconds(name: str, runs: int) -> Callable[[], float]:
-    """Return a timer of PyLops' matrix of an operator, which applies it to every unit vector."""
+    """Return a function that times PyLops' conversion to a matrix, which applies the operator to every unit vector."""
 
     def measure() -> float:
         import pylops
@@ -88,7 +98,7 @@ def pylops_seconds(name: str, runs: int) -> Callable[[], float]:
 
 
 def cases(quick: bool, runs: int) -> list[Case]:
-    """Return what is measured; a small version of it if ``quick``."""
+    """Return the matrices to measure; small ones if ``quick``."""
     rng = np.random.default_rng(0)
     channels, side = (8, 14) if quick else (64, 28)
     kernel = rng.standard_normal((channels, channels, 3, 3))
@@ -160,14 +170,14 @@ def cases(quick: bool, runs: int) -> list[Case]:
 
 
 def copy_of(matrix: Any, runs: int) -> tuple[int, int, float]:
-    """Return the entries and bytes of a matrix, and the seconds that numpy takes to copy them: the floor."""
+    """Return the number of entries and bytes of a matrix, and the seconds that numpy takes to copy it."""
     parts = [matrix.data, matrix.indices, matrix.indptr]
     copying = seconds(lambda: [part.copy() for part in parts], runs)
     return int(matrix.nnz), sum(part.nbytes for part in parts), copying
 
 
 def measure(case: Case, runs: int) -> dict[str, Any]:
-    """Return one row of the table: seconds, the ratio to copying the result, and peak memory over its size."""
+    """Return a row of the record: seconds, their ratio to copying the result, and peak memory over its size."""
     entries, n_bytes, copying = copy_of(case.build(), runs)
     building, spread = time_runs(case.build, runs, CPU)
     tracemalloc.start()
@@ -190,7 +200,7 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
 
 
 def scaling(largest: int, runs: int) -> list[dict[str, Any]]:
-    """Return nanoseconds per entry of a 16 -> 16 convolution as the image grows: level if time is linear."""
+    """Return nanoseconds per entry of a 16 -> 16 convolution as the image grows: constant if the time is linear."""
     kernel = np.random.default_rng(0).standard_normal((16, 16, 3, 3))
     rows = []
     entries = 10**4
@@ -215,9 +225,9 @@ def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> 
     Parameters
     ----------
     quick : bool
-        Whether to take small matrices, to see that it runs.
+        Use small sizes, to check that the benchmark runs.
     progress : bool or Progress
-        Whether to draw a progress bar on standard error; or the one to go on in.
+        Draw a progress bar on standard error; or the bar to continue.
     """
     runs = 3 if quick else 7
     all_cases = cases(quick, runs)
@@ -226,7 +236,7 @@ def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> 
     for case in all_cases:
         rows.append(measure(case, runs))
         bar.done(case.name)
-    lines = scaling(10**5 if quick else 10**8, runs)
+    by_size = scaling(10**5 if quick else 10**8, runs)
     bar.finish()
     left_out = sorted({f"other ways: {row['others_left_out']}" for row in rows if "others_left_out" in row})
     return {
@@ -235,32 +245,6 @@ def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> 
         "hardware": describe_hardware(torch.device("cpu")),
         "versions": describe_versions(),
         "rows": rows,
-        "scaling": lines,
+        "scaling": by_size,
         "left_out": left_out,
     }
-
-
-def format_matrices(record: dict[str, Any]) -> str:
-    """Return the record as two Markdown tables with the machine beneath."""
-    lines = [
-        "| matrix | entries | ms | times copying it | peak memory / result | other ways, times slower |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for row in record["rows"]:
-        others = "; ".join(f"{name} {ratio:,.1f}" for name, ratio in row.get("others_times_slower", {}).items())
-        lines.append(
-            f"| {row['matrix']} | {row['entries']:,} | {1e3 * row['seconds']:,.2f} | {row['times_copying_it']:.2f} | "
-            f"{row['peak_over_result']:.2f} | {others or row.get('others_left_out', '')} |"
-        )
-    lines += [
-        "",
-        "| entries of a 16 -> 16 convolution | ms | ns per entry | times copying it |",
-        "|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {row['entries']:,} | {1e3 * row['seconds']:,.2f} | {row['nanoseconds_per_entry']:.1f} | "
-        f"{row['times_copying_it']:.2f} |"
-        for row in record["scaling"]
-    ]
-    lines += ["", f"{describe_machine(record)}; medians of {record['settings']['runs']} runs."]
-    return "\n".join(lines)

@@ -1,34 +1,29 @@
-"""Medians of several runs, with their spread."""
+"""The time of functions: medians of several runs, with their spread."""
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-
-class Timing(NamedTuple):
-    """Seconds: the median of several runs, and the spread, which is the width of their middle half."""
-
-    median: float
-    spread: float
+from gpu.bench.measurements import Measured
 
 
-def timing_of(seconds: list[float]) -> Timing:
-    """Return the median and the spread of several runs.
+def median_and_iqr(seconds: list[float]) -> Measured:
+    """Return the median and the interquartile range of several runs.
 
     Examples
     --------
-    >>> timing_of([1.0, 2.0, 3.0, 4.0, 5.0])
-    Timing(median=3.0, spread=2.0)
+    >>> median_and_iqr([1.0, 2.0, 3.0, 4.0, 5.0])
+    Measured(seconds=3.0, spread=2.0)
     """
     low, middle, high = np.percentile(seconds, (25, 50, 75))
-    return Timing(float(middle), float(high - low))
+    return Measured(float(middle), float(high - low))
 
 
 def run_seconds(function: Callable[[], Any], device: torch.device) -> float:
-    """Return the seconds of one run, until the device is done; giving the result back is not part of it."""
+    """Return the seconds of one run, until the device has finished; freeing the result is not counted."""
     start = time.perf_counter()
     result = function()
     if device.type == "cuda":
@@ -38,32 +33,43 @@ def run_seconds(function: Callable[[], Any], device: torch.device) -> float:
     return seconds
 
 
-def time_runs(function: Callable[[], Any], runs: int, device: torch.device) -> Timing:
-    """Time several runs after one that does not count; a single one for ``runs=1``, which has no spread."""
+def time_runs(function: Callable[[], Any], runs: int, device: torch.device) -> Measured:
+    """Time several runs after one that warms up; with ``runs=1`` a single cold run, whose spread is 0."""
     if runs > 1:
         run_seconds(function, device)
-    return timing_of([run_seconds(function, device) for _ in range(runs)])
+    return median_and_iqr([run_seconds(function, device) for _ in range(runs)])
 
 
 def time_in_turn(
-    ways: Mapping[str, Callable[[], Any]], runs: int, device: torch.device, done: Callable[[], Any]
+    functions: Mapping[str, Callable[[], Any]], runs: int, device: torch.device, done: Callable[[], Any]
 ) -> dict[str, list[float]]:
-    """Return the seconds of each way in several runs, one way after the other in each, after a run to warm up.
+    """Return the seconds of each function in several rounds, each of which runs all functions in turn.
 
-    What disturbs the machine meanwhile disturbs all ways, so that ratios within a run hold.
+    A disturbance of the machine then slows all functions, so that ratios within a round hold.
+
+    Parameters
+    ----------
+    functions : mapping of str to callable
+        The functions, by name.
+    runs : int
+        Number of rounds that count, after one that warms up.
+    device : torch.device
+        Device that the functions use.
+    done : callable
+        Is called after every run, for a progress bar.
     """
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for run in range(runs + 1):
-        for way, function in ways.items():
+        for name, function in functions.items():
             taken = run_seconds(function, device)
             if run:
-                seconds[way].append(taken)
+                seconds[name].append(taken)
             done()
     return seconds
 
 
 def in_a_line(error: Exception) -> str:
-    r"""Return what kind of error it is, and the first line that it says.
+    r"""Return the type of an error and the first line of its message.
 
     Examples
     --------

@@ -1,29 +1,29 @@
-"""Freed memory, kept by the process while it is timed."""
+"""Memory that the process keeps when it is freed, while functions are timed."""
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-"""Of ``mallopt``, in ``malloc.h``."""
+"""Options of glibc's ``mallopt``, from ``malloc.h``."""
 KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}
-AS_EVER = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
-"""glibc's default, and what its two thresholds, which move until one of them is set, come to in a process that has
-freed large blocks."""
+RESTORED = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
+"""glibc's default for MMAP_MAX, and for the two thresholds, which are dynamic until one of them is set, the values that
+they reach in a process that frees large blocks."""
 
 
 @contextmanager
 def kept_memory() -> Iterator[bool]:
-    """Let the C library keep the memory that is freed inside, and give it back to the system at the end.
+    """Let the C library keep freed memory within the context, and return it to the system at the end.
 
-    By default glibc gives a large block back to the system when it is freed, and takes a new one for the next call,
-    whose pages the system clears one by one: more than half of the time of an operation that only reads and writes its
-    block. Allocators that keep memory are what PyTorch's tuning guide recommends for the CPU.
+    By default glibc returns a large block to the system when it is freed. The next call then gets a new block, whose
+    pages the system clears at the first access to each. In an operation that only reads and writes its block, more than
+    half of the time is spent on these page faults. PyTorch's tuning guide recommends allocators that keep freed memory.
 
     Yields
     ------
     bool
-        Whether memory is kept: with glibc alone.
+        Whether freed memory is kept, which only glibc can do.
 
     Notes
     -----
@@ -32,7 +32,7 @@ def kept_memory() -> Iterator[bool]:
     Examples
     --------
     >>> with kept_memory() as kept:
-    ...     kept in (True, False)  # what is timed here keeps the memory that it frees
+    ...     kept in (True, False)  # functions that are timed here keep the memory that they free
     True
     """
     library = _glibc()
@@ -44,7 +44,7 @@ def kept_memory() -> Iterator[bool]:
     try:
         yield True
     finally:
-        for option, value in AS_EVER.items():
+        for option, value in RESTORED.items():
             library.mallopt(option, value)
         library.malloc_trim(0)
 

@@ -1,31 +1,34 @@
-"""Benchmarks as pictures. Needs matplotlib."""
+"""The records of benchmarks as pictures. Needs matplotlib."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from gpu.bench.compare import measurements
+from gpu.bench.measurements import Measured, Record
 from gpu.runtime.machine import describe_machine
-from linalg_cnn.display import INK, MUTED, Picture, figure_picture
+from linalg_cnn.display import INK, MUTED, OKABE_ITO, Picture, figure_picture
 
+GRID = "#e3e6e8"
+ORANGE, SKY_BLUE, GREEN, _, _, VERMILION, PURPLE = OKABE_ITO
 MARKS = {
-    "eager": ("o", "#1b4965", "eager"),
-    "torch.compile": ("s", "#1b4965", "torch.compile"),
-    "CUDA graph": ("P", "#1b4965", "CUDA graph"),
-    "batch norm folded, eager": ("o", "#56b4e9", "batch norm folded, eager"),
-    "batch norm folded, torch.compile": ("s", "#56b4e9", "batch norm folded, torch.compile"),
-    "batch norm folded, CUDA graph": ("P", "#56b4e9", "batch norm folded, CUDA graph"),
-    "onnxruntime": ("^", "#009e73", "onnxruntime"),
-    "collapsed, nn.Linear": ("D", "#e69f00", "collapsed: nn.Linear, floats"),
-    "collapsed, Predictor, floats": ("v", "#d55e00", "collapsed: Predictor, floats"),
-    "collapsed, Predictor, bytes": ("*", "#d55e00", "collapsed: Predictor, bytes"),
+    "eager": ("o", INK, "eager"),
+    "torch.compile": ("s", INK, "torch.compile"),
+    "CUDA graph": ("P", INK, "CUDA graph"),
+    "batch norm folded, eager": ("o", SKY_BLUE, "batch norm folded, eager"),
+    "batch norm folded, torch.compile": ("s", SKY_BLUE, "batch norm folded, torch.compile"),
+    "batch norm folded, CUDA graph": ("P", SKY_BLUE, "batch norm folded, CUDA graph"),
+    "onnxruntime": ("^", GREEN, "onnxruntime"),
+    "collapsed, nn.Linear": ("D", ORANGE, "collapsed: nn.Linear, floats"),
+    "collapsed, Predictor, floats": ("v", VERMILION, "collapsed: Predictor, floats"),
+    "collapsed, Predictor, bytes": ("*", VERMILION, "collapsed: Predictor, bytes"),
 }
-"""Marker, colour and label of each variant; colours of Okabe and Ito, told apart with any colour blindness."""
+"""Marker, colour and label of each variant, from the top of a network's band to its bottom."""
 
 
-def predict_figure(record: dict[str, Any]) -> Figure:
-    """Return ``bench predict`` as a picture: microseconds per image, a panel for each batch size."""
+def predict_figure(record: Record) -> Figure:
+    """Return ``bench predict`` as a figure: microseconds per image, with a panel for each batch size."""
     rows = record["rows"]
     sizes = record["settings"]["batch_sizes"]
     names = list(dict.fromkeys(row["network"] for row in rows if row["variant"] in MARKS))
@@ -36,40 +39,43 @@ def predict_figure(record: dict[str, Any]) -> Figure:
     handles: dict[str, Any] = {}
     for axes, size in zip(grid.flat, sizes, strict=False):
         for row in rows:
-            if row["batch_size"] != size:
-                continue
-            value = row["microseconds_per_image"]
-            if row["variant"] not in MARKS:
-                handles["floor: reading the bytes"] = axes.axvline(value, color=MUTED, linestyle="--", linewidth=1.2)
-                continue
-            marker, colour, label = MARKS[row["variant"]]
-            order = list(MARKS).index(row["variant"])
-            place = names.index(row["network"]) + 0.07 * (order - len(MARKS) / 2)
-            spread = [[min(row["spread"] / 2, 0.9 * value)], [row["spread"] / 2]]
-            handles[label] = axes.errorbar(
-                value, place, xerr=spread, fmt=marker, color=colour, markersize=9 if marker == "*" else 6, linestyle=""
-            )
-            if row["paper"] is not None:
-                handles["the paper's, " + record["paper_hardware"]] = axes.plot(
-                    row["paper"], place, marker="X", markersize=8, color="#cc79a7", linestyle=""
-                )[0]
+            if row["batch_size"] == size:
+                handles |= _draw_row(axes, record, row, names)
         axes.set_title(f"batch of {size:,}", fontsize=11, color=INK)
         axes.set_xscale("log")
         axes.set_yticks(range(len(names)), names)
-        axes.grid(axis="x", color="#e3e6e8", linewidth=0.6)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
     for axes in grid.flat[len(sizes) :]:
         axes.set_axis_off()
     grid[0, 0].invert_yaxis()  # the first network at the top
     for axes in grid[-1]:
-        axes.set_xlabel("microseconds per image (length of a line: how far apart copies are)", color=MUTED)
+        axes.set_xlabel("microseconds per image (length of a line: range of the copies)", color=MUTED)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(f"What a prediction costs\n{describe_machine(record)}.", color=INK, fontsize=11)
+    figure.suptitle(f"Latency of a prediction\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure
 
 
-def predict_picture(record: dict[str, Any]) -> Picture:
-    """Return the picture of ``bench predict`` with the same in words, for notebooks.
+def _draw_row(axes: Any, record: Record, row: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Draw one row of the record and return what it adds to the legend, by label."""
+    value = row["microseconds_per_image"]
+    if row["variant"] not in MARKS:
+        return {"floor: reading the bytes": axes.axvline(value, color=MUTED, linestyle="--", linewidth=1.2)}
+    marker, colour, label = MARKS[row["variant"]]
+    height = names.index(row["network"]) + 0.07 * (list(MARKS).index(row["variant"]) - len(MARKS) / 2)
+    spread = [[min(row["spread"] / 2, 0.9 * value)], [row["spread"] / 2]]
+    markersize = 9 if marker == "*" else 6
+    handles = {
+        label: axes.errorbar(value, height, xerr=spread, fmt=marker, color=colour, markersize=markersize, linestyle="")
+    }
+    if row["paper"] is not None:
+        paper = "the paper's, " + record["paper_hardware"]
+        handles[paper] = axes.plot(row["paper"], height, marker="X", markersize=8, color=PURPLE, linestyle="")[0]
+    return handles
+
+
+def predict_picture(record: Record) -> Picture:
+    """Return the picture of ``bench predict``, with its numbers as alternative text, for notebooks.
 
     Examples
     --------
@@ -90,21 +96,28 @@ Xeon, 2 cores, 2 threads; Python 3.11, numpy 2.4, scipy 1.17, torch 2.14.
     return figure_picture(predict_figure(record), words)
 
 
-def measurements_figure(record: dict[str, Any]) -> Figure:
-    """Return the measurements of any benchmark as a picture: seconds, each with the middle half of its runs."""
-    found = measurements(record)
-    figure = Figure(figsize=(11, 0.26 * len(found) + 1.7), layout="constrained")
+def measurements_figure(record: Record, measurements: Mapping[str, Measured]) -> Figure:
+    """Return the measurements of any benchmark as a figure: seconds, with a line as long as the spread of the runs.
+
+    Parameters
+    ----------
+    record : dict
+        Record that names the benchmark and the machine.
+    measurements : mapping of str to Measured
+        The measurements of the record, by name.
+    """
+    figure = Figure(figsize=(11, 0.26 * len(measurements) + 1.7), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(found))
-    values = np.array([measured.seconds for measured in found.values()])
-    spreads = np.array([measured.spread / 2 for measured in found.values()])
+    heights = np.arange(len(measurements))
+    values = np.array([measured.seconds for measured in measurements.values()])
+    spreads = np.array([measured.spread / 2 for measured in measurements.values()])
     errors = [np.minimum(spreads, 0.9 * values).tolist(), spreads.tolist()]
-    axes.errorbar(values, places, xerr=errors, fmt="o", color=INK, markersize=5)
-    axes.set_yticks(places, list(found), fontsize=8)
+    axes.errorbar(values, heights, xerr=errors, fmt="o", color=INK, markersize=5)
+    axes.set_yticks(heights, list(measurements), fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.grid(color="#e3e6e8", linewidth=0.6)
+    axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel("seconds (middle half of the runs as a line)", color=MUTED)
+    axes.set_xlabel("seconds (length of a line: spread of the runs)", color=MUTED)
     figure.suptitle(f"{record['experiment']}\n{describe_machine(record)}.", color=INK, fontsize=11)
     return figure

@@ -1,4 +1,4 @@
-"""How long a prediction takes: beside what a user would otherwise pick, and beside reading the pixels."""
+"""``bench predict``: the latency of a prediction, beside other runtimes and beside reading the pixels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from gpu.bench.compare import middle_and_noise
 from gpu.bench.contenders import contenders, networks
-from gpu.bench.measuring import in_a_line, time_in_turn, timing_of
+from gpu.bench.measurements import median_and_noise
+from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
 from gpu.bench.memory import kept_memory
 from gpu.bench.progress import Progress
 from gpu.collapsing.collapse import collapse
@@ -20,17 +20,17 @@ from gpu.models.copying import copy_of
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
-from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
 ROUNDS = 3
-"""How many copies of each network are timed. A network that fits no cache is up to three times as fast or slow for
-where its weights happen to lie."""
+"""Number of copies of each network that are timed. The latency of a network larger than the cache varies by a factor of
+up to three with where its weights lie in memory."""
 PIXELS = size_of(IN_SHAPE)
 MEAN, STD = 0.1307, 0.3081
-"""Of MNIST's pixels: what networks for it are normalised by."""
+"""Mean and standard deviation of MNIST's pixels in [0, 1], by which its networks usually normalise them."""
 READING = "reading the bytes"
 PREDICTOR = "Predictor, bytes"
 LINEAR = "nn.Linear(u.flatten(1).float())"
@@ -42,32 +42,32 @@ def bench_predict(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    Networks and the collapsed ``nn.Linear`` are given floats that lie ready on the device, as in the paper's section
-    5.1; the predictor is given bytes, too, and the floor is the time that it takes to read these. The C library keeps
-    freed memory meanwhile (`kept_memory`), in favour of the networks; from bytes to scores is measured without that,
-    too. Each network is timed as `ROUNDS` copies, whose weights lie elsewhere in memory.
+    The networks and the collapsed ``nn.Linear`` are given floats that already lie on the device, as in the paper's
+    section 5.1. The predictor is given bytes as well, and the floor is the time that reading these bytes takes. The C
+    library keeps freed memory during the measurements (`kept_memory`), which favours the networks; the time from bytes
+    to scores is also measured without it. Each network is timed as `ROUNDS` copies at different places in memory.
 
     Parameters
     ----------
     quick : bool
-        Whether to take few images and small batches, to see that it runs.
+        Use small sizes, to check that the benchmark runs.
     device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
+        Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Whether to draw a progress bar on standard error; or the one to go on in.
+        Draw a progress bar on standard error; or the bar to continue.
     """
     where = resolve_device(device)
     sizes, seconds = ((4,), 0.01) if quick else (BATCH_SIZES, 0.5)
     backend = "eager" if quick else "inductor"
     found = networks(quick=quick)
     images, runs = (2_000, 3) if quick else (100_000, 11)
-    ways = 6 if where.type == "cuda" else 2 * 4  # in time_from_bytes, twice on the CPU
+    ways = 6 if where.type == "cuda" else 2 * 4  # in time_from_bytes, which runs twice on the CPU
     rounds = 1 if quick else ROUNDS
     bar = Progress.of(progress, "predict", len(found) * len(sizes) * rounds + ways * (runs + 1))
     with full_float32():
-        from_bytes = time_from_bytes(where, images, runs, bar)
+        from_bytes = time_from_bytes(where, images, runs, seconds, bar)
     with full_float32(), kept_memory() as kept:
-        from_bytes_kept = time_from_bytes(where, images, runs, bar) if kept and where.type == "cpu" else None
+        from_bytes_kept = time_from_bytes(where, images, runs, seconds, bar) if kept and where.type == "cpu" else None
         rows, left_out = [], []
         batches = [torch.rand(size, *IN_SHAPE, device=where) for size in sizes]
         for name, module in found.items():
@@ -101,10 +101,23 @@ def bench_predict(
     }
 
 
-def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress) -> dict[str, Any]:
-    """Return what the pixels of many images cost, one way after the other: more than the caches hold.
+def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: float, bar: Progress) -> dict[str, Any]:
+    """Return the times of several ways from the bytes of many images, more than the caches hold, to their scores.
 
-    All ways are the same function: a collapsed 3-layer CNN after the usual normalisation.
+    All ways compute the same function: a collapsed 3-layer CNN after the usual normalisation. They run in turn.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device that predicts and that holds the pixels.
+    images : int
+        Number of images.
+    runs : int
+        Number of rounds in which every way runs once.
+    seconds_each : float
+        Seconds to spend on each timing of a single image.
+    bar : Progress
+        Progress bar, which advances with every run.
     """
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (images, *IN_SHAPE), dtype=torch.uint8).to(device)
@@ -126,25 +139,25 @@ def time_from_bytes(device: torch.device, images: int, runs: int, bar: Progress)
     seconds = time_in_turn(ways, runs, device, bar.done)
     exact = torch.from_numpy(raw.affine(pixels.flatten(1).cpu().double().numpy()))
     largest = exact.abs().max()
-    timings = {way: timing_of(taken) for way, taken in seconds.items()}
+    timings = {way: median_and_iqr(taken) for way, taken in seconds.items()}
     read = 2 if device.type == "cuda" else 1  # a copy reads and writes
     one = pixels[:1]
     single = {
-        PREDICTOR: microseconds_per_image(predictor, one),
-        LINEAR: microseconds_per_image(linear.layers[0], one, "model(batch.flatten(1).float())"),
+        PREDICTOR: microseconds_per_image(predictor, one, min_run_time=seconds_each),
+        LINEAR: microseconds_per_image(linear.layers[0], one, "model(batch.flatten(1).float())", seconds_each),
     }
     return {
         "images": images,
         "ways": {
             way: {
-                "microseconds_per_image": 1e6 * timing.median / images,
+                "microseconds_per_image": 1e6 * timing.seconds / images,
                 "spread": 1e6 * timing.spread / images,
                 "times_reading": float(np.median(np.divide(seconds[way], seconds[READING]))),
                 "times_predictor": float(np.median(np.divide(seconds[way], seconds[PREDICTOR]))),
             }
             for way, timing in timings.items()
         },
-        "bytes_per_second": read * pixels.numel() / timings[READING].median,
+        "bytes_per_second": read * pixels.numel() / timings[READING].seconds,
         "way_taken": predictor.way_for(images)._asdict(),
         "relative_error": {
             PREDICTOR: float((predictor(pixels).cpu() - exact).abs().max() / largest),
@@ -163,14 +176,29 @@ def time_copies(
     rounds: int,
     done: Callable[[str], Any],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each variant of a network and each batch, and what was left out and why.
+    """Return a row for each variant of a network and each batch, and the variants that were left out, with the reason.
 
-    Of every variant as many copies are timed as there are rounds, for so many seconds together.
+    Parameters
+    ----------
+    name : str
+        Name of the network.
+    module : nn.Module
+        The network, on the device of the batches.
+    batches : list of tensors (N, *IN_SHAPE)
+        Images to predict.
+    backend : str
+        Backend of ``torch.compile``.
+    seconds : float
+        Seconds to spend on all copies of a variant together, for each batch.
+    rounds : int
+        Number of copies of each variant.
+    done : callable
+        Is called with the name after each batch, for a progress bar.
     """
     timed: dict[tuple[int, str], list[dict[str, float]]] = {}
-    left_out: dict[str, None] = {}  # in order, each once
+    left_out: dict[str, None] = {}  # an ordered set
     device = batches[0].device
-    copies = []  # all are held, so that each lies elsewhere in memory
+    copies = []  # all are kept, so that each lies at its own place in memory
     for _ in range(rounds):
         copies.append(contenders(name, copy_of(module), device, backend))
         for batch in batches:
@@ -178,7 +206,7 @@ def time_copies(
                 try:
                     predict, images = bind(batch)
                     measured = microseconds_per_image(predict, images, min_run_time=seconds / rounds, least_runs=1)
-                except Exception as error:  # whatever a compiler or an exporter stumbles over
+                except Exception as error:  # compilers and exporters raise errors of any kind
                     left_out[f"{name}, {variant}: {in_a_line(error)}"] = None
                 else:
                     timed.setdefault((len(batch), variant), []).append(measured)
@@ -190,7 +218,7 @@ def time_copies(
 def row_of(
     network: str, variant: str, batch_size: int, device: torch.device, copies: list[dict[str, float]]
 ) -> dict[str, Any]:
-    """Return a row of the table: the median of the copies, and how far apart they are.
+    """Return a row of the record: the median of the copies, and their range or the median of their spreads.
 
     Examples
     --------
@@ -199,7 +227,7 @@ def row_of(
     >>> row["microseconds_per_image"], row["spread"]
     (11.0, 16.0)
     """
-    micros, spread = middle_and_noise([c["median"] for c in copies], [c["iqr"] for c in copies])
+    micros, spread = median_and_noise([c["median"] for c in copies], [c["iqr"] for c in copies])
     return {
         "network": network,
         "variant": variant,
@@ -212,7 +240,7 @@ def row_of(
 
 
 def floor_of(size: int, device: torch.device, bytes_per_second: float) -> dict[str, Any]:
-    """Return the row of the floor: the bytes of an image over the bandwidth of this run."""
+    """Return the row of the floor: the bytes of an image divided by the bandwidth measured in this run."""
     return {
         "network": "any, linear",
         "variant": "floor: " + READING,
@@ -225,7 +253,9 @@ def floor_of(size: int, device: torch.device, bytes_per_second: float) -> dict[s
 
 
 def paper_number(network: str, variant: str) -> float | None:
-    """Return the paper's microseconds per image of a network as it is, or of what it collapses to.
+    """Return the paper's microseconds per image of a network in eager mode, or of the linear layer it collapses to.
+
+    The result is None where the paper has no such number.
 
     Examples
     --------
@@ -238,54 +268,3 @@ def paper_number(network: str, variant: str) -> float | None:
         return None
     name, _, what = network.partition(", ")
     return TIMINGS.get((name, what)) if what != "linear" else TIMINGS.get((network, "network"))
-
-
-def format_predict(record: dict[str, Any]) -> str:
-    """Return the record as Markdown tables with the machine beneath."""
-    found, kept = record["from_bytes"], record.get("from_bytes_memory_kept")
-    lines = [
-        f"{found['images']:,} images of {PIXELS} bytes, from bytes to scores, one way after the other in each of "
-        f"{record['settings']['runs']} runs:",
-        "",
-        *_table_of_ways(found),
-    ]
-    if kept is not None:
-        lines += ["", "The same while the C library keeps freed memory:", "", *_table_of_ways(kept)]
-    way, error, single = found["way_taken"], found["relative_error"], found["batch_1"]
-    lines += [
-        "",
-        f'The predictor took the way "{way["way"]}" ({way["reason"]}). Largest error, of the largest score: '
-        f"{error[PREDICTOR]:.1e}, float32's {error[LINEAR]:.1e}. A batch of one image: "
-        f"{single[PREDICTOR]['microseconds']:.2f} us, {LINEAR} {single[LINEAR]['microseconds']:.2f} us.",
-    ]
-    sizes = record["settings"]["batch_sizes"]
-    lines += [
-        "",
-        f"Microseconds per image by batch size{', freed memory kept' if kept else ''}, the median of "
-        f"{record['settings'].get('copies', 1)} copies of each network; the paper's at 64, on "
-        f"{record['paper_hardware']}:",
-        "",
-        "| network | variant | " + " | ".join(f"{size:,}" for size in sizes) + " | the paper's |",
-        "|---|---|" + "---:|" * (len(sizes) + 1),
-    ]
-    table: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-    for row in record["rows"]:
-        table.setdefault((row["network"], row["variant"]), {})[row["batch_size"]] = row
-    for (network, variant), by_size in table.items():
-        cells = [f"{by_size[size]['microseconds_per_image']:,.3g}" if size in by_size else "" for size in sizes]
-        paper = next((f"{row['paper']}" for row in by_size.values() if row["paper"] is not None), "")
-        lines.append(f"| {network} | {variant} | {' | '.join(cells)} | {paper} |")
-    lines += ["", f"{describe_machine(record)}."]
-    return "\n".join(lines)
-
-
-def _table_of_ways(found: dict[str, Any]) -> list[str]:
-    return [
-        "| way | us per image | middle half | times reading the bytes | times the predictor |",
-        "|---|---:|---:|---:|---:|",
-        *(
-            f"| {way} | {row['microseconds_per_image']:.4f} | {row['spread']:.4f} | {row['times_reading']:.1f} | "
-            f"{row['times_predictor']:.2f} |"
-            for way, row in found["ways"].items()
-        ),
-    ]

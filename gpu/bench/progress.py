@@ -1,4 +1,4 @@
-"""How far a benchmark is, and several of them in one bar."""
+"""A progress bar that several benchmarks share."""
 
 from typing import Any, Self
 
@@ -6,14 +6,14 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A progress bar on standard error over benchmarks, each of which has parts.
+    """A progress bar on standard error over several benchmarks, each of which has parts.
 
     Parameters
     ----------
     draw : bool
-        Whether to draw it.
+        Draw the bar.
     benchmarks : int
-        How many will begin.
+        Number of benchmarks that share the bar.
     """
 
     def __init__(self, draw: bool, benchmarks: int = 1) -> None:
@@ -23,16 +23,16 @@ class Progress:
 
     @classmethod
     def of(cls, given: "bool | Progress", name: str, parts: int) -> Self:
-        """Begin a benchmark in a bar that is given, or in one of its own.
+        """Begin a benchmark in a given bar, or in a new one.
 
         Parameters
         ----------
         given : bool or Progress
-            Whether to draw a bar, or the bar to go on in.
+            The bar to continue; or whether to draw a new one.
         name : str
-            Of the benchmark.
+            Name of the benchmark.
         parts : int
-            How many it has.
+            Number of parts of the benchmark.
         """
         progress: Any = given if isinstance(given, cls) else cls(bool(given))
         progress.bar.set_description(name)
@@ -40,12 +40,12 @@ class Progress:
         return progress  # type: ignore[no-any-return]
 
     def done(self, part: str = "") -> None:
-        """Count a part that is done."""
+        """Count a finished part."""
         self.bar.set_postfix_str(part, refresh=False)
         self.bar.update(self.share)
 
     def finish(self) -> None:
-        """End a benchmark; the bar closes after the last one."""
+        """End a benchmark, and close the bar after the last one."""
         self.left -= 1
         whole = self.bar.total - self.left
         self.bar.update(whole - self.bar.n)

@@ -1,4 +1,4 @@
-"""Images per second in training: the project's loop beside the loop that a user would write."""
+"""``bench training``: images per second of the project's training loop, beside the loop of PyTorch's tutorials."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from gpu.bench.measuring import time_in_turn, timing_of
+from gpu.bench.measuring import median_and_iqr, time_in_turn
 from gpu.bench.progress import Progress
 from gpu.models.resnets import resnet
 from gpu.models.shallow import three_layer_cnn
@@ -21,11 +21,11 @@ from gpu.training.trainer import Trainer
 
 BATCH_SIZE = 64
 IMAGES = {"ResNet34": 1024, "3-layer CNN": 3968}
-"""How many images a run trains on: whole batches, some seconds on two cores."""
+"""Number of images in a run, by network: whole batches that take some seconds on two cores."""
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """Digits as ``torchvision.datasets.MNIST`` gives them: a picture each, through ``ToTensor``."""
+    """Digits as ``torchvision.datasets.MNIST`` gives them: single pictures that go through ``ToTensor``."""
 
     def __init__(self, digits: Digits) -> None:
         self.digits, self.transform = digits, ToTensor()
@@ -35,13 +35,13 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
         return len(self.digits)
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
-        """Return a picture (1, 28, 28) in [0, 1] and what it shows."""
+        """Return a picture, float32 (1, 28, 28) in [0, 1], and its class."""
         picture = Image.fromarray(self.digits.images[number, 0].numpy())
         return self.transform(picture), int(self.digits.labels[number])
 
 
 def plain_loop(model: nn.Module, digits: Digits, device: torch.device) -> None:
-    """Train for one epoch as PyTorch's tutorials do."""
+    """Train for one epoch, as PyTorch's tutorials do."""
     loader = DataLoader(Pictures(digits), batch_size=BATCH_SIZE, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     model.train()
@@ -54,7 +54,7 @@ def plain_loop(model: nn.Module, digits: Digits, device: torch.device) -> None:
 
 
 def make(network: str) -> nn.Module:
-    """Return a network, freshly initialised."""
+    """Return a network with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model: nn.Module = resnet(34) if network == "ResNet34" else three_layer_cnn(activation="relu")
@@ -66,27 +66,27 @@ def bench_training(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    Both ways train the same network on the same images, in turn, an epoch each time; warm-up and validation are not
-    counted, nor is the time that it takes to bring the images to the device once.
+    Both loops train the same network on the same images, in turn, for one epoch at a time. Warm-up, validation and the
+    Trainer's single copy of the images to the device are not counted.
 
     Parameters
     ----------
     quick : bool
-        Whether to train on a few images, to see that it runs.
+        Use small sizes, to check that the benchmark runs.
     device : str, optional
-        CUDA where there is one, the CPU otherwise, if not given.
+        Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Whether to draw a progress bar on standard error; or the one to go on in.
+        Draw a progress bar on standard error; or the bar to continue.
     """
     where = resolve_device(device)
     digits, _ = load_digits()
-    runs = 2 if quick else 7
+    runs = 1 if quick else 7
     rows = []
     bar = Progress.of(progress, "training", 2 * len(IMAGES) * (runs + 1))
     for network, count in IMAGES.items():
-        count = 2 * BATCH_SIZE if quick else count
+        count = 16 if quick else count
         part = Digits(digits.images[:count], digits.labels[:count])
-        models = {way: make(network).to(where) for way in ("plain", "ours")}
+        models = {loop: make(network).to(where) for loop in ("plain", "ours")}
         trainer = Trainer(models["ours"], part, part, epochs=1, batch_size=BATCH_SIZE)
 
         def ours(trainer: Trainer = trainer) -> None:
@@ -99,13 +99,13 @@ def bench_training(
 
         seconds = time_in_turn({"plain": plain, "ours": ours}, runs, where, bar.done)
         ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
-        timings = {way: timing_of(times) for way, times in seconds.items()}
+        timings = {loop: median_and_iqr(taken) for loop, taken in seconds.items()}
         rows.append({
             "network": network,
             "images": count,
-            "images_per_second": {way: count / timing.median for way, timing in timings.items()},
-            "seconds": {way: timing.median for way, timing in timings.items()},
-            "spread": {way: timing.spread for way, timing in timings.items()},
+            "images_per_second": {loop: count / timing.seconds for loop, timing in timings.items()},
+            "seconds": {loop: timing.seconds for loop, timing in timings.items()},
+            "spread": {loop: timing.spread for loop, timing in timings.items()},
             "times_faster": float(np.median(ratios)),
             "times_faster_from_to": [min(ratios), max(ratios)],
         })
@@ -118,24 +118,3 @@ def bench_training(
         "rows": rows,
         "left_out": [],
     }
-
-
-def format_training(record: dict[str, Any]) -> str:
-    """Return the record as a Markdown table with the machine beneath."""
-    lines = [
-        "| network | plain loop, images per second | here | times faster, median | from, to |",
-        "|---|---:|---:|---:|---|",
-    ]
-    for row in record["rows"]:
-        rates, (low, high) = row["images_per_second"], row["times_faster_from_to"]
-        lines.append(
-            f"| {row['network']} | {rates['plain']:,.0f} | {rates['ours']:,.0f} | {row['times_faster']:.2f} | "
-            f"{low:.2f}, {high:.2f} |"
-        )
-    hardware, versions = record["hardware"], record["versions"]
-    lines += [
-        "",
-        f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores, {hardware['threads']} threads; "
-        f"torch {versions['torch']}; batch {record['settings']['batch_size']}, {record['settings']['runs']} runs.",
-    ]
-    return "\n".join(lines)

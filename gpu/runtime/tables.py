@@ -1,9 +1,11 @@
 """Tables as Markdown, for records that are printed and pasted into documents."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> list[str]:
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int | Collection[int] = 1
+) -> list[str]:
     r"""Return the lines of a Markdown table.
 
     Parameters
@@ -12,8 +14,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], text_co
         One title per column.
     rows : iterable of sequences of str
         The cells of each row, already formatted.
-    text_columns : int
-        Number of columns, from the left, that hold text; the others hold numbers and are aligned to the right.
+    text_columns : int or collection of int
+        The columns that hold text: their number, counted from the left, or their positions. The others hold numbers
+        and are aligned to the right.
 
     Returns
     -------
@@ -25,7 +28,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], text_co
     | network | us |
     |---|---:|
     | ResNet34 | 670 |
+    >>> print(*markdown_table(["batch", "us", "verdict"], [["64", "670", "cheaper"]], text_columns=[2]), sep="\n")
+    | batch | us | verdict |
+    |---:|---:|---|
+    | 64 | 670 | cheaper |
     """
-    rule = "|" + "---|" * text_columns + "---:|" * (len(header) - text_columns)
+    text = range(text_columns) if isinstance(text_columns, int) else text_columns
+    rule = "".join("|---" if column in text else "|---:" for column in range(len(header))) + "|"
     head, *body = (f"| {' | '.join(cells)} |" for cells in (header, *rows))
     return [head, rule, *body]

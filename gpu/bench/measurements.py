@@ -1,0 +1,93 @@
+"""What the records of benchmarks hold: every time that was measured, by name. Imports nothing heavy."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+
+
+class Measured(NamedTuple):
+    """A time in seconds: the median of several runs, and their spread.
+
+    The spread is the interquartile range of the runs, or the whole range of a few; 0 if there was a single run.
+    """
+
+    seconds: float
+    spread: float
+
+
+Measurements = Iterator[tuple[str, Measured]]
+"""Pairs of a name, unique in its record, and what was measured under it."""
+
+
+def median_and_noise(values: Sequence[float], spreads: Sequence[float]) -> tuple[float, float]:
+    """Return the median of repeated measurements, and their range or the median of their spreads if that is larger.
+
+    Parameters
+    ----------
+    values, spreads : sequence of float
+        One value and its spread for each measurement.
+
+    Examples
+    --------
+    >>> median_and_noise([10.0, 26.0, 11.0], [1.0, 2.0, 1.0])
+    (11.0, 16.0)
+    >>> median_and_noise([10.0], [1.0])
+    (10.0, 1.0)
+    """
+    return median(values), max(max(values) - min(values), median(spreads))
+
+
+def of_matrices(record: Record) -> Measurements:
+    """Yield the measurements of ``bench matrices``."""
+    for row in record["rows"]:
+        yield row["matrix"], Measured(row["seconds"], row.get("spread", 0.0))
+    for row in record["scaling"]:
+        yield f"16 -> 16 convolution, {row['entries']:,} entries", Measured(row["seconds"], row.get("spread", 0.0))
+
+
+def of_collapse(record: Record) -> Measurements:
+    """Yield the measurements of ``bench collapse``."""
+    network = record["ways"]["network"]
+    for row in record["ways"]["rows"]:
+        yield f"{network}: {row['way']}", Measured(row["seconds"], row.get("spread", 0.0))
+    for row in record["verdicts"]:
+        for what in ("before", "after"):
+            name = f"prediction {what}, batch {row['batch_size']}, an image"
+            yield name, _from_microseconds(row[what], row.get(f"{what}_spread", 0.0))
+    for row in record["scaling"]:
+        for what in ("compose", "jacrev"):
+            name = f"ResNet{row['depth']}, 1x{row['side']}x{row['side']}: {what}"
+            yield name, Measured(row[f"{what}_seconds"], row.get(f"{what}_spread", 0.0))
+
+
+def of_training(record: Record) -> Measurements:
+    """Yield the measurements of ``bench training``: seconds per epoch."""
+    for row in record["rows"]:
+        for loop, rate in row["images_per_second"].items():
+            yield f"{row['network']}, {loop}", Measured(row["images"] / rate, row.get("spread", {}).get(loop, 0.0))
+
+
+def of_predict(record: Record) -> Measurements:
+    """Yield the measurements of ``bench predict``."""
+    for found, words in ((record["from_bytes"], ""), (record.get("from_bytes_memory_kept"), ", memory kept")):
+        if found is None:
+            continue
+        for way, row in found["ways"].items():
+            name = f"{found['images']:,} images, {way}{words}, an image"
+            yield name, _from_microseconds(row["microseconds_per_image"], row["spread"])
+        for way, row in found["batch_1"].items():
+            yield f"one image, {way}{words}", _from_microseconds(row["microseconds"], row["spread"])
+    yield from of_timing(record)
+
+
+def of_timing(record: Record) -> Measurements:
+    """Yield the measurements of ``experiment timing``, and of the rows of ``bench predict``."""
+    for row in record["rows"]:
+        name = f"{row['network']}, {row['variant']}, batch {row['batch_size']}, an image"
+        yield name, _from_microseconds(row["microseconds_per_image"], row["spread"])
+
+
+def _from_microseconds(value: float, spread: float) -> Measured:
+    return Measured(1e-6 * value, 1e-6 * spread)

@@ -1,0 +1,118 @@
+"""The benchmarks: one record for each, which the command line, ``bench all``, ``bench compare`` and the site read.
+
+Imports nothing heavy, so that ``linalg-cnn bench --help`` needs no torch.
+"""
+
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gpu.bench.measurements import Measurements, Record, of_collapse, of_matrices, of_predict, of_training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def imported(name: str) -> Callable[..., Any]:
+    """Return a function that is imported when it is called.
+
+    Parameters
+    ----------
+    name : str
+        Where the function is defined, as "module:function".
+
+    Examples
+    --------
+    >>> imported("math:floor")(2.5)
+    2
+    """
+    return lambda *args, **options: resolve_name(name)(*args, **options)
+
+
+class Benchmark(NamedTuple):
+    """A benchmark: its words, its options, and the functions that measure it and show its record.
+
+    Attributes
+    ----------
+    name : str
+        Name on the command line; the record names itself "bench NAME".
+    title : str
+        Heading in the report of ``bench all``.
+    help : str
+        Help text on the command line.
+    measure : callable
+        Runs the benchmark and returns its record; takes ``quick`` and ``progress``, and ``device`` and ``large`` where
+        the benchmark has these options.
+    show : callable
+        Takes a record and returns it as Markdown tables.
+    measurements : callable
+        Takes a record and yields every measurement under its name, for ``bench compare``.
+    on_device : bool
+        Whether the benchmark runs on a device that ``--device`` chooses.
+    large : str
+        Help text of the option ``--large``; without it the benchmark does not have the option.
+    draw : callable, optional
+        Takes a record and returns a figure, for the option ``--picture``. Without it the benchmark does not have the
+        option, and ``bench all`` draws the measurements.
+    picture_text : str
+        Alternative text of the file that ``--picture`` writes.
+    """
+
+    name: str
+    title: str
+    help: str
+    measure: Callable[..., Record]
+    show: Callable[[Record], str]
+    measurements: Callable[[Record], Measurements]
+    on_device: bool = True
+    large: str = ""
+    draw: "Callable[[Record], Figure] | None" = None
+    picture_text: str = ""
+
+    @property
+    def experiment(self) -> str:
+        """The name under which the record says what it is."""
+        return f"bench {self.name}"
+
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            "predict",
+            title="Predicting",
+            help="predictions, beside other runtimes and beside reading the pixels",
+            measure=imported("gpu.bench.predict:bench_predict"),
+            show=imported("gpu.bench.tables:format_predict"),
+            measurements=of_predict,
+            draw=imported("gpu.bench.pictures:predict_figure"),
+            picture_text="Microseconds per image of each network and way",
+        ),
+        Benchmark(
+            "collapse",
+            title="Composing networks",
+            help="composing networks, beside autograd and beside unit images",
+            measure=imported("gpu.bench.collapse:bench_collapse"),
+            show=imported("gpu.bench.tables:format_collapse"),
+            measurements=of_collapse,
+            large="measure ResNet34 on 3x224x224, too; takes several minutes",
+        ),
+        Benchmark(
+            "matrices",
+            title="Building matrices",
+            help="building the matrices, beside copying them and beside other ways",
+            measure=imported("gpu.bench.matrices:bench_matrices"),
+            show=imported("gpu.bench.tables:format_matrices"),
+            measurements=of_matrices,
+            on_device=False,
+        ),
+        Benchmark(
+            "training",
+            title="Training",
+            help="images per second in training, beside a plain DataLoader loop",
+            measure=imported("gpu.bench.training:bench_training"),
+            show=imported("gpu.bench.tables:format_training"),
+            measurements=of_training,
+        ),
+    )
+}
