@@ -19,40 +19,49 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
-# Files whose tests train networks, run notebooks, start processes or compare every size: `make quick` leaves them out,
-# and `make test`, which runs on several cores, begins with them.
+# Files whose tests train networks, run notebooks, start processes or compare every size, the longest first.
+# `make quick` leaves them out, and `make test`, which runs on several cores, begins with them.
 SLOW = (
-    "test_benchmarks.py",
-    "test_browser.py",
-    "test_errata.py",
-    "test_experiments.py",
     "test_notebooks.py",
+    "test_torchvision_models.py",
+    "test_experiments.py",
+    "test_resuming.py",
     "test_random_modules.py",
     "test_resample.py",
-    "test_resuming.py",
-    "test_torchvision_models.py",
+    "test_errata.py",
+    "test_browser.py",
+    "test_benchmarks.py",
+    "test_triton_kernel.py",
+)
+# Files whose tests share what a fixture of the module makes in seconds: each runs in one process, which makes it once.
+SHARING = (
+    "test_benchmarks.py",
+    "test_browser.py",
+    "test_collapse_command.py",
+    "test_command_line.py",
+    "test_train.py",
     "test_triton_kernel.py",
 )
 
 
-def shared_fixture(item):
-    """Return the name of a fixture of this project that the test shares with others, or None."""
-    definitions = item._fixtureinfo.name2fixturedefs if hasattr(item, "_fixtureinfo") else {}
-    for name, found in definitions.items():
-        if found[-1].scope in {"module", "session"} and found[-1].func.__module__.startswith(("test_", "conftest")):
-            return f"{item.path.stem}: {name}"
-    return None
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.name in SLOW:
             item.add_marker("slow")
-        shared = shared_fixture(item)
-        if shared is not None:  # made once: all tests that share it run in one process
-            item.add_marker(pytest.mark.xdist_group(shared))
-    items.sort(key=lambda item: item.path.name not in SLOW)
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Hand out tests one by one, but those of a file that shares fixtures together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySharedFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if file.rpartition("/")[2] in SHARING else nodeid
+
+    return BySharedFixtures(config, log)
 
 
 compared = {}
@@ -74,6 +83,7 @@ def pytest_sessionfinish(session):
         session.config.workeroutput["compared"] = {name: sorted(seen) for name, seen in compared.items()}
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
     for name, seen in getattr(node, "workeroutput", {}).get("compared", {}).items():
         compared.setdefault(name, set()).update(seen)

@@ -1,4 +1,4 @@
-"""The experiments by name: `gpu.settings.EXPERIMENTS` lists the names, and a module of that name defines each."""
+"""The experiments by name: `gpu.settings.EXPERIMENTS` lists the names, and the module of the same name in this folder defines each."""
 
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,7 @@ from linalg_cnn.checks import check_choice
 
 
 def find_experiment(name: str) -> Experiment:
-    """Return ``EXPERIMENT`` of the module ``gpu.experiments.NAME``.
+    """Return ``EXPERIMENT`` of the module in this folder that has the same name.
 
     Raises
     ------
