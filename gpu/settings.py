@@ -98,7 +98,7 @@ EXPERIMENTS = {
 }
 """Experiments by name, each in a module of that name in `gpu.experiments`, with words for the help."""
 
-BACKENDS = ("local", "dask", "ray")
+WORKER_BACKENDS = ("local", "dask", "ray")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 import gpu.experiments.sweep as sweeping
 from gpu.cli.main import main
-from gpu.experiments.command import run_experiment
+from gpu.experiments.command import _record_of, run_experiment
 from gpu.experiments.experiment import Experiment
 from gpu.experiments.figure2 import PAPER
 from gpu.experiments.paper_numbers import TIMINGS
@@ -71,6 +71,15 @@ def test_figure2_asks_for_the_papers_strengths(tmp_path):
     assert all(trial.model().activation.__class__.__name__ == "Identity" for trial in series["3-layer CNN, linear"][:1])
     with pytest.raises(ValueError, match="series: expected some of ResNet34, .*; got LeNet"):
         plan(ExperimentSettings("figure2", tmp_path, series=("LeNet",)))
+
+
+def test_a_record_names_every_batch_size_that_its_trials_have(tmp_path):
+    trials = {"64 images": [small_trial()], "16 images": [small_trial(batch_size=16)]}
+    settings = ExperimentSettings("figure1", tmp_path, **SMALL)
+    record = _record_of(settings, trials, {}, Workspace(tmp_path, None, False, "cpu", False))
+    assert record["settings"]["batch_size"] == [64, 16]
+    assert record["settings"]["learning_rate"] == 1e-3
+    assert record["settings"]["epochs"] == 1
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

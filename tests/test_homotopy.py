@@ -1,6 +1,7 @@
 """Networks with skips of strength t, torchvision's among them, and the same networks without their skips."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn.functional import relu
 
 import gpu
 from gpu.models.homotopy import SkipJoin, SkipSum
+from gpu.models.nonlinearities import Activation
 from gpu.models.resnets import DEPTHS
 
 MAIN_PATH_CONVOLUTIONS = {18: 17, 34: 33, 50: 49}
@@ -41,7 +43,7 @@ def networks():
     yield "resnet18", shaken(gpu.resnet(18, t=0)), (1, 28, 28)
     yield "resnet34, linear", shaken(gpu.resnet(34, t=0, activation="identity", stem_pool="avg")), (1, 28, 28)
     yield "resnet50, colour", shaken(gpu.resnet(50, in_channels=3, t=0)), (3, 32, 32)
-    for activation in ("identity", "relu"):
+    for activation in get_args(Activation):
         yield f"three layers, {activation}", gpu.three_layer_cnn(t=0.0, activation=activation), (1, 28, 28)
         yield f"six layers, {activation}", gpu.six_layer_cnn(t=0.0, activation=activation), (1, 28, 28)
     theirs = gpu.from_torchvision(torchvision_resnet(18))
@@ -148,7 +150,7 @@ def test_from_torchvision_refuses_what_does_not_commute_with_scaling():
         ({"depth": 18, "num_classes": 0}, "num_classes: expected an int of at least 1, got 0"),
         ({"depth": 18, "t": 1.01}, r"t: expected a number in \[0, 1\], got 1.01"),
         ({"depth": 18, "t": float("nan")}, r"t: expected a number in \[0, 1\], got nan"),
-        ({"depth": 18, "activation": "tanh"}, "activation: expected one of"),
+        ({"depth": 18, "activation": "no such"}, "activation: expected one of"),
         ({"depth": 18, "stem_pool": "min"}, "stem_pool: expected one of"),
     ],
 )

@@ -1,6 +1,7 @@
 """Linearising replaces nonlinear modules, and functions in a forward; what it leaves is refused by name."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -180,7 +181,8 @@ MADE_WITH = {nn.Threshold: (0.1, 20.0)} | {
 
 def case_of(kind):
     """A module of the table, and the shape of its input; the name of a pool ends with its number of axes."""
-    axes = int(kind.__name__[-2]) if kind in MADE_WITH and kind is not nn.Threshold else 2
+    pool = re.search(r"Pool(\d)d$", kind.__name__)
+    axes = int(pool[1]) if pool else 2
     return kind(*MADE_WITH.get(kind, ())).double().eval(), (2, *(4,) * axes)
 
 

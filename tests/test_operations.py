@@ -212,6 +212,8 @@ def test_every_operation_has_a_row_an_export_and_a_place_in_the_reference(kind):
     assert re.search(rf"^\.\. autoclass:: {name}$", page, re.MULTILINE), (
         f"{name}: expected an entry in docs/api/operations.md, got none"
     )
+    overview = (Path(__file__).parents[1] / "docs" / "matrices.md").read_text(encoding="utf-8")
+    assert f"`{name}" in overview, f"{name}: expected a row in docs/matrices.md, got none"
 
 
 @every_operation

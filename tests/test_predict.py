@@ -460,8 +460,20 @@ def test_a_backend_needs_no_more_than_its_line_in_the_registry(monkeypatch):
     assert predictor.way_for(5).way != "doubled"
     with pytest.raises(ValueError, match="expected one that can be taken here, got 'doubled': it is for floats"):
         Predictor(affine, way="doubled")
-    with pytest.raises(ValueError, match="expected one of auto, linear, blocks, planes, triton, doubled, got 'fast'"):
+    with pytest.raises(ValueError, match=f"expected one of auto, {', '.join(dispatch.BACKENDS)}, got 'fast'"):
         Predictor(affine, way="fast")
+
+
+def test_a_backend_that_never_pays_is_for_those_who_name_it(monkeypatch):
+    class Asked(Doubled):
+        name = "asked"
+        dtypes = (torch.uint8,)
+        images_from = None
+
+    monkeypatch.setitem(dispatch.BACKENDS, Asked.name, Asked)
+    affine, images = integer_map(), random_pixels(5)
+    assert "asked" not in {Predictor(affine).way_for(rows).way for rows in (1, 5, 10_000)}
+    assert np.array_equal(Predictor(affine, way="asked")(images).numpy(), 2 * exact(affine, images))
 
 
 # Accuracy
@@ -636,7 +648,7 @@ def test_entries_that_do_not_fit_into_float32(W, B):
 
 @pytest.mark.parametrize("way", ["fast", "", None, "Linear", 1.5])
 def test_unknown_backends(way):
-    with pytest.raises(ValueError, match=f"way: expected one of auto, linear, blocks, planes, triton, got {way!r}"):
+    with pytest.raises(ValueError, match=f"way: expected one of auto, {', '.join(dispatch.BACKENDS)}, got {way!r}"):
         Predictor(random_map(), way=way)
 
 

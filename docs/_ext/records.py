@@ -37,10 +37,11 @@ def tables(record: dict[str, Any]) -> str:
     """Return the tables that the command which wrote a record prints, or all of its numbers if there is none."""
     from gpu.bench.registry import BENCHMARKS
     from gpu.experiments.tables import format_experiment
+    from gpu.settings import EXPERIMENTS
 
     experiment = record.get("experiment", "demo")
     known = {benchmark.experiment: benchmark.show for benchmark in BENCHMARKS.values()}
-    if "series" in record or experiment == "timing":
+    if experiment in EXPERIMENTS:
         return format_experiment(record)
     if experiment in known:
         return known[experiment](record)

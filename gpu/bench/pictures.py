@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from gpu.bench.measurements import Measured, Record
 from gpu.runtime.machine import describe_machine
 from linalg_cnn.display import INK, MUTED, OKABE_ITO, Picture, figure_picture
+from linalg_cnn.display.colors import GRID
 
-GRID = "#e3e6e8"
 ORANGE, SKY_BLUE, GREEN, _, _, VERMILION, PURPLE = OKABE_ITO
 MARKS = {
     "eager": ("o", INK, "eager"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.cli.arguments import add_data, add_device, add_progress, float_list
-from gpu.settings import BACKENDS, EXPERIMENTS, ExperimentSettings
+from gpu.settings import EXPERIMENTS, WORKER_BACKENDS, ExperimentSettings
 
 
 def add_experiment(commands: Any) -> None:
@@ -49,7 +49,7 @@ def add_experiment(commands: Any) -> None:
     parser.add_argument(
         "--workers", type=int, default=defaults.workers, help="number of trials that run at the same time"
     )
-    parser.add_argument("--backend", choices=BACKENDS, default=defaults.backend, help="where the workers run")
+    parser.add_argument("--backend", choices=WORKER_BACKENDS, default=defaults.backend, help="where the workers run")
     parser.add_argument(
         "--cluster", metavar="ADDRESS", help="address of a Dask or Ray cluster; a new one is started if not given"
     )

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, ClassVar
 
 import numpy as np
@@ -107,7 +108,7 @@ class AccuracyByEpoch(AccuracyView):
 
     def draw(self, axes: Axes, record: Record) -> None:
         """Draw the mean over the trials as a line, and their smallest and largest accuracy as a band."""
-        for colour, series in zip(CURVE_COLORS, record["series"], strict=False):
+        for colour, series in zip(cycle(CURVE_COLORS), record["series"], strict=False):
             if found := self.accuracies(series):
                 means, low, high = ([pick(values) for values in found.values()] for pick in (np.mean, min, max))
                 axes.plot(list(found), means, "o-", color=colour, ms=4, label=series["name"])
@@ -138,7 +139,7 @@ class AccuracyByT(AccuracyView):
 
     def draw(self, axes: Axes, record: Record) -> None:
         """Draw the mean over the trials as a line, and their smallest and largest accuracy as bars."""
-        for colour, series in zip(CURVE_COLORS, record["series"], strict=False):
+        for colour, series in zip(cycle(CURVE_COLORS), record["series"], strict=False):
             if found := self.accuracies(series):
                 means = np.array([np.mean(values) for values in found.values()])
                 bars = np.abs(np.array([[min(values), max(values)] for values in found.values()]).T - means)

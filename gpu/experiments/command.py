@@ -1,7 +1,7 @@
 """Running an experiment: its trials or its measurement, the record, and the figure."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,9 @@ def _record_of(
     workspace: Workspace,
 ) -> Record:
     """Return the record of the trials that are finished."""
-    first = next(trial for trials in plan.values() for trial in trials)
-    training, held_out = workspace.images_of(first)
+    planned = [trial for trials in plan.values() for trial in trials]
+    shared = _joint([asdict(trial) for trial in planned])
+    training, held_out = workspace.images_of(planned[0])
     left_out = ("trial", "hardware", "versions")
 
     def public(result: dict[str, Any]) -> dict[str, Any]:
@@ -116,21 +117,20 @@ def _record_of(
     return {
         "experiment": settings.name,
         "settings": {
-            "epochs": first.epochs,
+            "epochs": shared["epochs"],
             "trials": settings.trials,
             "images": len(training),
             "held_out_images": len(held_out),
-            "batch_size": settings.batch_size,
-            "dataset": settings.dataset,
+            "batch_size": shared["batch_size"],
+            "dataset": shared["dataset"],
             "seed": settings.seed,
             "optimizer": "Adam",
-            "learning_rate": settings.learning_rate,
-            "precision": settings.precision,
+            "learning_rate": shared["learning_rate"],
+            "precision": shared["precision"],
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),
-        "complete": not settings.series
-        and len(results) == len({trial for trials in plan.values() for trial in trials}),
+        "complete": not settings.series and len(results) == len(set(planned)),
         "series": [
             {"name": name, "trials": [public(results[trial]) for trial in trials if trial in results]}
             for name, trials in plan.items()
@@ -140,7 +140,7 @@ def _record_of(
 
 
 def _joint(descriptions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one description of the machines of all trials: a list of values where they differ."""
+    """Return one description of all trials, or of their machines: a list of values where they differ."""
     joint: dict[str, Any] = {}
     for name in dict.fromkeys(key for description in descriptions for key in description):
         values = list(dict.fromkeys(description.get(name) for description in descriptions))

@@ -1,4 +1,4 @@
-"""The experiments by name: `gpu.settings.EXPERIMENTS` lists the names, and the module of the same name in this folder defines each."""
+"""The experiments by name: `gpu.settings.EXPERIMENTS` has the names, and a module here of that name defines each."""
 
 from importlib import import_module
 from typing import Any

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
-from gpu.settings import BACKENDS
+from gpu.settings import WORKER_BACKENDS
 from linalg_cnn.checks import check_choice, check_int
 
 TRIES = 3
@@ -62,7 +62,7 @@ def sweep(
         If a file cannot be read or written.
     """
     check_int("workers", workers, 1)
-    check_choice("backend", backend, BACKENDS)
+    check_choice("backend", backend, WORKER_BACKENDS)
     if cluster is not None and backend == "local":
         raise ValueError(f"cluster: expected an address only with backend dask or ray, got {cluster!r} with local")
     # Taught networks come second: several at the same time would each train their teacher.

@@ -1,6 +1,6 @@
 """Sections 5.2 and 5.3: the time of a prediction with skips, without them, and as one matrix."""
 
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from gpu.collapsing.collapse import collapse
 from gpu.experiments.experiment import Experiment, Record, View, machine_of
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.models.homotopy import remove_skips, set_skip_strength
+from gpu.models.nonlinearities import Activation
 from gpu.models.resnets import resnet, set_stem_channels
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device
@@ -22,7 +23,6 @@ from gpu.settings import ExperimentSettings
 from linalg_cnn.display.colors import CURVE_COLORS
 
 IN_SHAPE = (1, 28, 28)
-ACTIVATIONS: tuple[Literal["identity", "relu"], ...] = ("identity", "relu")
 SECONDS = 3.0
 """Seconds for which each network is timed."""
 
@@ -49,7 +49,7 @@ def networks(seed: int) -> list[tuple[str, str, nn.Module]]:
         ("ResNet34", "with skips", deep),
         ("ResNet34", "skips removed", remove_skips(deep)),
     ]
-    for activation in ACTIVATIONS:
+    for activation in get_args(Activation):
         six = six_layer_cnn(t=0.5, activation=activation, seed=seed).eval()
         set_skip_strength(six, 0.0)
         name = "6-layer CNN" + (", linear" if activation == "identity" else "")

@@ -22,7 +22,8 @@ BATCH_NORM = "train with batch normalisation instead"
 LEAVE_OFF = "leave it off: it does not change which score is the largest"
 
 Activation = Literal["identity", "relu"]
-"""Names of the activations that the networks here can have: the identity, or functions of the table."""
+"""Names of the activations that the networks here can have: the identity, or one of the `functions` in a row of the
+table whose module needs no arguments."""
 
 
 @dataclass(frozen=True)

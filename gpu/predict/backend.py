@@ -49,11 +49,12 @@ class Backend(ABC):
     name : str
         Public name, as in ``Predictor(way=name)``.
     dtypes : tuple of torch.dtype
-        Dtypes of the images that it takes.
+        Dtypes of the images that it takes: `BYTES`, or `BYTES` and `FLOATS`. Images of float64 are always predicted by
+        `gpu.predict.backends.Linear`.
     device_type : str or None
         Type of the devices that it is for, "cpu" or "cuda"; None if it is for any.
-    images_from : int
-        Batch size from which it pays.
+    images_from : int or None
+        Batch size from which it pays; None if only a user who names it gets it.
     slices : DigitSlices or None
         Slices of W that bytes are multiplied by, exactly, instead of W in float32.
     """
@@ -61,7 +62,7 @@ class Backend(ABC):
     name: ClassVar[str]
     dtypes: ClassVar[tuple[torch.dtype, ...]]
     device_type: ClassVar[str | None] = None
-    images_from: ClassVar[int] = 0
+    images_from: ClassVar[int | None] = 0
     slices: DigitSlices | None = None
 
     @classmethod

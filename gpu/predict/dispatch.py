@@ -16,7 +16,7 @@ from gpu.predict.triton_backend import TritonProducts
 BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (Linear, Blocks, SliceProducts, TritonProducts)
 }
-"""All backends by name; each is preferred to those before it where it is available and pays."""
+"""All backends by name; each is preferred to those before it where it is available and pays, as the first always is."""
 DEVICES = {"cpu": "the CPU", "cuda": "CUDA"}
 """Names of device types in messages."""
 
@@ -122,7 +122,7 @@ def dispatch_for(dtype: torch.dtype, source: Source, way: str) -> Dispatch:
             except UnavailableError as error:
                 unavailable[name] = str(error)
                 continue
-            if backend.pays_on(source.device):  # later ones are preferred
+            if backend.images_from is not None and backend.pays_on(source.device):  # later ones are preferred
                 preference.insert(0, (backend.images_from, name))
     if way == "auto":
         return Dispatch(available, tuple(preference), unavailable)

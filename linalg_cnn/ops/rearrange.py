@@ -21,7 +21,10 @@ class Rearrangement(Operation):
 
     @abstractmethod
     def move(self, x: Array) -> Array:
-        """Return the rearranged batch, or raise a ValueError that says why its shape does not fit."""
+        """Return the rearranged batch, or raise a ValueError that says why its shape does not fit.
+
+        It is a view wherever that is possible: `out_shape` calls it, too, on an array that takes no memory.
+        """
 
     def sources(self, in_shape: Shape) -> Array:
         """Return the input that each output reads, as its number in the C-order ravel, in the shape of the output."""
