@@ -32,6 +32,10 @@ SLOW = (
     "test_browser.py",
     "test_benchmarks.py",
     "test_triton_kernel.py",
+    "test_command_line.py",
+    "test_collapse_command.py",
+    "test_homotopy.py",
+    "test_train.py",
 )
 # Files whose tests share what a fixture of the module makes in seconds: each runs in one process, which makes it once.
 SHARING = (
@@ -42,6 +46,11 @@ SHARING = (
     "test_train.py",
     "test_triton_kernel.py",
 )
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what would be deselected, before its imports take seconds."""
+    return True if collection_path.name in SLOW and "not slow" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items):

@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
@@ -29,6 +26,9 @@ def run_notebook(path, *, seconds_per_cell=180):
 
     The first cell, which forbids warnings and network access, is not returned.
     """
+    import nbformat  # here: its imports take seconds, which other tests need not wait for
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
     client = NotebookClient(

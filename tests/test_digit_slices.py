@@ -209,6 +209,7 @@ assert Predictor(AffineMap(W, np.zeros(10))).way_for(500).way == "planes"
 """
 
 
+@pytest.mark.slow
 @needs_exact_product
 @pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="for x86 processors")
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])

@@ -137,6 +137,7 @@ def test_changes_in_one_mode_are_listed_so():
     torch.testing.assert_close(linear.train()(-x.abs()), 0 * x)
 
 
+@pytest.mark.slow
 def test_linearised_in_training_then_evaluated():
     torch.manual_seed(0)
     model = torchvision.models.googlenet(num_classes=3, init_weights=False)

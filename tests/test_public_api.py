@@ -79,6 +79,7 @@ def test_exact_twins_have_the_same_signature(name):
     assert inspect.signature(exact).parameters == inspect.signature(numeric).parameters
 
 
+@pytest.mark.slow
 def test_the_predictor_is_found_by_its_full_name():
     program = "import gpu; assert gpu.predict.Predictor.__name__ == 'Predictor'"
     subprocess.run([sys.executable, "-c", program], check=True)

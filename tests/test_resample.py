@@ -121,7 +121,8 @@ def test_float32_is_part_of_the_rule(mode, i, o):
 @pytest.mark.parametrize("mode", NEAREST_MODES)
 def test_large_sizes_agree_with_the_loops(mode):
     rng = np.random.default_rng(0)
-    for i, o in rng.integers(1, 5000, (20, 2)).tolist():
+    pairs = 4 if mode == "pillow" else 20  # whose loop adds up d terms for output d
+    for i, o in rng.integers(1, 5000, (pairs, 2)).tolist():
         expected = [nearest_source(d, i, o, mode) for d in range(o)]
         np.testing.assert_array_equal(nearest_rule(i, o, mode).sources[:, 0], expected)
 

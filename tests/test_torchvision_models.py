@@ -9,19 +9,19 @@ import gpu
 from gpu import NotAffineError
 
 COLLAPSE = {
-    **{f"resnet{depth}": (3, 64, 64) for depth in (18, 34, 50, 101, 152)},
-    "resnext50_32x4d": (3, 64, 64),
-    "wide_resnet50_2": (3, 64, 64),
-    "vgg11_bn": (3, 64, 64),
+    **{f"resnet{depth}": (3, 64, 64) if depth < 50 else (3, 32, 32) for depth in (18, 34, 50, 101, 152)},
+    "resnext50_32x4d": (3, 32, 32),
+    "wide_resnet50_2": (3, 32, 32),
+    "vgg11_bn": (3, 32, 32),
     "vgg16_bn": (3, 32, 32),
     "alexnet": (3, 64, 64),
-    "mobilenet_v2": (3, 64, 64),
-    "shufflenet_v2_x1_0": (3, 64, 64),
+    "mobilenet_v2": (3, 32, 32),
+    "shufflenet_v2_x1_0": (3, 32, 32),
     "squeezenet1_0": (3, 64, 64),
     "squeezenet1_1": (3, 64, 64),
-    "mnasnet1_0": (3, 64, 64),
-    "regnet_x_400mf": (3, 64, 64),
-    "densenet121": (3, 64, 64),
+    "mnasnet1_0": (3, 32, 32),
+    "regnet_x_400mf": (3, 32, 32),
+    "densenet121": (3, 32, 32),
     "googlenet": (3, 64, 64),
     "inception_v3": (3, 75, 75),
 }

@@ -72,6 +72,7 @@ def recorded(module, in_shape):
     return {name_of(node).rstrip("_") for node in export(module, in_shape, 2).graph.nodes if node.op == "call_function"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "module", "in_shape"), [(name, *case) for name, case in BY_NAME.items()], ids=BY_NAME)
 def test_operations_by_their_names_in_aten(name, module, in_shape):
     module = prepared(module)
@@ -81,6 +82,7 @@ def test_operations_by_their_names_in_aten(name, module, in_shape):
     assert_close(compose(graph).W, by_unit_vectors(module, in_shape), scale=1.0)
 
 
+@pytest.mark.slow
 @even_kernel_warns
 def test_every_handler_has_a_case():
     missing = set(HANDLERS) - set(BY_NAME)
