@@ -19,7 +19,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
-# Files whose tests train networks, run notebooks, start processes or compare every size, the longest first.
+# Files whose tests train or collapse networks, run notebooks, start processes or compare every size, the longest first.
 # `make quick` leaves them out, and `make test`, which runs on several cores, begins with them.
 SLOW = (
     "test_notebooks.py",
@@ -35,7 +35,9 @@ SLOW = (
     "test_command_line.py",
     "test_collapse_command.py",
     "test_homotopy.py",
+    "test_collapsing.py",
     "test_train.py",
+    "test_data.py",
 )
 # Files whose tests share what a fixture of the module makes in seconds: each runs in one process, which makes it once.
 SHARING = (

@@ -255,7 +255,6 @@ def test_bad_arguments():
         gpu.collapse(nn.Sequential(layer, layer), (1,))
 
 
-@pytest.mark.slow
 def test_it_runs_under_compile_export_onnx_and_safetensors(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     collapsed = gpu.collapse(bottleneck(), (3, 4, 4))
@@ -508,7 +507,6 @@ print(peak() - before)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_keeps_within_its_limit():
     """In a process of its own (ru_maxrss starts with its parent's): W takes 91 MiB, the replacement 46."""
