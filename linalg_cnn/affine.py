@@ -152,7 +152,7 @@ class AffineMap(Drawn):
         return y.reshape(*x.shape[:-1], self.out_size)
 
     def __matmul__(self, inner: "AffineMap") -> "AffineMap":
-        """Return the map that applies ``inner`` first, of W_outer W_inner and W_outer B_inner + B_outer.
+        """Return the map that applies ``inner`` first: W = W_outer W_inner and B = W_outer B_inner + B_outer.
 
         Raises
         ------

@@ -45,7 +45,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def result(self, found: Any) -> Any:
-        """Return a matrix or a vector as `AffineMap` takes it."""
+        """Return a matrix or a vector in the form that `AffineMap` takes."""
 
 
 class _Sparse(Arithmetic):

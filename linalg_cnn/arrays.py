@@ -91,6 +91,6 @@ def inner_products(xs: Any, y: Any) -> Any:
 
 
 def as_numpy(x: Any) -> Array:
-    """Return an array, or a torch tensor of any device, as a numpy array."""
+    """Return an array, or a torch tensor on any device, as a numpy array."""
     array: Array = x if isinstance(x, np.ndarray) else x.cpu().numpy()
     return array

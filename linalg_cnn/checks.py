@@ -28,7 +28,7 @@ def check_int(name: str, value: object, minimum: int) -> int:
     Raises
     ------
     ValueError
-        If it is smaller, or not an integer. A bool is refused as a mistake.
+        If it is smaller, larger than `LARGEST_SIZE`, or not an integer. A bool is refused as a mistake.
     """
     number = _as_index(value)
     if number is None or number < minimum:
@@ -75,7 +75,7 @@ def check_bool(name: str, value: object) -> None:
 
 
 def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:
-    """Return an int, or a tuple of ints where the number of axes is not known yet.
+    """Return an int for all axes, or a tuple of ints for a number of axes that is not known yet.
 
     Raises
     ------
@@ -188,7 +188,7 @@ EXPECTED_NUMBERS = "expected float32, float64, integers or sympy expressions"
 
 
 def as_array(name: str, value: object) -> Array:
-    """Return what numpy makes of a value, with errors that name the argument.
+    """Return a value as a numpy array, with errors that name the argument.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def check_bias(bias: object, count: int, what: str) -> Array | None:
 
 
 def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:
-    """Refuse a result that would not fit into memory, before any is allocated.
+    """Refuse a result that would not fit into memory, before memory is allocated.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wrapper of the sequence of chunks, such as ``tqdm.tqdm``."""
 
 CHUNK_BYTES = 2**24
-"""Bytes of the vectors that are carried together: they fit the cache."""
+"""Bytes that the vectors of one chunk may take, so that they fit the cache."""
 
 ARRAY_BYTES = 7 * 2**22
 """Bytes that one value of the network may take even if the whole chunk then exceeds `CHUNK_BYTES`.
@@ -26,7 +26,7 @@ time, and the page faults cost as much as a third of the products.
 
 
 class Chunks(NamedTuple):
-    """A plan of how the unit vectors are carried.
+    """A plan of how the unit vectors pass through the graph.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Chunks(NamedTuple):
     size : int
         Number of vectors in a chunk.
     workers : int
-        Number of chunks carried at the same time, each on a core of its own.
+        Number of chunks that are computed at the same time, each on a core of its own.
     """
 
     shape: Shape
@@ -44,10 +44,10 @@ class Chunks(NamedTuple):
 
 
 def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, alone: bool) -> Chunks:
-    """Return chunks of as many vectors as the cache holds, and fewer where the limit of memory asks for it.
+    """Return chunks of as many vectors as the cache holds, or fewer if the memory limit requires it.
 
-    Where there are many chunks, each core carries one of its own: the many products between small arrays do not gain
-    from several cores each.
+    Where there are many chunks, each core computes chunks of its own, because a product of small arrays gains little
+    from several cores.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, al
     max_bytes : int or None
         Limit on the memory of W and of the vectors; half of the machine's memory if None.
     alone : bool
-        Whether one chunk is carried at a time, because the work is not done by the cores.
+        Whether to compute one chunk at a time, because an accelerator does the work instead of the cores.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, al
 
 
 def carry_chunks(carry: Callable[[slice, Array], None], chunks: Chunks, progress: Progress | None = None) -> None:
-    """Call ``carry(chunk, units)`` for every chunk, with the unit vectors (n, *shape) that the slice numbers."""
+    """Call ``carry(chunk, units)`` for every chunk: a slice of numbers, and their unit vectors (n, *shape)."""
     shape, size, workers = chunks
     count = size_of(shape)
     starts = range(0, count, size)
@@ -109,5 +109,5 @@ def carry_chunks(carry: Callable[[slice, Array], None], chunks: Chunks, progress
 
 
 def _cores() -> int:
-    """Return the number of threads that the user or the machine allows numpy's products."""
+    """Return the number of threads that the user or the machine allows for numpy's products."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)

@@ -25,7 +25,7 @@ FORMS = ("dense", "sparse", "sympy")
 
 @runtime_checkable
 class HasGraph(Protocol):
-    """A network that is wired as a graph: `SkipNetwork`."""
+    """A network that holds its operations as an `AffineGraph`, such as `SkipNetwork`."""
 
     graph: AffineGraph
 
@@ -69,9 +69,11 @@ def compose(
     TypeError
         If ``network`` is neither of the two, or ``progress`` cannot be called.
     ValueError
-        If ``direction`` or ``form`` is unknown, or is one of numbers for a network of symbols.
+        If ``direction`` or ``form`` is unknown, ``form`` is not "sympy" for a network with sympy expressions, or
+        ``max_bytes`` is not an int of at least 0.
     MemoryError
-        If W and the vectors of one step would take more than ``max_bytes``. This is found before anything is computed.
+        If W and the vectors of one chunk would take more than ``max_bytes``. This is checked before anything is
+        computed.
 
     Examples
     --------
@@ -89,7 +91,7 @@ def compose(
         raise TypeError(f"network: expected an AffineGraph or a SkipNetwork, got {type(network).__name__}")
     graph = network if isinstance(network, AffineGraph) else network.graph
     if progress is not None and not callable(progress):
-        raise TypeError(f"progress: expected something to call, such as tqdm.tqdm, got {type(progress).__name__}")
+        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
     check_choice("direction", direction, DIRECTIONS)
     if form is None:
         form = "sympy" if graph.symbolic else "dense"

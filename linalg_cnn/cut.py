@@ -26,7 +26,8 @@ def cheapest_cut(graph: AffineGraph) -> tuple[int, ...] | None:
     Returns
     -------
     tuple of int, or None
-        Numbers of the values in the graph; None if there is nothing between input and output.
+        Numbers of the values in the graph; None if no values between input and output separate them, or if the output
+        does not depend on the input.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def cheapest_cut(graph: AffineGraph) -> tuple[int, ...] | None:
 
 
 def split(graph: AffineGraph, cut: tuple[int, ...]) -> tuple[AffineGraph, AffineGraph]:
-    """Return (outer, inner): the graph from the joined values of a cut to the output, and from the input to them.
+    """Return (outer, inner): the graph from a cut's joined values to the output, and the one from the input to them.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def _copy(graph: AffineGraph, to: AffineGraph, known: dict[int, int], wanted: tu
     Raises
     ------
     ValueError
-        If they need the input and it is not known.
+        If a wanted value needs the input, and the input is not known.
     """
     needed: set[int] = set()
     pending = list(wanted)

@@ -60,7 +60,7 @@ class Entries:
 
 
 def row_starts(counts: Sequence[IntArray], dtype: npt.DTypeLike) -> IntArray:
-    """Return where the rows start, from the number of entries per position of each axis, which multiply."""
+    """Return where the rows start, given the number of entries per position of each axis: a row has their product."""
     starts = np.zeros(size_of(tuple(len(count) for count in counts)) + 1, dtype=dtype)
     counts = [np.asarray(count, dtype=dtype) for count in counts]
     np.cumsum(reduce(np.multiply.outer, counts).ravel(), out=starts[1:])

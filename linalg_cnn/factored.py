@@ -1,4 +1,4 @@
-"""An affine map kept as a product W = W1 W2 ..., which has fewer entries than W where a network narrows."""
+"""An affine map kept as a product of factors, W = W2 W1, with fewer entries than W where a network narrows."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class FactoredMap(Drawn):
     Parameters
     ----------
     factors : sequence of AffineMap
-        Maps to apply, the outermost first, as in W1 @ W2.
+        Maps whose product this is, the outermost first, as in ``outer @ inner``.
 
     Raises
     ------
@@ -57,8 +57,8 @@ class FactoredMap(Drawn):
                 raise TypeError(f"factors[{number}]: expected an AffineMap of numbers, got {factor!r}")
             if number and factor.out_size != factors[number - 1].in_size:
                 raise ValueError(
-                    f"factors[{number}]: expected {factors[number - 1].in_size} entries to come out, "
-                    f"got {factor.out_size}"
+                    f"factors[{number}]: expected out_size {factors[number - 1].in_size}, the in_size of the factor "
+                    f"before it, got {factor.out_size}"
                 )
         object.__setattr__(self, "factors", factors)
 

@@ -83,7 +83,7 @@ class AffineGraph(Drawn):
         Raises
         ------
         ValueError
-            If a value does not exist yet, there are more of them than the operation reads, or their shapes do not fit.
+            If a value does not exist yet, the operation reads another number of values, or their shapes do not fit.
             The message names the operation.
         """
         where = name or f"node {len(self.nodes)} ({type(operation).__name__})"
@@ -183,9 +183,10 @@ class AffineGraph(Drawn):
 
     @property
     def multiply_adds(self) -> int:
-        """Number of multiply-accumulates (MACs) with weights in one evaluation: the entries of their matrices.
+        """Number of multiply-accumulates (MACs) in one evaluation.
 
-        Taps that fall on padding have no entries and do not count.
+        These are the entries of the matrices of all operations that have a kernel or a weight. Taps that fall on
+        padding have no entries and do not count.
         """
         weighted = [
             node for node in self.nodes if hasattr(node.operation, "kernel") or hasattr(node.operation, "weight")
@@ -228,7 +229,7 @@ class AffineGraph(Drawn):
         return y.reshape(*x.shape[:split], *self.out_shape)
 
     def largest_state(self, direction: str) -> int:
-        """Return an upper bound on the entries that are held at once while one vector is carried.
+        """Return an upper bound on the number of entries held at once while one vector passes through the graph.
 
         An operation's inputs and its output exist at the same time, beside every value that is still to be read, and
         beside `TEMPORARIES` times as many entries of temporary memory.

@@ -35,8 +35,8 @@ class AxisRule:
     numerators, denominators : int arrays (out_size, taps), optional
         Factor of each tap as an exact fraction; all ones if not given.
     taps : int array like the sources, optional
-        Number of the tap of each entry of the table; the number of its column if not given. A rule that leaves out taps
-        which read nothing gives it.
+        Number of the tap that each entry of the table belongs to, for a table that leaves out taps which read nothing;
+        by default the number of its column.
     """
 
     in_size: int
@@ -251,7 +251,7 @@ def _along(axis: int, index: Any) -> tuple[Any, ...]:
 
 
 def _without_repeats(sources: IntArray) -> Iterator[IntArray]:
-    """Yield the outputs that read something in groups that read no input twice, of which `+=` would lose one."""
+    """Yield the outputs that read something, in groups that read no input twice, because `+=` would add only one."""
     outputs = np.flatnonzero(sources >= 0)
     while outputs.size:
         firsts = np.sort(np.unique(sources[outputs], return_index=True)[1])
@@ -267,7 +267,7 @@ def _index(positions: IntArray, x: Any) -> Any:
 
 
 def _weighted(part: Any, rule: AxisRule, outputs: IntArray, tap: int, axis: int) -> Any:
-    """Return the part of an array that a tap reads or writes, times the tap's weights along the axis."""
+    """Return the part of an array that a tap reads or writes, multiplied by the tap's weights along the axis."""
     n, d = cast(IntArray, rule.numerators)[outputs, tap], cast(IntArray, rule.denominators)[outputs, tap]
     shape = (-1, *(1,) * (part.ndim - axis - 1))
     if not isinstance(part, np.ndarray):

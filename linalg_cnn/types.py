@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-"""float32, float64, or object with sympy expressions."""
+"""An array of dtype float32, float64, or object with sympy expressions."""
 
 IntArray = npt.NDArray[np.signedinteger[Any]]
 
 Shape = tuple[int, ...]
-"""(channels, *spatial), or (features,) after a dense layer."""
+"""The shape of a value: (channels, *spatial), or (features,) after a dense layer."""
 
 
 def index_dtype(*sizes: int) -> type[np.signedinteger[Any]]:

@@ -239,7 +239,7 @@ def test_bad_arguments():
     ):
         with pytest.raises(error, match=message):
             gpu.collapse(net, (3, 8, 8), inputs=inputs)
-    with pytest.raises(TypeError, match="progress: expected something to call"):
+    with pytest.raises(TypeError, match="progress: expected a callable"):
         gpu.collapse(net, (3, 8, 8), progress=3)
     with pytest.raises(ValueError, match="on the meta device"):
         gpu.collapse(nn.Linear(2, 2, device="meta"), (2,))

@@ -241,7 +241,7 @@ def test_a_practical_size_composes_exactly():
 
 
 def test_what_is_no_progress_bar():
-    with pytest.raises(TypeError, match="progress: expected something to call, such as tqdm.tqdm, got int"):
+    with pytest.raises(TypeError, match="progress: expected a callable, such as tqdm.tqdm, got int"):
         compose(SkipNetwork((1, 3), [Conv([[[1.0]]])]), progress=3)
 
 

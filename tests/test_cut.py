@@ -122,7 +122,9 @@ def test_what_is_no_factored_map(tmp_path):
     outer, inner = AffineMap(np.ones((4, 2)), np.ones(4)), AffineMap(np.ones((2, 6)), np.ones(2))
     with pytest.raises(ValueError, match="factors: expected at least one, got none"):
         FactoredMap([])
-    with pytest.raises(ValueError, match=r"factors\[1\]: expected 6 entries to come out, got 4"):
+    with pytest.raises(
+        ValueError, match=r"factors\[1\]: expected out_size 6, the in_size of the factor before it, got 4"
+    ):
         FactoredMap([inner, outer])
     with pytest.raises(TypeError, match=r"factors\[0\]: expected an AffineMap of numbers, got AffineMap\(.*sympy\)"):
         FactoredMap([outer.exact()])

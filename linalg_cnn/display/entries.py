@@ -18,7 +18,7 @@ from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.types import Array, Shape, size_of
 
 MOST_COLORS = 1024
-"""The pixels of a larger image share seven colours."""
+"""Number of pixels above which the pixels of an image share seven colours."""
 
 COLORINGS = ("auto", "value", "entry", "kernel", "column", "row")
 
@@ -169,7 +169,7 @@ def _operation_coordinates(operation: Operation, in_shape: Shape) -> Coordinates
     rows = np.repeat(np.arange(found.shape[0]), np.diff(found.starts))
     taps: Array | None = None
     if isinstance(operation, TapOperation):
-        # With the numbers of its weights as weights, the operation shows which weight each entry is.
+        # If each weight is replaced by its number, the entries are the numbers of their weights.
         kernel: Any = operation.kernel  # type: ignore[attr-defined]
         numbered = np.arange(float(kernel.size)).reshape(kernel.shape)
         (numbers,) = replace(operation, kernel=numbered, bias=None).all_entries(in_shape)  # type: ignore[type-var]

@@ -77,7 +77,7 @@ class Picture:
         return replace(self, alt=alt)
 
     def with_title(self, title: str | None) -> "Picture":
-        """Return the picture under a title with which its text alternative begins; unchanged without a title."""
+        """Return the picture under a title, which also begins its text alternative; without one, the picture itself."""
         return self.titled(title).with_alt(f"{title}: {self.alt}") if title else self
 
     def with_rules(self, rules: str) -> "Picture":

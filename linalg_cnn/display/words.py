@@ -1,4 +1,4 @@
-"""Entries, positions and lists in plain text, for alternative texts, hover texts and formulas."""
+"""Entries, positions and lists in plain text, for text alternatives, hover texts and formulas."""
 
 from collections.abc import Iterable
 from fractions import Fraction

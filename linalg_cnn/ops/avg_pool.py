@@ -16,9 +16,9 @@ def avg_pool_rule(
 ) -> AxisRule:
     """Return which inputs each output position averages along one axis, and their weights.
 
-    Window p starts at h = p stride - padding and ends before min(h + taps, size + padding). Its weight is one over its
-    length, or one over its number of inputs if the padding does not count. With ``ceil_mode`` the last window may
-    extend over the end, but must start before size + padding.
+    Window p starts at h = p stride - padding and ends before min(h + taps, size + padding). Each input in it has the
+    weight one over the window's length, or one over its number of inputs if the padding does not count. With
+    ``ceil_mode`` the last window may extend over the end, but must start before size + padding.
 
     Raises
     ------
@@ -50,7 +50,10 @@ def mean_rule(size: int, sources: IntArray, counts: IntArray) -> AxisRule:
 
 
 def adaptive_avg_pool_rule(size: int, out_size: int) -> AxisRule:
-    """Return which inputs each output position d averages, floor(d n / o) to ceil((d + 1) n / o), and their weights."""
+    """Return which inputs each output position averages, and their weights.
+
+    With s = size / out_size, output d averages the inputs from floor(d s) to before ceil((d + 1) s).
+    """
     check_table(out_size, 1)
     d = np.arange(out_size)
     starts, ends = d * size // out_size, -(-(d + 1) * size // out_size)

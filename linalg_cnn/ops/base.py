@@ -33,7 +33,7 @@ class Operation(Drawn, ABC):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Dtype that all parameters fit: object if one is symbolic, float64 if there is none."""
+        """Dtype that holds all parameters: object if one is symbolic, float64 if there is none."""
         dtypes = [array.dtype for array in self._parameters().values()]
         return np.dtype(object) if self.symbolic else np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
 

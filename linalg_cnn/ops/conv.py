@@ -17,8 +17,8 @@ def conv_rule(
 ) -> AxisRule:
     """Return which input each output position reads with each tap: windows over the padded axis.
 
-    Output p reads the padded position p stride + t dilation with tap t. By `linalg_cnn.ops.pad.pad_rule`, this is
-    position p stride - before + t dilation of the input, another one in the border, or a padded zero, which is nothing.
+    With tap t, output p reads the padded position p stride + t dilation. Inside the input, this is its position
+    p stride - before + t dilation; in the border, it is what `linalg_cnn.ops.pad.pad_rule` says.
 
     Raises
     ------
@@ -155,21 +155,21 @@ class Conv(TapOperation):
         return kernel
 
     def push(self, x: Any) -> Any:
-        """Return A x, where a border that shows pixels is padded first."""
+        """Return A x; a padding mode that copies pixels is applied as an operation before the convolution."""
         if self.padding_mode == "zeros":
             return super().push(x)
         pad, conv = self._pad_then_conv()
         return conv.push(pad.push(x))
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
-        """Return A' y, where a border that shows pixels is transposed last."""
+        """Return A' y; a padding mode that copies pixels is transposed as an operation after the convolution."""
         if self.padding_mode == "zeros":
             return super().pull(y, in_shape)
         pad, conv = self._pad_then_conv()
         return pad.pull(conv.pull(y, pad.out_shape(in_shape)), in_shape)
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
-        """Return the border that shows pixels as an operation, and the convolution without padding that follows."""
+        """Return the padding as an operation, and the convolution without padding that follows it."""
         return (
             Pad(self.padding_pairs, self.padding_mode),
             replace(self, bias=None, padding=0, padding_mode="zeros"),

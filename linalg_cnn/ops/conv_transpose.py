@@ -15,10 +15,10 @@ from linalg_cnn.types import Array, Shape, index_dtype
 def conv_transpose_rule(
     size: int, taps: int, stride: int, padding: int, output_padding: int, dilation: int
 ) -> AxisRule:
-    """Return which input each output position reads with each tap, where the last tap is number 0.
+    """Return which input each output position reads with each tap; the rule's taps are numbered from the last one.
 
-    Tap t adds input i to output i stride - padding + t dilation. Output d therefore reads input
-    (d + padding - t dilation) / stride with tap t if that is a position of the input, and nothing otherwise.
+    Counted from the first one, tap t adds input i to output i stride - padding + t dilation. Output d therefore reads
+    input (d + padding - t dilation) / stride with tap t if that is a position of the input, and nothing otherwise.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
         If no position is left, or a side is too wide: ``reflect`` allows size - 1, and ``circular`` the size after
         cropping.
     """
-    first, last = max(-before, 0), size - 1 - max(-after, 0)  # of the part that cropping leaves
+    first, last = max(-before, 0), size - 1 - max(-after, 0)  # the ends of the part that cropping leaves
     if before + size + after < 1 or last + 1 < first:
         raise ValueError(
             f"padding: expected to leave at least one position, got {(before, after)} on an axis of {size}"

@@ -16,14 +16,14 @@ from linalg_cnn.types import Array, Shape, index_dtype, size_of
 class Rearrangement(Operation):
     """An operation that moves entries: A has a single 1 in every row, and at most one in every column.
 
-    The index rule is `move` itself: the columns of A are what it makes of the numbers 0, 1, ... of the entries.
+    The index rule is `move` itself: applied to the numbers 0, 1, ... of the entries, it gives the column of each 1.
     """
 
     @abstractmethod
     def move(self, x: Array) -> Array:
         """Return the rearranged batch, or raise a ValueError that says why its shape does not fit.
 
-        It is a view wherever that is possible: `out_shape` calls it, too, on an array that takes no memory.
+        The result is a view wherever possible, because `out_shape` also calls this on an array that takes no memory.
         """
 
     def sources(self, in_shape: Shape) -> Array:

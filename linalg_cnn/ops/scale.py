@@ -19,7 +19,7 @@ class Diagonal(Operation):
     @property
     @abstractmethod
     def factors(self) -> Array:
-        """Factors (channels,), or with the axes of the input, each as long as there or of length 1."""
+        """Factors of shape (channels,), or of a shape with as many axes as the input that broadcasts to it."""
 
     @property
     @abstractmethod
@@ -81,8 +81,8 @@ class Scale(Diagonal):
 
     Parameters
     ----------
-    weight : array_like (channels,), or with the axes of the input, each as long as there or of length 1
-    bias : array_like in one of these forms, optional
+    weight : array_like (channels,), or of a shape with as many axes as the input that broadcasts to it
+    bias : array_like of one of these two shapes, optional
 
     Raises
     ------

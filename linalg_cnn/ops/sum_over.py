@@ -19,7 +19,7 @@ class SumOver(Separable):
     Parameters
     ----------
     axes : tuple of int
-        Number of the axis, without the batch axis; 0 is that of the channels.
+        Numbers of the axes, without the batch axis; 0 is that of the channels.
     mean : bool
         Whether to divide by the number of summands.
 

@@ -1,4 +1,4 @@
-"""Any choice of entries, by a table of their numbers, for what no rule per axis describes."""
+"""Any choice of entries, given as a table of their numbers, for rearrangements that no rule per axis describes."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -144,7 +144,7 @@ FEW_CHANNELS = 16
 
 @lru_cache(maxsize=256)
 def _tap_runs(rule: Callable[..., AxisRule], taps: int, axis: tuple[Any, ...]) -> list[tuple[int, slice, slice]]:
-    """Return (tap, outputs, inputs) of each tap of an axis that reads something; the axes of networks recur."""
+    """Return (tap, outputs, inputs) of each tap that reads something along an axis; networks repeat the same axes."""
     table = rule(*axis)
     return [(tap, *run) for tap in range(taps) if (run := tap_slices(table, tap))]
 
@@ -168,7 +168,7 @@ def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
         mixed = weights @ part.reshape(-1, part.shape[-1]).T
         mixed = mixed.reshape(len(taps), channels, *part.shape[:-1])
         for number, (_, (first, *others), (written, *rest)) in enumerate(taps):
-            # The tap's positions low to high along the first axis lie in this part.
+            # Along the first axis, this part holds the tap's positions from low to high.
             low = max(0, -(-(start - first.start) // first.step))
             high = min(len(range(*first.indices(len(source)))), -(-(start + len(part) - first.start) // first.step))
             if low < high:
