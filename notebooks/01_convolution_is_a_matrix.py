@@ -182,7 +182,7 @@ matrix_picture(Conv(line, dilation=2), (1, 7), title="dilation 2")
 
 # %% [markdown]
 # The next picture has stride and padding together, in two dimensions. Dashed cells are padded zeros. Can you say why
-# the lit row has only four entries, although the kernel has nine?
+# the highlighted row has only four entries, although the kernel has nine?
 
 # %%
 operation_picture(Conv(nine, stride=2, padding=1), (1, 5, 5), output=(0, 0, 0))

@@ -23,8 +23,8 @@
 #
 # $$(1 - t)\, f + t\, s .$$
 #
-# t = 0 is the network without skips, t = 1 leaves out what the skip jumps over, and the values in between are a path
-# from one network to the other: a **homotopy**. Skips help a deep network to train, but cost time when it predicts. So
+# t = 0 is the network without skips, t = 1 leaves out the layers that a skip passes, and the values in between are a
+# path from one network to the other: a **homotopy**. Skips help a deep network to train, but cost time when it predicts. So
 # start the training with skips, and end it without them.
 #
 # You should have read [notebook 3](03_skip_connections.ipynb). This one takes about 20 minutes. [The
@@ -136,7 +136,7 @@ curves_picture(
 # The accuracy is high where the network was trained. At t = 0, where the skips could be removed, much of it is lost,
 # because the layers were never trained to work without skips.
 #
-# ## Walking while training
+# ## Changing t while training
 #
 # Therefore t moves in small steps, with an epoch of training after each. The path is given by a schedule: t as a
 # function of the epoch. The library has the paper's two lists and several functions.
