@@ -24,8 +24,8 @@
 # $$(1 - t)\, f + t\, s .$$
 #
 # t = 0 is the network without skips, t = 1 leaves out the layers that a skip passes, and the values in between are a
-# path from one network to the other: a **homotopy**. Skips help a deep network to train, but cost time when it predicts. So
-# start the training with skips, and end it without them.
+# path from one network to the other: a **homotopy**. Skips help a deep network to train, but cost time when it
+# predicts. So start the training with skips, and end it without them.
 #
 # You should have read [notebook 3](03_skip_connections.ipynb). This one takes about 20 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
@@ -179,7 +179,7 @@ print(f"never had skips:                         {history['t = 0 from the start'
 # is the paper's argument for the homotopy.
 #
 # It is also a result from **one** seed and one learning rate. Exercise 2 changes both, and then the network without
-# skips learns. Ask for the seeds behind any three curves.
+# skips learns. When a figure compares training curves, ask how many seeds are behind each.
 #
 # ## Taking the skips out
 #
