@@ -1,7 +1,7 @@
 """Functions of arrays that work for numpy arrays and torch tensors alike, where their methods differ.
 
-A graph is walked with numpy arrays, or with torch tensors where `gpu` composes on an accelerator. This module uses the
-methods of a tensor and never imports torch.
+A graph is evaluated with numpy arrays, or with torch tensors where `gpu` composes on an accelerator. This module uses
+the methods of a tensor and never imports torch.
 
 Operations that work pixel by pixel keep images in memory as (*spatial, N, channels): the numbers of one pixel lie
 together, and a slice of pixels is a matrix without a copy. The shape of such an array stays (N, channels, *spatial).

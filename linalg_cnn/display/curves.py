@@ -13,7 +13,7 @@ MARKERS = "os^Dvx"
 """One marker for each curve: colour alone does not tell curves apart for every reader."""
 
 SPELLED = 12
-"""The text alternative gives only the ends and the extremes of a curve with more points than this."""
+"""Number of points above which the text alternative gives only the ends and the extremes of a curve."""
 
 
 def curves_picture(

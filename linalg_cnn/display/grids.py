@@ -16,7 +16,7 @@ LONGEST = 480
 """Longest side of a grid without labels, in pixels."""
 
 PNG_BYTES = 120_000
-"""Largest size of the image inside a picture."""
+"""Largest size in bytes of the SVG element that holds a PNG image."""
 
 
 @dataclass(frozen=True)

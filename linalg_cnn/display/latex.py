@@ -16,7 +16,7 @@ from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import size_of
 
 MOST_CHARACTERS = 6000
-"""Longer formulas are shortened or left out: they cannot be read, and typesetting them takes seconds."""
+"""Number of characters above which a formula is shortened or left out, because typesetting it takes seconds."""
 
 MOST_ROWS = 16
 """Number of rows and columns above which a matrix is written with dots."""

@@ -44,7 +44,8 @@ def operation_picture(
     operation : Operation
         Operation with one input, an image: `Conv`, `ConvTranspose`, `Pad`, `Resample`, `AvgPool`, ...
     in_shape : tuple of int
-        Shape of the image: (channels, width) or (channels, height, width), of at most 400 pixels.
+        Shape of the image: (channels, width) or (channels, height, width). The image and the output have at most 400
+        entries each.
     output : int, or (channel, *position), optional
         The output pixel to highlight: its number or its indices; by default the one in the middle.
     x : array_like, optional
