@@ -1,4 +1,4 @@
-"""The imports go one way: no circle between modules or rooms, imports inside functions included."""
+"""The imports go one way: no circle between modules or between subpackages, imports inside functions included."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -51,7 +51,7 @@ GRAPH = {module: imports_of(path.read_text()) - {module} for module, path in FIL
 
 
 def room_of(module):
-    """Return the room of a module: ``gpu.tracing``, ``linalg_cnn.ops``; loose modules are rooms of their own."""
+    """Return the subpackage of a module, such as ``gpu.tracing``; a module in no subpackage stands for itself."""
     return ".".join(module.split(".")[:2])
 
 
