@@ -1,8 +1,8 @@
-# `make demo` and `make test` are all the set-up there is: both make .venv and install what they need.
+# `make demo` and `make test` need no other set-up: both make .venv and install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One process a core, and one thread each: the networks of the tests are too small to gain from more.
+# One process per core, and one thread per process: the networks of the tests are too small to gain from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadscope
 
 .PHONY: help demo test quick sweep format notebooks sync docs clean
@@ -11,11 +11,11 @@ help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
 	@echo "make test      every check: lint, types, tests, doctests, coverage"
 	@echo "make quick     the fast tests alone, with fewer random examples: under a minute, between two edits"
-	@echo "make sweep     the tests that take long, and random configurations of every operation: SWEEP=3000 of each"
+	@echo "make sweep     the tests that take long, and SWEEP=3000 random configurations of every operation"
 	@echo "make notebooks open the notebooks in JupyterLab"
 	@echo "make docs      build the site in build/docs: the notebooks as run, the API reference, the records"
-	@echo "make sync      bring the notebooks' .py and .ipynb in line, and take their outputs off"
-	@echo "make format    bring the code into the project's form"
+	@echo "make sync      write the project's links, bring the notebooks' .py and .ipynb in line, remove outputs"
+	@echo "make format    format the code, and fix what ruff can fix"
 	@echo "make clean     remove the environment and everything that was built"
 
 demo: $(VENV)/demo.installed

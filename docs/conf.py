@@ -10,6 +10,7 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS / "_ext"))
 
 from addresses import Addresses  # noqa: E402
+from strict_kernel import strict_ipython  # noqa: E402
 
 ADDRESSES = Addresses.read()
 
@@ -33,6 +34,7 @@ default_role = "py:obj"  # `name` in a docstring
 # A notebook is run again when it has changed; a cell that fails ends the build.
 nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # "off" for a quick look at the other pages
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads do not speed up small networks, and wait for each other
+os.environ["IPYTHONDIR"] = strict_ipython(ROOT / "build" / "ipython")  # a warning in a cell is an error
 nb_execution_cache_path = str(ROOT / "build" / "executed")
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True

@@ -95,7 +95,7 @@ _HOME = {
 """The module in which each public name is defined."""
 
 _NAMESPACES = ("predict", "schedules")
-"""The rooms whose names are public, too: ``gpu.predict.Predictor``, ``gpu.schedules.Cosine``."""
+"""Subpackages that are public as a whole: ``gpu.predict.Predictor``, ``gpu.schedules.Cosine``."""
 
 
 def __getattr__(name: str) -> Any:

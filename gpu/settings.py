@@ -1,4 +1,4 @@
-"""The settings of the commands. Imports nothing heavy, so that the command line can show its help at once."""
+"""The settings of the commands. This module imports nothing heavy: the command line shows its help at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class CollapseSettings:
     out : Path
         Folder for the results; made if it is not there.
     model_args : dict
-        Keyword arguments of that class or function.
+        Keyword arguments of the class or function that ``model`` names.
     linearize : bool
         Whether the nonlinearities are removed first, by `gpu.linearize`.
     factored : "auto", True or False
@@ -68,7 +68,7 @@ class CollapseSettings:
     mean, std : tuple of float, optional
         Mean and standard deviation by which pixels in [0, 1] are normalised, per channel.
     scale : bool
-        Whether pixels 0 to 255 are scaled to [0, 1] before that.
+        Whether pixels 0 to 255 are scaled to [0, 1] before the normalisation.
     max_bytes : int, optional
         Limit of memory; half of the machine's memory if not given.
     progress : bool
@@ -96,7 +96,7 @@ EXPERIMENTS = {
     "distillation": "accuracy of networks that lose their skips, with and without a teacher",
     "timing": "time of a prediction with skips, without them, and as one matrix",
 }
-"""Experiments by name, each in a module of that name in `gpu.experiments`, with words for the help."""
+"""Names of the experiments, each a module in `gpu.experiments`, with their help texts."""
 
 WORKER_BACKENDS = ("local", "dask", "ray")
 
@@ -105,8 +105,9 @@ WORKER_BACKENDS = ("local", "dask", "ray")
 class ExperimentSettings:
     """Settings of ``linalg-cnn experiment``, named like its options.
 
-    The defaults are the paper's settings. The paper does not name its optimiser. With Adam, a learning rate of 1e-3 is
-    too large for a ResNet34: its running statistics then lag behind its weights (docs/experiments.md).
+    The defaults are the paper's settings, except that the paper names neither its optimiser nor its learning rate. The
+    optimiser here is Adam, for which a learning rate of 1e-3 is too large: the running statistics of a ResNet34 then
+    lag behind its weights (docs/experiments.md).
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ def chromium():
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A request handler without log."""
+    """A request handler that logs nothing."""
 
     def log_message(self, *arguments):
         pass

@@ -7,13 +7,13 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "default",
     deadline=None,
-    # what the fixture record_configuration counts may well add up over examples
+    # the fixture record_configuration has function scope, but its counts are to add up over examples
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("quick", settings.get_profile("default"), max_examples=10)
 # The same examples in every run, so that a red build is red again.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None, print_blob=True)
-# `make sweep`: so many configurations of each operation, other ones in every run.
+# `make sweep`: SWEEP configurations of each operation, different ones in every run.
 settings.register_profile(
     "sweep", settings.get_profile("default"), database=None, max_examples=int(os.environ.get("SWEEP", "3000"))
 )
@@ -39,7 +39,7 @@ SLOW = (
     "test_train.py",
     "test_data.py",
 )
-# Files whose tests share what a fixture of the module makes in seconds: each runs in one process, which makes it once.
+# Files whose tests share a fixture that takes seconds: each file runs in one process, which makes the fixture once.
 SHARING = (
     "test_benchmarks.py",
     "test_browser.py",
@@ -51,7 +51,7 @@ SHARING = (
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave out what would be deselected, before its imports take seconds."""
+    """Do not collect files whose tests would all be deselected: their imports take seconds."""
     return True if collection_path.name in SLOW and "not slow" in config.option.markexpr else None
 
 
@@ -90,7 +90,7 @@ def record_configuration():
 
 
 def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist, which tells the one that started it
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist, which sends its counts to the main process
         session.config.workeroutput["compared"] = {name: sorted(seen) for name, seen in compared.items()}
 
 

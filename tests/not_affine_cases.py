@@ -188,7 +188,7 @@ NOT_AFFINE = {
     "weights_from_another_library": (
         Lambda(lambda s, x: x * torch.ops.linalg_cnn_tests.add(s.c, s.c), c=randn(5)),
         C,
-        "linalg_cnn_tests::add is not known to give the same at every call",
+        "linalg_cnn_tests::add is not known to give the same result at every call",
     ),
     **{
         f"rounded_by_{name}": (Lambda(function), C, message)
@@ -239,7 +239,7 @@ NOT_AFFINE = {
     "other_pixels_in_float64": (
         Lambda(lambda s, x: functional.interpolate(x, size=46), d=torch.zeros(1, dtype=torch.float64)),
         (1, 14),
-        "upsample_nearest1d shows other pixels of float64 images",
+        "upsample_nearest1d picks other pixels for float64 images",
     ),
     "condition_by_torch": (
         Lambda(lambda s, x: torch.cond(s.p, lambda x: x * 2, lambda x: x * 3, (x,)), p=torch.tensor(True)),
@@ -249,7 +249,11 @@ NOT_AFFINE = {
     "entries_above_zero": (Lambda(lambda s, x: x[x > 0].sum() + x), C, "gt is not affine"),
     "how_many_are_not_zero": (Lambda(lambda s, x: x * x.nonzero().size(0)), C, "nonzero is not affine"),
     "which_are_different": (Lambda(lambda s, x: x + torch.unique(x).sum()), C, "_unique2 is not affine"),
-    "where_they_are_not_zero": (Lambda(lambda s, x: x + torch.where(x)[0].sum()), C, "places that depend on the data"),
+    "where_they_are_not_zero": (
+        Lambda(lambda s, x: x + torch.where(x)[0].sum()),
+        C,
+        "positions that depend on the data",
+    ),
     "masked_by_infinity": (Lambda(lambda s, x: x.masked_fill(s.m, -torch.inf), m=M), C, r"Lambda .*NaN or infinity"),
     "divided_by_zero": (Lambda(lambda s, x: x / s.c, c=torch.zeros(5)), C, r"Lambda .*: div: weight: expected finite"),
     "no_channels_left": (Lambda(lambda s, x: x[:, 3:]), C, r"Lambda .*: slice: .*expected an int of at least 1"),
@@ -264,7 +268,7 @@ NOT_AFFINE = {
     "convolution_over_the_samples": (
         Lambda(lambda s, x: s.conv(x.transpose(0, 1)), conv=nn.Conv2d(2, 2, 1)),
         C,
-        "takes axis 0 for the samples, which are axis 1",
+        "takes axis 0 for the batch axis, which is axis 1",
     ),
     "dropout_in_any_mode": (Lambda(dropped_in_any_mode), C, "dropout is random .*; give it training=self.training"),
     "weights_dropped_in_any_mode": (
@@ -290,12 +294,12 @@ NOT_AFFINE = {
     "added_at_places_of_the_largest": (
         Lambda(lambda s, x: x.scatter_add(1, x.argmax(1, keepdim=True), x[:, :1])),
         C,
-        "places that depend on the data",
+        "positions that depend on the data",
     ),
     "unfolded_with_the_samples_second": (
         Lambda(lambda s, x: functional.fold(x.transpose(0, 1), (3, 3), (2, 1))),
         (12, 6),
-        "takes axis 0 for the samples, which are axis 1",
+        "takes axis 0 for the batch axis, which is axis 1",
     ),
     "put_and_accumulated": (
         Lambda(lambda s, x: x.index_put((torch.arange(len(x))[:, None], s.i), x[:, :2], accumulate=True), i=I[:2] - 1),

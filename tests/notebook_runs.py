@@ -1,36 +1,26 @@
-"""Run a notebook in a kernel of its own, without network access and with warnings as errors."""
+"""Running a notebook as a reader would, but more strictly: nothing may warn, and there is no network."""
 
 import os
+import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+SITE_RUNS = ROOT / "build" / "executed"
+"""Where `make docs` keeps the notebooks that it has run, in kernels that are as strict."""
 
-STRICT = """
-import socket, warnings
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-
-def refuse(*arguments, **named):
-    raise OSError("expected a notebook that needs no network, got a connection to " + repr(arguments))
-
-
-socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
-warnings.simplefilter("error")  # takes precedence over all other filters, IPython's included
-warnings.filterwarnings("ignore", module="ipykernel")  # warnings of the kernel's own code
-del refuse, socket, warnings
-"""
+from strict_kernel import strict_ipython  # noqa: E402
 
 
 def run_notebook(path, *, seconds_per_cell=180):
-    """Run a notebook in a kernel of its own, in which warnings are errors, and return it with its outputs.
-
-    The first cell, which forbids warnings and network access, is not returned.
-    """
+    """Return the notebook with its outputs, run in a strict kernel of its own."""
     import nbformat  # here: its imports take seconds, which other tests need not wait for
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
     client = NotebookClient(
         notebook,
         timeout=seconds_per_cell,
@@ -38,14 +28,33 @@ def run_notebook(path, *, seconds_per_cell=180):
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--IPKernelApp.log_level=50"],
     )
-    # More threads do not speed up such small networks, and they wait for each other on a busy machine.
-    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
-    del notebook.cells[0]
+    # One thread: these networks are small, and two of them wait for each other where anything else runs beside.
+    strict = {"IPYTHONDIR": strict_ipython(ROOT / "build" / "ipython"), "OMP_NUM_THREADS": "1"}
+    client.execute(env={**os.environ, **strict})
     return notebook
 
 
+def site_run(path):
+    """Return the notebook with its outputs as the site has run it, or None if anything has changed since."""
+    if not SITE_RUNS.exists():
+        return None
+    import nbformat
+    from jupyter_cache import get_cache
+
+    cache, notebook = get_cache(SITE_RUNS), nbformat.read(path, as_version=4)
+    try:
+        record = cache.match_cache_notebook(notebook)
+    except KeyError:
+        return None
+    sources = [path, *(file for folder in ("linalg_cnn", "gpu", "docs/_ext") for file in (ROOT / folder).rglob("*.py"))]
+    run = SITE_RUNS / "executed" / record.hashkey / "base.ipynb"
+    if run.stat().st_mtime <= max(file.stat().st_mtime for file in sources):
+        return None
+    return cache.merge_match_into_notebook(notebook)[1]
+
+
 def outputs(notebook):
-    """Yield each output as (number of its cell, output)."""
+    """Yield (number of the cell, output) of every output."""
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", ()):
             yield number, output

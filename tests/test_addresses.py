@@ -1,4 +1,4 @@
-"""Links, badges and install cells come from the project's metadata, and go without a trace when it has no address."""
+"""Links, badges and install cells come from the project's metadata, and leave no trace when it has no address."""
 
 import shutil
 import sys

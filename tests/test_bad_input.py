@@ -293,7 +293,7 @@ def test_steps_longer_than_the_axis_are_never_taken():
 
 
 def test_large_indices_are_64_bits_wide():
-    """A few entries of an image that int32 cannot number."""
+    """An image has more pixels than int32 can number; the matrix has only a few entries."""
     matrix = conv_matrix(np.ones((1, 1, 1, 1)), (1, 2**16, 2**16), stride=2**15)
     assert matrix.shape == (4, 2**32)
     assert matrix.indices.tolist() == [0, 2**15, 2**31, 2**31 + 2**15]
@@ -321,7 +321,7 @@ def test_average_pooling_rounds_each_share_once(size):
     ("in_shape", "k", "stride"), [((1, 33000, 33000), (1, 1, 3, 3), 10000), ((1, 900, 900, 900), (1, 1, 3, 3, 3), 300)]
 )
 def test_joint_misses_do_not_wrap_around(in_shape, k, stride):
-    """A tap that misses on every axis is numbered below -2**31, which int32 would make a pixel."""
+    """A tap that misses on every axis is numbered below -2**31, which int32 would wrap to the number of a pixel."""
     kernel = np.arange(1.0, 1 + np.prod(k)).reshape(k)
     matrix = conv_matrix(kernel, in_shape, stride=stride, padding=1)
     matrix.check_format()

@@ -285,7 +285,7 @@ def test_on_cuda():
 
 
 def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
-    """Whatever the cause: here the composed map is changed a little, in W and then in B."""
+    """The cause does not matter: here the composed map is changed a little, in W and then in B."""
     right = collapsing.compose_form
     net = classifier()
     for part, message in (("W", "got W off by 0.001"), ("B", "got B off by 0.001")):
@@ -302,7 +302,7 @@ def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("odd", [1, 2, 4, 5])
 def test_every_size_of_batch_is_compared(odd):
-    """Tracing sees batches of two; a network that treats another size differently is refused."""
+    """Tracing sees batches of two and three only; a network that treats one size differently is refused."""
     network = Lambda(lambda s, x: 3 * x if len(x) == odd else 2 * x)
     affine = AffineMap(2 * np.eye(6), np.zeros(6), (6,), (6,))
     module = CollapsedModule([affine], (6,), (6,), torch.float32)
@@ -389,7 +389,7 @@ def test_parts_of_several_dtypes():
 
 
 class Counting(nn.Module):
-    """Counts its calls, as a number and in a buffer, and runs a batch norm in training mode for nothing."""
+    """Counts its calls, as a number and in a buffer, and runs a batch norm in training mode but ignores its output."""
 
     def __init__(self):
         super().__init__()
@@ -509,7 +509,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_keeps_within_its_limit():
-    """In a process of its own (ru_maxrss starts with its parent's): W takes 91 MiB, the replacement 46."""
+    """A new process measures it by VmHWM; ru_maxrss starts with the parent's. W takes 91 MiB, the replacement 46."""
     limit = 200 * 2**20
     run = subprocess.run([sys.executable, "-c", PEAK, str(limit)], capture_output=True, text=True, check=True)
     assert 91 * 2**20 < int(run.stdout) <= limit

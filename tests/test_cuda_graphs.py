@@ -138,7 +138,7 @@ def test_smaller_batches_are_trained_on_without_the_graph(log):
 
 
 def test_a_step_that_is_let_go_gives_its_graph_back_at_once(log):
-    """Not at the next collection: the memory of a graph is needed for the next one."""
+    """It does not wait for the garbage collector: the next graph needs the memory."""
     step = GraphedStep(lambda index: None, Optimizer(log), 4, CPU)
     for _ in range(WARM_UP + 1):
         step(torch.arange(4))

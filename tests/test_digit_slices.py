@@ -276,7 +276,7 @@ def test_a_product_that_saturates_at_16_bits_is_detected(use_product):
 
 
 def test_the_saturating_product_would_be_wrong_in_8_bits(use_product):
-    """Otherwise the test above would show nothing."""
+    """If the product were right, the test above would show nothing."""
     use_product(saturating(2**15 - 1))
     affine = small_map()
     slices = slice_digits(affine.W, 8, 3)

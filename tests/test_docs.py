@@ -1,4 +1,4 @@
-"""What the site is made of: a page for every public name, and tables for every record."""
+"""The site has a page for every public name, and tables for every record."""
 
 import importlib
 import inspect

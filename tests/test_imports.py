@@ -1,4 +1,4 @@
-"""The imports go one way: no circle between modules or rooms, imports inside functions included."""
+"""The imports go one way: no circle between modules or between subpackages, imports inside functions included."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -50,8 +50,8 @@ def imports_of(source):
 GRAPH = {module: imports_of(path.read_text()) - {module} for module, path in FILES.items()}
 
 
-def room_of(module):
-    """Return the room of a module: ``gpu.tracing``, ``linalg_cnn.ops``; loose modules are rooms of their own."""
+def subpackage_of(module):
+    """Return the subpackage of a module, such as ``gpu.tracing``; a module in no subpackage stands for itself."""
     return ".".join(module.split(".")[:2])
 
 
@@ -63,11 +63,15 @@ def test_no_module_imports_itself_by_way_of_others():
     assert set(order(GRAPH)) == set(FILES)
 
 
-def test_no_room_imports_itself_by_way_of_others():
-    rooms = {}
+def test_no_subpackage_imports_itself_by_way_of_others():
+    subpackages = {}
     for module, imported in GRAPH.items():
-        rooms.setdefault(room_of(module), set()).update(map(room_of, imported))
-    order({room: imported - {room} for room, imported in rooms.items() if room.startswith("gpu")})
+        subpackages.setdefault(subpackage_of(module), set()).update(map(subpackage_of, imported))
+    order({
+        subpackage: imported - {subpackage}
+        for subpackage, imported in subpackages.items()
+        if subpackage.startswith("gpu")
+    })
 
 
 def test_linalg_cnn_never_imports_gpu():

@@ -202,7 +202,7 @@ def test_every_module_of_the_table_is_replaced_by_what_the_table_says(kind):
 
 
 def share_of_bends(function, in_shape):
-    """At which share of random points the second difference of a function along a short line is not zero."""
+    """Return the share of random points at which the second difference of a function along a short line is not zero."""
     generator = torch.Generator().manual_seed(0)
     x, step = (torch.randn(200, *in_shape, dtype=torch.float64, generator=generator) for _ in range(2))
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """Every operation of the table: its matrix, forward and adjoint agree with loops and with torch.
 
-Bit for bit, but for the last bits where weights such as 1/3 are rounded (the table's ``rtol``).
+They agree bit for bit, except where weights such as 1/3 are rounded (the table's ``rtol``).
 """
 
 import inspect

@@ -137,7 +137,7 @@ def test_blocks_of_a_batch_are_put_together_in_order(way, rows, monkeypatch):
 
 @pytest.mark.parametrize("way", SINGLE_BACKENDS)
 def test_an_image_gets_its_scores_in_any_batch(way):
-    """Each is within the bound, so two are within twice the bound; exact sums added up in float64 agree."""
+    """Two scores within the bound differ by at most twice the bound; those of exact sums are equal."""
     affine, pixels = random_map(), random_pixels(300)
     predictor = Predictor(affine, way=way)
     whole = predictor(pixels)
@@ -770,7 +770,7 @@ def test_a_capture_needs_cuda():
 @pytest.mark.parametrize("way", ["auto", "linear"])
 @pytest.mark.parametrize("rows", [0, 1, 64, 300])
 def test_cuda_agrees_with_the_cpu(way, rows):
-    """Each is within its bound of the same scores."""
+    """Both are within their bounds of the same exact scores."""
     affine, pixels = random_map(), random_pixels(rows)
     here, there = Predictor(affine, way="linear"), Predictor(affine, way=way, device="cuda")
     for images in (pixels, pixels.float(), pixels.double(), pixels.cuda()):

@@ -100,7 +100,7 @@ def test_scikit_image_is_its_resize_of_order_0_for_every_pair_of_sizes():
 
 
 def test_the_libraries_follow_different_rules():
-    """The paper takes Pillow, scikit-image and PyTorch for one; at ties they are not."""
+    """The paper treats Pillow, scikit-image and PyTorch as one rule; at ties they differ."""
     modes = ("nearest", "nearest-exact", "pillow", "scikit-image")
     shown = {mode: tuple(tuple(sources(i, o, mode)) for i, o in PAIRS[: 64 * 256]) for mode in modes}
     assert len(set(shown.values())) == len(modes)
@@ -110,7 +110,7 @@ def test_the_libraries_follow_different_rules():
     ("mode", "i", "o"), [("nearest", 26, 22), ("nearest-exact", 14, 23), ("nearest-exact", 28, 23)]
 )
 def test_float32_is_part_of_the_rule(mode, i, o):
-    """Where the integer formula first differs from torch."""
+    """At these sizes the integer formula differs from torch."""
     d = np.arange(o)
     integer_rule = d * i // o if mode == "nearest" else (2 * d + 1) * i // (2 * o)
     ours = nearest_rule(i, o, mode).sources[:, 0]
@@ -121,7 +121,7 @@ def test_float32_is_part_of_the_rule(mode, i, o):
 @pytest.mark.parametrize("mode", NEAREST_MODES)
 def test_large_sizes_agree_with_the_loops(mode):
     rng = np.random.default_rng(0)
-    pairs = 4 if mode == "pillow" else 20  # whose loop adds up d terms for output d
+    pairs = 4 if mode == "pillow" else 20  # Pillow's loop adds up d terms for output d
     for i, o in rng.integers(1, 5000, (pairs, 2)).tolist():
         expected = [nearest_source(d, i, o, mode) for d in range(o)]
         np.testing.assert_array_equal(nearest_rule(i, o, mode).sources[:, 0], expected)

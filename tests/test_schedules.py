@@ -42,7 +42,7 @@ FIRST, SECOND, THIRD = NAMES = ("joins.1", "joins.2", "joins.3")
 
 
 def strengths(model):
-    """Return the strengths in a network. All that are compared with them bit for bit here are binary fractions."""
+    """Return the strengths in a network. The values that are compared with them bit for bit are binary fractions."""
     return tuple(skip_strengths(model).values())
 
 

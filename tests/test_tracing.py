@@ -178,7 +178,7 @@ def test_bad_arguments():
         gpu.trace(nn.Linear(3, 2), (4, 5))
     with pytest.raises(ValueError, match="module: expected an output whose first axis counts the samples"):
         gpu.trace(Lambda(lambda s, x: x.transpose(0, 1)), (3, 2))
-    with pytest.raises(ValueError, match=r"expected an entry per sample to come out, got a constant of shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"expected an entry per sample in the output, got a constant of shape \(5,\)"):
         gpu.trace(Lambda(lambda s, x: s.c, c=torch.ones(5)), (3, 2))
     with pytest.raises(ValueError, match="parameters that hold numbers, got weight on the meta device"):
         gpu.trace(nn.Linear(5, 2, device="meta"), (5,))
@@ -202,7 +202,7 @@ def test_bad_arguments():
     ],
 )
 def test_anything_but_one_tensor_is_refused(output, message):
-    with pytest.raises(ValueError, match=f"module: expected one tensor to come out, got {message}"):
+    with pytest.raises(ValueError, match=f"module: expected one tensor as output, got {message}"):
         gpu.trace(Lambda(lambda s, x: output(x)), (1, 2))
 
 

@@ -1,4 +1,4 @@
-"""``bench collapse``: composing a network, beside autograd, unit images and the arithmetic floor."""
+"""``bench collapse``: the time to compose a network, compared with autograd, unit images and a lower bound."""
 
 import resource
 import sys
@@ -33,7 +33,7 @@ TIMINGS_OF_WAYS = 6
 
 
 def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> nn.Module:
-    """Return torchvision's ResNet without nonlinearities, float64, with weights and statistics from a seed."""
+    """Return torchvision's ResNet without nonlinearities, float64, with random weights and running statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
@@ -52,7 +52,7 @@ class Stopwatch:
         self.device, self.runs, self.bar = device, runs, bar
 
     def __call__(self, function: Callable[[], Any], at_most: int | None = None) -> Measured:
-        """Return the median seconds and the spread of several runs, at most so many; a single run is cold."""
+        """Return the median seconds and the spread of ``runs`` runs, or of ``at_most``; a single run is cold."""
         timing = time_runs(function, min(self.runs, at_most or self.runs), self.device)
         self.bar.done()
         return timing
@@ -198,7 +198,7 @@ def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: i
 
 
 def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, classes: int, chunk: int) -> float:
-    """Return the seconds per row of W that autograd takes if it pulls back a chunk of so many rows at once."""
+    """Return the seconds per row of W that autograd takes if it pulls back ``chunk`` rows at once."""
     x = torch.zeros(in_shape, dtype=torch.float64, device=watch.device)
     units = torch.eye(classes, dtype=torch.float64, device=watch.device)[:chunk]
     pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
@@ -216,8 +216,8 @@ def bench_collapse(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    The C library keeps freed memory during the measurements (`kept_memory`), except for the large network, of which
-    the peak memory is measured.
+    The C library keeps freed memory during the measurements (`kept_memory`). It does not for the large network, whose
+    peak memory is measured.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def bench_collapse(
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Draw a progress bar on standard error; or the bar to continue.
+        Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))

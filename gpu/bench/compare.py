@@ -1,4 +1,4 @@
-"""What changed between the records of benchmarks, beyond their noise."""
+"""The comparison of benchmarks' records: what changed beyond their noise."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from gpu.runtime.tables import markdown_table
 LEAST_CHANGE = 0.05
 """Smallest relative change that is reported, however quiet the runs were."""
 LEAST_CHANGE_OF_ONE_RUN = 0.25
-"""The same if one side is a single run, which does not show by how much the next run of the same code differs."""
+"""Smallest relative change that is reported if one side is a single run: it does not show how much runs differ."""
 READERS = {benchmark.experiment: benchmark.measurements for benchmark in BENCHMARKS.values()} | {"timing": of_timing}
-"""What yields the measurements of a record, by the record's ``experiment``."""
+"""Functions that yield the measurements of a record, by the record's ``experiment``."""
 
 
 def measurements(record: Record) -> dict[str, Measured]:
@@ -27,7 +27,7 @@ def measurements(record: Record) -> dict[str, Measured]:
     Raises
     ------
     ValueError
-        If it is no such record.
+        If ``record`` is none of these.
     """
     experiment = record.get("experiment") if isinstance(record, dict) else None
     if experiment == "bench all":

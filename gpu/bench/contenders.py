@@ -105,7 +105,7 @@ def in_onnxruntime(module: nn.Module) -> Predict:
 
 
 def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
-    """Return a network as a CUDA graph for this batch, which it reads where it lies."""
+    """Return a network as a CUDA graph that reads this batch in place."""
     predict = torch.no_grad()(lambda: module(batch))
     warm_up(predict, batch.device, times=3)
     graph = CudaGraph(predict, batch.device)

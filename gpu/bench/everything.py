@@ -31,7 +31,7 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool
-        Draw a progress bar on standard error.
+        Whether to draw a progress bar on standard error.
     """
     where = resolve_device(device)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``bench matrices``: the matrix constructors, beside copying their result, beside other constructions, and by size."""
+"""``bench matrices``: the time to build matrices, compared with copying them and with other constructions."""
 
 import time
 import tracemalloc
@@ -177,7 +177,7 @@ def copy_of(matrix: Any, runs: int) -> tuple[int, int, float]:
 
 
 def measure(case: Case, runs: int) -> dict[str, Any]:
-    """Return a row of the record: seconds, their ratio to copying the result, and peak memory over its size."""
+    """Return a row of the record: seconds, their ratio to those of a copy, and peak memory over the result's size."""
     entries, n_bytes, copying = copy_of(case.build(), runs)
     building, spread = time_runs(case.build, runs, CPU)
     tracemalloc.start()
@@ -227,7 +227,7 @@ def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> 
     quick : bool
         Use small sizes, to check that the benchmark runs.
     progress : bool or Progress
-        Draw a progress bar on standard error; or the bar to continue.
+        Whether to draw a progress bar on standard error, or the bar to continue.
     """
     runs = 3 if quick else 7
     all_cases = cases(quick, runs)

@@ -1,4 +1,4 @@
-"""What the records of benchmarks hold: every time that was measured, by name. Imports nothing heavy."""
+"""The measurements in the records of benchmarks, by name. This module imports nothing heavy."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -10,7 +10,7 @@ Record = dict[str, Any]
 class Measured(NamedTuple):
     """A time in seconds: the median of several runs, and their spread.
 
-    The spread is the interquartile range of the runs, or the whole range of a few; 0 if there was a single run.
+    The spread is the interquartile range of the runs, or their range if they were few; 0 for a single run.
     """
 
     seconds: float
@@ -22,7 +22,7 @@ Measurements = Iterator[tuple[str, Measured]]
 
 
 def median_and_noise(values: Sequence[float], spreads: Sequence[float]) -> tuple[float, float]:
-    """Return the median of repeated measurements, and their range or the median of their spreads if that is larger.
+    """Return the median of repeated measurements, and the larger of their range and the median of their spreads.
 
     Parameters
     ----------

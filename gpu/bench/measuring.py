@@ -56,7 +56,7 @@ def time_in_turn(
     device : torch.device
         Device that the functions use.
     done : callable
-        Is called after every run, for a progress bar.
+        Called after every run, for a progress bar.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for run in range(runs + 1):

@@ -8,8 +8,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 """Options of glibc's ``mallopt``, from ``malloc.h``."""
 KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}
 RESTORED = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
-"""glibc's default for MMAP_MAX, and for the two thresholds, which are dynamic until one of them is set, the values that
-they reach in a process that frees large blocks."""
+"""Values to restore: glibc's default of MMAP_MAX. The two thresholds are dynamic until one of them is set; they get the
+values that they reach in a process that frees large blocks."""
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def _draw_row(axes: Any, record: Record, row: dict[str, Any], names: list[str]) 
 
 
 def predict_picture(record: Record) -> Picture:
-    """Return the picture of ``bench predict``, with its numbers as alternative text, for notebooks.
+    """Return the picture of ``bench predict``, with its numbers as a text alternative, for notebooks.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``bench predict``: the latency of a prediction, beside other runtimes and beside reading the pixels."""
+"""``bench predict``: the latency of a prediction, compared with other runtimes and with reading the pixels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def bench_predict(
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Draw a progress bar on standard error; or the bar to continue.
+        Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     sizes, seconds = ((4,), 0.01) if quick else (BATCH_SIZES, 0.5)
@@ -102,9 +102,10 @@ def bench_predict(
 
 
 def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: float, bar: Progress) -> dict[str, Any]:
-    """Return the times of several ways from the bytes of many images, more than the caches hold, to their scores.
+    """Return the times of several ways to compute the scores of many images from their bytes.
 
-    All ways compute the same function: a collapsed 3-layer CNN after the usual normalisation. They run in turn.
+    All ways compute the same function: a collapsed 3-layer CNN after the usual normalisation. They run in turn, on
+    more bytes than the caches hold.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ def time_copies(
     rounds : int
         Number of copies of each variant.
     done : callable
-        Is called with the name after each batch, for a progress bar.
+        Called with the name after each batch, for a progress bar.
     """
     timed: dict[tuple[int, str], list[dict[str, float]]] = {}
     left_out: dict[str, None] = {}  # an ordered set
@@ -218,7 +219,7 @@ def time_copies(
 def row_of(
     network: str, variant: str, batch_size: int, device: torch.device, copies: list[dict[str, float]]
 ) -> dict[str, Any]:
-    """Return a row of the record: the median of the copies, and their range or the median of their spreads.
+    """Return a row of the record: the median of the copies, and their noise (see `median_and_noise`).
 
     Examples
     --------

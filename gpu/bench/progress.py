@@ -11,7 +11,7 @@ class Progress:
     Parameters
     ----------
     draw : bool
-        Draw the bar.
+        Whether to draw the bar.
     benchmarks : int
         Number of benchmarks that share the bar.
     """

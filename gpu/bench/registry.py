@@ -1,6 +1,6 @@
-"""The benchmarks: one record for each, which the command line, ``bench all``, ``bench compare`` and the site read.
+"""The benchmarks: one `Benchmark` for each, which the command line, ``bench all``, ``bench compare`` and the site read.
 
-Imports nothing heavy, so that ``linalg-cnn bench --help`` needs no torch.
+This module imports nothing heavy, so that ``linalg-cnn bench --help`` needs no torch.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def imported(name: str) -> Callable[..., Any]:
 
 
 class Benchmark(NamedTuple):
-    """A benchmark: its words, its options, and the functions that measure it and show its record.
+    """A benchmark: its texts, its options, and the functions that measure it and show its record.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Benchmark(NamedTuple):
         Takes a record and returns a figure, for the option ``--picture``. Without it the benchmark does not have the
         option, and ``bench all`` draws the measurements.
     picture_text : str
-        Alternative text of the file that ``--picture`` writes.
+        Text alternative of the file that ``--picture`` writes.
     """
 
     name: str
@@ -81,7 +81,7 @@ BENCHMARKS = {
         Benchmark(
             "predict",
             title="Predicting",
-            help="predictions, beside other runtimes and beside reading the pixels",
+            help="time predictions, and compare with other runtimes and with reading the pixels",
             measure=imported("gpu.bench.predict:bench_predict"),
             show=imported("gpu.bench.tables:format_predict"),
             measurements=of_predict,
@@ -91,7 +91,7 @@ BENCHMARKS = {
         Benchmark(
             "collapse",
             title="Composing networks",
-            help="composing networks, beside autograd and beside unit images",
+            help="time composing networks, and compare with autograd and with unit images",
             measure=imported("gpu.bench.collapse:bench_collapse"),
             show=imported("gpu.bench.tables:format_collapse"),
             measurements=of_collapse,
@@ -100,7 +100,7 @@ BENCHMARKS = {
         Benchmark(
             "matrices",
             title="Building matrices",
-            help="building the matrices, beside copying them and beside other ways",
+            help="time building the matrices, and compare with copying them and with other ways",
             measure=imported("gpu.bench.matrices:bench_matrices"),
             show=imported("gpu.bench.tables:format_matrices"),
             measurements=of_matrices,
@@ -109,7 +109,7 @@ BENCHMARKS = {
         Benchmark(
             "training",
             title="Training",
-            help="images per second in training, beside a plain DataLoader loop",
+            help="time training, and compare with a plain DataLoader loop",
             measure=imported("gpu.bench.training:bench_training"),
             show=imported("gpu.bench.tables:format_training"),
             measurements=of_training,

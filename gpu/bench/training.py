@@ -1,4 +1,4 @@
-"""``bench training``: images per second of the project's training loop, beside the loop of PyTorch's tutorials."""
+"""``bench training``: images per second of the project's training loop and of the loop of PyTorch's tutorials."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ def bench_training(
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
     progress : bool or Progress
-        Draw a progress bar on standard error; or the bar to continue.
+        Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     digits, _ = load_digits()

@@ -1,4 +1,4 @@
-"""Types and groups of options that several commands share. Imports nothing heavy, so that help is shown at once."""
+"""Types and groups of options that several commands share. This module imports nothing heavy: help is shown at once."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ def json_object(text: str) -> dict[str, object]:
     Raises
     ------
     ValueError
-        If the text is not JSON, or another value.
+        If the text is not JSON, or not an object.
     """
     value = json.loads(text)
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""``linalg-cnn bench``: its options, and what it runs. Imports nothing heavy before a benchmark is chosen."""
+"""``linalg-cnn bench``: its options and its functions. Nothing heavy is imported before a benchmark runs."""
 
 import argparse
 from functools import partial
@@ -16,22 +16,22 @@ def add_bench(commands: Any) -> None:
         parser = benches.add_parser(benchmark.name, help=benchmark.help)
         parser.set_defaults(command=partial(run_benchmark, benchmark))
         if benchmark.draw is not None:
-            parser.add_argument("--picture", type=Path, help="file for a picture of the table, PNG")
+            parser.add_argument("--picture", type=Path, help="PNG file for a picture of the table")
         if benchmark.large:
             parser.add_argument("--large", action="store_true", help=benchmark.large)
-        parser.add_argument("--out", type=Path, help="file for the record, JSON")
+        parser.add_argument("--out", type=Path, help="JSON file for the record")
         _add_options(parser, on_device=benchmark.on_device)
-    everything = benches.add_parser("all", help="every benchmark, with one report")
+    everything = benches.add_parser("all", help="run every benchmark, and write one report")
     everything.set_defaults(command=all_command)
     everything.add_argument("--out", type=Path, required=True, help="folder for records, pictures and report.md")
     _add_options(everything, on_device=True)
-    comparing = benches.add_parser("compare", help="what changed between records, beyond their noise")
+    comparing = benches.add_parser("compare", help="show what changed between records beyond their noise")
     comparing.set_defaults(command=compare_command)
     comparing.add_argument(
         "a",
         type=Path,
         metavar="A.json",
-        help="record of one benchmark or of all, or folder of the records of several runs",
+        help="record of one benchmark or of bench all, or folder with the records of several runs",
     )
     comparing.add_argument("b", type=Path, metavar="B.json", help="the record or folder to compare it with")
 
@@ -53,7 +53,7 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
     out, picture : Path, optional
         Files of the record and of the picture.
     **options
-        Options of the benchmark: ``quick``, ``progress``, and those that its record in the registry declares.
+        Options of the benchmark: ``quick``, ``progress``, and those that it declares in the registry.
 
     Raises
     ------

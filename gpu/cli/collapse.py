@@ -1,4 +1,4 @@
-"""``linalg-cnn collapse``: a network by its import path, and its weights from a file, become one map."""
+"""``linalg-cnn collapse``: a network, given by its import path and a file of weights, becomes one map."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ def add_collapse(commands: Any) -> None:
         help="class or function that makes the network, e.g. torchvision.models:resnet18",
     )
     parser.add_argument(
-        "--model-args", type=json_object, default={}, metavar="JSON", help="keyword arguments of that class or function"
+        "--model-args",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help="keyword arguments of the class or function in --model",
     )
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file with the network's state_dict")
     parser.add_argument(
@@ -31,10 +35,16 @@ def add_collapse(commands: Any) -> None:
         help="first drop the activations and replace max pooling by average pooling",
     )
     parser.add_argument(
-        "--factored", type=yes_or_no, default="auto", metavar="auto|yes|no", help="keep the map as two factors"
+        "--factored",
+        type=yes_or_no,
+        default="auto",
+        metavar="auto|yes|no",
+        help="whether to keep the map as two factors",
     )
     parser.add_argument("--mean", type=float_list, help="mean that is subtracted from pixels in [0, 1], per channel")
-    parser.add_argument("--std", type=float_list, help="standard deviation that they are divided by, per channel")
+    parser.add_argument(
+        "--std", type=float_list, help="standard deviation that the pixels are then divided by, per channel"
+    )
     parser.add_argument("--no-scaling", dest="scale", action="store_false", help="the network takes pixels 0 to 255")
     parser.add_argument("--max-bytes", type=int, help="limit of memory; half of the machine's memory if not given")
     add_progress(parser)

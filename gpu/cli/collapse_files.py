@@ -35,13 +35,13 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     OSError
         If a file cannot be read or written.
     MemoryError
-        If more memory were needed than is allowed.
+        If more memory is needed than allowed.
     VerificationError
         If the map differs from the network by more than rounding.
     """
     steps = preprocessing(settings)
     model = load_weights(make_model(settings.model, settings.model_args), settings).eval()
-    check_output_folder(settings.out, RESULTS)  # before the minutes of work
+    check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
     changes: list[str] = []
     if settings.linearize:
         model, changes = linearize(model)
@@ -110,7 +110,7 @@ def make_model(path: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
-    """Load the weights of a safetensors file into a network, which takes their dtype; return it.
+    """Convert a network to the dtype of the weights in a safetensors file, load them into it, and return it.
 
     Raises
     ------
@@ -127,8 +127,8 @@ def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
         weights = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path}: expected a whole safetensors file, got: {error}; other formats can hold code and are not opened: "
-            "safetensors.torch.save_file(model.state_dict(), path) writes one"
+            f"{path}: expected a whole safetensors file, got: {error}; other formats can hold code and are not opened; "
+            "write a safetensors file with safetensors.torch.save_file(model.state_dict(), path)"
         ) from error
     floating = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     if len(floating) == 1:

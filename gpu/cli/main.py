@@ -12,7 +12,7 @@ from gpu.cli.predict import add_predict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, or 1 after an error; argparse exits with 2 for wrong arguments."""
+    """Run a command and return its exit status: 0, 1 after an error, 130 after Ctrl-C. Wrong arguments exit with 2."""
     arguments = vars(build_parser().parse_args(argv))
     command = arguments.pop("command")
     try:

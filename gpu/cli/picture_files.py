@@ -15,7 +15,7 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool = False) -> npt.NDArray[np.uint8]:
     """Return the pixels of a picture file, 0 to 255: gray, or red, green and blue.
 
-    One channel holds the luminance of colours. Transparent pixels are black, or white with ``invert``.
+    One channel holds the luminance of colours. Transparent pixels become 0, with ``invert`` too.
 
     Parameters
     ----------

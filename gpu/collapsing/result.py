@@ -72,7 +72,7 @@ class Collapsed:
     factors : tuple of AffineMap
         The map in float64, as one dense factor or two, the outermost first: ``affine`` is their product.
     report : Report
-        Costs, accuracy, and whether the map pays.
+        Costs, accuracy, and whether prediction gets cheaper.
     graph : AffineGraph
         The traced network, after the preprocessing.
     """

@@ -273,8 +273,8 @@ def _compared(reference: Reference, what: str, ours: Array, theirs: Array) -> di
     if not found["largest"] <= allowed:
         raise VerificationError(
             f"module: expected a map that is the network, got {what} off by {found['largest']:.3g} where the largest "
-            f"entry is {scale:.3g} and {allowed:.3g} is allowed: what the network makes of a sample depends on how "
-            "many there are or changes with every call, or it was traced wrongly: then please report it"
+            f"entry is {scale:.3g} and {allowed:.3g} is allowed; either the scores of a sample depend on the size of "
+            "its batch or change with every call, or the tracing is at fault: then please report it"
         )
     return found
 

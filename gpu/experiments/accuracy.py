@@ -49,7 +49,7 @@ class AccuracyView(View):
         return dict(sorted(found.items()))
 
     def paper_curve(self, name: str) -> dict[float, float]:
-        """Return the paper's accuracies beside a series by x; none where the paper has no such curve."""
+        """Return the paper's accuracies, by x, for a series; {} where the paper has no such curve."""
         return {} if self.paper is None else self.paper.curve(name)
 
     def conditions(self, record: Record) -> str:

@@ -57,7 +57,7 @@ def _check_options(settings: ExperimentSettings) -> None:
     Raises
     ------
     ValueError
-        If there is one.
+        If the settings have one.
     """
     takers: dict[str, list[str]] = {}
     for name in EXPERIMENTS:

@@ -41,7 +41,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
         If the training diverges.
     """
     device = resolve_device(settings.device)
-    check_output_folder(settings.out, RESULTS)  # before the minutes of work
+    check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
     training, held_out = load_digits(
         settings.dataset, settings.data_root, download=settings.download, seed=settings.seed
     )

@@ -1,7 +1,8 @@
 """The numbers of the paper's figures and timings.
 
-Source: Joyce & Verschelde 2024. The csv files in ``paper/`` are read off the authors' published SVG figures, marker
-coordinates against axis ticks; three decimals are certain. The timings are those of the text, sections 5.2 and 5.3.
+Source: Joyce & Verschelde 2024. The values in ``paper/*.csv`` were computed from the coordinates of markers and axis
+ticks in the authors' published SVG figures; three decimals are certain. The timings are those of the text, sections 5.2
+and 5.3.
 """
 
 import csv
@@ -24,7 +25,7 @@ TIMINGS = {
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """A figure of the paper, and the series of our record that its curves are compared with.
+    """A figure of the paper, and the series of a record that its curves are compared with.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class PaperFigure:
         return {column: [float(row[column]) for row in rows] for column in rows[0]}
 
     def curve(self, series: str) -> dict[float, float]:
-        """Return the curve beside a series as accuracies by epoch or by t; an empty one where the paper has none."""
+        """Return the curve for a series as accuracies by epoch or by t; {} where the paper has none."""
         if series not in self.curves:
             return {}
         columns = self.columns()

@@ -20,8 +20,7 @@ class Workspace:
     ----------
     folder : Path
         Folder of the experiment, with a folder for each trial in it.
-    data_root : Path, optional
-    download : bool
+    data_root, download
         Options of `gpu.load_digits`.
     device : str, optional
         Name of the device; CUDA where there is one, the CPU otherwise, if not given.

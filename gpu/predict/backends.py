@@ -22,7 +22,7 @@ MANY_ROWS = 256
 COLUMNS = 16
 """Matrix products are fastest for multiples of this many columns."""
 LEAST_INPUTS, MOST_COLUMNS = 128, 64
-"""Sizes between which `SliceProducts` is faster than `Blocks`, measured on two cores with AVX-512 and VNNI."""
+"""Fewest inputs and most columns for which `SliceProducts` is faster than `Blocks`: two cores, AVX-512 and VNNI."""
 
 
 class Linear(Backend):

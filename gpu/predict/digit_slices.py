@@ -12,11 +12,11 @@ BRIGHTEST = 255
 """The largest value of a byte."""
 MOST_SLICES = 5
 LIT = ((0.9, 1.0), (0.5, 6.0))
-"""Pairs of the share of a row's weights whose pixels are lit, the smallest weights, and the rounding error allowed
-then, in multiples of float32's.
+"""Pairs (share, factor) for images in which only this share of a row's weights, the smallest, have lit pixels: the
+rounding error allowed on such images is the factor times float32's.
 
 With a factor of six, trained networks for digits get three slices, as most networks do, and come nearer to the exact
-scores than float32, on digits and on random pixels. With a factor of two they would get four, a fifth slower.
+scores than float32, on digits and on random pixels. With a factor of two they would get four, and be a fifth slower.
 """
 SMALLEST_SCALE = 1e-290
 """A row whose weights are all smaller is rounded to zero: its scale would leave float64's range."""

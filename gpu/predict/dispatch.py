@@ -16,7 +16,7 @@ from gpu.predict.triton_backend import TritonProducts
 BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (Linear, Blocks, SliceProducts, TritonProducts)
 }
-"""All backends by name; each is preferred to those before it where it is available and pays, as the first always is."""
+"""All backends by name. Each is preferred to those before it where it is available and pays; the first always is."""
 DEVICES = {"cpu": "the CPU", "cuda": "CUDA"}
 """Names of device types in messages."""
 

@@ -19,11 +19,11 @@ from linalg_cnn.types import Array
 
 BITS = 8
 SLICES = (4, 8)
-"""Numbers of slices: Triton's blocks have powers of two for sizes; four slices have 32 bits."""
+"""Possible numbers of slices: the sizes of Triton's blocks are powers of two. Four slices have 32 bits."""
 BLOCK_ROWS, BLOCK_INPUTS = 128, 64
 """Numbers of images and of inputs that a program of the kernel multiplies at a time."""
 FEWEST_OUTPUTS, MOST_COLUMNS = 16, 256
-"""Tensor cores take no fewer outputs; more columns do not fit into the registers of a block."""
+"""Fewest outputs that tensor cores take, and most columns that fit into the registers of a block."""
 MOST_INPUTS = (2**31 - 1) // 128**2 // BLOCK_INPUTS * BLOCK_INPUTS
 """Number of products of signed 8-bit integers whose sum fits into 32 bits."""
 

@@ -1,4 +1,4 @@
-"""The kernel of `gpu.predict.triton_backend`: bytes to scores, or to classes. Imports triton."""
+"""The kernel of `gpu.predict.triton_backend`: bytes to scores, or to classes. This module needs triton."""
 
 import triton
 import triton.language as tl

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 LEAST_RUNS = 3
-"""Number of timed runs, at least, after one to warm up."""
+"""Smallest number of timed runs, after one that warms up."""
 
 
 @torch.inference_mode()
@@ -33,9 +33,9 @@ def microseconds_per_image(
     statement : str
         Python code to time, in terms of ``model`` and ``batch``.
     min_run_time : float
-        Seconds of timed runs, at least.
+        Seconds to spend on timed runs, at least.
     least_runs : int
-        Number of timed runs, at least, after one to warm up.
+        Smallest number of timed runs, after one that warms up.
 
     Returns
     -------

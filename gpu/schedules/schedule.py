@@ -33,7 +33,7 @@ class Schedule:
         self._last_t: float | dict[str, float] = {}
 
     def get_last_t(self) -> float | dict[str, float]:
-        """Return the t that was set last: one number for all skips, or by name that of each skip ever set."""
+        """Return the t that was set last: one number for all skips, or, by name, that of each skip ever set."""
         return dict(self._last_t) if isinstance(self._last_t, dict) else self._last_t
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from linalg_cnn.types import Shape, size_of
 Made = TypeVar("Made")
 
 Memo = dict[tuple[Any, ...], tuple[Any, Any]]
-"""Objects made from parameters, with these parameters, by the function, tensors and options that made them."""
+"""Pairs of an object and the tensors that it was made from, by the function, tensors and options that made it."""
 
 
 class GraphBuilder:
@@ -25,7 +25,7 @@ class GraphBuilder:
     samples : int
         Number of samples that the module was exported for.
     memo : dict
-        Operations already made of the module's parameters, shared by the builders of one trace.
+        Operations already made from the module's parameters, shared by the builders of one trace.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class GraphBuilder:
         return self.add(Reshape(shape or (1,)), value, shape=shape, batch=batch)
 
     def resize(self, value: Value, shape: Shape) -> Value:
-        """Return some affine function of a value that has another shape, which stands in for a refused operation."""
+        """Return a value of another shape, affine in this one, that stands in for the result of a refused operation."""
         goal = shape or (1,)
         if len(goal) == len(self.graph.shapes[value.number]):
             return self.add(ResampleTo(goal), value, shape=shape)

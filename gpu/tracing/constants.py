@@ -32,7 +32,7 @@ def evaluate(node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
     if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not switched_off:
         raise Refusal(f"{name} is random", EVALUATE if name.endswith("dropout") else "")
     if isinstance(node.target, torch._ops.OperatorBase) and getattr(node.target, "namespace", "") != "aten":
-        raise Refusal(f"{full_name_of(node)} is not known to give the same at every call")
+        raise Refusal(f"{full_name_of(node)} is not known to give the same result at every call")
     with torch.no_grad():
         try:
             return computed(node, args, kwargs)

@@ -42,7 +42,7 @@ class Obstacle:
     remedy : str
         What to do about it; empty if nothing is known.
     times : int
-        How often the forward pass comes by.
+        Number of times that the forward pass runs the operation.
     """
 
     place: str

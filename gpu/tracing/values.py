@@ -29,7 +29,7 @@ class Value:
         return len(self.shape) + 1
 
     def axis(self, dim: int) -> int:
-        """Return which axis of a sample the tensor's axis ``dim`` is.
+        """Return the axis of a sample that is axis ``dim`` of the tensor.
 
         Raises
         ------
@@ -75,10 +75,10 @@ def images(x: Value, axes: int | None = None) -> Value:
     if axes is not None and x.rank != 2 + axes:
         raise Refusal(
             f"mixes the samples of the batch: expected (samples, channels, {axes} spatial axes), got {x.rank} axes, "
-            "of which torch takes the samples for the channels"
+            "so that torch takes the samples for channels"
         )
     if x.batch != 0:
         raise Refusal(
-            f"mixes the samples of the batch: it takes axis 0 for the samples, which are axis {x.batch} of {x.rank}"
+            f"mixes the samples of the batch: it takes axis 0 for the batch axis, which is axis {x.batch} of {x.rank}"
         )
     return x

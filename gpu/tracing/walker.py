@@ -94,11 +94,11 @@ class ProgramWalker:
         spec = self.program.call_spec.out_spec
         if spec is not None and not spec.is_leaf():
             raise ValueError(
-                f"module: expected one tensor to come out, got a {spec.type.__name__} of {len(spec.children())}"
+                f"module: expected one tensor as output, got a {spec.type.__name__} of {len(spec.children())}"
             )
         outputs: list[Any] = list(self.program.graph_signature.user_outputs)
         if len(outputs) != 1 or not isinstance(outputs[0], str):
-            raise ValueError(f"module: expected one tensor to come out, got {outputs}")
+            raise ValueError(f"module: expected one tensor as output, got {outputs}")
         return outputs[0]
 
     def _finish(self, output: Any) -> tuple[AffineGraph, Shape]:
@@ -113,7 +113,7 @@ class ProgramWalker:
             per_sample = output.ndim > 0 and len(output) == self.builder.samples
             if not per_sample or not all(torch.equal(part, output[0]) for part in output):
                 raise ValueError(
-                    f"module: expected an entry per sample to come out, got a constant of shape {tuple(output.shape)}"
+                    f"module: expected an entry per sample in the output, got a constant of shape {tuple(output.shape)}"
                 )
             output = self.builder.constant(output[0])
         if not isinstance(output, Value) or output.batch != 0:
@@ -132,7 +132,7 @@ class ProgramWalker:
         if name in self.changed:
             self.builder.place = name
             remedy = EVALUATE if name.rpartition(".")[0] in self.training else ""
-            self._report("is changed by every call, and what comes out depends on it", remedy)
+            self._report("is changed by every call, and the output depends on it", remedy)
         return self.builder.once(constant, self.tensors[name], called=name if node.name in self.parts else None)
 
     def _result(self, node: torch.fx.Node) -> Any:
@@ -181,12 +181,12 @@ class ProgramWalker:
         return handler(self.builder, node, *args, **kwargs)
 
     def _check_dtype(self, node: torch.fx.Node, result: Any) -> None:
-        """Refuse an operation whose result is rounded more coarsely than the network's input.
+        """Refuse an operation whose result is rounded more coarsely than the network's input, or is complex.
 
         Raises
         ------
         Refusal
-            If it is.
+            If the operation does so.
         """
         read = [arg.meta["val"] for arg in node.all_input_nodes if isinstance(self.known[arg.name], Value)]
         dtypes = {val.dtype for val in read if isinstance(val, torch.Tensor)}

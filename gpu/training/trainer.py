@@ -146,7 +146,7 @@ class Trainer:
         every_seconds : float
             Seconds between two checkpoints.
         report : callable
-            Called after every batch with its number of images, and first with that of a checkpoint.
+            Called after every batch with its number of images; when training is resumed, first with the number so far.
 
         Returns
         -------

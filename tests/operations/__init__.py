@@ -1,8 +1,8 @@
 """One table of operations. Every test of operations runs over it.
 
-A new operation is tested by adding its row, which stands in one place: how to draw a random configuration, what torch
-computes, the matrix as plain loops, and what is refused. The loops are slow twins of the library: they are written from
-the formulas alone and share no code with it. Parameters are drawn so that float64 is exact: small integers, and factors
+A new operation is tested by adding its row: how to draw a random configuration, what torch computes, the matrix as
+plain loops, and what is refused. The loops are slow: they are written from the formulas alone and share no code with
+the library. Parameters are drawn so that float64 is exact: small integers, and factors
 that are powers of two.
 """
 

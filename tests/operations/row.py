@@ -1,4 +1,4 @@
-"""What the rows of the table share: its columns, random shapes and numbers, and helpers of the loops."""
+"""The parts that the rows of the table share: its columns, random shapes and numbers, and helpers of the loops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

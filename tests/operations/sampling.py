@@ -76,7 +76,7 @@ def torch_resample(operation, x):
 
 
 def nearest_source(d, i, o, mode):
-    """Return the input position of i that output d of o reads, in the arithmetic of each library."""
+    """Return which of i input positions output d of o reads, in the arithmetic of the mode's library."""
     f = np.float32
     if mode == "pillow":
         x = i / o * 0.5

@@ -99,7 +99,7 @@ def _sample_shape(
         try:
             shapes.append(function(*(torch.zeros(count, *v.shape, dtype=torch.float64) for v in traced)).shape)
         except RuntimeError as error:
-            raise Refusal("mixes the samples of the batch, or takes only so many") from error
+            raise Refusal("mixes the samples of the batch, or takes only some numbers of them") from error
     axes = [axis for axis, (n, more) in enumerate(zip(*shapes, strict=True)) if n != more]
     if len(axes) != 1 or shapes[0][axes[0]] != samples:
         raise Refusal("mixes the samples of the batch")
@@ -153,7 +153,7 @@ def _labels(term: str, rank: int) -> list[str]:
 
 
 def called(node: Node, target: Any) -> Node:
-    """Return a node with the name of another that calls another target."""
+    """Return a node that calls ``target`` under the name of another node."""
     return torch.fx.Node(node.graph, node.name, "call_function", target, (), {})
 
 
@@ -212,7 +212,7 @@ def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
         If the index depends on the data, or the two values have different batch axes.
     """
     if isinstance(index, Value):
-        raise Refusal("places that depend on the data")
+        raise Refusal("adds to positions that depend on the data")
     traced = [value for value in (x, source) if isinstance(value, Value)]
     for value in traced:
         value.axis(dim)

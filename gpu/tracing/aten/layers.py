@@ -172,7 +172,7 @@ def instance_norm(builder: GraphBuilder, node: Node, *args: Any) -> Value:
 
 
 def native_batch_norm(builder: GraphBuilder, node: Node, *args: Any) -> list[Any]:
-    """``_native_batch_norm_legit_no_training``, which also returns statistics, of which nothing is read."""
+    """``_native_batch_norm_legit_no_training``, which also returns statistics; nothing reads them."""
     return [batch_norm(builder, node, *args[:5], False, *args[5:]), None, None]
 
 

@@ -1,7 +1,7 @@
 """Operations that only move entries: views, permutations, slices, chunks, concatenations, rolls, indexing.
 
-Where such an operation moves entries is found by applying it to the numbers of the entries instead of to the entries.
-That it does nothing but move them is known from its name.
+The name of an operation guarantees that it does nothing but move entries. To find where, it is applied to the numbers
+of the entries instead of to the entries.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
     traced = list(dict.fromkeys(leaf for leaf in pytree.tree_leaves(given) if _is_value(leaf)))
     _check_axes(name_of(node), traced[0], given, builder.samples)
     if any(_is_value(leaf) for name in INDICES & given.keys() for leaf in pytree.tree_leaves(given[name])):
-        raise Refusal("takes entries from places that depend on the data")
+        raise Refusal("takes entries from positions that depend on the data")
     first, offsets = 1, {}
     for value in traced:
         offsets[value] = first
@@ -98,12 +98,15 @@ SPLITS = {"split", "chunk", "split_with_sizes", "unsafe_split", "unsafe_chunk", 
 
 
 def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> None:
-    """Refuse movements along the batch axis that happen to keep apart as few samples as are traced.
+    """Refuse operations that `_one_sample` would let pass, or that do more than move entries.
+
+    Along the batch axis, a movement may keep the two or three traced samples apart and still mix larger batches.
 
     Raises
     ------
     Refusal
-        If a roll, a slice, a split or a triangle runs along the batch axis.
+        If a roll, a slice, a split or a triangle runs along the batch axis; or if the operation accumulates, reads bits
+        as another dtype, or returns positions.
     """
     along = False
     if name in {"slice", "slice_scatter"}:
@@ -124,7 +127,7 @@ def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> Non
     if any(isinstance(argument, torch.dtype) for argument in given.values()):
         raise Refusal("reads the bits of numbers as another dtype")
     if name == "where" and len(given) == 1:
-        raise Refusal("takes entries from places that depend on the data")
+        raise Refusal("takes entries from positions that depend on the data")
 
 
 def _is_value(leaf: Any) -> bool:

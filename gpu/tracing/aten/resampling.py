@@ -42,7 +42,7 @@ def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scal
     if val.dtype == torch.float64:
         doubles = _shown(node, x.shape[1:], torch.float64, size, *scales)
         if not all(map(torch.equal, shown, doubles)):
-            raise Refusal(f"{name.lstrip('_')} shows other pixels of float64 images than of float32 images")
+            raise Refusal(f"{name.lstrip('_')} picks other pixels for float64 images than for float32 images")
     if all(scale is None for scale in pytree.tree_leaves(scales)):
         return builder.add(Resample(tuple(val.shape[2:]), "nearest-exact" if "exact" in name else "nearest"), x)
     # torch rounds the inverses of factors, which no rule of Resample covers
