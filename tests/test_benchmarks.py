@@ -73,7 +73,7 @@ def test_the_command_line_offers_what_a_benchmark_declares(benchmark, capsys):
 
 
 def test_all_writes_a_record_and_a_picture_of_each(folder, record):
-    assert list(record["benchmarks"]) == list(BENCHMARKS) == ["predict", "collapse", "matrices", "training"]
+    assert list(record["benchmarks"]) == list(BENCHMARKS)
     for name, part in record["benchmarks"].items():
         assert part["experiment"] == f"bench {name}"
         assert json.loads((folder / f"{name}.json").read_text()) == part

@@ -1,5 +1,6 @@
 """The commands, as a user runs them."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from gpu.cli.main import main
+from gpu.cli.main import build_parser, main
 from gpu.training.data import load_digits
 from linalg_cnn import AffineMap
+
+[SUBPARSERS] = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+COMMANDS = list(SUBPARSERS.choices)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +219,7 @@ def test_help_and_predict_do_without_torch(demo, pictures):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["demo", "collapse", "predict", "experiment", "bench"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_is_shown_without_importing_what_takes_seconds(command):
     program = (
         "import sys; from gpu.cli.main import build_parser\n"

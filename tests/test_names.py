@@ -13,7 +13,12 @@ import linalg_cnn
 import linalg_cnn.display
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "api").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "api").glob("*.md")),
+]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 MODULES = [path for package in ("linalg_cnn", "gpu") for path in sorted((ROOT / package).rglob("*.py"))]
 PUBLIC = {
@@ -77,7 +82,7 @@ def text_of(path):
     return path.read_text()
 
 
-@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *MODULES], ids=relative)
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md", *NOTEBOOKS, *MODULES], ids=relative)
 def test_the_names_and_files_that_a_text_mentions_are_there(path):
     text = text_of(path)
     assert [name for name in sorted(names_in(text)) if missing(name)] == []

@@ -3,7 +3,9 @@
 They agree bit for bit, except where weights such as 1/3 are rounded (the table's ``rtol``).
 """
 
+import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from operations import OPERATIONS
 from operations.row import integers
 
 import linalg_cnn
+import linalg_cnn.ops
 from linalg_cnn import (
     AffineGraph,
     BatchNorm,
@@ -195,6 +198,8 @@ def concrete(kind):
     return [kind, *below] if made else below
 
 
+for module in pkgutil.iter_modules(linalg_cnn.ops.__path__, "linalg_cnn.ops."):
+    importlib.import_module(module.name)  # those too that linalg_cnn does not export
 KINDS = sorted(set(concrete(Operation)), key=lambda kind: kind.__name__)
 
 

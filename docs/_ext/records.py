@@ -103,13 +103,15 @@ def cell(value: object) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value).replace("|", r"\|")
 
 
+def joined(value: Any) -> Any:
+    """Return the values that trials differ in as one text, and anything else as it is."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
 def measured_on(record: dict[str, Any]) -> str:
     """Return hardware, versions and settings as a folded table."""
-    rows = [
-        {"": f"{part}, {name}", "value": str(value)}
-        for part in MEASURED_ON
-        for name, value in flat(record.get(part, {})).items()
-    ]
+    parts = {part: {name: joined(value) for name, value in record.get(part, {}).items()} for part in MEASURED_ON}
+    rows = [{"": f"{part}, {name}", "value": str(value)} for part in parts for name, value in flat(parts[part]).items()]
     return f"<details><summary>Measured on</summary>\n\n{table(rows)}\n\n</details>" if rows else ""
 
 

@@ -55,7 +55,7 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
             continue
         write_json(out / f"{name}.json", part)
         record["benchmarks"][name] = part
-        record["left_out"] += [f"{name}: {reason}" for reason in part["left_out"]]
+        record["left_out"] += [f"{name}: {reason}" for reason in part.get("left_out", [])]
         try:
             write_atomically(out / f"{name}.png", to_png(_figure(benchmark, part), benchmark.title))
         except Exception as error:  # the record is complete without its picture

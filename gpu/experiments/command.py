@@ -1,7 +1,7 @@
 """Running an experiment: its trials or its measurement, the record, and the figure."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ def _check_options(settings: ExperimentSettings) -> None:
     for name in EXPERIMENTS:
         for option in find_experiment(name).options:
             takers.setdefault(option, []).append(name)
+    defaults = ExperimentSettings.__dataclass_fields__
     for option, names in takers.items():
-        if getattr(settings, option) and settings.name not in names:
+        if getattr(settings, option) != defaults[option].default and settings.name not in names:
             raise ValueError(f"{option}: expected only with {', '.join(names)}, got it with {settings.name}")
 
 
@@ -107,7 +108,7 @@ def _record_of(
 ) -> Record:
     """Return the record of the trials that are finished."""
     planned = [trial for trials in plan.values() for trial in trials]
-    shared = _joint([asdict(trial) for trial in planned])
+    shared = _joint([vars(trial) for trial in planned])
     training, held_out = workspace.images_of(planned[0])
     left_out = ("trial", "hardware", "versions")
 

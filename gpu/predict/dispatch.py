@@ -112,6 +112,8 @@ def dispatch_for(dtype: torch.dtype, source: Source, way: str) -> Dispatch:
     preference: list[tuple[int, str]] = []
     unavailable: dict[str, str] = {}
     for name, backend in BACKENDS.items():
+        if backend.images_from is None and way != name:
+            continue
         if dtype not in backend.dtypes:
             unavailable[name] = f"it is for {'bytes' if torch.uint8 in backend.dtypes else 'floats'}"
         elif not backend.runs_on(source.device):
