@@ -1,6 +1,5 @@
 """Two arithmetics in which a network's matrices are multiplied: scipy's sparse matrices, and sympy's exact ones."""
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +58,7 @@ class _Sparse(Arithmetic):
         return left @ right
 
     def plus(self, left: Any, right: Any) -> Any:
-        return operator.add(left, right)
+        return left + right
 
     def matrices_of(self, graph: AffineGraph) -> Callable[[Node], list[Any]]:
         # They are built anew for W and for B, because this is fast and keeping them all would take much memory.

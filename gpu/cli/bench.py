@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.bench.registry import BENCHMARKS, Benchmark
+from gpu.cli.arguments import add_device, add_progress
 
 
 def add_bench(commands: Any) -> None:
@@ -39,9 +40,9 @@ def add_bench(commands: Any) -> None:
 def _add_options(parser: argparse.ArgumentParser, *, on_device: bool) -> None:
     """Add the options that every benchmark has."""
     if on_device:
-        parser.add_argument("--device", help="cpu, cuda, ...; by default CUDA if there is a CUDA device")
+        add_device(parser)
     parser.add_argument("--quick", action="store_true", help="use small sizes, to check that it runs")
-    parser.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+    add_progress(parser)
 
 
 def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | None = None, **options: Any) -> int:
