@@ -37,6 +37,7 @@ from linalg_cnn.ops.conv_transpose import conv_transpose_matrix as conv_transpos
 from linalg_cnn.ops.dense import Dense as Dense
 from linalg_cnn.ops.pad import Pad as Pad
 from linalg_cnn.ops.pad import pad_matrix as pad_matrix
+from linalg_cnn.ops.per_slice import PerSlice as PerSlice
 from linalg_cnn.ops.pixel_shuffle import PixelShuffle as PixelShuffle
 from linalg_cnn.ops.pixel_shuffle import PixelUnshuffle as PixelUnshuffle
 from linalg_cnn.ops.rearrange import Flatten as Flatten

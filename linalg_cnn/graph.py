@@ -188,9 +188,7 @@ class AffineGraph(Drawn):
         These are the entries of the matrices of all operations that have a kernel or a weight. Taps that fall on
         padding have no entries and do not count.
         """
-        weighted = [
-            node for node in self.nodes if hasattr(node.operation, "kernel") or hasattr(node.operation, "weight")
-        ]
+        weighted = [node for node in self.nodes if node.operation.weighted]
         return sum(node.operation.count_entries(*self.input_shapes(node)) for node in weighted)
 
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:

@@ -156,6 +156,19 @@ AFFINE = {
     "avg_pool_with_everything": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (2, 6, 7)),
     "avg_pool_with_a_divisor": (nn.AvgPool2d(2, divisor_override=3), C),
     "avg_pool_1d": (nn.AvgPool1d(3, 1, 1), (2, 6)),
+    "avg_pool_1d_without_channels": (nn.AvgPool1d(2), (6,)),
+    "avg_pool_2d_without_channels_past_the_end": (nn.AvgPool2d(7, 5, 3, ceil_mode=True), (1, 3)),
+    "avg_pool_3d_without_channels": (nn.AvgPool3d((1, 2, 2)), (2, 4, 4)),
+    "adaptive_avg_pool_without_channels": (nn.AdaptiveAvgPool2d((2, 1)), (4, 5)),
+    "pooled_and_resampled_with_the_samples_for_channels": (
+        Lambda(
+            lambda s, x: functional.interpolate(
+                functional.interpolate(functional.avg_pool2d(x.transpose(0, 1), 2), (3, 5)), (4, 2), mode="bilinear"
+            ).transpose(0, 1)
+        ),
+        C,
+    ),
+    "padding_without_channels": (nn.Sequential(nn.ReflectionPad1d((1, 2)), nn.ConstantPad1d(1, 3.0)), (4,)),
     "avg_pool_window_past_the_end": (nn.AvgPool2d(7, 5, 3, ceil_mode=True), (1, 1, 3)),
     "adaptive_avg_pool_to_no_divisor": (nn.AdaptiveAvgPool2d((3, 2)), C),
     "upsample_nearest_by_size": (nn.Upsample((7, 9)), C),

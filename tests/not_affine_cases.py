@@ -124,10 +124,10 @@ NOT_AFFINE = {
         C,
         "mixes the samples of the batch",
     ),
-    "samples_in_the_channels": (
-        Lambda(lambda s, x: x.reshape(1, -1, 4, 5)),
+    "channels_summed_that_hold_the_samples": (
+        Lambda(lambda s, x: x.reshape(1, -1, 4, 5).sum(1)),
         C,
-        "mixes the samples of the batch, or joins",
+        "mixes the samples of the batch",
     ),
     "a_constant_for_each_sample": (Lambda(lambda s, x: x + s.c, c=randn(2, 1, 1, 1)), C, "each sample of the batch"),
     "branch_on_the_data": (Lambda(branches), C, r"Lambda \(not_affine_cases.py, line \d+\): branches on the data"),
@@ -256,7 +256,7 @@ NOT_AFFINE = {
     ),
     "masked_by_infinity": (Lambda(lambda s, x: x.masked_fill(s.m, -torch.inf), m=M), C, r"Lambda .*NaN or infinity"),
     "divided_by_zero": (Lambda(lambda s, x: x / s.c, c=torch.zeros(5)), C, r"Lambda .*: div: weight: expected finite"),
-    "no_channels_left": (Lambda(lambda s, x: x[:, 3:]), C, r"Lambda .*: slice: .*expected an int of at least 1"),
+    "no_channels_left": (Lambda(lambda s, x: x[:, 3:]), C, r"Lambda .*: leaves no entries"),
     "memory_never_written": (Lambda(lambda s, x: x + torch.empty(5)), C, "expected finite entries, got nan"),
     "memory_written_in_part": (Lambda(half_written), C, "memory that was never written"),
     "integers_never_written": (
@@ -264,7 +264,47 @@ NOT_AFFINE = {
         C,
         "empty gives integers that were never written",
     ),
-    "picture_without_channels": (nn.AvgPool2d(2), (4, 6), "AvgPool2d: .*expected .samples, channels, 2 spatial axes"),
+    "convolution_of_a_picture_without_channels": (
+        nn.Conv2d(2, 1, 1),
+        (4, 6),
+        "Conv2d: .*expected .samples, channels, 2 spatial axes",
+    ),
+    "pixels_that_are_samples": (
+        Lambda(lambda s, x: functional.avg_pool2d(x.transpose(0, 2), 2)),
+        C,
+        "takes axis 2 of 4, which counts them, for a spatial axis",
+    ),
+    "frames_of_all_samples_summed": (
+        Lambda(lambda s, x: x - x.flatten(0, 1).mean(0)),
+        C,
+        "mixes the samples of the batch",
+    ),
+    "frames_of_one_sample_convolved_with_those_of_the_next": (
+        Lambda(lambda s, x: s.conv(x.flatten(0, 1).T[None])[0].T.reshape(x.shape), conv=nn.Conv1d(5, 5, 3, padding=1)),
+        (4, 5),
+        "takes axis 0 for the batch axis, which is axis 2",
+    ),
+    "frames_rolled_past_the_end_of_a_sample": (
+        Lambda(lambda s, x: x.flatten(0, 1).roll(1, 0).reshape(x.shape)),
+        C,
+        "mixes the samples of the batch",
+    ),
+    "the_first_64_frames": (Lambda(lambda s, x: x.flatten(0, 1)[:64]), C, "mixes the samples of the batch"),
+    "frames_taken_from_both_ends": (
+        Lambda(lambda s, x: x.flatten(0, 1) + x.transpose(0, 1).flatten(0, 1)),
+        C,
+        "mixes the samples of the batch: they meet another axis",
+    ),
+    "frames_in_chunks_that_do_not_divide_them": (
+        Lambda(lambda s, x: x.transpose(0, 1).flatten(0, 1).chunk(4)[0]),
+        C,
+        "mixes the samples of the batch",
+    ),
+    "frames_in_the_place_of_samples": (
+        Lambda(lambda s, x: x.flatten(0, 1).view(-1, len(x), 4, 5).transpose(0, 1)),
+        C,
+        "mixes the samples of the batch, or joins",
+    ),
     "convolution_over_the_samples": (
         Lambda(lambda s, x: s.conv(x.transpose(0, 1)), conv=nn.Conv2d(2, 2, 1)),
         C,

@@ -30,6 +30,7 @@ from linalg_cnn import (
     Flatten,
     Operation,
     Pad,
+    PerSlice,
     Scale,
     Take,
     WeightedSum,
@@ -145,7 +146,8 @@ def test_exact_twins_have_the_same_entries(info, data):
 def test_float32_data_stay_float32_and_integers_become_float64(info, data):
     operation, in_shapes = draw(data, info)
     xs = draw_batch(data, in_shapes)
-    if not any(isinstance(v, np.ndarray) for v in vars(operation).values()):  # a float64 parameter widens
+    fields = vars(getattr(operation, "operation", operation)).values()  # those of the operation on each slice
+    if not any(isinstance(v, np.ndarray) for v in fields):  # a float64 parameter widens
         assert operation(*(x.astype(np.float32) for x in xs)).dtype == np.float32
     whole = operation(*(x.astype(np.int64) for x in xs))
     np.testing.assert_array_equal(whole, operation(*xs))
@@ -253,6 +255,16 @@ def test_exact_keeps_what_has_no_parameters():
     table = Take([0, -1])
     assert table.exact() is table
     assert Scale([0.5]).exact().weight.tolist() == [sympy.Rational(1, 2)]
+
+
+def test_slices_are_told_what_their_operation_is():
+    with pytest.raises(TypeError, match="operation: expected an Operation, got int"):
+        PerSlice(3)
+    graph = AffineGraph((5, 2))
+    graph.add(PerSlice(Dense(np.ones((3, 2)))), 0)
+    assert graph.multiply_adds == 30
+    graph.add(PerSlice(Flatten()), 1)
+    assert graph.multiply_adds == 30
 
 
 def test_an_operation_of_one_input_reads_one_value():

@@ -1,12 +1,13 @@
 """The graph under construction: operations are appended to it, and values come back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 
-from gpu.tracing.values import Value
-from linalg_cnn import AffineGraph, Constant, Flatten, Operation, ResampleTo, Reshape
+from gpu.tracing.values import Refusal, Value, planes
+from linalg_cnn import AffineGraph, Constant, Flatten, Operation, PerSlice, ResampleTo, Reshape
 from linalg_cnn.types import Shape, size_of
 
 Made = TypeVar("Made")
@@ -44,7 +45,7 @@ class GraphBuilder:
         self.place = ""
 
     def add(self, operation: Operation, *inputs: Value, shape: Shape | None = None, batch: int | None = None) -> Value:
-        """Append an operation and return its value.
+        """Append an operation that treats each slice of the batch axis by itself, and return its value.
 
         Parameters
         ----------
@@ -53,27 +54,69 @@ class GraphBuilder:
         *inputs : Value
             The values that it reads.
         shape : tuple of int, optional
-            Shape of one sample of the result; by default the shape in the graph.
+            Shape of one slice of the result; by default the shape in the graph.
         batch : int, optional
             Batch axis of the result; by default that of the first input.
+
+        Raises
+        ------
+        Refusal
+            If different axes are folded into the batch axes of the inputs.
         """
-        number = self.graph.add(operation, *(value.number for value in inputs), name=self.place)
+        first = inputs[0]
+        if any(value.folds != first.folds for value in inputs):
+            raise Refusal("mixes the samples of the batch: they meet another axis")
+        sliced = first.slices > 1
+        made = PerSlice(operation) if sliced else operation
+        number = self.graph.add(made, *(value.number for value in inputs), name=self.place)
         return Value(
             number,
-            self.graph.shapes[number] if shape is None else shape,
-            inputs[0].batch if batch is None else batch,
+            self.graph.shapes[number][sliced:] if shape is None else shape,
+            first.batch if batch is None else batch,
+            first.folds,
         )
 
+    def add_planar(self, operation: Operation, x: Value, axes: int) -> Value:
+        """Append an operation that treats each plane of ``axes`` spatial axes by itself; channels may be missing.
+
+        Raises
+        ------
+        Refusal
+            If the batch axis is a spatial axis.
+        """
+        if len(planes(x, axes).shape) > axes:
+            return self.add(operation, x)
+        y = self.add(operation, self.reshape(x, (1, *x.shape), x.batch))
+        return self.reshape(y, y.shape[1:], x.batch)
+
+    def add_whole(self, operation: Operation, value: Value, like: Value) -> Value:
+        """Append an operation on whole samples, with all slices, and return its value, which is laid out ``like`` one.
+
+        Parameters
+        ----------
+        operation : Operation
+            The operation to append.
+        value : Value
+            The value that it reads.
+        like : Value
+            A value whose shape, batch axis and folds are those of the result; its number does not count.
+        """
+        return replace(like, number=self.graph.add(operation, value.number, name=self.place))
+
+    def arrange(self, value: Value, like: Value) -> Value:
+        """Return the same entries of each sample, in the same order, in the shape and with the folds of another."""
+        if like.whole == value.whole:
+            return replace(like, number=value.number)
+        return self.add_whole(Reshape(like.whole), value, like)
+
     def reshape(self, value: Value, shape: Shape, batch: int) -> Value:
-        """Return the same entries of each sample in another shape."""
-        if (shape or (1,)) == self.graph.shapes[value.number]:
-            return Value(value.number, shape, batch)
-        return self.add(Reshape(shape or (1,)), value, shape=shape, batch=batch)
+        """Return the same entries of each slice in another shape."""
+        return self.arrange(value, replace(value, shape=shape, batch=batch))
 
     def resize(self, value: Value, shape: Shape) -> Value:
         """Return a value of another shape, affine in this one, that stands in for the result of a refused operation."""
         goal = shape or (1,)
-        if len(goal) == len(self.graph.shapes[value.number]):
+        if len(goal) == len(value.shape or (1,)):
             return self.add(ResampleTo(goal), value, shape=shape)
         resampled = self.add(ResampleTo((size_of(goal),)), self.add(Flatten(), value))
         return self.add(Reshape(goal), resampled, shape=shape)

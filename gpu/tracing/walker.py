@@ -116,7 +116,7 @@ class ProgramWalker:
                     f"module: expected an entry per sample in the output, got a constant of shape {tuple(output.shape)}"
                 )
             output = self.builder.constant(output[0])
-        if not isinstance(output, Value) or output.batch != 0:
+        if not isinstance(output, Value) or output.batch != 0 or output.slices > 1:
             raise ValueError("module: expected an output whose first axis counts the samples")
         graph = self.builder.graph
         if output.number != len(graph.nodes):  # a later operation, whose result nobody reads, is the last one
@@ -213,7 +213,7 @@ class ProgramWalker:
                 return UNKNOWN
             if not all(isinstance(size, int) and size for size in result.shape):
                 return UNKNOWN
-            if result.ndim == 0 or len(result) != self.builder.samples:
+            if result.ndim == 0 or len(result) != source.length(self.builder.samples):
                 return UNKNOWN
             return self.builder.resize(source, tuple(result.shape[1:]))
 

@@ -37,6 +37,11 @@ class Operation(Drawn, ABC):
         dtypes = [array.dtype for array in self._parameters().values()]
         return np.dtype(object) if self.symbolic else np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the operation multiplies by a kernel or a weight, so that its entries count as multiplications."""
+        return hasattr(self, "kernel") or hasattr(self, "weight")
+
     def _parameters(self) -> dict[str, Array]:
         """Return the arrays of numbers among the fields; a table of positions is not one of them."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}

@@ -3,11 +3,15 @@
 from math import prod
 
 import numpy as np
+import scipy.linalg
 import torch
 from hypothesis import strategies as st
 
-from linalg_cnn import Concatenate, WeightedSum
+from linalg_cnn import Concatenate, Dense, PerSlice, WeightedSum
 from operations.row import OperationInfo, integers, shapes
+from operations.sampling import PAD
+from operations.taps import CONV
+from operations.weighting import CONSTANT, DENSE
 
 
 @st.composite
@@ -65,7 +69,45 @@ WEIGHTED_SUM = OperationInfo(
 )
 
 
+SLICED = {row.kind: row for row in (CONCATENATE, WEIGHTED_SUM, CONSTANT, DENSE, CONV, PAD)}
+"""Operations with several inputs, without entries, with a bias, and whose columns are in no order."""
+
+
+@st.composite
+def per_slice(draw):
+    count, row = draw(st.integers(1, 3)), draw(st.sampled_from(list(SLICED.values())))
+    operation, *in_shapes = draw(row.draw())
+    return PerSlice(operation), *((count, *shape) for shape in in_shapes)
+
+
+def torch_per_slice(operation, *xs):
+    inner = operation.operation
+    slices = [SLICED[type(inner)].torch(inner, *(x[:, k] for x in xs)) for k in range(xs[0].shape[1])]
+    return torch.stack(slices, dim=1)
+
+
+def loops_per_slice(operation, *in_shapes):
+    inner, count = operation.operation, in_shapes[0][0]
+    sizes = [prod(shape[1:]) for shape in in_shapes]
+    blocks = np.split(SLICED[type(inner)].loops(inner, *(shape[1:] for shape in in_shapes)), np.cumsum(sizes)[:-1], 1)
+    return np.hstack([scipy.linalg.block_diag(*[block] * count) for block in blocks])
+
+
+PER_SLICE = OperationInfo(
+    "per_slice",
+    PerSlice,
+    per_slice,
+    torch_per_slice,
+    loops_per_slice,
+    (
+        (lambda: PerSlice(Dense([[1.0]])).out_shape((1,)), "in_shape: expected a number of slices, and the shape"),
+        (lambda: PerSlice(WeightedSum([1, 2])).out_shape((2, 3), (3, 3)), "in_shape: expected a number of slices"),
+    ),
+)
+
+
 ROWS = (
     CONCATENATE,
     WEIGHTED_SUM,
+    PER_SLICE,
 )

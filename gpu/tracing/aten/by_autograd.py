@@ -36,8 +36,8 @@ class Repeated:
         return torch.cat([self.constant] * count, self.axis)
 
 
-def repeated(builder: GraphBuilder, c: Any, axis: int) -> Any:
-    """Return a constant with an entry for each sample as `Repeated`, and anything else unchanged.
+def repeated(builder: GraphBuilder, c: Any, like: Value) -> Any:
+    """Return a constant with an entry for each sample of another value as `Repeated`, and anything else unchanged.
 
     Raises
     ------
@@ -46,9 +46,9 @@ def repeated(builder: GraphBuilder, c: Any, axis: int) -> Any:
     """
     if not isinstance(c, torch.Tensor):
         return c
-    if c.shape[axis] != builder.samples:
+    if c.shape[like.batch] != like.length(builder.samples):
         raise Refusal("treats some samples of the batch only")
-    return Repeated(without_samples(c, axis), axis)
+    return Repeated(without_samples(c, like.batch), like.batch)
 
 
 def by_autograd(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Value:
@@ -79,7 +79,7 @@ def by_autograd(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) ->
         return function(*xs).movedim(batch, 0).reshape(-1, *(shape or (1,)))
 
     arguments = pytree.tree_map_only(Value, lambda value: replace(value, number=0), (str(target), args, kwargs))
-    shapes_read = tuple(builder.graph.shapes[value.number] for value in traced)
+    shapes_read = tuple(value.shape or (1,) for value in traced)
     operation = AutogradOperation(name_of(node), per_sample, shapes_read, arguments)
     return builder.add(operation, *traced, shape=shape, batch=batch)
 
@@ -172,13 +172,13 @@ def diff(builder: GraphBuilder, node: Node, x: Any, n: int = 1, dim: int = -1, *
         If the values do not have the same batch axis.
     """
     traced = [value for value in (x, *beside) if isinstance(value, Value)]
-    batch = traced[0].batch
+    first = traced[0]
     for value in traced:
         value.axis(dim)
-        if value.batch != batch:
+        if value.batch != first.batch:
             raise Refusal("mixes the samples of the batch: they meet another axis")
     return by_autograd(
-        builder, node, repeated(builder, x, batch), n, dim, *(repeated(builder, c, batch) for c in beside)
+        builder, node, repeated(builder, x, first), n, dim, *(repeated(builder, c, first) for c in beside)
     )
 
 
@@ -186,15 +186,15 @@ def index_add(
     builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
 ) -> Value:
     """``index_add``: linear in both tensors, for a constant index."""
-    batch = _batch_of_sum(dim, index, x, source)
-    x, source = (repeated(builder, c, batch) for c in (x, source))
+    like = _summand(dim, index, x, source)
+    x, source = (repeated(builder, c, like) for c in (x, source))
     return by_autograd(builder, node, x, dim, index, source, alpha=alpha)
 
 
 def scatter_add(builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any) -> Value:
     """``scatter_add``: linear in both tensors, for a constant index of each entry."""
-    batch = _batch_of_sum(dim, index, x, source)
-    x, index, source = (repeated(builder, c, batch) for c in (x, index, source))
+    like = _summand(dim, index, x, source)
+    x, index, source = (repeated(builder, c, like) for c in (x, index, source))
     return by_autograd(builder, called(node, _scatter_add), x, dim, index, source)
 
 
@@ -203,8 +203,8 @@ def _scatter_add(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.T
     return x.scatter_add(dim, index, source[tuple(map(slice, index.shape))])
 
 
-def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
-    """Return the batch axis of a sum at indexed positions.
+def _summand(dim: int, index: Any, x: Any, source: Any) -> Value:
+    """Return a summand of a sum at indexed positions that depends on the data, and so has its batch axis.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def _batch_of_sum(dim: int, index: Any, x: Any, source: Any) -> int:
         value.axis(dim)
     if len({value.batch for value in traced}) != 1:
         raise Refusal("mixes the samples of the batch: they meet another axis")
-    return traced[0].batch
+    return traced[0]
 
 
 def of_images(builder: GraphBuilder, node: Node, x: Value, *args: Any) -> Value:

@@ -11,7 +11,7 @@ from gpu.tracing.aten.movement import move
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import remedy_of
-from gpu.tracing.values import Refusal, Value, images
+from gpu.tracing.values import Refusal, Value, images, planes
 from linalg_cnn import (
     AdaptiveAvgPool,
     AvgPool,
@@ -234,18 +234,18 @@ def avg_pool(
         count_include_pad=count_include_pad,
         divisor_override=divisor_override,
     )
-    x = images(x, int(name_of(node)[-2]))
+    axes = int(name_of(node)[-2])
     try:
-        operation.out_shape(x.shape)
+        operation.out_shape((1, *planes(x, axes).shape[-axes:]))
     except ValueError:  # with ceil_mode, torch accepts windows larger than the image
         divisor = () if divisor_override is None else (divisor_override,)  # avg_pool1d has no such argument
         return by_autograd(builder, node, x, kernel_size, stride, padding, ceil_mode, count_include_pad, *divisor)
-    return builder.add(operation, x)
+    return builder.add_planar(operation, x, axes)
 
 
 def adaptive_avg_pool(builder: GraphBuilder, node: Node, x: Any, size: Any) -> Value:
     """``adaptive_avg_pool1d``, ``adaptive_avg_pool2d``, ``adaptive_avg_pool3d``."""
-    return builder.add(AdaptiveAvgPool(_ints(size)), images(x, int(name_of(node)[-2])))
+    return builder.add_planar(AdaptiveAvgPool(_ints(size)), x, int(name_of(node)[-2]))
 
 
 PADDING_MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "circular", "constant": "zeros"}

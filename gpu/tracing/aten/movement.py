@@ -4,7 +4,7 @@ The name of an operation guarantees that it does nothing but move entries. To fi
 of the entries instead of to the entries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
     first, offsets = 1, {}
     for value in traced:
         offsets[value] = first
-        first += size_of(value.shape)
+        first += size_of(value.whole)
     per_sample = first - 1
 
     def run(numbered: bool) -> Any:
@@ -94,9 +94,6 @@ def _real(c: torch.Tensor) -> torch.Tensor:
     return c.double()
 
 
-SPLITS = {"split", "chunk", "split_with_sizes", "unsafe_split", "unsafe_chunk", "tensor_split", "vsplit"}
-
-
 def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> None:
     """Refuse operations that `_one_sample` would let pass, or that do more than move entries.
 
@@ -105,22 +102,9 @@ def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> Non
     Raises
     ------
     Refusal
-        If a roll, a slice, a split or a triangle runs along the batch axis; or if the operation accumulates, reads bits
-        as another dtype, or returns positions.
+        If the operation mixes larger batches, accumulates, reads bits as another dtype, or returns positions.
     """
-    along = False
-    if name in {"slice", "slice_scatter"}:
-        start, end, step = given.get("start"), given.get("end"), given.get("step", 1)
-        whole = start in {None, 0} and step == 1 and (end is None or end == samples or end >= 2**31)
-        along = not whole and given.get("dim", 0) % x.rank == x.batch
-    elif name == "roll":
-        dims = given.get("dims", ())
-        along = not dims or any(dim % x.rank == x.batch for dim in dims)
-    elif name in SPLITS:
-        along = given.get("dim", 0) % x.rank == x.batch
-    elif name in {"tril", "triu"}:
-        along = x.batch >= x.rank - 2
-    if along:
+    if _mixes_larger_batches(name, x, given, x.length(samples)):
         raise Refusal("mixes the samples of the batch")
     if given.get("accumulate"):
         raise Refusal("index_put that accumulates is not known to be affine")
@@ -128,6 +112,33 @@ def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> Non
         raise Refusal("reads the bits of numbers as another dtype")
     if name == "where" and len(given) == 1:
         raise Refusal("takes entries from positions that depend on the data")
+
+
+DIMENSIONS = {"vsplit": 0, "hsplit": 1, "dsplit": 2}
+"""Axes that splits without an argument ``dim`` run along."""
+
+
+def _mixes_larger_batches(name: str, x: Value, given: dict[str, Any], length: int) -> bool:
+    """Return whether a movement along the batch axis may keep two and three samples apart, but not more.
+
+    It does so where a number is compared with the length of the axis: a bound, a size or a number of parts beyond it.
+    """
+    if name in {"tril", "triu"}:
+        return x.batch >= x.rank - 2
+    if name == "roll":
+        return not given.get("dims") or any(dim % x.rank == x.batch for dim in given["dims"])
+    axis = DIMENSIONS.get(name, given.get("dim", 0))
+    if not isinstance(axis, int) or axis % x.rank != x.batch:
+        return False
+    if name in {"slice", "slice_scatter"}:
+        bounds = [given.get("start"), given.get("end")]
+    elif name == "tensor_split" or name in DIMENSIONS:
+        bounds = given.get("indices", ())
+    else:
+        bounds = [given.get("split_size")]
+    parts = given.get("chunks", given.get("sections"))
+    beyond = any(isinstance(bound, int) and length < abs(bound) < 2**31 for bound in bounds)
+    return beyond or (parts is not None and (not isinstance(parts, int) or length % parts != 0))
 
 
 def _is_value(leaf: Any) -> bool:
@@ -140,9 +151,10 @@ def _numbers(value: Value, offset: int, per_sample: int, samples: int) -> torch.
     Numbers start at 1: a 0 stands for a constant. The dtype is float64, which every operation of torch accepts and
     which holds integers up to 2**53 exactly.
     """
-    size = size_of(value.shape)
-    one = torch.arange(offset, offset + size, dtype=torch.float64).reshape(value.shape)
-    return torch.stack([one + sample * per_sample for sample in range(samples)], dim=value.batch)
+    size = size_of(value.whole)
+    one = torch.arange(offset, offset + size, dtype=torch.float64).reshape(*value.folds, *value.shape)
+    slices = torch.stack([one + sample * per_sample for sample in range(samples)], dim=1)
+    return slices.flatten(0, 2).movedim(0, value.batch)
 
 
 def _moved(
@@ -155,58 +167,89 @@ def _moved(
     Refusal
         If the constants among the entries are not finite, or differ between samples.
     """
-    batch, sources = _one_sample(numbers.long(), per_sample, builder.samples, prefer=traced[0].batch)
-    shape = tuple(sources.shape)
-    shifts = constants.select(batch, 0)
+    if not numbers.numel():
+        raise Refusal("leaves no entries")
+    numbers = numbers.long()
+    like = _layout(numbers, per_sample, builder.samples, prefer=traced[0].batch)
+    sources, shifts = (_by_sample(tensor, like, builder.samples)[:, 0] for tensor in (numbers, constants))
     if not torch.isfinite(shifts).all():
         raise Refusal("puts NaN or infinity among the entries, or memory that was never written")
-    if not torch.equal(constants, shifts.unsqueeze(batch).expand_as(constants)):
+    if not torch.equal(_by_sample(constants, like, builder.samples), _for_all(shifts, builder.samples)):
         raise Refusal("puts other constants into each sample of the batch")
-    table = sources.reshape(shape or (1,)).numpy() - 1
-    value = _taken(builder, traced, table, batch)
-    value = Value(value.number, shape, batch)
+    value = _taken(builder, traced, sources.reshape(like.whole).numpy() - 1, like)
     if torch.any(shifts):
-        ones = np.ones(
-            table.shape if table.ndim == 1 else (1,) * table.ndim
-        )  # an array of one axis stands for the channels
-        value = builder.add(Scale(ones, shifts.reshape(table.shape).numpy()), value, shape=shape)
+        # an array of one axis stands for the channels
+        ones = np.ones(like.whole if len(like.whole) == 1 else (1,) * len(like.whole))
+        value = builder.add_whole(Scale(ones, shifts.reshape(like.whole).numpy()), value, like)
     return value
 
 
-def _one_sample(numbers: torch.Tensor, per_sample: int, samples: int, prefer: int) -> tuple[int, torch.Tensor]:
-    """Return the batch axis, and the numbers of the first sample.
+def _layout(numbers: torch.Tensor, per_sample: int, samples: int, prefer: int) -> Value:
+    """Return a value, without its number, that is laid out as a tensor of numbers of entries.
+
+    An axis that counts the samples alone comes before one into which others are folded.
 
     Raises
     ------
     Refusal
         If there is no batch axis: entries have moved from one sample to another.
     """
-    axes = [axis for axis in range(numbers.ndim) if numbers.shape[axis] == samples]
-    for axis in sorted(axes, key=lambda axis: (axis != prefer, axis)):
-        first = numbers.select(axis, 0)
-        steps = per_sample * (first > 0)
-        goal = torch.stack([first + sample * steps for sample in range(samples)], axis)
-        if torch.equal(numbers, goal) and torch.all(first <= per_sample):
-            return axis, first
+    axes = sorted(range(numbers.ndim), key=lambda axis: (numbers.shape[axis] != samples, axis != prefer, axis))
+    for axis in axes:
+        shape = tuple(n for other, n in enumerate(numbers.shape) if other != axis)
+        for folds in _folds(numbers, axis, per_sample, samples):
+            like = Value(0, shape, axis, folds)
+            parts = _by_sample(numbers, like, samples)
+            first = parts[:, 0]
+            steps = per_sample * torch.arange(samples).reshape(1, -1, *(1,) * (first.ndim - 1))
+            goal = _for_all(first, samples) + steps * (parts > 0)
+            if torch.equal(parts, goal) and torch.all(first <= per_sample):
+                return like
     raise Refusal("mixes the samples of the batch, or joins their axis with another")
 
 
-def _taken(builder: GraphBuilder, traced: list[Value], table: np.ndarray, batch: int) -> Value:
+def _folds(numbers: torch.Tensor, axis: int, per_sample: int, samples: int) -> Iterator[tuple[int, int]]:
+    """Yield what may be folded into an axis (outer, inner), as the entries along one line through a tensor allow."""
+    slices, rest = divmod(numbers.shape[axis], samples)
+    if rest:
+        return
+    lines = numbers.movedim(axis, 0).reshape(numbers.shape[axis], -1)
+    line = lines[:, int((lines > 0).any(0).long().argmax())]
+    shown = line > 0
+    for outer in (outer for outer in range(1, slices + 1) if slices % outer == 0):
+        inner = slices // outer
+        sample = torch.arange(len(line)) // inner % samples
+        if torch.equal((line[shown] - 1) // per_sample, sample[shown]):
+            yield outer, inner
+
+
+def _by_sample(tensor: torch.Tensor, like: Value, samples: int) -> torch.Tensor:
+    """Return a tensor that is laid out ``like`` a value as (outer, samples, inner, *shape)."""
+    outer, inner = like.folds
+    return tensor.movedim(like.batch, 0).reshape(outer, samples, inner, *like.shape)
+
+
+def _for_all(sample: torch.Tensor, samples: int) -> torch.Tensor:
+    """Return a tensor (outer, inner, *shape) repeated for all samples, (outer, samples, inner, *shape)."""
+    return sample.unsqueeze(1).expand(-1, samples, *sample.shape[1:])
+
+
+def _taken(builder: GraphBuilder, traced: list[Value], table: np.ndarray, like: Value) -> Value:
     """Return the entries with the numbers of a table, which count through all inputs."""
     source = traced[0]
-    if len(traced) == 1 and np.array_equal(table.ravel(), np.arange(size_of(source.shape))):
-        return builder.reshape(source, table.shape, batch)
+    if len(traced) == 1 and np.array_equal(table.ravel(), np.arange(size_of(source.whole))):
+        return builder.arrange(source, like)
     if len(traced) > 1:
-        flat = [builder.reshape(value, (size_of(value.shape),), 0) for value in traced]
+        flat = [builder.arrange(value, Value(0, (size_of(value.whole),), 0)) for value in traced]
         source = builder.add(Concatenate(), *flat)
-    return builder.add(Take(table), source, batch=batch)
+    return builder.add_whole(Take(table), source, like)
 
 
 def cat(builder: GraphBuilder, node: Node, tensors: list[Any], dim: int = 0) -> Any:
-    """``cat``: concatenation along an axis other than the batch axis."""
+    """``cat``; a concatenation of values along an axis other than the batch axis stays one."""
     values = [tensor for tensor in tensors if isinstance(tensor, Value)]
-    same = len(values) == len(tensors) and len({(value.batch, value.rank) for value in values}) == 1
-    if not same:
+    same = len(values) == len(tensors) and len({(value.batch, value.rank, value.folds) for value in values}) == 1
+    if not same or dim % values[0].rank == values[0].batch:
         return move(builder, node, tensors, dim)
     axis = values[0].axis(dim)
     shape = list(values[0].shape)
@@ -221,7 +264,7 @@ def as_shape(builder: GraphBuilder, node: Node, x: Any, like: Any) -> Any:
 
 
 def _zeros(builder: GraphBuilder, x: Value) -> torch.Tensor:
-    return torch.zeros((*x.shape[: x.batch], builder.samples, *x.shape[x.batch :]), dtype=torch.float64)
+    return torch.zeros((*x.shape[: x.batch], x.length(builder.samples), *x.shape[x.batch :]), dtype=torch.float64)
 
 
 def same(builder: GraphBuilder, node: Node, x: Any, *args: Any, **kwargs: Any) -> Any:

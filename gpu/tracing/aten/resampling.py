@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 from gpu.tracing.aten.by_autograd import by_autograd
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
-from gpu.tracing.values import Refusal, images
+from gpu.tracing.values import Refusal, planes
 from linalg_cnn import Resample, Take
 from linalg_cnn.types import Shape
 
@@ -19,7 +19,7 @@ Node = torch.fx.Node
 def upsample_linear(builder: GraphBuilder, node: Node, x: Any, size: Any, corners: bool, *scales: Any) -> Any:
     """``upsample_linear1d``, ``upsample_bilinear2d``, ``upsample_trilinear3d``."""
     out = tuple(node.meta["val"].shape[2:])
-    x = images(x, len(out))
+    x = planes(x, len(out))
     given = [scale for scale in pytree.tree_leaves(scales) if scale is not None]
     if given and any(n * scale != o for n, scale, o in zip(x.shape[1:], given, out, strict=True)):
         return by_autograd(builder, node, x, size, corners, *scales)
@@ -37,7 +37,7 @@ def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scal
         If the images are float64 and torch picks other pixels for them.
     """
     name, val = name_of(node), node.meta["val"]
-    x = images(x, val.ndim - 2)
+    x = planes(x, val.ndim - 2)
     shown = _shown(node, x.shape[1:], torch.float32, size, *scales)
     if val.dtype == torch.float64:
         doubles = _shown(node, x.shape[1:], torch.float64, size, *scales)
