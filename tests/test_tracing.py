@@ -193,12 +193,11 @@ def test_bad_arguments():
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (lambda x: (x, x + 1), "a tuple of 2"),
-        (lambda x: (x,), "a tuple of 1"),
-        (lambda x: [x], "a list of 1"),
-        (lambda x: {"out": x}, "a dict of 1"),
-        (lambda x: None, r"\[None\]"),
-        (lambda x: 3.0, r"\[3.0\]"),
+        (lambda x: (x, x + 1), "a tuple of 0, 1; choose with output=0"),
+        (lambda x: {"scores": x, "features": [x, x]}, "a dict of scores, features; choose with output='scores'"),
+        (lambda x: (), "a tuple of nothing"),
+        (lambda x: None, "None"),
+        (lambda x: 3.0, r"3\.0"),
     ],
 )
 def test_anything_but_one_tensor_is_refused(output, message):

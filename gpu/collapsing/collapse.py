@@ -18,6 +18,7 @@ from gpu.collapsing.verification import verify
 from gpu.models.copying import copy_of
 from gpu.runtime.timing import Stopwatch
 from gpu.tracing.export import like_of
+from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
 from linalg_cnn.checks import memory_limit
 from linalg_cnn.chunks import Progress
@@ -30,6 +31,7 @@ def collapse(
     module: nn.Module,
     in_shape: Shape,
     *,
+    output: str | int | None = None,
     factored: Literal["auto"] | bool = "auto",
     preprocess: Any = None,
     inputs: torch.Tensor | None = None,
@@ -48,6 +50,9 @@ def collapse(
         Network that takes one tensor (N, *in_shape), in evaluation mode. Only copies of it are run.
     in_shape : tuple of int
         Shape (channels, *spatial) of a sample.
+    output : str or int, optional
+        Key, field or index of the output to collapse, if the network returns several. Of a tuple, a dict or another
+        container with one tensor, that tensor is taken by default.
     factored : {"auto", True, False}
         Whether to keep the map as two factors, cut where the network is narrowest. ``"auto"`` does so if a
         prediction then takes fewer multiply-accumulates.
@@ -71,7 +76,8 @@ def collapse(
     NotAffineError
         If an operation is not affine, or not known to be; each is listed with its place.
     TypeError
-        If ``module`` is not an ``nn.Module``, ``inputs`` is not a tensor, or ``progress`` cannot be called.
+        If ``module`` is not an ``nn.Module``, ``output`` neither a name nor an index, ``inputs`` not a tensor, or
+        ``progress`` cannot be called.
     ValueError
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
         batches of other sizes or in float64; if there is nothing to cut for ``factored=True``; or if the map does not
@@ -108,6 +114,7 @@ def collapse(
     watch = Stopwatch()
 
     network = copy_of(module)
+    give_one_tensor(network, output)
     like = like_of(network)
     if like.dtype not in DTYPES:
         raise ValueError(f"module: expected float16, bfloat16, float32 or float64, got {like.dtype}")

@@ -29,7 +29,8 @@ def evaluate(node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
     """
     name = name_of(node)
     switched_off = name.endswith("dropout") and len(args) > 2 and not args[2]
-    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not switched_off:
+    seeded = any(isinstance(leaf, torch.Generator) for leaf in pytree.tree_leaves((args, kwargs)))
+    if (seeded or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())) and not switched_off:
         raise Refusal(f"{name} is random", EVALUATE if name.endswith("dropout") else "")
     if isinstance(node.target, torch._ops.OperatorBase) and getattr(node.target, "namespace", "") != "aten":
         raise Refusal(f"{full_name_of(node)} is not known to give the same result at every call")

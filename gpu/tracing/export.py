@@ -13,6 +13,7 @@ from torch import nn
 
 from gpu.tracing.nodes import TORCH_FOLDER, name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
+from gpu.tracing.outputs import OutputError
 from linalg_cnn.types import Shape
 
 FRESH = ("conv", "batch_norm", "linear", "add", "cat", "avg_pool")
@@ -42,6 +43,8 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
         If the forward branches on data.
     ValueError
         If the input does not fit the module, or ``torch.export`` cannot record its forward.
+    OutputError
+        If a hook of `gpu.tracing.outputs` refuses the output; it is a ValueError.
     """
     example = like_of(module).new_zeros(samples, *in_shape)
     try:
@@ -49,6 +52,8 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
         with torch.enable_grad(), _silence():
             program = torch.export.export(module, (example,), strict=False)
             return program if _is_plain(program) else program.run_decompositions({})
+    except OutputError:
+        raise
     except Exception as error:  # anything that the forward raises, or one of the many errors of torch.export
         place = _place_in_traceback(error, module)
         if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:

@@ -2,10 +2,13 @@
 
 from torch import nn
 
+from gpu.models.copying import copy_of
 from gpu.tracing.builder import GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
 from gpu.tracing.not_affine import NotAffineError, Obstacle
+from gpu.tracing.outputs import give_one_tensor
+from gpu.tracing.quantisation import without_fake_quantisation
 from gpu.tracing.walker import ProgramWalker
 from linalg_cnn import AffineGraph
 from linalg_cnn.checks import check_shape
@@ -15,7 +18,7 @@ COUNTS = (2, 3)
 """Batch sizes of the two exports: two samples show whether samples are mixed, a third whether their number matters."""
 
 
-def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
+def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None) -> AffineGraph:
     """Return a module as a graph of affine operations, with its present parameters in float64.
 
     The module is exported by ``torch.export``, not run on data. Each recorded operation is either affine by its name
@@ -28,6 +31,9 @@ def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
         changed.
     in_shape : tuple of int
         Shape of one sample, (channels, *spatial).
+    output : str or int, optional
+        Key, field or index of the output to trace, if the module returns several. Of a tuple, a dict or another
+        container with one tensor, that tensor is taken by default.
 
     Returns
     -------
@@ -39,9 +45,10 @@ def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
     NotAffineError
         If an operation is not affine, or not known to be; the error lists all such operations with their places.
     TypeError
-        If ``module`` is not an ``nn.Module``.
+        If ``module`` is not an ``nn.Module``, or ``output`` neither a name nor an index.
     ValueError
-        If the module does not take such input, or its output is not one tensor with an entry per sample.
+        If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
+        sample.
 
     Notes
     -----
@@ -60,10 +67,10 @@ def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
     gpu.tracing.not_affine.NotAffineError: module: expected affine operations only, got 1 that are not:
       1: ReLU: relu is not affine; replace it by the identity, as gpu.linearize does
     """
-    return trace_with_shape(module, in_shape)[0]
+    return trace_with_shape(module, in_shape, output)[0]
 
 
-def trace_with_shape(module: nn.Module, in_shape: Shape) -> tuple[AffineGraph, Shape]:
+def trace_with_shape(module: nn.Module, in_shape: Shape, output: str | int | None = None) -> tuple[AffineGraph, Shape]:
     """Return the graph of a module, see `trace`, and the shape of its output for one sample, which may be ().
 
     Raises
@@ -71,17 +78,19 @@ def trace_with_shape(module: nn.Module, in_shape: Shape) -> tuple[AffineGraph, S
     NotAffineError
         If an operation is not affine, or not known to be.
     TypeError
-        If ``module`` is not an ``nn.Module``.
+        If ``module`` is not an ``nn.Module``, or ``output`` neither a name nor an index.
     ValueError
-        If the module does not take such input, or its output is not one tensor with an entry per sample.
+        If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
+        sample.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
+    network = copy_of(module)
     in_shape = check_shape("in_shape", in_shape)
-    training = {name for name, part in module.named_modules() if part.training}
+    give_one_tensor(network, output)
+    training = {name for name, part in network.named_modules() if part.training}
+    quantised = without_fake_quantisation(network)
     memo: Memo = {}
     (graph, out_shape), (other, other_shape) = (
-        ProgramWalker(export(module, in_shape, count), GraphBuilder(in_shape, count, memo), training).walk()
+        ProgramWalker(export(network, in_shape, count), GraphBuilder(in_shape, count, memo), training, quantised).walk()
         for count in COUNTS
     )
     place = first_difference(graph, other)

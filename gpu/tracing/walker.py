@@ -30,18 +30,26 @@ class ProgramWalker:
         A builder without operations yet.
     training : collection of str
         Paths of the modules in training mode.
+    obstacles : collection of Obstacle
+        Obstacles that were found before.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, builder: GraphBuilder, training: Collection[str]) -> None:
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        builder: GraphBuilder,
+        training: Collection[str],
+        obstacles: Collection[Obstacle] = (),
+    ) -> None:
         self.program, self.builder, self.training = program, builder, training
         signature = program.graph_signature
         parts = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        self.names = {**parts, **signature.inputs_to_lifted_tensor_constants}
+        self.names = {**parts, **signature.inputs_to_lifted_tensor_constants, **signature.inputs_to_lifted_custom_objs}
         self.parts, self.changed = set(parts), set(signature.buffers_to_mutate.values())
         self.tensors = {**program.state_dict, **program.constants}
         self.dtype = torch.get_default_dtype()
         self.known: dict[str, Any] = {}
-        self.obstacles: dict[tuple[str, str], Obstacle] = {}
+        self.obstacles = {(obstacle.place, obstacle.reason): obstacle for obstacle in obstacles}
 
     def walk(self) -> tuple[AffineGraph, Shape]:
         """Return the graph, and the shape of one sample of the output.
@@ -51,7 +59,7 @@ class ProgramWalker:
         NotAffineError
             If an operation is not affine.
         ValueError
-            If the output is not one tensor with the samples first.
+            If the output does not have the samples first.
         """
         inputs, wanted = set(self.program.graph_signature.user_inputs), self._wanted()
         for node in self.program.graph.nodes:
@@ -69,7 +77,8 @@ class ProgramWalker:
         if self.obstacles:
             raise NotAffineError(list(self.obstacles.values()))
         self.builder.place = "the output"
-        return self._finish(self.known[self._output()])
+        (output,) = self.program.graph_signature.user_outputs
+        return self._finish(self.known[str(output)])
 
     def _wanted(self) -> set[torch.fx.Node]:
         """Return the nodes that the output depends on."""
@@ -82,24 +91,6 @@ class ProgramWalker:
                 wanted.add(node)
                 pending += node.all_input_nodes
         return wanted
-
-    def _output(self) -> str:
-        """Return the name of the output's node.
-
-        Raises
-        ------
-        ValueError
-            If the output is not one tensor.
-        """
-        spec = self.program.call_spec.out_spec
-        if spec is not None and not spec.is_leaf():
-            raise ValueError(
-                f"module: expected one tensor as output, got a {spec.type.__name__} of {len(spec.children())}"
-            )
-        outputs: list[Any] = list(self.program.graph_signature.user_outputs)
-        if len(outputs) != 1 or not isinstance(outputs[0], str):
-            raise ValueError(f"module: expected one tensor as output, got {outputs}")
-        return outputs[0]
 
     def _finish(self, output: Any) -> tuple[AffineGraph, Shape]:
         """Return the graph whose last value is the output, and the shape of one sample of the output.
@@ -123,8 +114,8 @@ class ProgramWalker:
             self.builder.add(Reshape(graph.shapes[output.number]), output, shape=output.shape)
         return graph, output.shape
 
-    def _stored(self, node: torch.fx.Node) -> torch.Tensor:
-        """Return the parameter, buffer or constant of the module that a placeholder stands for.
+    def _stored(self, node: torch.fx.Node) -> Any:
+        """Return the parameter, buffer, constant or random generator of the module that a placeholder stands for.
 
         A buffer that every call changes is reported.
         """
@@ -133,6 +124,8 @@ class ProgramWalker:
             self.builder.place = name
             remedy = EVALUATE if name.rpartition(".")[0] in self.training else ""
             self._report("is changed by every call, and the output depends on it", remedy)
+        if not isinstance(self.tensors[name], torch.Tensor):
+            return self.tensors[name]
         return self.builder.once(constant, self.tensors[name], called=name if node.name in self.parts else None)
 
     def _result(self, node: torch.fx.Node) -> Any:

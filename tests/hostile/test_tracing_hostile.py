@@ -1,15 +1,19 @@
 """Networks that the tracing has to follow exactly: axes folded into the batch, writes into views, tools of torch."""
 
+import dataclasses
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
+import torch.ao.quantization as ao
 from judges import assert_all_agree
 from module_cases import Lambda, randn
 from torch import nn
 from torch.nn import functional
 
 import gpu
-from linalg_cnn import PerSlice
+from linalg_cnn import PerSlice, compose
 
 
 def of_float64(module):
@@ -154,3 +158,156 @@ def test_a_convolution_of_frames_stays_a_convolution():
     (conv,) = [node.operation for node in graph.nodes if isinstance(node.operation, PerSlice)]
     assert conv.operation.kernel.shape == (2, 3, 3, 3)
     assert graph.multiply_adds == 4 * 3 * 3 * 2 * 27
+
+
+def written(write):
+    def forward(self, x):
+        y = self.linear(x)
+        write(y)
+        return y + x
+
+    return Lambda(forward, linear=nn.Linear(4, 4))
+
+
+WRITES = {
+    "zeros_into_a_row": lambda y: y[:, 0].zero_(),
+    "zeros_into_columns": lambda y: y[..., 1:3].zero_(),
+    "zeros_into_a_row_of_the_transpose": lambda y: y.transpose(1, 2)[:, 0].zero_(),
+    "zeros_onto_the_diagonal": lambda y: torch.diagonal(y, 0, 1, 2).zero_(),
+    "a_number_into_a_row": lambda y: y[:, 0].fill_(2.5),
+    "a_row_over_another": lambda y: y[:, 0].copy_(y[:, 1]),
+    "a_row_over_itself_flipped": lambda y: y[:, 0].copy_(y[:, 0].flip(1)),
+    "a_row_times_a_number": lambda y: y[:, 0].mul_(3),
+    "a_row_plus_another": lambda y: y[:, 0].add_(y[:, 1], alpha=2),
+    "a_row_divided_and_negated": lambda y: y[:, 0].div_(4).neg_(),
+    "every_second_entry_of_a_view": lambda y: y.view(len(y), -1)[:, ::2].sub_(1),
+    "masked_entries_of_a_row": lambda y: y[:, 0].masked_fill_(torch.tensor([True, False, True, False]), 1.0),
+    "a_row_through_three_views": lambda y: y.unsqueeze(1)[:, 0][:, :2].flatten(1)[:, 3].zero_(),
+    "all_of_it_and_then_a_row": lambda y: y.zero_()[:, 1].add_(1),
+    "views_that_share_a_row": lambda y: (lambda a, b: (a.zero_(), b.add_(1), a.mul_(2)))(y[:, :2], y[:, 1:]),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_writes_into_views_are_followed(write):
+    torch.manual_seed(0)
+    assert_right(written(write), (3, 4))
+
+
+def prepared_for_quantisation(activations):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(18, 3)).train()
+    weights = ao.default_fused_per_channel_wt_fake_quant
+    module.qconfig = ao.QConfig(activation=activations, weight=weights)
+    ao.prepare_qat(module, inplace=True)
+    module(torch.randn(4, 1, 5, 5))
+    return module.eval()
+
+
+FAKE_QUANTISERS = [
+    ao.default_fused_act_fake_quant,
+    ao.FakeQuantize.with_args(observer=ao.MovingAverageMinMaxObserver),
+    ao.default_observer,
+]
+quantisation_is_deprecated = pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated")
+
+
+@quantisation_is_deprecated
+@pytest.mark.parametrize("activations", FAKE_QUANTISERS, ids=["fused", "plain", "observer"])
+def test_fake_quantisation_that_is_switched_off_is_the_identity(activations):
+    module = prepared_for_quantisation(activations).apply(ao.disable_fake_quant).apply(ao.disable_observer)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    collapsed = gpu.collapse(module, (1, 5, 5))
+    x = torch.randn(3, 1, 5, 5)
+    torch.testing.assert_close(collapsed.module(x), module(x))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+@quantisation_is_deprecated
+def test_fake_quantisation_that_is_switched_on_is_named_once_for_each_module():
+    module = prepared_for_quantisation(ao.default_fused_act_fake_quant)
+    module.append(nn.ReLU())
+    with pytest.raises(gpu.NotAffineError) as caught:
+        gpu.trace(module, (1, 5, 5))
+    places = [obstacle.place for obstacle in caught.value.obstacles]
+    quantisers = [n for n, part in module.named_modules() if isinstance(part, ao.FakeQuantizeBase)]
+    assert places == [*(f"{name}: FusedMovingAvgObsFakeQuantize" for name in quantisers), "4: ReLU"]
+    assert "rounds its input; switch it off by module.apply(torch.ao.quantization.disable_fake_quant)" in str(
+        caught.value
+    )
+
+
+class WithGenerator(nn.Module):
+    def __init__(self, uses):
+        super().__init__()
+        self.generator, self.linear, self.uses = torch.Generator(), nn.Linear(3, 2), uses
+
+    def forward(self, x):
+        noise = torch.rand(2, generator=self.generator)
+        return self.linear(x) + noise if self.uses else self.linear(x)
+
+
+def test_a_module_may_hold_a_random_generator_and_draw_what_nobody_reads():
+    assert_right(WithGenerator(uses=False), (3,))
+    with pytest.raises(gpu.NotAffineError, match=r"WithGenerator \(.*\): rand is random"):
+        gpu.trace(WithGenerator(uses=True), (3,))
+
+
+class Scores(NamedTuple):
+    scores: torch.Tensor
+    note: str = "a word"
+
+
+@dataclasses.dataclass
+class Outcome:
+    scores: torch.Tensor
+    state: None = None
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda y: (y,),
+        lambda y: [y],
+        lambda y: {"out": y},
+        lambda y: {"out": (y, None), "loss": None},
+        Scores,
+        Outcome,
+    ],
+    ids=["tuple", "list", "dict", "nested", "NamedTuple", "dataclass"],
+)
+def test_the_only_tensor_of_the_output_is_taken(wrapped):
+    linear = nn.Linear(3, 2).requires_grad_(False)
+    module = Lambda(lambda s, x: wrapped(s.linear(x)), linear=linear)
+    np.testing.assert_array_equal(compose(gpu.trace(module, (3,))).W, linear.weight.double().numpy())
+
+
+def test_one_of_several_outputs_is_chosen_by_name_or_index():
+    parts = {"a": nn.Linear(3, 2).requires_grad_(False), "b": nn.Linear(3, 4).requires_grad_(False)}
+    forms = [
+        (lambda s, x: (s.a(x), s.b(x), x.relu()), {"a": [0, -3], "b": [1, -2]}),
+        (lambda s, x: {"p": s.a(x), "q": {"z": s.b(x)}, "r": x.relu()}, {"a": ["p", 0], "b": ["q", -2]}),
+        (lambda s, x: {1: s.a(x), 0: s.b(x)}, {"a": [1], "b": [0, -1]}),
+        (lambda s, x: Outcome(s.a(x), s.b(x)), {"a": ["scores", 0], "b": ["state", 1]}),
+    ]
+    for forward, choices in forms:
+        module = Lambda(forward, **parts)
+        for part, outputs in choices.items():
+            for output in outputs:
+                graph = gpu.trace(module, (3,), output=output)
+                np.testing.assert_array_equal(compose(graph).W, parts[part].weight.double().numpy())
+    collapsed = gpu.collapse(Lambda(forms[0][0], **parts), (3,), output=1)
+    np.testing.assert_array_equal(collapsed.affine.W, parts["b"].weight.double().numpy())
+    module = Lambda(lambda s, x: {"p": (x, x), "q": None}, **parts)
+    for output, message in [
+        ("s", "output: expected the name or the index of an output, got 's' for a dict of p, q"),
+        (2, "output: expected the name or the index of an output, got 2 for a dict of p, q"),
+        ("p", "output: expected one tensor as output 'p', got a tuple of 0, 1"),
+        ("q", "output: expected one tensor as output 'q', got None"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            gpu.trace(module, (3,), output=output)
+    with pytest.raises(ValueError, match="got 0 for a tensor"):
+        gpu.trace(parts["a"], (3,), output=0)
+    with pytest.raises(TypeError, match="output: expected a name, an index or None, got bool"):
+        gpu.collapse(module, (3,), output=True)

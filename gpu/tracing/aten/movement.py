@@ -279,6 +279,11 @@ def shape_only(builder: GraphBuilder, node: Node, x: Value, *args: Any, **kwargs
     return computed(node, (_zeros(builder, x), *args), kwargs)
 
 
+def size(builder: GraphBuilder, node: Node, x: Value, dim: int) -> int:
+    """``sym_size``: an int, also where torch.export does not know how many entries a mask selects."""
+    return x.length(builder.samples) if dim % x.rank == x.batch else x.shape[x.axis(dim)]
+
+
 def dropout(builder: GraphBuilder, node: Node, x: Any, p: float, training: bool) -> Any:
     """``dropout`` in evaluation mode.
 
@@ -298,7 +303,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "cat": cat,
     **dict.fromkeys(
         ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-         "fill"),
+         "fill", "zero"),
         shape_only,
     ),
     **dict.fromkeys(
@@ -306,5 +311,6 @@ HANDLERS: dict[str, Callable[..., Any]] = {
          "positive"),
         same,
     ),
+    "sym_size": size,
     **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), dropout),
 }  # fmt: skip
