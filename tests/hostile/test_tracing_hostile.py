@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import gpu
-from linalg_cnn import PerSlice, compose
+from linalg_cnn import PerSlice, Resample, compose
 
 
 def of_float64(module):
@@ -311,3 +311,19 @@ def test_one_of_several_outputs_is_chosen_by_name_or_index():
         gpu.trace(parts["a"], (3,), output=0)
     with pytest.raises(TypeError, match="output: expected a name, an index or None, got bool"):
         gpu.collapse(module, (3,), output=True)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(2, (41, 47, 55, 83, 97, 107, 109, 121, 123)), (4, (82, 94, 110)), (6, (123,))])
+def test_nearest_exact_takes_the_pixels_of_this_build_of_torch_at_exact_ties(n, sizes):
+    def forward(self, x):
+        return torch.cat([functional.interpolate(x, size, mode="nearest-exact") for size in (*sizes, 3, 2 * n, 128)], 2)
+
+    module = Lambda(forward)
+    x = torch.randn(2, 3, n)
+    np.testing.assert_array_equal(gpu.trace(module, (3, n))(x.numpy()), module(x).numpy())
+
+
+def test_nearest_resampling_without_ties_keeps_its_rule():
+    for module in (nn.Upsample((7, 3), mode="nearest-exact"), nn.Upsample((7, 9)), nn.Upsample(scale_factor=2)):
+        (node,) = gpu.trace(module, (2, 4, 5)).nodes
+        assert isinstance(node.operation, Resample)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
@@ -29,7 +30,8 @@ def upsample_linear(builder: GraphBuilder, node: Node, x: Any, size: Any, corner
 def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scales: Any) -> Any:
     """``upsample_nearest1d`` to ``3d``, ``_upsample_nearest_exact1d`` to ``3d``.
 
-    torch computes the source pixels in the images' dtype; the graph has those of float32.
+    torch computes the source pixels in the images' dtype; the graph has those of float32, as this build of torch picks
+    them. At exact ties of ``nearest-exact``, builds differ from each other and from the rule of `Resample`.
 
     Raises
     ------
@@ -43,9 +45,12 @@ def upsample_nearest(builder: GraphBuilder, node: Node, x: Any, size: Any, *scal
         doubles = _shown(node, x.shape[1:], torch.float64, size, *scales)
         if not all(map(torch.equal, shown, doubles)):
             raise Refusal(f"{name.lstrip('_')} picks other pixels for float64 images than for float32 images")
-    if all(scale is None for scale in pytree.tree_leaves(scales)):
-        return builder.add(Resample(tuple(val.shape[2:]), "nearest-exact" if "exact" in name else "nearest"), x)
-    # torch rounds the inverses of factors, which no rule of Resample covers
+    rule = Resample(tuple(map(len, shown)), "nearest-exact" if "exact" in name else "nearest")
+    if all(
+        np.array_equal(axis.sources[:, 0], pixels) for axis, pixels in zip(rule.rules(x.shape)[1:], shown, strict=True)
+    ):
+        return builder.add(rule, x)
+    # torch rounds the inverses of factors, too, which no rule of Resample covers
     table = torch.arange(x.shape[0])
     for n, pixels in zip(x.shape[1:], shown, strict=True):
         table = table[..., None] * n + pixels
