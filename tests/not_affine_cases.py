@@ -300,6 +300,11 @@ NOT_AFFINE = {
         C,
         "mixes the samples of the batch",
     ),
+    "pieces_of_64_frames": (
+        Lambda(lambda s, x: x.flatten(0, 1).tensor_split((64,))[0].view(x.shape)),
+        C,
+        "mixes the samples of the batch",
+    ),
     "frames_in_the_place_of_samples": (
         Lambda(lambda s, x: x.flatten(0, 1).view(-1, len(x), 4, 5).transpose(0, 1)),
         C,
@@ -375,8 +380,8 @@ NOT_AFFINE = {
         C,
         "adaptive_max_pool2d is not affine; replace it by average pooling$",
     ),
-    "branch_on_a_parameter": (
-        Lambda(lambda s, x: x * 2 if s.p > 0 else x, p=nn.Parameter(torch.ones(()))),
+    "branch_on_a_parameter_and_the_data": (
+        Lambda(lambda s, x: x * 2 if (s.p > 0) & (x.sum() > 0) else x, p=nn.Parameter(torch.ones(()))),
         C,
         r"Lambda \(not_affine_cases.py, line \d+\): branches on the data or on a parameter",
     ),

@@ -76,8 +76,8 @@ def collapse(
     NotAffineError
         If an operation is not affine, or not known to be; each is listed with its place.
     TypeError
-        If ``module`` is not an ``nn.Module``, ``output`` neither a name nor an index, ``inputs`` not a tensor, or
-        ``progress`` cannot be called.
+        If ``module`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index, ``inputs`` not a
+        tensor, or ``progress`` cannot be called.
     ValueError
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
         batches of other sizes or in float64; if there is nothing to cut for ``factored=True``; or if the map does not

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gpu.tracing.known import constants_known
 from gpu.tracing.nodes import TORCH_FOLDER, name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import OutputError
@@ -40,7 +41,7 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
     Raises
     ------
     NotAffineError
-        If the forward branches on data.
+        If the forward branches on data, or on a buffer that it changes.
     ValueError
         If the input does not fit the module, or ``torch.export`` cannot record its forward.
     OutputError
@@ -50,8 +51,9 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
     try:
         # Gradients are on from the start: torch cannot rewrite operations in place after a forward switches them on.
         with torch.enable_grad(), _silence():
-            program = torch.export.export(module, (example,), strict=False)
-            return program if _is_plain(program) else program.run_decompositions({})
+            with constants_known(module) as unsteady:
+                program = torch.export.export(module, (example,), strict=False)
+            program = program if _is_plain(program) else program.run_decompositions({})
     except OutputError:
         raise
     except Exception as error:  # anything that the forward raises, or one of the many errors of torch.export
@@ -66,6 +68,10 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
             f"module: expected a forward that takes ({samples}, {', '.join(map(str, in_shape))}) and that torch.export "
             f"can record, got {type(error).__name__} in {place}: {message}"
         ) from error
+    if unsteady:
+        reason = "is changed by every call, and the forward branches on it or reads a number from it"
+        raise NotAffineError([Obstacle(name, reason) for name in sorted(unsteady)])
+    return program
 
 
 def like_of(module: nn.Module) -> torch.Tensor:

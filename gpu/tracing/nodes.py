@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"
+TORCH_FOLDER, TRACING_FOLDER = (f"{Path(file).parent}{os.sep}" for file in (torch.__file__, __file__))
 
 
 def name_of(node: torch.fx.Node) -> str:
@@ -36,5 +36,5 @@ def place_of(node: torch.fx.Node) -> str:
     if kind.startswith("torch.nn.modules."):
         return label
     lines = re.findall(r'File "([^"]+)", line (\d+), in \w+', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in lines if not file.startswith(TORCH_FOLDER)]
+    own = [(file, line) for file, line in lines if not file.startswith((TORCH_FOLDER, TRACING_FOLDER))]
     return f"{label} ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else label

@@ -45,7 +45,7 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     NotAffineError
         If an operation is not affine, or not known to be; the error lists all such operations with their places.
     TypeError
-        If ``module`` is not an ``nn.Module``, or ``output`` neither a name nor an index.
+        If ``module`` is not an ``nn.Module`` of Python, or ``output`` neither a name nor an index.
     ValueError
         If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
         sample.
@@ -78,7 +78,7 @@ def trace_with_shape(module: nn.Module, in_shape: Shape, output: str | int | Non
     NotAffineError
         If an operation is not affine, or not known to be.
     TypeError
-        If ``module`` is not an ``nn.Module``, or ``output`` neither a name nor an index.
+        If ``module`` is not an ``nn.Module`` of Python, or ``output`` neither a name nor an index.
     ValueError
         If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
         sample.
