@@ -179,7 +179,7 @@ BY_NAME = {
     "upsample_nearest3d": (nn.Upsample(scale_factor=(1.5, 2, 1)), (2, 2, 3, 2)),
     "view_as": (Lambda(lambda s, x: x.flatten(1).view_as(x)), F2),
     "view_copy": (Lambda(lambda s, x: torch.view_copy(x, (-1, 12))), F2),
-    "sym_size": (Lambda(lambda s, x: x[:, s.m.logical_not()] / x[:, s.m.logical_not()].size(1), m=randn(3) > 0), F2),
+    "sym_size": (Lambda(lambda s, x: x[:, s.m[0]] / x[:, s.m[0]].size(1), m=[randn(3) > 0]), F2),
     "zero": (Lambda(zero), F2),
 }  # fmt: skip
 """Module and shape of its input, by the name of the operation."""

@@ -300,6 +300,11 @@ NOT_AFFINE = {
         C,
         "mixes the samples of the batch",
     ),
+    "a_constant_for_each_frame_of_each_sample": (
+        Lambda(lambda s, x: x.flatten(0, 1) + s.c[: 3 * len(x)], c=randn(9, 4, 5)),
+        C,
+        "each sample of the batch",
+    ),
     "pieces_of_64_frames": (
         Lambda(lambda s, x: x.flatten(0, 1).tensor_split((64,))[0].view(x.shape)),
         C,

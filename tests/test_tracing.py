@@ -206,7 +206,11 @@ def test_anything_but_one_tensor_is_refused(output, message):
 
 
 def test_nothing_is_written_about_what_cannot_be_recorded(capfd):
-    for function in (lambda s, x: x if x.sum() > 0 else -x, lambda s, x: x * float(s.p), lambda s, x: x[:, 9]):
+    for function in (
+        lambda s, x: x if x.sum() > 0 else -x,
+        lambda s, x: x * float(s.p * x.sum()),
+        lambda s, x: x[:, 9],
+    ):
         with pytest.raises(ValueError, match="module: "):
             gpu.trace(Lambda(function, p=nn.Parameter(torch.ones(()))), (3, 4))
     assert capfd.readouterr() == ("", "")

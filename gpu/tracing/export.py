@@ -51,10 +51,9 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
     try:
         # Gradients are on from the start: torch cannot rewrite operations in place after a forward switches them on.
         with torch.enable_grad(), _silence():
-            with constants_known(module) as unsteady:
-                program = torch.export.export(module, (example,), strict=False)
-            program = program if _is_plain(program) else program.run_decompositions({})
-    except OutputError:
+            program = _recorded(module, example)
+            return program if _is_plain(program) else program.run_decompositions({})
+    except (NotAffineError, OutputError):
         raise
     except Exception as error:  # anything that the forward raises, or one of the many errors of torch.export
         place = _place_in_traceback(error, module)
@@ -68,6 +67,24 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
             f"module: expected a forward that takes ({samples}, {', '.join(map(str, in_shape))}) and that torch.export "
             f"can record, got {type(error).__name__} in {place}: {message}"
         ) from error
+
+
+def _recorded(module: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
+    """Return the recording of a module, in which branches on constants are decided.
+
+    Raises
+    ------
+    NotAffineError
+        If the forward decides by a tensor that it changes.
+    """
+    try:
+        with constants_known(module) as unsteady:
+            program = torch.export.export(module, (example,), strict=False)
+    except Exception as error:
+        if type(error).__name__ != "UncapturedHigherOrderOpError":
+            raise
+        # torch.cond compiles its branches, and cannot while the constants are known
+        return torch.export.export(module, (example,), strict=False)
     if unsteady:
         reason = "is changed by every call, and the forward branches on it or reads a number from it"
         raise NotAffineError([Obstacle(name, reason) for name in sorted(unsteady)])

@@ -56,6 +56,9 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     samples and again with three, and refused if the two graphs differ. A branch for another number of samples
     (``if len(x) == 1``) goes unnoticed.
 
+    Axes that are folded into the batch axis, as in ``x.flatten(0, 1)``, are followed. Branches on parameters, buffers
+    and constants are decided by their values, unless the forward changes these.
+
     Examples
     --------
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)).eval()

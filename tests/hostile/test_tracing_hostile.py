@@ -120,6 +120,14 @@ def frames_with_constants(self, x):
     return weighted.view(len(x), 4, -1)
 
 
+def frames_with_constants_of_their_own(self, x):
+    n = len(x)
+    frames = x.flatten(0, 1) + self.position.repeat(n, 1, 1, 1)
+    scores = frames.sum((1, 2, 3)) * self.weight.repeat(n) + self.weight.repeat(n).flip(0).flip(0)
+    outer = x.transpose(0, 1).flatten(0, 1).mean((2, 3)) - self.weight.repeat_interleave(n)[:, None]
+    return torch.cat([frames.view(n, -1), scores.view(n, -1), outer.view(4, n, -1).transpose(0, 1).flatten(1)], 1)
+
+
 def frames_left_to_autograd(self, x):
     frames = x.flatten(0, 1)
     resized = functional.interpolate(frames, (4, 3), mode="bicubic").cumsum(1)
@@ -153,6 +161,7 @@ FOLDED = [
     (windows_of_frames, {}),
     (shifted_in_time, {"conv": nn.Conv2d(3, 3, 3), "second": nn.Conv2d(3, 2, 2)}),
     (frames_with_constants, {"scale": randn(1, 5, 5), "mask": randn(5) > 0, "weight": randn(5, 2)}),
+    (frames_with_constants_of_their_own, {"position": randn(4, 3, 1, 5), "weight": randn(4)}),
     (frames_left_to_autograd, {"row": randn(1, 1, 1, 5), "index": torch.tensor([2, 0]), "weight": randn(3, 2)}),
     (one_score_per_frame, {}),
     (frames_and_channels_folded_in_turn, {}),

@@ -1,6 +1,7 @@
 """Sums, differences, products with constants, means and sums over axes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,12 @@ def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Valu
 
 def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
     """Return weight * x + shift for constants, broadcast with ``x`` in either direction."""
-    weight, shift = (_once(_real(c), x) for c in (weight, shift))
+    weight, shift = (_real(c) for c in (weight, shift))
+    if x.slices > 1 and max(weight.ndim, shift.ndim) <= x.rank:  # each slice may have constants of its own
+        whole = Value(x.number, x.whole, 0)
+        y = scale(builder, whole, *(_of_slices(c, x, builder.samples) for c in (weight, shift)))
+        return replace(x, number=y.number)
+    weight, shift = (_once(c, x) for c in (weight, shift))
     x = spread(builder, x, tuple(torch.broadcast_shapes(weight.shape, shift.shape, _tensor_shape(x))))
     factors, shifts = (_of_one_sample(c, x) for c in (weight, shift))
     return builder.add(Scale(factors, shifts if np.any(shifts) else None), x, shape=x.shape)
@@ -131,6 +137,15 @@ def _once(c: torch.Tensor, x: Value) -> torch.Tensor:
     """Return a constant that was expanded along the batch axis as it was before."""
     axis = c.ndim - (x.rank - x.batch)
     return c if axis < 0 else without_samples(c, axis)
+
+
+def _of_slices(c: torch.Tensor, x: Value, samples: int) -> torch.Tensor:
+    """Return a constant that broadcasts to a value with folds as one that broadcasts to its whole samples."""
+    c = c.reshape((1,) * (x.rank - c.ndim) + tuple(c.shape)).movedim(x.batch, 0)
+    if len(c) > 1:
+        outer, inner = x.folds
+        c = without_samples(c.reshape(outer, samples, inner, *c.shape[1:]), 1).flatten(0, 2)
+    return c if x.shape else c.unsqueeze(1)
 
 
 def _tensor_shape(x: Value) -> Shape:
