@@ -56,7 +56,7 @@ class CollapsedModule(nn.Module):
 def _linear(factor: AffineMap, dtype: torch.dtype) -> nn.Linear:
     linear = nn.Linear(factor.in_size, factor.out_size, device="meta")
     expected = "module: expected a map whose entries fit"
-    wider = {torch.float16: "float", torch.bfloat16: "float", torch.float32: "double"}.get(dtype)
+    wider = {torch.float16: "float", torch.bfloat16: "double", torch.float32: "double"}.get(dtype)
     remedy = f"; collapse module.{wider}() instead" if wider else ""
     weight, bias = cast_map(factor, dtype, torch.device("cpu"), expected, remedy)
     linear.weight, linear.bias = (nn.Parameter(part, requires_grad=False) for part in (weight, bias))

@@ -32,6 +32,10 @@ def copy_of(module: nn.Module) -> nn.Module:
         raise ValueError(
             f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
         ) from error
+    for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
+        if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
+            hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
+            vars(copied_part).update(copy.deepcopy(hooks, known))
     return _as_written(copied, known)
 
 
@@ -50,7 +54,11 @@ def _as_written(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
 
 def _unwrapped(module: Any) -> Any:
     """Return the module that ``torch.compile`` wraps, unless the wrapper has hooks of its own."""
-    wrapper: Any = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
-    while isinstance(module, wrapper) and not any(value for name, value in vars(module).items() if "hooks" in name):
+    while isinstance(module, _wrapper_type()) and not any(v for name, v in vars(module).items() if "hooks" in name):
         module = module._orig_mod
     return module
+
+
+def _wrapper_type() -> Any:
+    """Return the type of what ``torch.compile`` makes from a module, or no type before the first compilation."""
+    return getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())

@@ -82,10 +82,12 @@ def _holders_of(things: list[Any]) -> set[str]:
     names, lists = set[str](), [things]
     passed = {id(lists), id(things)}
     for _ in range(DEPTH):
+        if not lists[-1]:
+            break
         found, containers = gc.get_referrers(*lists[-1]), list[Any]()
         for holder in found:
             kind = type(holder)
-            if id(holder) in passed or issubclass(kind, types.FrameType):
+            if id(holder) in passed or issubclass(kind, (types.FrameType, BaseException)):
                 continue
             passed.add(id(holder))
             if issubclass(kind, functools._lru_cache_wrapper):
