@@ -145,7 +145,7 @@ def test_from_torchvision_refuses_what_does_not_commute_with_scaling():
         gpu.from_torchvision(model)
     model = torchvision_resnet(18)
     model.layer1[0].bn2 = nn.BatchNorm2d(64, affine=False)
-    with pytest.raises(ValueError, match="layer1.0: the last norm: expected batch normalisation with weight and bias"):
+    with pytest.raises(ValueError, match="layer1.0.bn2: expected batch normalisation with weight and bias"):
         gpu.from_torchvision(model)
 
 
