@@ -156,6 +156,15 @@ def test_random_forwards_agree_and_leave_the_random_states():
     assert random_states() == before
 
 
+seen = []
+
+
+def test_both_find_the_same_globals_and_leave_them():
+    model = Calls(lambda m, x: seen.append(x) or x * len(seen))
+    assert disagreement(model, copy.deepcopy(model), ones(), rtol=0) is None
+    assert seen == []
+
+
 def test_the_modules_and_the_input_stay_as_they_were():
     def forward(m, x):
         m.calls += 1

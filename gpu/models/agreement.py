@@ -1,19 +1,17 @@
 """Whether a rewritten module computes what the original does: outputs, buffers and gradients on the same input."""
 
 import itertools
-import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from numbers import Number
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from gpu.models.copying import copy_of
+from gpu.models.surroundings import surroundings_kept
 from linalg_cnn.types import Shape
 
 
@@ -29,8 +27,8 @@ def disagreement(
 ) -> str | None:
     """Return where two modules compute different values on the same input, None if they agree.
 
-    Copies of both are run from the same random states (Python, numpy, torch). The modules, the
-    inputs, and the random states stay as they were.
+    Copies of both are run, from the same random states and with the same globals. The modules, the inputs, and what
+    the copies reach beside themselves stay as they were (`surroundings_kept`).
 
     Parameters
     ----------
@@ -171,7 +169,7 @@ class Found(NamedTuple):
 
 def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double: bool, training: bool | None) -> Found:
     """Run a copy of a module; return its outputs, the buffers afterwards, and the gradients if they are asked for."""
-    with random_states_kept(), torch.inference_mode(mode=False), torch.set_grad_enabled(gradients):
+    with surroundings_kept(module), torch.inference_mode(mode=False), torch.set_grad_enabled(gradients):
         runner = copy_of(module)
         if double:
             runner.double()
@@ -286,16 +284,3 @@ def _largest(value: Any) -> float:
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
-
-
-@contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Put the random states of Python, numpy and torch back afterwards."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - a forward may draw from it
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)  # noqa: NPY002
