@@ -42,9 +42,9 @@ class SkipBlock(WithSkips):
         """Return a block of this class with the submodules of one of torchvision's blocks."""
         made = cls.__new__(cls)
         made.__dict__ = block.__dict__.copy()
-        weight = made.conv1.weight
-        made.skip_sum = SkipSum(t).to(weight.device)
-        if weight.dtype == torch.float64:
+        like = next(made.parameters(), torch.zeros(()))
+        made.skip_sum = SkipSum(t).to(like.device)
+        if like.dtype == torch.float64:
             made.skip_sum.double().set_skip_strength(t)
         return made
 
