@@ -1,7 +1,7 @@
 """Whether a rewritten module computes what the original does: outputs, buffers and gradients on the same input."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from numbers import Number
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ def disagreement(
     gradients: bool = False,
     double: bool = False,
     training: bool | None = None,
+    apart_from: Collection[str] = (),
     rtol: float | None = None,
 ) -> str | None:
     """Return where two modules compute different values on the same input, None if they agree.
@@ -43,6 +44,8 @@ def disagreement(
         Compare in float64: convert the copies and the floating-point inputs. By default the dtypes stay.
     training : bool, optional
         Mode in which both are run: training or evaluation mode. By default each part is run in its present mode.
+    apart_from : collection of str
+        Names of buffers that the rewriting changed on purpose, which are not compared.
     rtol : float, optional
         Difference allowed, as a fraction of a tensor's largest absolute value; 0 means the same bits, up to the sign
         of zero. By default it is the square root of the machine epsilon of the tensor's dtype: half of its digits.
@@ -74,6 +77,8 @@ def disagreement(
         return f"the rewritten module raises {type(error).__name__}: {error}"
     for name in expected.outputs.keys() ^ got.outputs.keys():
         return f"{name} is in one of the two only"
+    for name in apart_from:
+        expected.buffers.pop(_buffer(name), None)
     # a gradient that is zero in exact arithmetic, as that of a bias before batch normalisation, is the others' rounding
     floor = 1e-3 * max(map(_largest, expected.gradients.values()), default=0.0)
     return (
@@ -89,6 +94,7 @@ def check_agreement(
     inputs: Any = None,
     *,
     double: bool = False,
+    apart_from: Collection[str] = (),
     rtol: float | None = None,
 ) -> None:
     """Refuse a rewritten network that computes something else than the original, in evaluation or in training mode.
@@ -100,7 +106,7 @@ def check_agreement(
     inputs : tensor, or tuple of arguments, optional
         The input to compare on; by default two random images of the first of `image_shapes` with which the original
         can be run.
-    double, rtol
+    double, apart_from, rtol
         As in `disagreement`.
 
     Raises
@@ -113,7 +119,15 @@ def check_agreement(
     for candidate in images_for(original) if inputs is None else [inputs]:
         for training in (False, True):
             try:
-                sentence = disagreement(original, rewritten, candidate, double=double, training=training, rtol=rtol)
+                sentence = disagreement(
+                    original,
+                    rewritten,
+                    candidate,
+                    double=double,
+                    training=training,
+                    apart_from=apart_from,
+                    rtol=rtol,
+                )
             except Exception as error:  # a forward may raise any error
                 errors.append(error)
                 break
@@ -192,7 +206,7 @@ def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double:
         # clones, because an output may be a buffer, and a hook of the backward pass may write into either
         found = Found(
             {name: _still(value) for name, value in outputs.items()},
-            {f"the buffer {name} after the run": _still(value) for name, value in runner.named_buffers()},
+            {_buffer(name): _still(value) for name, value in runner.named_buffers()},
             {},
         )
         if gradients:
@@ -200,6 +214,10 @@ def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double:
             found.gradients.update({f"the gradient of {name}": p.grad for name, p in runner.named_parameters()})
             found.gradients.update({f"the gradient of input {i}": leaf.grad for i, leaf in enumerate(leaves)})
         return found
+
+
+def _buffer(name: str) -> str:
+    return f"the buffer {name} after the run"
 
 
 def _still(value: Any) -> Any:

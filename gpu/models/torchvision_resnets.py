@@ -49,9 +49,9 @@ def from_torchvision(model: ResNet, t: float = 0.5, *, inputs: Any = None) -> Re
         If ``model`` is not a ResNet of torchvision's with its own blocks and a linear layer at the end.
     ValueError
         If t is 0 or 1, for which no scaling exists; an activation does not commute with scaling; a block has no batch
-        normalisation with weights; the scales underflow in the model's dtype; the residual blocks or the last layer
-        have hooks (pruning, weight normalisation), parametrizations or a forward of their own, or share weights; or
-        the copy computes something else than the model, or cannot be compared.
+        normalisation with weights; the scales underflow in the model's dtype; the weights are on the meta device; the
+        residual blocks or the last layer have hooks (pruning, weight normalisation), parametrizations or a forward of
+        their own, or share weights; or the copy computes something else than the model, or cannot be compared.
 
     Notes
     -----
@@ -76,29 +76,33 @@ def from_torchvision(model: ResNet, t: float = 0.5, *, inputs: Any = None) -> Re
         raise ValueError(f"t: expected 0 < t < 1, got {t}: one of the two paths would carry nothing")
     if not isinstance(model.fc, nn.Linear):
         raise TypeError(f"model: expected a linear layer as fc, got {model.fc!r}")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("model: expected weights with values, got some on the meta device; load them first")
     _check_plain(model)
-    made, rounded = _with_scaled_weights(model, strength)
+    made, scaled, rounded = _with_scaled_weights(model, strength)
     if rounded:  # in float64, a fault is larger than all rounding
         wide = copy_of(model).double()
-        check_agreement(wide, _with_scaled_weights(wide, strength)[0], inputs, double=True, rtol=1e-9)
+        twin, _, _ = _with_scaled_weights(wide, strength)
+        check_agreement(wide, twin, inputs, double=True, apart_from=scaled, rtol=1e-9)
     else:
         exact = made.fc.weight.device.type == "cpu"  # elsewhere two runs may choose two algorithms
-        check_agreement(model, made, inputs, double=True, rtol=0 if exact else 1e-9)
+        check_agreement(model, made, inputs, double=True, apart_from=scaled, rtol=0 if exact else 1e-9)
     return made
 
 
-def _with_scaled_weights(model: nn.Module, t: float) -> tuple[ResNet, bool]:
-    """Return a copy with skips of strength t and scaled weights, and whether scaling rounds them."""
+def _with_scaled_weights(model: nn.Module, t: float) -> tuple[ResNet, set[str], bool]:
+    """Return a copy with skips of strength t, the names of the tensors it scales, and whether scaling rounds."""
     made = with_strength(cast(ResNet, copy_of(model)), t)
     scalings = list(_scalings(made, t))
-    _check_not_shared(made, {name for name, _, _ in scalings})
+    scaled = {name for name, _, _ in scalings}
+    _check_not_shared(made, scaled)
     rounded = t != 0.5
     with torch.no_grad():
         for _, tensor, factor in scalings:
             before = tensor.clone()
             tensor.mul_(factor)
             rounded = rounded or not torch.equal(tensor / factor, before)
-    return made, rounded
+    return made, scaled, rounded
 
 
 def _check_plain(model: ResNet) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils.parametrizations import spectral_norm
 from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.ops import FrozenBatchNorm2d
 
 import gpu
 from gpu.models.homotopy import SkipSum
@@ -249,6 +250,22 @@ def test_a_network_that_runs_in_one_mode_is_compared_in_that():
     model, x = small(Serving), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(from_torchvision(model, inputs=x)(x), model(x))
+
+
+def test_frozen_norms_are_scaled_though_their_weights_are_buffers():
+    model = small()
+    for part in list(model.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(part, name, FrozenBatchNorm2d(child.num_features))
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(from_torchvision(model)(x), model(x))
+
+
+def test_a_network_without_values_is_refused():
+    model = small().to("meta")
+    with pytest.raises(ValueError, match="model: expected weights with values, got some on the meta device"):
+        from_torchvision(model)
 
 
 def test_t_of_a_float64_network_is_float64():
