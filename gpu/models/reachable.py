@@ -18,7 +18,17 @@ from torch.nn.modules import module as global_hooks
 
 from gpu.models.snapshots import Budget, Snapshot, names_in_class, names_in_dict, names_in_slots, snapshot_of
 
-LIBRARIES = sys.stdlib_module_names | {"numpy", "scipy", "sympy", "mpmath", "torch", "torchvision", "pytest", "_pytest"}
+LIBRARIES = sys.stdlib_module_names | {
+    "linalg_cnn",
+    "numpy",
+    "scipy",
+    "sympy",
+    "mpmath",
+    "torch",
+    "torchvision",
+    "pytest",
+    "_pytest",
+}
 """Packages whose functions and classes are not looked at: they keep nothing of what a forward computes."""
 
 MAX_OBJECTS = 20_000
