@@ -3,12 +3,14 @@
 from torch import nn
 
 from gpu.models.copying import copy_of
+from gpu.models.surroundings import surroundings_kept
 from gpu.tracing.builder import GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.quantisation import without_fake_quantisation
+from gpu.tracing.stand_ins import stand_ins_found
 from gpu.tracing.walker import ProgramWalker
 from linalg_cnn import AffineGraph
 from linalg_cnn.checks import check_shape
@@ -21,14 +23,15 @@ COUNTS = (2, 3)
 def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None) -> AffineGraph:
     """Return a module as a graph of affine operations, with its present parameters in float64.
 
-    The module is exported by ``torch.export``, not run on data. Each recorded operation is either affine by its name
-    and arguments, or refused: nothing is decided by trying numbers.
+    A copy of the module is exported by ``torch.export``. Each recorded operation is either affine by its name and
+    arguments, or refused: nothing is decided by trying numbers. What runs of copies leave in globals, caches and other
+    objects that the copies share with the module is undone.
 
     Parameters
     ----------
     module : nn.Module
-        A module that maps one tensor (N, *in_shape) to one tensor (N, *out_shape), sample by sample. It is not
-        changed.
+        A module that maps one tensor (N, *in_shape) to one tensor (N, *out_shape), sample by sample. It is neither
+        run nor changed.
     in_shape : tuple of int
         Shape of one sample, (channels, *spatial).
     output : str or int, optional
@@ -86,17 +89,30 @@ def trace_with_shape(module: nn.Module, in_shape: Shape, output: str | int | Non
         If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
         sample.
     """
-    network = copy_of(module)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     in_shape = check_shape("in_shape", in_shape)
-    give_one_tensor(network, output)
-    training = {name for name, part in network.named_modules() if part.training}
-    quantised = without_fake_quantisation(network)
     memo: Memo = {}
-    (graph, out_shape), (other, other_shape) = (
-        ProgramWalker(export(network, in_shape, count), GraphBuilder(in_shape, count, memo), training, quantised).walk()
-        for count in COUNTS
-    )
+    (graph, out_shape), (other, other_shape) = (_walked(module, in_shape, count, memo, output) for count in COUNTS)
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
         raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")])
     return graph, out_shape
+
+
+def _walked(
+    module: nn.Module, in_shape: Shape, samples: int, memo: Memo, output: str | int | None
+) -> tuple[AffineGraph, Shape]:
+    """Return the graph of a module as a batch of some samples shows it, and the shape of its output for one sample."""
+    with stand_ins_found(), surroundings_kept(module):
+        return _walked_copy(module, GraphBuilder(in_shape, samples, memo), output)
+
+
+def _walked_copy(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AffineGraph, Shape]:
+    """Return the graph of a copy of a module, and the shape of its output for one sample."""
+    copied = copy_of(module)  # a forward may keep in its module what it computed for another number of samples
+    give_one_tensor(copied, output)
+    training = {name for name, part in copied.named_modules() if part.training}
+    quantised = without_fake_quantisation(copied)
+    program = export(copied, builder.input.shape, builder.samples)
+    return ProgramWalker(program, builder, training, quantised).walk()
