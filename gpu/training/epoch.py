@@ -18,6 +18,26 @@ class Epoch(TypedDict):
     validation_accuracy: float
 
 
+def check_history(name: str, epochs: object) -> None:
+    """Check that a value that was read from a file is a list of `Epoch`, numbered from 1.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if not isinstance(epochs, list):
+        raise ValueError(f"{name}: expected a list, got {type(epochs).__name__}")  # noqa: TRY004 - a bad file
+    for number, epoch in enumerate(epochs, 1):
+        if (
+            not isinstance(epoch, dict)
+            or epoch.get("epoch") != number
+            or not all(isinstance(epoch.get(key), float) for key in ("loss", "train_accuracy", "validation_accuracy"))
+            or not isinstance(epoch.get("t", 0.0), (float, dict))
+        ):
+            raise ValueError(f"{name}: expected the results of epoch {number}, got {str(epoch)[:80]}")
+
+
 class EpochProgress:
     """The epoch in progress: the order of its images, the next batch, and the sums over the batches so far.
 
