@@ -35,7 +35,9 @@ def check_history(name: str, epochs: object) -> None:
             or not all(isinstance(epoch.get(key), float) for key in ("loss", "train_accuracy", "validation_accuracy"))
             or not isinstance(epoch.get("t", 0.0), (float, dict))
         ):
-            raise ValueError(f"{name}: expected the results of epoch {number}, got {str(epoch)[:80]}")
+            raise ValueError(
+                f"{name}: expected epoch {number} with loss, train_accuracy and validation_accuracy, got another entry"
+            )
 
 
 class EpochProgress:
