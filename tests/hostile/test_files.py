@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -23,7 +24,9 @@ from gpu.experiments.sweep import sweep
 from gpu.experiments.workspace import Workspace
 from gpu.runtime.results import folder_locked
 from gpu.settings import ExperimentSettings
+from linalg_cnn import load_map
 from linalg_cnn.files import read_json, write_atomically, write_json
+from linalg_cnn.map_file import write_map_file
 
 posix = pytest.mark.skipif(os.name != "posix", reason="devices, FIFOs, links and permissions are POSIX's")
 
@@ -251,6 +254,24 @@ def test_a_benchmarks_record_that_was_altered_is_not_compared(tmp_path):
     path.write_text(nested * 400 + "{}" + "}}" * 400)
     with pytest.raises(ValueError, match=r"a\.json: expected a benchmark's record, got"):
         read_record(path)
+
+
+DEEP = "[" * 200_000 + "]" * 200_000
+ONE = {"W": np.ones((1, 1)), "B": np.ones(1)}
+
+
+@pytest.mark.parametrize(("kind", "tensors"), [("AffineMap", ONE), ("FactoredMap", {"W0": ONE["W"], "B0": ONE["B"]})])
+def test_deep_brackets_in_the_shapes_of_a_map_are_one_error_that_names_the_path(tmp_path, kind, tensors):
+    write_map_file(tmp_path / "map", f"linalg_cnn.{kind}", tensors, {"in_shape": DEEP})
+    with pytest.raises(ValueError, match="map: expected W and B of"):
+        load_map(tmp_path / "map")
+
+
+def test_deep_brackets_in_the_header_of_a_map_are_one_error_that_names_the_path(tmp_path):
+    header = f'{{"__metadata__": {{"format": {DEEP}}}}}'.encode()
+    (tmp_path / "map").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match="map: expected a whole safetensors file, got"):
+        load_map(tmp_path / "map")
 
 
 SMALL = ExperimentSettings(
