@@ -29,11 +29,12 @@ def check_history(name: str, epochs: object) -> None:
     if not isinstance(epochs, list):
         raise ValueError(f"{name}: expected a list, got {type(epochs).__name__}")  # noqa: TRY004 - a bad file
     for number, epoch in enumerate(epochs, 1):
+        numbers = ("loss", "train_accuracy", "validation_accuracy")
         if (
             not isinstance(epoch, dict)
             or epoch.get("epoch") != number
-            or not all(isinstance(epoch.get(key), float) for key in ("loss", "train_accuracy", "validation_accuracy"))
-            or not isinstance(epoch.get("t", 0.0), (float, dict))
+            or not all(isinstance(epoch.get(key), (int, float)) for key in numbers)
+            or not isinstance(epoch.get("t", 0.0), (int, float, dict))
         ):
             raise ValueError(
                 f"{name}: expected epoch {number} with loss, train_accuracy and validation_accuracy, got another entry"
