@@ -542,6 +542,13 @@ def test_constants_are_known_in_inference_mode_too():
         assert gpu.trace(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).eval(), (3,)).out_shape == (2,)
 
 
+def test_a_forward_that_belongs_to_the_object_is_traced_and_stays():
+    module = with_parts(nn.Identity(), forward=lambda x: x * 2)
+    forward = module.forward
+    np.testing.assert_array_equal(compose(gpu.trace(module, (3,))).W, 2 * np.eye(3))
+    assert module.forward is forward
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
 def test_a_script_module_is_refused_by_name():
     with pytest.raises(TypeError, match="module: expected a module of Python, got a ScriptModule"):
