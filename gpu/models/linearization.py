@@ -4,12 +4,12 @@ from typing import Any
 
 from torch import nn
 
-from gpu.models.agreement import random_states_kept
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.examination import Examination, examine, followable
 from gpu.models.linearizing.forwards import compared, follow_forwards, leave_forwards, note_what_was_not_run
 from gpu.models.linearizing.report import Linearized
 from gpu.models.linearizing.swapping import swap_modules
+from gpu.models.surroundings import surroundings_kept
 
 
 def linearize(model: nn.Module, inputs: Any = None) -> tuple[nn.Module, list[str]]:
@@ -76,7 +76,7 @@ def linearized(model: nn.Module, inputs: Any = None) -> Linearized:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
-    with random_states_kept():
+    with surroundings_kept(model):
         return _linearized(model, inputs)
 
 

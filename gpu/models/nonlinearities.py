@@ -7,7 +7,7 @@ that it names. To add a nonlinearity, add a row to `NONLINEARITIES`; to make net
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -136,9 +136,7 @@ NONLINEARITIES = (
 """All nonlinearities that are known. Patterns of names may overlap: the first row that matches counts."""
 
 BY_MODULE: Mapping[type[nn.Module], Nonlinearity] = {row.module: row for row in NONLINEARITIES if row.module}
-BY_FUNCTION: Mapping[str, Nonlinearity] = {
-    function: row for row in NONLINEARITIES for function in row.functions
-}
+BY_FUNCTION: Mapping[str, Nonlinearity] = {function: row for row in NONLINEARITIES for function in row.functions}
 
 
 def nonlinearity_of(name: str) -> Nonlinearity | None:

@@ -17,7 +17,7 @@ from torch.nn.modules import module as global_hooks
 
 from gpu.models.snapshots import Budget, Snapshot, names_in_class, names_in_dict, names_in_slots, snapshot_of
 
-LIBRARIES = sys.stdlib_module_names | {"numpy", "scipy", "torch", "torchvision"}
+LIBRARIES = sys.stdlib_module_names | {"mpmath", "numpy", "scipy", "sympy", "torch", "torchvision"}
 """Packages whose own globals and classes are not looked at: a forward does not change them."""
 
 MAX_OBJECTS = 50_000
@@ -149,7 +149,9 @@ def _is(thing: Any, kinds: Any) -> bool:
 
 
 def _is_library(module: Any) -> bool:
-    return isinstance(module, str) and module.partition(".")[0] in LIBRARIES
+    if not isinstance(module, str):
+        return False
+    return module.partition(".")[0] in LIBRARIES or module.startswith("gpu.models.linearizing.")
 
 
 def _copies_itself(kind: type) -> bool:

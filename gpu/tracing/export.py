@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gpu.tracing.nodes import TORCH_FOLDER, name_of
+from gpu.models.linearizing.calls import TORCH_FOLDER
+from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from linalg_cnn.types import Shape
 

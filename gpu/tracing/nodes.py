@@ -1,12 +1,11 @@
 """What a node of an exported program says about itself: its operation, the module it belongs to, and its place."""
 
-import os
 import re
 from pathlib import Path
 
 import torch
 
-TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"
+from gpu.models.linearizing.calls import OWN_FOLDER, TORCH_FOLDER
 
 
 def name_of(node: torch.fx.Node) -> str:
@@ -36,5 +35,5 @@ def place_of(node: torch.fx.Node) -> str:
     if kind.startswith("torch.nn.modules."):
         return label
     lines = re.findall(r'File "([^"]+)", line (\d+), in \w+', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in lines if not file.startswith(TORCH_FOLDER)]
+    own = [(file, line) for file, line in lines if not file.startswith((TORCH_FOLDER, OWN_FOLDER))]
     return f"{label} ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else label

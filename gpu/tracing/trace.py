@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from gpu.tracing.advice import with_advice
 from gpu.tracing.builder import GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
@@ -80,10 +81,13 @@ def trace_with_shape(module: nn.Module, in_shape: Shape) -> tuple[AffineGraph, S
     in_shape = check_shape("in_shape", in_shape)
     training = {name for name, part in module.named_modules() if part.training}
     memo: Memo = {}
-    (graph, out_shape), (other, other_shape) = (
-        ProgramWalker(export(module, in_shape, count), GraphBuilder(in_shape, count, memo), training).walk()
-        for count in COUNTS
-    )
+    try:
+        (graph, out_shape), (other, other_shape) = (
+            ProgramWalker(export(module, in_shape, count), GraphBuilder(in_shape, count, memo), training).walk()
+            for count in COUNTS
+        )
+    except NotAffineError as error:
+        raise NotAffineError(with_advice(module, in_shape, error.obstacles)) from error.__cause__
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
         raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")])

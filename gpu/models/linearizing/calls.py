@@ -1,31 +1,35 @@
 """Where a function is called: in the forward of which module, at which line, and whether that can be followed."""
 
+import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
 import torch
 from torch import nn
 
 TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"
 MODULES_FOLDER = f"{TORCH_FOLDER}nn{os.sep}modules{os.sep}"
+MODULE_FILE = f"{MODULES_FOLDER}module.py"
 OWN_FOLDER = f"{Path(__file__).parent}{os.sep}"
 
 OBSTACLES = {
     f"{TORCH_FOLDER}{file.replace('/', os.sep)}": reason
     for file, reason in {
         "utils/checkpoint.py": "torch.utils.checkpoint runs it again in the backward pass, outside of the forward",
-        "autograd/function.py": "it is in a torch.autograd.Function, whose backward would not fit any more",
-        "_dynamo/eval_frame.py": "torch.compile compiles the function that it is in",
+        "_dynamo/eval_frame.py": "torch.compile wraps the function that it is in",
     }.items()
 }
 """Files of torch whose frames between a forward and a call say that the call cannot be followed, and why."""
 
+FUNCTION = "it is in a torch.autograd.Function, whose backward would not fit any more"
 HOOK = "it is called by a hook, or by a forward that is an attribute of the module"
 
 Site = tuple[tuple[str, str, int, int], ...]
-"""A place in the code: file, function, its first line and instruction of each frame of the user's from a call to its forward."""
+"""A place in code: file, function, its first line and the instruction, of each of the user's frames up to a forward."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Call:
         The place in the code, from the call to the forward of the owner.
     line : str
         The line and the file in words; empty if the call is in torch's own code.
+    line_of_forward : str
+        The line of the innermost function named forward from which the call is reached, as ``line``.
     obstacle : str
         Why the call cannot be followed; empty if it can.
     """
@@ -47,6 +53,7 @@ class Call:
     owner: nn.Module | None
     site: Site
     line: str
+    line_of_forward: str
     obstacle: str
 
 
@@ -58,29 +65,47 @@ def is_of_torch(kind: type) -> bool:
     return code is None or code.co_filename.startswith(TORCH_FOLDER)  # fx.GraphModule has a generated forward
 
 
-def followed_forward(module: nn.Module, kind: type, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-    """Run the forward that a module inherits from behind a class; `call_from` looks for the frame of this function."""
-    return super(kind, module).forward(*args, **kwargs)  # type: ignore[misc]
+@functools.lru_cache(maxsize=4096)
+def _is_of_function(code: CodeType) -> bool:
+    """Return whether code is the forward of a `torch.autograd.Function`, which leaves no other frame."""
+    pending: list[Any] = [torch.autograd.Function]
+    while pending:
+        kind = pending.pop()
+        forward = vars(kind).get("forward")
+        if getattr(getattr(forward, "__func__", forward), "__code__", None) is code:
+            return True
+        pending += kind.__subclasses__()
+    return False
+
+
+def followed_forward(module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Run the forward of a module; `call_from` looks for the frame of this function."""
+    return forward(module, *args, **kwargs)
 
 
 def call_from(frame: FrameType | None) -> Call:
     """Return the place of the call that a frame makes."""
     site: list[tuple[str, str, int, int]] = []
-    line = obstacle = ""
+    line = line_of_forward = obstacle = inner = ""
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
         if code is followed_forward.__code__:
-            return Call(frame.f_locals["module"], tuple(site), line, obstacle)
+            return Call(frame.f_locals["module"], tuple(site), line, line_of_forward, obstacle)
         if code is nn.Module._call_impl.__code__:
             owner = frame.f_locals["self"]
-            return Call(owner, (), line, obstacle or ("" if is_of_torch(type(owner)) else HOOK))
+            of_torch = is_of_torch(type(owner)) and inner.startswith(TORCH_FOLDER)
+            return Call(owner, (), line, line_of_forward, obstacle or HOOK * (not of_torch))
         if code.co_name == "forward" and file.startswith(MODULES_FOLDER):
             owner = frame.f_locals.get("self")
             if is_of_torch(type(owner)):  # called without its hooks: module.forward(x)
-                return Call(owner, (), line, obstacle)
+                return Call(owner, (), line, line_of_forward, obstacle)
         if not file.startswith((TORCH_FOLDER, OWN_FOLDER)):
-            line = line or f"line {frame.f_lineno} of {Path(file).name}"
+            here = f"line {frame.f_lineno} of {Path(file).name}"
+            line = line or here
+            if code.co_name == "forward":
+                line_of_forward = line_of_forward or here
             site.append((file, code.co_name, code.co_firstlineno, frame.f_lasti))
-        obstacle = OBSTACLES.get(file, obstacle)
+        obstacle = obstacle or OBSTACLES.get(file, FUNCTION if _is_of_function(code) else "")
+        inner = inner if file == MODULE_FILE else file
         frame = frame.f_back
-    return Call(None, (), line, obstacle or "no module calls it in this thread")
+    return Call(None, (), line, line_of_forward, obstacle or "no module calls it in this thread")

@@ -47,11 +47,8 @@ class Examination:
 
 def followable(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules, by their paths, whose forward is not one of torch's own files and may be followed."""
-    parts = dict(model.named_modules()).items()
-    return {path: part for path, part in parts if not is_of_torch(type(part)) and not isinstance(part, SCRIPTED)}
-
-
-SCRIPTED = (torch.jit.ScriptModule, torch.jit.TopLevelTracedModule)
+    own = (part for part in model.named_modules() if not isinstance(part[1], torch.jit.ScriptModule))
+    return {path: part for path, part in own if not is_of_torch(type(part))}
 
 
 def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
@@ -74,9 +71,9 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
         strangers: dict[int, torch.Tensor] = {}
         for training in reversed(MODES):
             known = next(iter(found.inputs.values()), inputs)
-            error = _binding_error(model, inputs)
-            if error is not None:
-                found.errors[training] = error
+            unfit = _binding_error(model, inputs)
+            if unfit is not None:
+                found.errors[training] = unfit
                 continue
             candidates = sought_inputs(model) if known is None else _first(known, inputs is None, model)
             for candidate in candidates:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import fx, nn
+from torch._compile import _disable_dynamo
 from torch.overrides import _get_current_function_mode_stack
 
 from gpu.models.linearizing.calls import followed_forward
@@ -26,7 +27,7 @@ class Followed:
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Return how to pickle and copy the module: as one of its own class, which is then followed again."""
         made, kind = type(self), type(self)._linearize_kind
-        make, args, *rest = super().__reduce_ex__(protocol)
+        make, args, *rest = cast("tuple[Any, ...]", super().__reduce_ex__(protocol))
         args = tuple(kind if arg is made else arg for arg in args)
         return (_remade, (dict(made._linearize_answers), made._linearize_restores, make, args), *rest)
 
@@ -85,19 +86,22 @@ def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     TypeError
         If torch.fx traces it: its stand-ins do not show the mode which function is called.
     """
-    if any(isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())):
+    if any(isinstance(value, fx.Proxy) for value in (args, kwargs)) or any(
+        isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())
+    ):
         raise TypeError(
             f"{type(module).__name__}: expected tensors, got a proxy of torch.fx, which cannot follow a forward that "
             "linearize has changed; use torch.export.export(..., strict=False)"
         )
+    own = cast(Any, module)._linearize_kind.forward
     if any(isinstance(mode, Following) for mode in _get_current_function_mode_stack()):
-        return followed_forward(module, Followed, args, kwargs)
+        return followed_forward(module, own, args, kwargs)
     given = {id(tensor) for tensor in tensors_in((args, kwargs))}
     with Following(tensor for tensor in parts_of(module) if id(tensor) not in given):
-        return followed_forward(module, Followed, args, kwargs)
+        return followed_forward(module, own, args, kwargs)
 
 
-_outside_of_dynamo = torch._disable_dynamo(_run)  # torch.compiler.disable imports all of it at once
+_outside_of_dynamo = _disable_dynamo(_run)  # torch.compiler.disable imports all of it at once
 
 
 def _remade(answers: Answers, restores: bool, make: Any, args: tuple[Any, ...]) -> nn.Module:
@@ -109,7 +113,11 @@ def _remade(answers: Answers, restores: bool, make: Any, args: tuple[Any, ...]) 
 
 def _deepcopy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """Return a copy that the user's own method makes, and follow that, too."""
-    copied: nn.Module = super(Followed, module).__deepcopy__(memo)  # type: ignore[misc]
-    kind: Any = type(module)
-    follow(copied, kind._linearize_answers, kind._linearize_restores)
+    made: Any = type(module)
+    module.__class__ = made._linearize_kind  # the method may look at the class
+    try:
+        copied: nn.Module = cast(Any, module).__deepcopy__(memo)
+    finally:
+        module.__class__ = made
+    follow(copied, made._linearize_answers, made._linearize_restores)
     return copied

@@ -14,9 +14,8 @@ from gpu.models.linearizing.functions import Function, function_of, replaced, te
 Answer = Literal["keep", "copy", "pass"]
 """What to do at a site: run the activation, or answer with a copy of its argument, or with the argument itself."""
 
-GATE = (
-    "its result is a factor of other values that depend on the input (a gate), which is not affine with it or without it"
-)
+FACTOR = "a factor of other values that depend on the input (a gate), which is not affine with it or without it"
+GATE = f"its result is {FACTOR}"
 
 Label = Any
 """What names an activation whose result is followed."""
@@ -25,7 +24,7 @@ Label = Any
 def memory_of(tensor: torch.Tensor) -> int:
     """Return a number that tensors share which lie in the same memory, for as long as one of them exists."""
     try:
-        return tensor.untyped_storage()._cdata
+        return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError, ValueError):  # sparse and lazy tensors and those of torch.func have none
         return id(tensor)
 
@@ -118,8 +117,8 @@ class Following(TorchFunctionMode):
         """
         if labels:
             raise RuntimeError(
-                f"linearize: {', '.join(sorted(labels))}: expected an activation to be dropped, got one of which {GATE}; "
-                "linearize the network with inputs=... that reach this line, so that the activation stays"
+                f"{', '.join(sorted(labels))}: expected an activation that linearize can drop, got {FACTOR}; linearize "
+                "the network with inputs=... that reach this line: the activation stays then"
             )
 
 

@@ -15,6 +15,7 @@ from gpu.models.linearizing.mentions import mentioned
 from gpu.models.linearizing.recording import Record
 from gpu.models.linearizing.report import Kept, Linearized
 
+
 def follow_forwards(done: Linearized, found: Examination) -> dict[str, nn.Module]:
     """Make the forwards that call functions of the table followed ones, in place; return their modules by path."""
     known = {
@@ -26,7 +27,7 @@ def follow_forwards(done: Linearized, found: Examination) -> dict[str, nn.Module
         records = {site: record for (owner, site), record in found.records.items() if owner == path and site}
         answers = {site: record.answer for site, record in records.items() if not record.obstacle}
         unseen = set(mentioned(part)) - {record.base_name for record in records.values()}
-        if set(answers.values()) <= {"keep"} and not unseen:
+        if not unseen and all(answer == "keep" or site in known[path] for site, answer in answers.items()):
             continue
         try:
             follow(part, answers | known[path])
@@ -36,10 +37,15 @@ def follow_forwards(done: Linearized, found: Examination) -> dict[str, nn.Module
         else:
             followed[path] = part
     done.changes += _changes(found, known)
+    done.replaced |= {
+        (path, record.line_of_forward)
+        for (path, site), record in found.records.items()
+        if site and record.answer != "keep"
+    }
     for (path, site), record in found.records.items():
         if site and record.stays and record.matters and site not in known.get(path, ()):
-            advice = "" if record.stays == GATE else _advice(record)
-            done.kept.append(Kept(path, record.function.name, record.line or "forward", record.stays + advice))
+            reason = record.stays if record.stays == GATE else record.stays + _advice(record)
+            done.kept.append(Kept(path, record.function.name, record.line, reason, record.line_of_forward))
     return followed
 
 
@@ -68,17 +74,22 @@ def compared(model: nn.Module, done: Linearized, swapped: dict[str, nn.Module], 
     Modes in which the network could not be run are left out.
     """
     restored, original = copy_of(done.model), copy_of(model)
-    for part in restored.modules():
+    for part in (*restored.modules(), *original.modules()):  # the original may be a linearised network itself
         if isinstance(part, Followed):
             follow(part, part._linearize_answers, restores=True)
     for path in swapped:
         owner, _, name = path.rpartition(".")
         restored.get_submodule(owner)._modules[name] = copy_of(original.get_submodule(path))
     for training, inputs in found.inputs.items():
+        original.train(training)
+        restored.train(training)
         try:
-            difference = disagreement(original.train(training), restored.train(training), inputs, gradients=True)
-        except Exception as error:  # the network runs without gradients only, or its output cannot be compared
-            return f"they could not be compared: {type(error).__name__}: {error}"
+            difference = disagreement(original, restored, inputs, gradients=True)
+        except Exception:  # of the original, which has no gradients: it may write over what its backward pass needs
+            try:
+                difference = disagreement(original, restored, inputs)
+            except Exception as error:  # raised for some random numbers only
+                difference = f"the original raises {type(error).__name__}: {error}"
         if difference is not None:
             return f"{difference}, in {'training' if training else 'evaluation'} mode"
     return None
@@ -89,10 +100,11 @@ def leave_forwards(done: Linearized, followed: dict[str, nn.Module], found: Exam
     for part in followed.values():
         unfollow(cast(Followed, part))
     done.changes = [line for line in done.changes if " in forward -> " not in line]
+    done.replaced = {(path, line) for path, line in done.replaced if not line}
     reason = f"with the activations put back, the network does not compute what the original does: {difference}"
     for (path, site), record in found.records.items():
         if site and record.answer != "keep" and path in followed:
-            done.kept.append(Kept(path, record.function.name, record.line or "forward", reason))
+            done.kept.append(Kept(path, record.function.name, record.line, reason, record.line_of_forward))
 
 
 def note_what_was_not_run(done: Linearized, found: Examination) -> None:
@@ -108,4 +120,4 @@ def note_what_was_not_run(done: Linearized, found: Examination) -> None:
         )
     for path, part in followable(done.model).items() if not found.inputs else ():
         for name in mentioned(part):
-            done.kept.append(Kept(path, name, "forward", "the model could not be run; pass inputs=... that it takes"))
+            done.kept.append(Kept(path, name, "", "the model could not be run; pass inputs=... that it takes"))

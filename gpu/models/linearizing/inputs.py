@@ -19,7 +19,7 @@ SAMPLES = 2
 
 def shapes_for(model: nn.Module) -> Iterator[Shape]:
     """Yield shapes that one sample of a network's input may have, the likeliest first."""
-    layers = [part for part in model.modules() if isinstance(getattr(part, "weight", None), torch.Tensor)]
+    layers: list[Any] = [part for part in model.modules() if isinstance(getattr(part, "weight", None), torch.Tensor)]
     firsts: list[list[Shape]] = []
     for layer in layers[:3]:
         if isinstance(getattr(layer, "in_channels", None), int):
@@ -28,16 +28,18 @@ def shapes_for(model: nn.Module) -> Iterator[Shape]:
             firsts.append(_vectors(layer.in_features))
         elif isinstance(getattr(layer, "num_features", None), int):
             firsts.append(_vectors(layer.num_features) + _images(layer.num_features, 2))
-    for parameter in [p for p in model.parameters() if p.ndim > 1][:2]:
-        firsts.append(
-            _images(parameter.shape[1], parameter.ndim - 2)
-            if parameter.ndim > 2
-            else [shape for features in reversed(parameter.shape) for shape in _vectors(features)]
-        )
+    firsts += [_first_axes(p) for p in [p for p in model.parameters() if p.ndim > 1][:2]]
     if not firsts:
         firsts.append([(4,), *((3, *(size,) * rank) for size in (28, 8, 224, 4) for rank in (2, 1, 3)), (1, 28, 28)])
         firsts.append([tuple(buffer.shape) for buffer in model.buffers() if buffer.ndim])
     yield from dict.fromkeys(chain.from_iterable(_taking_turns(firsts)))
+
+
+def _first_axes(weight: torch.Tensor) -> list[Shape]:
+    """Return shapes for the kernel of a convolution, or for a matrix that stands on either side of its input."""
+    if weight.ndim > 2:
+        return _images(weight.shape[1], weight.ndim - 2)
+    return [shape for features in reversed(weight.shape) for shape in _vectors(features)]
 
 
 def _images(channels: int, rank: int) -> list[Shape]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gpu.models.linearizing.calls import Call, Site, call_from, is_of_torch
+from gpu.models.linearizing.calls import Call, Site, call_from
 from gpu.models.linearizing.following import GATE, Answer, Following, memory_of, parts_of
 from gpu.models.linearizing.functions import Function, function_of, replaced, tensors_in, works_in_place
 from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE
@@ -34,8 +34,8 @@ class Record:
         Path of the module in whose forward it is called.
     function : Function
         The function that is called.
-    line : str
-        Line and file of the call in words, empty in torch's own code.
+    line, line_of_forward : str
+        Line and file of the call in words, and of the forward from which it is reached; empty in torch's own code.
     modes : set of bool
         Whether it was reached in training mode (True), in evaluation mode (False).
     on_data, on_constants : bool
@@ -51,6 +51,7 @@ class Record:
     path: str
     function: Function
     line: str = ""
+    line_of_forward: str = ""
     modes: set[bool] = field(default_factory=set)
     on_data: bool = False
     on_constants: bool = False
@@ -123,7 +124,7 @@ class Recording(Following):
         kwargs, function = kwargs or {}, function_of(func)
         call = None if function.row is None else call_from(sys._getframe(1))
         # asked before the call, which may work in place
-        constant = all([self.is_constant(tensor) for tensor in tensors_in((args[:1], kwargs))]) if call else False
+        constant = call is not None and all(map(self.is_constant, tensors_in(args[:1] or (kwargs.get("input"),))))
         self.depth += 1
         try:
             result = func(*args, **kwargs)
@@ -167,11 +168,14 @@ class Recording(Following):
         owner, obstacle = call.owner, call.obstacle
         path = "" if owner is None else self.paths.get(owner, "")
         site = call.site
-        if type(owner) in BY_MODULE:
+        if not obstacle and type(owner) in BY_MODULE:
             site = ()
-        elif owner is not None and is_of_torch(type(owner)):
-            site, obstacle = ((function.name, "", 0, 0),), f"{type(owner).__name__} is a module of torch"
-        record = self.records.setdefault((path, site), Record(path, function, call.line, obstacle=obstacle))
+        elif not site:
+            site = ((function.name, call.line, 0, 0),)
+            obstacle = obstacle or f"{type(owner).__name__} is a module of torch, whose forward is not rewritten"
+        record = self.records.setdefault(
+            (path, site), Record(path, function, call.line, call.line_of_forward, obstacle=obstacle)
+        )
         record.modes.add(self.training)
         return record, (path, site)
 
@@ -179,7 +183,9 @@ class Recording(Following):
         """Record a call that did not reach this mode."""
         path = "" if call.owner is None else self.paths.get(call.owner, "")
         site: Site = ((function.name, call.line, 0, 0),)
-        record = self.records.setdefault((path, site), Record(path, function, call.line, obstacle=obstacle))
+        record = self.records.setdefault(
+            (path, site), Record(path, function, call.line, call.line_of_forward, obstacle=obstacle)
+        )
         record.modes.add(self.training)
 
     def found_gates(self, labels: frozenset[Any]) -> None:
@@ -200,6 +206,11 @@ class Beneath(TorchDispatchMode):
         super().__init__()
         self.recording = recording
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Answer torch that nothing is to be done for torch.compile, the import of which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and record it if no function of torch runs it."""
         function = function_of(func)
@@ -211,13 +222,13 @@ class Beneath(TorchDispatchMode):
 @contextmanager
 def recorded(recording: Recording) -> Iterator[None]:
     """Record what is run in this context."""
-    before = threading.getprofile()
+    before: Any = threading.getprofile()
     threading.setprofile(_thread_profile(recording))
     try:
         with Beneath(recording), recording:
             yield
     finally:
-        threading.setprofile(before)  # type: ignore[arg-type]
+        threading.setprofile(before)
         recording.finish()
 
 
@@ -227,8 +238,9 @@ def _thread_profile(recording: Recording) -> Callable[[FrameType, str, Any], Non
     def profile(frame: FrameType, event: str, called: Any) -> None:
         if event != "c_call" or str(getattr(called, "__name__", "")).rstrip("_") not in BY_FUNCTION:
             return
-        function, call = function_of.__wrapped__(called), call_from(frame)  # the cache would keep the tensor of a method
+        function = function_of.__wrapped__(called)  # the cache would keep the tensor of a method
+        call = call_from(frame)
         if function.row is not None and call.owner is None:
-                recording.record_unseen(function, call, THREAD)
+            recording.record_unseen(function, call, THREAD)
 
     return profile

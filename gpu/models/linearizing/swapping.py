@@ -39,6 +39,7 @@ def swap_modules(done: Linearized, found: Examination) -> dict[str, nn.Module]:
             done.kept.append(Kept(path, type(part).__name__, "", reason))
             continue
         stand_ins[part], swapped[path] = stand_in.train(part.training), part
+        done.replaced.add((path, ""))
         vars(stand_in).update({name: value for name, value in vars(part).items() if "hooks" in name})
         done.changes.append(f"{path or 'the model'}: {type(part).__name__} -> {stand_in._get_name()}")
     for part in list(done.model.modules()):
