@@ -4,16 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from gpu.models.linearization import linearized
+from gpu.models.linearizing.inputs import random_inputs
 from gpu.models.linearizing.report import Linearized
-from gpu.tracing.export import like_of
 from gpu.tracing.not_affine import LINEARIZE, Obstacle
 from linalg_cnn.types import Shape
-
-SAMPLES = 2
 
 
 def with_advice(module: nn.Module, in_shape: Shape, obstacles: Sequence[Obstacle]) -> list[Obstacle]:
@@ -30,10 +27,8 @@ def with_advice(module: nn.Module, in_shape: Shape, obstacles: Sequence[Obstacle
     """
     if not any(obstacle.remedy.endswith(LINEARIZE) for obstacle in obstacles):
         return list(obstacles)
-    like = like_of(module)
-    noise = torch.randn(SAMPLES, *in_shape, generator=torch.Generator().manual_seed(0))
     try:
-        done = linearized(module, noise.to(like.device, like.dtype))
+        done = linearized(module, random_inputs(module, in_shape))
     except ValueError:  # it can be exported, but not be run
         done = Linearized(module)
     return [_with_advice(obstacle, done) if obstacle.remedy.endswith(LINEARIZE) else obstacle for obstacle in obstacles]

@@ -493,6 +493,8 @@ def test_scripted_code_is_left_alone_and_said_so():
     assert "relu in line " in changes[1]
     torch.testing.assert_close(linear(X), X.relu())
     torch.testing.assert_close(gpu.linearize(scripted)[0](X), scripted(X))
+    gate = Net(lambda self, x: function(x.sigmoid()) * x)
+    torch.testing.assert_close(gpu.linearize(gate, X)[0](X), gate(X))
 
 
 def scripted_relu(x: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.calls import is_of_torch
 from gpu.models.linearizing.followed import Followed, follow
-from gpu.models.linearizing.inputs import redrawn, sought_inputs
+from gpu.models.linearizing.inputs import random_inputs, redrawn, sought_inputs
 from gpu.models.linearizing.recording import Key, Record, Recording, recorded
 
 MODES = (True, False)
@@ -119,7 +119,7 @@ def _first(known: tuple[Any, ...], sought: bool, model: nn.Module) -> Iterator[t
         shape = known[0].shape
         for size in (64, 128, 299):
             if size > shape[-1]:
-                yield (torch.randn(*shape[:2], *(size,) * (len(shape) - 2)).to(known[0]),)
+                yield (random_inputs(model, (shape[1], *(size,) * (len(shape) - 2))),)
 
 
 def _run(

@@ -10,8 +10,8 @@ from torch import nn
 
 from linalg_cnn.types import Shape
 
-COMMON = (28, 32, 64, 224, 16, 8, 4)
-SIZES = tuple(dict.fromkeys((*COMMON, *range(64, 0, -1), 96, 112, 128, 160, 192, 256, 299)))
+COMMON = (28, 32, 64, 96, 224, 16, 8, 4)
+SIZES = tuple(dict.fromkeys((*COMMON, *range(64, 0, -1), 112, 128, 160, 192, 256, 299)))
 """Numbers of pixels along an axis, in the order in which they are tried."""
 
 SAMPLES = 2
@@ -59,16 +59,21 @@ def _taking_turns(lists: list[list[Shape]]) -> Iterator[Iterable[Shape]]:
             yield shapes[start : start + len(COMMON)]
 
 
+def random_inputs(model: nn.Module, in_shape: Shape) -> torch.Tensor:
+    """Return two random samples of a shape, with the dtype and on the device of a network's parameters."""
+    tensors = (*model.parameters(), *model.buffers())
+    like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
+    return torch.randn(SAMPLES, *in_shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+
+
 def sought_inputs(model: nn.Module) -> Iterator[tuple[Any, ...]]:
     """Yield arguments that a network's forward may take."""
-    like = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
     embedding = next((part for part in model.modules() if isinstance(part, (nn.Embedding, nn.EmbeddingBag))), None)
     if embedding is not None:
-        numbers = torch.randint(embedding.num_embeddings, (SAMPLES, 5), generator=generator)
-        yield (numbers.to(like.device),)
+        numbers = torch.arange(SAMPLES * 5).reshape(SAMPLES, 5) % embedding.num_embeddings
+        yield (numbers.to(embedding.weight.device),)
     for shape in shapes_for(model):
-        yield (torch.randn(SAMPLES, *shape, generator=generator).to(like.device, like.dtype),)
+        yield (random_inputs(model, shape),)
 
 
 def redrawn(inputs: Any, generator: torch.Generator) -> Any:

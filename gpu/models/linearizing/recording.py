@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -122,19 +122,25 @@ class Recording(Following):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function, and record it."""
         kwargs, function = kwargs or {}, function_of(func)
+        if self.depth:  # called by `Beneath`
+            return func(*args, **kwargs)
         call = None if function.row is None else call_from(sys._getframe(1))
         # asked before the call, which may work in place
         constant = call is not None and all(map(self.is_constant, tensors_in(args[:1] or (kwargs.get("input"),))))
-        self.depth += 1
-        try:
-            result = func(*args, **kwargs)
-        finally:
-            self.depth -= 1
+        result = self.run(func, args, kwargs)
         self.follow(function, args, kwargs, result)
         self.seen |= {memory_of(tensor): tensor for tensor in tensors_in(result)}
         if call is not None:
             self.record(function, call, args, kwargs, result, constant)
         return result
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a function; what it calls is its own affair."""
+        self.depth += 1
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.depth -= 1
 
     def is_constant(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor does not depend on the input; one that no function has made is noted."""
@@ -147,6 +153,13 @@ class Recording(Following):
                 self.constants[memory] = tensor
                 return True
         return False
+
+    def marks_of(self, tensors: Iterable[torch.Tensor]) -> frozenset[Any]:
+        """Return the activations whose results tensors pass on: all so far, for one that no function has made."""
+        memories = [memory_of(tensor) for tensor in tensors]
+        if any(memory in self.strangers and memory not in self.constants for memory in memories):
+            memories = list(self.marks)
+        return frozenset().union(*(self.marks[memory][1] for memory in memories if memory in self.marks))
 
     def record(self, function: Function, call: Call, args: Any, kwargs: Any, result: Any, constant: bool) -> None:
         """Record a call of an activation or a pooling."""
@@ -216,7 +229,7 @@ class Beneath(TorchDispatchMode):
         function = function_of(func)
         if function.row is not None and not self.recording.depth:
             self.recording.record_unseen(function, call_from(sys._getframe(1)), UNSEEN)
-        return func(*args, **(kwargs or {}))
+        return self.recording.run(func, args, kwargs or {})
 
 
 @contextmanager
