@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from gpu.models.copying import copy_of
-from gpu.models.linearizing.examination import Examination, examine, followable
+from gpu.models.linearizing.examination import Examination, examine, followable, run_eagerly
 from gpu.models.linearizing.forwards import compared, follow_forwards, leave_forwards, note_what_was_not_run
 from gpu.models.linearizing.report import Linearized
 from gpu.models.linearizing.swapping import swap_modules
@@ -76,7 +76,7 @@ def linearized(model: nn.Module, inputs: Any = None) -> Linearized:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
-    with surroundings_kept(model):
+    with surroundings_kept(model), run_eagerly():
         return _linearized(model, inputs)
 
 

@@ -26,7 +26,7 @@ OBSTACLES = {
 """Files of torch whose frames between a forward and a call say that the call cannot be followed, and why."""
 
 FUNCTION = "it is in a torch.autograd.Function, whose backward would not fit any more"
-HOOK = "it is called by a hook, or by a forward that is an attribute of the module"
+HOOK = "it is called by a hook, or by a forward that is an attribute of its module"
 
 Site = tuple[tuple[str, str, int, int], ...]
 """A place in code: file, function, its first line and the instruction, of each of the user's frames up to a forward."""
@@ -42,19 +42,30 @@ class Call:
         The innermost module in whose forward it is; None if there is none.
     site : Site
         The place in the code, from the call to the forward of the owner.
-    line : str
-        The line and the file in words; empty if the call is in torch's own code.
-    line_of_forward : str
-        The line of the innermost function named forward from which the call is reached, as ``line``.
     obstacle : str
         Why the call cannot be followed; empty if it can.
+    lines : list of (str, str, int)
+        The function, the file and the line of each of the user's frames, the innermost first.
     """
 
     owner: nn.Module | None
     site: Site
-    line: str
-    line_of_forward: str
     obstacle: str
+    lines: list[tuple[str, str, int]]
+
+    @property
+    def line(self) -> str:
+        """Return the line and the file in words; empty if the call is in torch's own code."""
+        return next((_in_words(file, line) for _, file, line in self.lines), "")
+
+    @property
+    def line_of_forward(self) -> str:
+        """Return the line of the innermost function named forward from which the call is reached, in words."""
+        return next((_in_words(file, line) for name, file, line in self.lines if name == "forward"), "")
+
+
+def _in_words(file: str, line: int) -> str:
+    return f"line {line} of {Path(file).name}"
 
 
 def is_of_torch(kind: type) -> bool:
@@ -86,26 +97,24 @@ def followed_forward(module: nn.Module, forward: Callable[..., Any], args: Any, 
 def call_from(frame: FrameType | None) -> Call:
     """Return the place of the call that a frame makes."""
     site: list[tuple[str, str, int, int]] = []
-    line = line_of_forward = obstacle = inner = ""
+    lines: list[tuple[str, str, int]] = []
+    obstacle = inner = ""
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
         if code is followed_forward.__code__:
-            return Call(frame.f_locals["module"], tuple(site), line, line_of_forward, obstacle)
+            return Call(frame.f_locals["module"], tuple(site), obstacle, lines)
         if code is nn.Module._call_impl.__code__:
             owner = frame.f_locals["self"]
             of_torch = is_of_torch(type(owner)) and inner.startswith(TORCH_FOLDER)
-            return Call(owner, (), line, line_of_forward, obstacle or HOOK * (not of_torch))
+            return Call(owner, (), obstacle or HOOK * (not of_torch), lines)
         if code.co_name == "forward" and file.startswith(MODULES_FOLDER):
             owner = frame.f_locals.get("self")
             if is_of_torch(type(owner)):  # called without its hooks: module.forward(x)
-                return Call(owner, (), line, line_of_forward, obstacle)
+                return Call(owner, (), obstacle, lines)
         if not file.startswith((TORCH_FOLDER, OWN_FOLDER)):
-            here = f"line {frame.f_lineno} of {Path(file).name}"
-            line = line or here
-            if code.co_name == "forward":
-                line_of_forward = line_of_forward or here
+            lines.append((code.co_name, file, frame.f_lineno))
             site.append((file, code.co_name, code.co_firstlineno, frame.f_lasti))
         obstacle = obstacle or OBSTACLES.get(file, FUNCTION if _is_of_function(code) else "")
         inner = inner if file == MODULE_FILE else file
         frame = frame.f_back
-    return Call(None, (), line, line_of_forward, obstacle or "no module calls it in this thread")
+    return Call(None, (), obstacle or "no module calls it in this thread", lines)

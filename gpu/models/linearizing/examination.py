@@ -38,11 +38,14 @@ class Examination:
         The error in each mode in which it could not be run.
     records : dict
         The activations that were called.
+    closed : set of str
+        Paths of modules whose classes do not let others be derived from them.
     """
 
     inputs: dict[bool, tuple[Any, ...]] = field(default_factory=dict)
     errors: dict[bool, Exception] = field(default_factory=dict)
     records: dict[Key, Record] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
 
 
 def followable(model: nn.Module) -> dict[str, nn.Module]:
@@ -62,11 +65,13 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
         Arguments of its forward; by default shapes that fit its first layers are tried.
     """
     found, scratch = Examination(), copy_of(model)
-    for part in followable(scratch).values():
+    for path, part in followable(scratch).items():
         answers = part._linearize_answers if isinstance(part, Followed) else {}
-        with contextlib.suppress(TypeError):  # a class that cannot be derived from
+        try:
             follow(part, answers, restores=True)
-    with _eager(scratch), torch.inference_mode(mode=False), torch.enable_grad(), warnings.catch_warnings():
+        except TypeError:
+            found.closed.add(path)
+    with torch.inference_mode(mode=False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         strangers: dict[int, torch.Tensor] = {}
         for training in reversed(MODES):
@@ -96,6 +101,9 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
                 strangers |= read
                 if not drew:
                     break
+    for (path, site), record in found.records.items():
+        if path in found.closed and site:
+            record.obstacle = "its module's class does not let others be derived from it"
     return found
 
 
@@ -154,7 +162,7 @@ def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
 
 
 @contextlib.contextmanager
-def _eager(model: nn.Module) -> Iterator[None]:
+def run_eagerly() -> Iterator[None]:
     """Run modules that torch.compile wraps without compiling them."""
     if "torch._dynamo" not in sys.modules:
         yield

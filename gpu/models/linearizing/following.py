@@ -91,6 +91,10 @@ class Following(TorchFunctionMode):
 
     def follow(self, function: Function, args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
         """Note what the result of a function depends on."""
+        first = args[0] if args else None
+        plain = not (self.marks or function.in_place or "out" in kwargs or function.reads.stop == 0)
+        if plain and isinstance(first, torch.Tensor) and not self.is_constant(first):
+            return  # most calls: a new value that depends on the input
         operands = list(tensors_in((args, kwargs)))
         if all(map(self.is_constant, operands[function.reads])):
             self.constants |= {memory_of(tensor): tensor for tensor in tensors_in(result)}

@@ -27,15 +27,11 @@ def follow_forwards(done: Linearized, found: Examination) -> dict[str, nn.Module
         records = {site: record for (owner, site), record in found.records.items() if owner == path and site}
         answers = {site: record.answer for site, record in records.items() if not record.obstacle}
         unseen = set(mentioned(part)) - {record.base_name for record in records.values()}
-        if not unseen and all(answer == "keep" or site in known[path] for site, answer in answers.items()):
+        nothing_new = all(answer == "keep" or site in known[path] for site, answer in answers.items())
+        if path in found.closed or (nothing_new and not unseen):
             continue
-        try:
-            follow(part, answers | known[path])
-        except TypeError as error:
-            for record in records.values():
-                record.obstacle = f"no class can be derived from {type(part).__name__}: {error}"
-        else:
-            followed[path] = part
+        follow(part, answers | known[path])
+        followed[path] = part
     done.changes += _changes(found, known)
     done.replaced |= {
         (path, record.line_of_forward)

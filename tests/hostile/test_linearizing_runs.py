@@ -1,0 +1,177 @@
+"""The runs with which linearising looks at a network: inputs that are found, and networks that are hard to run."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import gpu
+
+from .test_linearizing_hostile import IMAGES, Net, X
+
+RELU = "the model: relu in forward -> identity"
+
+
+def test_a_network_that_differs_from_itself_is_left_alone_and_said_so():
+    numbers = itertools.count()
+    model = Net(lambda self, x: self.act(x).relu() * next(numbers), act=nn.Tanh())
+    with pytest.warns(RuntimeWarning, match="changed numbers .*, which cannot be undone"):
+        linear, changes = gpu.linearize(model)
+    assert changes[0] == "act: Tanh -> Identity"
+    assert len(changes) == 2
+    assert changes[1].startswith("the model: relu in line ")
+    assert "stays: with the activations put back, the network does not compute what the original does: " in changes[1]
+    assert type(linear) is Net
+    assert float(linear(-X.abs()).abs().max()) == 0
+
+
+def test_a_network_that_fails_at_random_is_left_alone_and_said_so():
+    calls = itertools.count()
+
+    def forward(self, x):
+        if next(calls) > 4:
+            raise RuntimeError("tired")
+        return x.relu()
+
+    with pytest.warns(RuntimeWarning, match="changed calls .*, which cannot be undone"):
+        linear, changes = gpu.linearize(Net(forward))
+    assert "the original raises RuntimeError: tired" in changes[0]
+    assert type(linear) is Net
+
+
+def test_a_class_that_cannot_be_derived_from_is_left_alone_and_said_so():
+    class Final(type):
+        def __new__(cls, name, bases, names):
+            if any(isinstance(base, Final) for base in bases):
+                raise TypeError("final")
+            return super().__new__(cls, name, bases, names)
+
+    class Closed(nn.Module, metaclass=Final):
+        def forward(self, x):
+            return x.relu()
+
+    linear, changes = gpu.linearize(Net(lambda self, x: self.closed(x).tanh(), closed=Closed()))
+    assert changes[0] == "the model: tanh in forward -> identity"
+    assert "closed: relu in line " in changes[1]
+    assert "stays: its module's class does not let others be derived from it" in changes[1]
+    torch.testing.assert_close(linear(X), X.relu())
+
+
+def test_a_larger_image_is_tried_where_training_needs_one():
+    def forward(self, x):
+        y = functional.relu(self.conv(x)).mean((2, 3))
+        return y + self.side(x).flatten(1).mean(1, keepdim=True).sigmoid() if self.training else y
+
+    _, changes = gpu.linearize(Net(forward, conv=nn.Conv2d(3, 2, 3), side=nn.Conv2d(3, 1, 40)))
+    assert changes == [RELU, "the model: sigmoid in forward -> identity, in training only"]
+
+
+def test_a_mode_in_which_it_cannot_be_run_is_named():
+    def forward(self, x):
+        if self.training:
+            raise NotImplementedError("for inference only")
+        return x.relu()
+
+    linear, changes = gpu.linearize(Net(forward))
+    assert changes == [
+        RELU,
+        "the model: nothing was compared in training mode, in which it could not be run (NotImplementedError: for "
+        "inference only)",
+    ]
+    torch.testing.assert_close(linear.eval()(X), X)
+
+
+FOUND = {
+    "words": nn.Embedding(7, 4),
+    "sequence": nn.Conv1d(5, 2, 3),
+    "volume": nn.Conv3d(2, 1, 2),
+    "upsampled": nn.ConvTranspose2d(3, 2, 2),
+    "normalised_first": nn.BatchNorm2d(3),
+    "features": nn.BatchNorm1d(6),
+    "digits": nn.Sequential(nn.Flatten(), nn.Linear(784, 2)),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_inputs_of_the_first_layer_are_found(name):
+    assert gpu.linearize(Net(lambda self, x: self.first(x).relu(), first=FOUND[name]))[1] == [RELU]
+
+
+def test_inputs_of_bare_weights_are_found():
+    kernel, matrix = nn.Parameter(torch.ones(2, 3, 3, 3)), nn.Parameter(torch.ones(5, 2))
+    assert gpu.linearize(Net(lambda self, x: functional.conv2d(x, self.weight).relu(), weight=kernel))[1] == [RELU]
+    assert gpu.linearize(Net(lambda self, x: (x @ self.weight).relu(), weight=matrix))[1] == [RELU]
+    buffered = Net(lambda self, x: (x - self.mean).relu())
+    buffered.register_buffer("mean", torch.ones(2, 7, 5))
+    assert gpu.linearize(buffered)[1] == [RELU]
+
+
+def test_arguments_in_lists_and_dicts_are_redrawn():
+    def forward(self, parts, more, flag, index, empty):
+        assert flag
+        return parts[0].relu() + more["y"].tanh()[index] + empty.sum()
+
+    arguments = ([X], {"y": X}, True, torch.tensor([2, 1, 0]), torch.zeros(0))
+    linear, changes = gpu.linearize(Net(forward), arguments)
+    assert len(changes) == 2
+    torch.testing.assert_close(linear(*arguments), X + X.flip(0))
+
+
+def test_sparse_constants_and_integers_are_no_obstacle():
+    def forward(self, x):
+        y = torch.sparse.mm(self.sparse, x.T).T.relu()
+        return y + torch.sigmoid(x.long()) * 0
+
+    sparse = torch.eye(4).to_sparse()
+    linear, changes = gpu.linearize(Net(forward, sparse=sparse), X)
+    assert changes == [RELU]
+    torch.testing.assert_close(linear(X), X)
+
+
+def test_dilated_pooling_and_pooling_with_indices_stay():
+    model = Net(
+        lambda self, x: (
+            functional.max_pool2d(x, 2, dilation=2)[..., :3, :3]
+            + functional.max_pool2d_with_indices(x, 2)[0][..., :3, :3]
+        )
+    )
+    linear, changes = gpu.linearize(model, IMAGES)
+    assert changes == []
+    torch.testing.assert_close(linear(IMAGES), model(IMAGES))
+
+
+def test_a_forward_called_without_hooks_belongs_to_its_module():
+    class Block(nn.Module):
+        def forward(self, x):
+            return x.relu()
+
+    layer = nn.TransformerEncoderLayer(4, 1, 4, 0.0, activation=nn.ReLU(), batch_first=True).eval()
+    model = Net(lambda self, x: self.layer.forward(self.block.forward(x)[:, None]), block=Block(), layer=layer)
+    linear, changes = gpu.linearize(model, X)
+    assert changes == ["layer.activation: ReLU -> Identity", "block: relu in forward -> identity"]
+    with torch.no_grad():  # in which a fused kernel would have an activation of its own
+        fast = linear.eval()(X)
+    torch.testing.assert_close(fast, linear(X))
+
+
+def test_modules_that_torch_compile_wraps_are_run_without_compiling():
+    def backend(graph, examples):
+        raise AssertionError("compiled")
+
+    inner = Net(lambda self, x: self.layer(x).relu(), layer=nn.Linear(4, 4))
+    model = Net(lambda self, x: self.compiled(x).tanh(), compiled=torch.compile(inner, backend=backend))
+    linear, changes = gpu.linearize(model)
+    assert changes == ["compiled._orig_mod: relu in forward -> identity", "the model: tanh in forward -> identity"]
+    torch.testing.assert_close(linear.compiled._orig_mod(X), linear.compiled._orig_mod.layer(X))
+
+
+def test_results_of_runs_under_inference_mode_and_vmap_are_the_same():
+    linear, _ = gpu.linearize(Net(lambda self, x: torch.vmap(lambda row: row.relu() + 1)(x)), X)
+    torch.testing.assert_close(linear(X), X + 1)
+    with torch.inference_mode():
+        torch.testing.assert_close(linear(X), X + 1)
+    inner = Net(lambda self, x: self.inside(x))
+    inner.inside = torch.inference_mode()(lambda x: x.relu())
+    torch.testing.assert_close(gpu.linearize(inner, X)[0](X), X)
