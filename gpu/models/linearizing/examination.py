@@ -114,7 +114,7 @@ def _binding_error(model: nn.Module, inputs: tuple[Any, ...] | None) -> Exceptio
     except (TypeError, ValueError):  # a forward that is not written in Python
         return None
     try:
-        signature.bind(*(inputs or (None,)))
+        signature.bind(*((None,) if inputs is None else inputs))
     except TypeError as error:
         return error
     return None

@@ -1,5 +1,6 @@
 """Modules whose forward runs as its class has it, with the activations in it answered by `Following`."""
 
+import contextlib
 import inspect
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
@@ -66,7 +67,8 @@ def follow(module: nn.Module, answers: Answers, restores: bool = False) -> None:
         return _run(self, args, kwargs)
 
     # without functools.wraps: torch.jit.script would compile the function that it names, with the activations
-    forward.__signature__ = inspect.signature(kind.forward)  # type: ignore[attr-defined]
+    with contextlib.suppress(TypeError, ValueError):  # a forward that is not written in Python
+        forward.__signature__ = inspect.signature(kind.forward)  # type: ignore[attr-defined]
     made.forward = forward
     if hasattr(kind, "__deepcopy__"):
         made.__deepcopy__ = _deepcopy

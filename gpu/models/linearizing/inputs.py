@@ -85,7 +85,8 @@ def redrawn(inputs: Any, generator: torch.Generator) -> Any:
         noise = torch.randn(inputs.shape, generator=generator).to(inputs)
         return inputs.mean() + noise * torch.where(deviation > 0, deviation, torch.ones_like(deviation))
     if isinstance(inputs, (tuple, list)):
-        return type(inputs)([redrawn(part, generator) for part in inputs])
+        parts = [redrawn(part, generator) for part in inputs]
+        return type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
     if isinstance(inputs, dict):
         return {name: redrawn(part, generator) for name, part in inputs.items()}
     return inputs
