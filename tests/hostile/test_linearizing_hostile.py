@@ -603,6 +603,15 @@ def test_a_refusal_recommends_linearize_only_where_it_helps():
     assert "as gpu.linearize does" not in text
     assert text.count("is a factor of other values") == 2
 
+    class OnlyExported(nn.Module):
+        def forward(self, x):
+            if not torch.compiler.is_exporting():
+                raise RuntimeError("for export only")
+            return x.relu()
+
+    with pytest.raises(NotAffineError, match="relu is not affine; replace it by the identity$"):
+        gpu.trace(OnlyExported(), (4,))
+
     class Checkpointed(nn.Module):
         def forward(self, x):
             x = checkpoint(functional.relu, x, use_reentrant=False)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import gpu
 
@@ -188,6 +189,38 @@ def test_modules_that_torch_compile_wraps_are_run_without_compiling():
     linear, changes = gpu.linearize(model)
     assert changes == ["compiled._orig_mod: relu in forward -> identity", "the model: tanh in forward -> identity"]
     torch.testing.assert_close(linear.compiled._orig_mod(X), linear.compiled._orig_mod.layer(X))
+
+
+def test_a_class_derived_from_an_activation_of_torch_has_a_forward_to_follow():
+    class Rectifier(nn.ReLU):
+        pass
+
+    class Layer(nn.TransformerEncoderLayer):
+        pass
+
+    linear, changes = gpu.linearize(nn.Sequential(nn.Linear(4, 4), Rectifier()))
+    assert changes == ["1: relu in forward -> identity"]
+    torch.testing.assert_close(linear(X), linear[0](X))
+    assert gpu.linearize(Layer(4, 1, 4, batch_first=True))[1] == [RELU]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_block_that_is_checkpointed_as_a_whole_is_linear_in_both_passes(reentrant):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return functional.relu(self.layer(x))
+
+    model = Net(lambda self, x: checkpoint(self.block, x, use_reentrant=reentrant).tanh(), block=Block())
+    x = X.clone().requires_grad_()
+    linear, changes = gpu.linearize(model, x)
+    assert changes == ["block: relu in forward -> identity", "the model: tanh in forward -> identity"]
+    linear(x).sum().backward()
+    torch.testing.assert_close(linear.block.layer.bias.grad, torch.full((4,), 3.0))
+    torch.testing.assert_close(x.grad, linear.block.layer.weight.sum(0).expand(3, 4))
 
 
 def test_results_of_runs_under_inference_mode_and_vmap_are_the_same():

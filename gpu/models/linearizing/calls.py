@@ -99,10 +99,12 @@ def call_from(frame: FrameType | None) -> Call:
     site: list[tuple[str, str, int, int]] = []
     lines: list[tuple[str, str, int]] = []
     obstacle = inner = ""
+    last = ("", "", 0, 0)
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
         if code is followed_forward.__code__:
-            return Call(frame.f_locals["module"], tuple(site), obstacle, lines)
+            # a class that inherits its forward from torch has no other frame than that
+            return Call(frame.f_locals["module"], tuple(site) or (last,), obstacle, lines)
         if code is nn.Module._call_impl.__code__:
             owner = frame.f_locals["self"]
             of_torch = is_of_torch(type(owner)) and inner.startswith(TORCH_FOLDER)
@@ -114,6 +116,7 @@ def call_from(frame: FrameType | None) -> Call:
         if not file.startswith((TORCH_FOLDER, OWN_FOLDER)):
             lines.append((code.co_name, file, frame.f_lineno))
             site.append((file, code.co_name, code.co_firstlineno, frame.f_lasti))
+        last = (file, code.co_name, code.co_firstlineno, frame.f_lasti)
         obstacle = obstacle or OBSTACLES.get(file, FUNCTION if _is_of_function(code) else "")
         inner = inner if file == MODULE_FILE else file
         frame = frame.f_back
