@@ -1,1 +1,1 @@
-"""Small programs that tried to break the product, each with its reason in its name and its right answer."""
+"""Small programs that are built to be changed silently: each has its reason in its name, and its right answer."""
