@@ -1,11 +1,14 @@
 """What a node of an exported program says about itself: its operation, the module it belongs to, and its place."""
 
+import os
 import re
 from pathlib import Path
 
 import torch
 
-from gpu.models.linearizing.calls import OWN_FOLDER, TORCH_FOLDER
+from gpu.models.linearizing.calls import OWN_FOLDER
+
+TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"
 
 
 def name_of(node: torch.fx.Node) -> str:
