@@ -371,7 +371,7 @@ NOT_AFFINE = {
     "threshold_function": (
         Lambda(lambda s, x: functional.threshold(x, 0.1, 2.0)),
         C,
-        "threshold is not affine; replace it by the identity$",
+        "threshold is not affine; replace it by the identity, as gpu.linearize does$",
     ),
     "threshold_module": (nn.Threshold(0.1, 2.0), C, "threshold is not affine; .* as gpu.linearize does"),
     "dilated_max_pool": (nn.MaxPool2d(2, dilation=2), C, "max_pool2d is not affine; replace it by average pooling$"),
@@ -383,7 +383,7 @@ NOT_AFFINE = {
     "adaptive_max_pool_function": (
         Lambda(lambda s, x: functional.adaptive_max_pool2d(x, 2)),
         C,
-        "adaptive_max_pool2d is not affine; replace it by average pooling$",
+        "adaptive_max_pool2d is not affine; replace it by average pooling, as gpu.linearize does$",
     ),
     "branch_on_a_parameter_and_the_data": (
         Lambda(lambda s, x: x * 2 if (s.p > 0) & (x.sum() > 0) else x, p=nn.Parameter(torch.ones(()))),

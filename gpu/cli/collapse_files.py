@@ -16,6 +16,7 @@ from gpu.collapsing.collapse import collapse
 from gpu.collapsing.memory import MapTooLargeError
 from gpu.collapsing.result import Collapsed
 from gpu.models.linearization import linearize
+from gpu.models.linearizing.inputs import random_inputs
 from gpu.runtime.results import check_output_folder
 from gpu.settings import CollapseSettings
 from linalg_cnn.files import write_atomically, write_json
@@ -44,7 +45,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
     changes: list[str] = []
     if settings.linearize:
-        model, changes = linearize(model)
+        model, changes = linearize(model, random_inputs(model, settings.in_shape))
     try:
         collapsed = collapse(
             model,

@@ -7,7 +7,7 @@ that it names. To add a nonlinearity, add a row to `NONLINEARITIES`; to make net
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -40,12 +40,11 @@ class Nonlinearity:
         The module that computes it.
     linear_module : type
         The module that `gpu.linearize` puts in its place.
-    functions : tuple of str or of callables
-        The functions that `gpu.linearize` replaces in a forward; a name stands for functions of torch and methods.
+    functions : tuple of str
+        Names of the functions and methods of torch that `gpu.linearize` replaces in a forward, without the underscore
+        of in-place variants; the first is the one that reports give.
     linear_function : callable, optional
         The function that it puts in their place; by default their input is passed on.
-    in_forward : bool
-        Whether `gpu.linearize` replaces the functions under all of their names, so that refusals may promise it.
     piecewise_linear : bool
         Whether it is affine on each of finitely many polyhedra that cover its domain, in evaluation mode. It need not
         be continuous: threshold, hardshrink and sign jump between their pieces.
@@ -55,23 +54,21 @@ class Nonlinearity:
     remedy: str = ""
     module: type[nn.Module] | None = None
     linear_module: type[nn.Module] = nn.Identity
-    functions: tuple[str | Callable[..., Any], ...] = ()
+    functions: tuple[str, ...] = ()
     linear_function: Callable[..., torch.Tensor] | None = None
-    in_forward: bool = False
     piecewise_linear: bool = False
-
-    def is_linearized(self, as_module: bool) -> bool:
-        """Return whether `gpu.linearize` replaces it, as a module or as a function in a forward."""
-        return self.module is not None if as_module else self.in_forward
 
 
 def _activation(
-    name: str, module: type[nn.Module], *, aten: str | None = None, piecewise_linear: bool = False
+    name: str,
+    module: type[nn.Module],
+    *,
+    aten: str | None = None,
+    aliases: tuple[str, ...] = (),
+    piecewise_linear: bool = False,
 ) -> Nonlinearity:
     """Return the row of an activation, which becomes the identity as a module and in a forward."""
-    return Nonlinearity(
-        aten or name, IDENTITY, module, functions=(name,), in_forward=True, piecewise_linear=piecewise_linear
-    )
+    return Nonlinearity(aten or name, IDENTITY, module, functions=(name, *aliases), piecewise_linear=piecewise_linear)
 
 
 def _max_pools(rank: int) -> tuple[Nonlinearity, ...]:
@@ -83,9 +80,8 @@ def _max_pools(rank: int) -> tuple[Nonlinearity, ...]:
             AVERAGE,
             getattr(nn, f"MaxPool{rank}d"),
             getattr(nn, f"AvgPool{rank}d"),
-            (getattr(functional, name), getattr(torch, name)),
+            (name,),
             getattr(functional, f"avg_pool{rank}d"),
-            in_forward=True,
             piecewise_linear=True,
         ),
         Nonlinearity(
@@ -93,6 +89,8 @@ def _max_pools(rank: int) -> tuple[Nonlinearity, ...]:
             AVERAGE,
             getattr(nn, f"AdaptiveMaxPool{rank}d"),
             getattr(nn, f"AdaptiveAvgPool{rank}d"),
+            (adaptive,),
+            getattr(functional, f"adaptive_avg_pool{rank}d"),
             piecewise_linear=True,
         ),
     )
@@ -118,13 +116,12 @@ NONLINEARITIES = (
     _activation("hardshrink", nn.Hardshrink, piecewise_linear=True),
     _activation("softshrink", nn.Softshrink, piecewise_linear=True),
     _activation("tanhshrink", nn.Tanhshrink),
-    _activation("sigmoid", nn.Sigmoid),
+    _activation("sigmoid", nn.Sigmoid, aliases=("special_expit",)),
     _activation("tanh", nn.Tanh),
     _activation("softplus", nn.Softplus),
     _activation("softsign", nn.Softsign),
-    # linearize leaves functional.threshold and functional.logsigmoid in a forward: their __name__ is another
-    Nonlinearity("threshold", IDENTITY, nn.Threshold, functions=("threshold",), piecewise_linear=True),
-    Nonlinearity(r"log_sigmoid.*", IDENTITY, nn.LogSigmoid),
+    _activation("threshold", nn.Threshold, aliases=("_threshold",), piecewise_linear=True),
+    _activation("logsigmoid", nn.LogSigmoid, aten=r"log_sigmoid.*", aliases=("log_sigmoid",)),
     Nonlinearity("glu"),
     Nonlinearity(r"(native_|feature_|alpha_|feature_alpha_)?dropout|bernoulli", EVALUATE),
     Nonlinearity(r"(layer|group|instance|rms|native_layer|native_group)_norm", BATCH_NORM),
@@ -139,9 +136,7 @@ NONLINEARITIES = (
 """All nonlinearities that are known. Patterns of names may overlap: the first row that matches counts."""
 
 BY_MODULE: Mapping[type[nn.Module], Nonlinearity] = {row.module: row for row in NONLINEARITIES if row.module}
-BY_FUNCTION: Mapping[str | Callable[..., Any], Nonlinearity] = {
-    function: row for row in NONLINEARITIES for function in row.functions
-}
+BY_FUNCTION: Mapping[str, Nonlinearity] = {function: row for row in NONLINEARITIES for function in row.functions}
 
 
 def nonlinearity_of(name: str) -> Nonlinearity | None:

@@ -169,7 +169,9 @@ def _is(thing: Any, kinds: Any) -> bool:
 
 
 def _is_library(module: Any) -> bool:
-    return isinstance(module, str) and module.partition(".")[0] in LIBRARIES
+    if not isinstance(module, str):
+        return False
+    return module.partition(".")[0] in LIBRARIES or module.startswith("gpu.models.linearizing.")
 
 
 def _copies_itself(kind: type) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from gpu.models.linearizing.calls import OWN_FOLDER
+
 TORCH_FOLDER, TRACING_FOLDER = (f"{Path(file).parent}{os.sep}" for file in (torch.__file__, __file__))
 
 
@@ -36,5 +38,6 @@ def place_of(node: torch.fx.Node) -> str:
     if kind.startswith("torch.nn.modules."):
         return label
     lines = re.findall(r'File "([^"]+)", line (\d+), in \w+', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in lines if not file.startswith((TORCH_FOLDER, TRACING_FOLDER))]
+    ours = (TORCH_FOLDER, TRACING_FOLDER, OWN_FOLDER)
+    own = [(file, line) for file, line in lines if not file.startswith(ours)]
     return f"{label} ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else label

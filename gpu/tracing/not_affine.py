@@ -9,7 +9,7 @@ from gpu.models.nonlinearities import nonlinearity_of
 LINEARIZE = ", as gpu.linearize does"
 
 
-def remedy_of(name: str, args: Sequence[Any] = (), module: bool = True) -> str | None:
+def remedy_of(name: str, args: Sequence[Any] = ()) -> str | None:
     """Return what to do about an operation that is known not to be affine, "" if nothing; None if it is unknown.
 
     Parameters
@@ -18,14 +18,12 @@ def remedy_of(name: str, args: Sequence[Any] = (), module: bool = True) -> str |
         Name of the operation in ATen, without the underscore of in-place variants.
     args : sequence
         Arguments of the call.
-    module : bool
-        Whether a module of torch calls it, rather than the forward of another module.
     """
     row = nonlinearity_of(name)
     if row is None:
         return None
     dilated = name.startswith("max_pool") and any(step != 1 for dilation in args[4:5] for step in dilation)
-    return row.remedy + LINEARIZE * (row.is_linearized(module) and not dilated)
+    return row.remedy + LINEARIZE * (row.module is not None and not dilated)
 
 
 @dataclass(frozen=True)

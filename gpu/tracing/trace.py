@@ -4,6 +4,7 @@ from torch import nn
 
 from gpu.models.copying import copy_of
 from gpu.models.surroundings import surroundings_kept
+from gpu.tracing.advice import with_advice
 from gpu.tracing.builder import GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
@@ -62,7 +63,8 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     -----
     Source: the operations are those of ``torch.export`` without decomposition (ATen). The module is exported with two
     samples and again with three, and refused if the two graphs differ. A branch for another number of samples
-    (``if len(x) == 1``) goes unnoticed.
+    (``if len(x) == 1``) goes unnoticed. A refusal recommends `gpu.linearize` only for operations that it replaces,
+    which a run of a copy on random numbers shows.
 
     Axes that are folded into the batch axis, as in ``x.flatten(0, 1)``, are followed. Branches on parameters, buffers
     and constants are decided by their values, unless the forward changes these.
@@ -98,7 +100,10 @@ def trace_with_shape(module: nn.Module, in_shape: Shape, output: str | int | Non
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     in_shape = check_shape("in_shape", in_shape)
     memo: Memo = {}
-    (graph, out_shape), (other, other_shape) = (_walked(module, in_shape, count, memo, output) for count in COUNTS)
+    try:
+        (graph, out_shape), (other, other_shape) = (_walked(module, in_shape, count, memo, output) for count in COUNTS)
+    except NotAffineError as error:
+        raise NotAffineError(with_advice(module, in_shape, error.obstacles)) from error.__cause__
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
         raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")])

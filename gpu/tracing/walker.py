@@ -164,7 +164,7 @@ class ProgramWalker:
             raise Refusal(f"{full_name_of(node)} is not known to be affine")
         handler = HANDLERS.get(name) or HANDLERS.get(name.rstrip("_"))
         if handler is None:
-            remedy = remedy_of(name.rstrip("_"), args, owner_of(node)[1].startswith("torch.nn.modules."))
+            remedy = remedy_of(name.rstrip("_"), args)
             if remedy is None:
                 raise Refusal(f"{name} is not known to be affine")
             raise Refusal(f"{name.rstrip('_')} is not affine", remedy)

@@ -1,0 +1,66 @@
+"""The modules of the table, and what takes their places."""
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from gpu.models.linearizing.examination import Examination
+from gpu.models.linearizing.functions import POOL_OPTIONS, axes
+from gpu.models.linearizing.recording import Record
+from gpu.models.linearizing.report import Kept, Linearized
+from gpu.models.nonlinearities import BY_MODULE
+
+MIXED = "it is applied to values that depend on the input and to values that do not; use two modules"
+
+
+class CopyingIdentity(nn.Identity):
+    """The identity, for an activation whose argument or result is written into later: the two share no memory."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
+        """Return a copy of the input."""
+        return input.clone()
+
+    def _get_name(self) -> str:
+        return "Identity"
+
+
+def swap_modules(done: Linearized, found: Examination) -> dict[str, nn.Module]:
+    """Replace the modules of the table, in place, and return those that were replaced, by their paths."""
+    stand_ins: dict[nn.Module, nn.Module] = {}
+    swapped: dict[str, nn.Module] = {}
+    for path, part in done.model.named_modules():
+        record = found.records.get((path, ()))
+        stand_in = _stand_in(part, record)
+        if stand_in is None or (record is not None and not record.on_data):
+            continue
+        reason = "" if record is None else record.stays or MIXED * record.on_constants
+        if reason:
+            done.kept.append(Kept(path, type(part).__name__, "", reason))
+            continue
+        stand_ins[part], swapped[path] = stand_in.train(part.training), part
+        done.replaced.add((path, ""))
+        vars(stand_in).update({name: value for name, value in vars(part).items() if "hooks" in name})
+        done.changes.append(f"{path or 'the model'}: {type(part).__name__} -> {stand_in._get_name()}")
+    for part in list(done.model.modules()):
+        for name, child in part._modules.items():
+            if child in stand_ins:
+                part._modules[name] = stand_ins[child]
+                if "activation_relu_or_gelu" in vars(part):  # a transformer layer's fused kernel has its own activation
+                    part.activation_relu_or_gelu = cast(Any, 0)
+    done.model = stand_ins.get(done.model, done.model)
+    return swapped
+
+
+def _stand_in(part: nn.Module, record: Record | None) -> nn.Module | None:
+    """Return the module that replaces a part of a network, or None if the part stays."""
+    row = BY_MODULE.get(type(part))
+    if row is None:
+        return None
+    given, kind = cast(Any, part), cast(Any, row.linear_module)
+    if getattr(given, "return_indices", False) or set(axes(getattr(given, "dilation", 1))) != {1}:
+        return None
+    if kind is nn.Identity and record is not None and record.is_overwritten:
+        return CopyingIdentity()
+    stand_in: nn.Module = kind(*(getattr(given, name) for name in POOL_OPTIONS if hasattr(given, name)))
+    return stand_in
