@@ -13,7 +13,7 @@ from gpu.collapsing.memory import Budget
 from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations, with_operations_first
 from gpu.collapsing.report import Report
 from gpu.collapsing.result import Collapsed, CollapsedModule
-from gpu.collapsing.samples import check_inputs, draw_samples
+from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
 from gpu.collapsing.verification import verify
 from gpu.models.copying import copy_of
 from gpu.runtime.timing import Stopwatch
@@ -128,10 +128,13 @@ def collapse(
 
     replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
-    found = verify(network, replacement, factors, samples, prepare, budget.rows_together)
+    unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
+    found = verify(network, replacement, factors, samples, unusual, prepare)
+    watch.lap("verifying")
+
     rank = rank_of(factors, budget.for_rank)
     verdict = verdict_of(before, after, machine_rates(like.dtype, like.device))
-    watch.lap("verifying")
+    watch.lap("estimating")
 
     report = Report(
         in_shape=in_shape,
@@ -144,6 +147,7 @@ def collapse(
         choices=form.choices(itemsize),
         differences=found.differences,
         composition=found.composition,
+        sizes=found.sizes,
         verdict=verdict,
         seconds=watch.seconds,
     )
