@@ -1,7 +1,7 @@
 """The network in float64, the reference that a map is compared with."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -121,8 +121,8 @@ class Reference:
         Number of scores of a sample.
     prepare : callable
         Preprocessing in float64; the identity if there is none.
-    recording : Recording
-        A run of the network in its own dtype.
+    recordings : mapping of int to Recording
+        Runs of the network in its own dtype, by the size of the batch; there is one for every size that it is given.
 
     Attributes
     ----------
@@ -136,10 +136,10 @@ class Reference:
         dtype: torch.dtype,
         out_size: int,
         prepare: Callable[[torch.Tensor], torch.Tensor],
-        recording: Recording,
+        recordings: Mapping[int, Recording],
     ) -> None:
         self.module = module.double().requires_grad_(False)
-        self.dtype, self.out_size, self.prepare, self.recording = dtype, out_size, prepare, recording
+        self.dtype, self.out_size, self.prepare, self.recordings = dtype, out_size, prepare, recordings
         self.largest = 0.0
 
     def pull(self, x: torch.Tensor, cotangents: Array) -> tuple[Array | None, Array | None]:
@@ -182,7 +182,7 @@ class Reference:
         return scores
 
     def _scores(self, x: torch.Tensor) -> torch.Tensor:
-        with Replaying(self.recording):
+        with Replaying(self.recordings[len(x)]):
             return scores_of(self.module, x, self.out_size)
 
     def allowed(self, scale: float) -> float:
@@ -205,6 +205,6 @@ def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor
     except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"module: expected a forward that runs on {len(x)} samples in {x.dtype} and gives {out_size} numbers for "
-            f"each, got {type(error).__name__}: {message}"
+            f"module: expected a forward that runs on a batch of {len(x)} in {x.dtype} and gives {out_size} numbers for "
+            f"each sample, got {type(error).__name__}: {message}"
         ) from error

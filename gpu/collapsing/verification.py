@@ -10,7 +10,7 @@ from torch import nn
 
 from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.rounding import rounding_bound
-from gpu.collapsing.samples import BATCHES, in_batches
+from gpu.collapsing.samples import in_batches
 from gpu.collapsing.sharing import Recording
 from gpu.runtime.devices import full_float32
 from linalg_cnn import AffineMap
@@ -94,16 +94,18 @@ def verify(
     x = samples.to(like.dtype).double()  # the same input for all of them
     out_size = factors[0].out_size
     batches = in_batches(x.to(like.device))
-    recording = Recording()
+    recordings = {len(batch): Recording() for batch in batches}
     with torch.no_grad(), full_float32():
-        prepared = [prepare(part).to(like.dtype) for part in x.to(like.device).split(sum(BATCHES))]
-        with recording:
-            original = torch.cat([scores_of(network, part, out_size) for part in prepared]).double().cpu()
+        original = []
+        for batch in batches:
+            prepared = prepare(batch).to(like.dtype)
+            with recordings[len(batch)]:
+                original.append(scores_of(network, prepared, out_size).double().cpu())
         ours = torch.cat([collapsed(part.to(like)).double().cpu() for part in x.split(64)]).reshape(len(x), -1)
-    reference = Reference(network, like.dtype, out_size, prepare, recording)
+    reference = Reference(network, like.dtype, out_size, prepare, recordings)
     exact = [reference(batch).cpu().numpy() for batch in batches]
     composition = composition_error(reference, factors, batches[0], exact[0][0])
-    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), original.numpy())
+    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), torch.cat(original).numpy())
     return Findings(found, composition, differences_by_size(reference, factors, unusual, like))
 
 
@@ -184,7 +186,7 @@ def _columns_by_differences(reference: Reference, x: torch.Tensor, zero_score: A
     """Return columns of W as differences between the scores of a unit vector and those of zero."""
     units = torch.zeros(len(columns), x.numel(), dtype=torch.float64, device=x.device)
     units[torch.arange(len(columns)), torch.from_numpy(columns)] = 1
-    parts = units.reshape(-1, *x.shape[1:]).split(4)
+    parts = units.reshape(-1, *x.shape[1:]).split(2)
     difference: Array = (torch.cat([reference(part) for part in parts]).cpu().numpy() - zero_score).T
     return difference
 

@@ -166,3 +166,33 @@ def test_a_weight_that_is_converted_and_then_changed_in_place():
         return self.layer(x) + (x.double() @ weight.mT).float()
 
     assert_collapses(Lambda(forward, layer=nn.Linear(6, 2)).requires_grad_(False), torch.float32)
+
+
+def test_a_conversion_that_only_some_batches_make():
+    def forward(self, x):
+        y = x * 1
+        z = y.double() if len(x) < 4 else y.clone()
+        z -= 2
+        return y + z
+
+    network = Lambda(forward)
+    x = torch.randn(8, 6)
+    torch.testing.assert_close(gpu.collapse(network, (6,)).module(x), network(x))
+
+
+def test_a_network_of_grouped_convolutions_in_every_direction():
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(4, 8, 3, padding=1, groups=4),
+        nn.ConvTranspose2d(8, 4, 2, stride=2, groups=4),
+        nn.Conv2d(4, 4, 3, stride=2, groups=2),
+    )
+    report = gpu.collapse(nn.Sequential(*layers).eval(), (4, 5, 5)).report
+    assert report.composition["judge"] == "autograd"
+    assert report.composition["W_relative"] < 1e-12
+
+
+def test_constants_in_a_coarser_dtype_than_the_network():
+    """The softmax is rounded to float32 in the network, and therefore in the reference."""
+    network = Lambda(lambda s, x: x * torch.linspace(0, 1, 6).softmax(0) + s.c, c=torch.ones(6, dtype=torch.float64))
+    assert gpu.collapse(network, (6,)).report.composition["W_relative"] < 1e-15
