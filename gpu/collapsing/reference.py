@@ -205,6 +205,6 @@ def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor
     except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"module: expected a forward that runs on a batch of {len(x)} in {x.dtype} and gives {out_size} numbers for "
-            f"each sample, got {type(error).__name__}: {message}"
+            f"module: expected a forward that runs on a batch of {len(x)} in {x.dtype} and gives {out_size} numbers "
+            f"for each sample, got {type(error).__name__}: {message}"
         ) from error
