@@ -16,6 +16,7 @@ from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
 from gpu.collapsing.verification import verify
 from gpu.models.copying import copy_of
+from gpu.models.surroundings import surroundings_kept
 from gpu.runtime.timing import Stopwatch
 from gpu.tracing.export import like_of
 from gpu.tracing.trace import trace_with_shape
@@ -129,7 +130,8 @@ def collapse(
     replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
     unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
-    found = verify(network, replacement, factors, samples, unusual, prepare)
+    with surroundings_kept(module):
+        found = verify(network, replacement, factors, samples, unusual, prepare)
     watch.lap("verifying")
 
     rank = rank_of(factors, budget.for_rank)
