@@ -83,7 +83,7 @@ def collapse(
         If the map is not the network: if scores, rows of W or B differ from those of the float64 network by more
         than 1e-8 of the largest of them (4 eps of the network's dtype where that is more, since constants are
         rounded to it) plus 1e-10 of the largest intermediate number. Either the network depends on the size of the
-        batch or changes with every call, or the tracing is at fault.
+        batch or of its numbers or changes with every call, or the tracing is at fault.
 
     Notes
     -----
