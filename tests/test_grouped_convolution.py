@@ -18,10 +18,12 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("on_one_thread", [2, 2**15], ids=["one group at a time", "all groups at once"])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("in_shape", "kernel_shape", "options"), CASES.values(), ids=CASES)
-def test_values_and_gradients_are_those_of_torch(in_shape, kernel_shape, options, bias):
+def test_values_and_gradients_are_those_of_torch(in_shape, kernel_shape, options, bias, on_one_thread, monkeypatch):
     """The inputs are small integers, so that float64 is exact."""
+    monkeypatch.setattr("gpu.collapsing.grouped.ON_ONE_THREAD", on_one_thread)
     generator = torch.Generator().manual_seed(0)
 
     def integers(*shape):

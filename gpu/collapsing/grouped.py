@@ -11,6 +11,8 @@ Sizes = Sequence[int]
 
 CONVOLUTION = torch.ops.aten.convolution.default
 BACKWARD = torch.ops.aten.convolution_backward.default
+ON_ONE_THREAD = 2**15
+"""Number of entries from which torch splits an operation between threads (at::internal::GRAIN_SIZE)."""
 
 
 def grouped_convolution(func: Any, args: Sequence[Any]) -> Any | None:
@@ -84,7 +86,8 @@ class _Taps:
         for source, target in zip(padded.unflatten(1, (groups, channels)), y, strict=True):  # a sample fits the cache
             if channels == 1:
                 for weights, met in self._taps(positions):
-                    target.addcmul_(weights.reshape(groups, out, *self.ones), source[met])
+                    for part in _blocks(target):
+                        target[part].addcmul_(weights[part].reshape(-1, out, *self.ones), source[part][met])
             else:
                 windows = torch.stack([source[met] for _, met in self._taps(positions)], 2)
                 windows = windows.reshape(groups, channels * self.size.numel(), -1)
@@ -100,7 +103,8 @@ class _Taps:
         for source, target in zip(y.unflatten(1, (groups, out)), x, strict=True):
             if out == 1:
                 for weights, met in self._taps(positions):
-                    target[met].addcmul_(weights.reshape(groups, channels, *self.ones), source)
+                    for part in _blocks(target):
+                        target[part][met].addcmul_(weights[part].reshape(-1, channels, *self.ones), source[part])
             else:
                 windows = self.kernel.flatten(2).mT @ source.flatten(2)
                 windows = windows.reshape(groups, channels, self.size.numel(), *positions)
@@ -116,6 +120,13 @@ class _Taps:
             strides = [s for _, s, _, _ in self.axes]
             met = (slice(a, a + s * (n - 1) + 1, s) for a, s, n in zip(starts, strides, positions, strict=True))
             yield self.kernel[(..., *tap)], (..., *met)
+
+
+def _blocks(target: torch.Tensor) -> Iterator[slice]:
+    """Yield the groups in blocks of so few numbers that torch computes each on one thread, without waiting."""
+    step = max(1, (ON_ONE_THREAD - 1) // target[0].numel())
+    for start in range(0, len(target), step):
+        yield slice(start, start + step)
 
 
 def _each(numbers: Sizes, axes: int) -> list[int]:
