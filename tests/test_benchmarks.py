@@ -17,6 +17,7 @@ from torch import nn
 
 import gpu
 from gpu.bench import collapse, contenders, everything
+from gpu.bench.architectures import bench_architectures
 from gpu.bench.compare import compare, measurements, read_record, read_runs
 from gpu.bench.contenders import fold_batch_norms, in_onnxruntime, networks
 from gpu.bench.matrices import kron_sum
@@ -164,6 +165,25 @@ def test_bench_matrices(record):
     first = part["rows"][0]["others_times_slower"]
     assert set(first) == {"sum of scipy.sparse.kron", "unit images through torch"}
     assert [round(np.log10(row["entries"])) for row in part["scaling"]] == [4, 5]
+
+
+def test_bench_architectures(record):
+    part = record["benchmarks"]["architectures"]
+    assert part["left_out"] == []
+    assert [row["network"] for row in part["rows"]] == ["ten 5x5 depthwise convolutions", "squeezenet1_1"]
+    for row in part["rows"]:
+        assert all(seconds > 0 for seconds in row["seconds"].values())
+        assert row["verifying_over_bound"] > 0
+
+
+def test_a_network_that_does_not_collapse_is_left_out_by_name(monkeypatch):
+    def refuse(model, in_shape):
+        raise ValueError("module: expected an affine network\nand more")
+
+    monkeypatch.setattr("gpu.bench.architectures.collapse", refuse)
+    part = bench_architectures(quick=True, device="cpu", progress=False)
+    assert part["rows"] == []
+    assert part["left_out"][1] == "squeezenet1_1: ValueError: module: expected an affine network"
 
 
 def test_bench_training(record):

@@ -288,7 +288,7 @@ def test_a_map_that_is_not_the_network_is_refused(monkeypatch):
     """The cause does not matter: here the composed map is changed a little, in W and then in B."""
     right = collapsing.compose_form
     net = classifier()
-    for part, message in (("W", "got W off by 0.001"), ("B", "got B off by 0.001")):
+    for part, message in (("W", "got W, in random sums of its rows, off by 0.00"), ("B", "got B off by 0.001")):
 
         def spoilt(*args, part=part):
             (affine,) = right(*args)
@@ -308,11 +308,11 @@ def test_every_size_of_batch_is_compared(odd):
     module = CollapsedModule([affine], (6,), (6,), torch.float32)
     x = draw_samples((6,), pixels=False, given=torch.ones(4, 6))
     with pytest.raises(VerificationError, match=f"scores of a batch of {odd} off by|got W off by"):
-        verify(network, module, [affine], x)
-    found = verify(Lambda(lambda s, x: 2 * x), module, [affine], x)
+        verify(network, module, [affine], x, {})
+    found = verify(Lambda(lambda s, x: 2 * x), module, [affine], x, {})
     assert found.differences["batches"] == [1, 2, 4, 5]
-    with pytest.raises(ValueError, match="module: expected a forward that runs on 8 samples .*got RuntimeError"):
-        verify(Lambda(lambda s, x: 2 * x.reshape(2, 6)), module, [affine], x)
+    with pytest.raises(ValueError, match="module: expected a forward that runs on a batch of 1 in .*got RuntimeError"):
+        verify(Lambda(lambda s, x: 2 * x.reshape(2, 6)), module, [affine], x, {})
 
 
 class Reversed(torch.autograd.Function):

@@ -62,6 +62,13 @@ def of_collapse(record: Record) -> Measurements:
             yield name, Measured(row[f"{what}_seconds"], row.get(f"{what}_spread", 0.0))
 
 
+def of_architectures(record: Record) -> Measurements:
+    """Yield the measurements of ``bench architectures``."""
+    for row in record["rows"]:
+        for step, seconds in row["seconds"].items():
+            yield f"{row['network']}: {step}", Measured(seconds, row["spread"][step])
+
+
 def of_training(record: Record) -> Measurements:
     """Yield the measurements of ``bench training``: seconds per epoch."""
     for row in record["rows"]:

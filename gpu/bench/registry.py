@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpu.bench.measurements import Measurements, Record, of_collapse, of_matrices, of_predict, of_training
+from gpu.bench.measurements import (
+    Measurements,
+    Record,
+    of_architectures,
+    of_collapse,
+    of_matrices,
+    of_predict,
+    of_training,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,6 +104,14 @@ BENCHMARKS = {
             show=imported("gpu.bench.tables:format_collapse"),
             measurements=of_collapse,
             large="measure ResNet34 on 3x224x224, too; takes several minutes",
+        ),
+        Benchmark(
+            "architectures",
+            title="Collapsing architectures",
+            help="time tracing, composing and verifying networks of twelve architectures",
+            measure=imported("gpu.bench.architectures:bench_architectures"),
+            show=imported("gpu.bench.tables:format_architectures"),
+            measurements=of_architectures,
         ),
         Benchmark(
             "matrices",

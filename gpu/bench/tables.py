@@ -140,6 +140,28 @@ def _factored(large: dict[str, Any]) -> list[str]:
     return markdown_table(("way", "seconds", "time / composing"), rows)
 
 
+def format_architectures(record: Record) -> str:
+    """Return the record of ``bench architectures`` as Markdown."""
+    titles = ("network", "input", "tracing s", "composing s", "verifying s", "forward s", "verifying / bound")
+    rows = [
+        (
+            row["network"],
+            "x".join(map(str, row["in_shape"])),
+            *(f"{row['seconds'][step]:.2f}" for step in ("tracing", "composing", "verifying")),
+            f"{row['forward_seconds']:.2f}",
+            f"{row['verifying_over_bound']:.1f}",
+        )
+        for row in record["rows"]
+    ]
+    return "\n".join([
+        *markdown_table(titles, rows, (0, 1)),
+        "",
+        "The bound on the time of verifying is twice that of composing plus one forward pass of eight samples in the "
+        f"network's dtype. {record['settings']['classes']} classes, random weights, linearised where they have "
+        f"nonlinearities. {describe_machine(record)}; medians of {record['settings']['runs']} runs.",
+    ])
+
+
 def format_matrices(record: Record) -> str:
     """Return the record of ``bench matrices`` as Markdown."""
     return "\n".join([

@@ -13,7 +13,7 @@ from gpu.collapsing.memory import Budget
 from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations, with_operations_first
 from gpu.collapsing.report import Report
 from gpu.collapsing.result import Collapsed, CollapsedModule
-from gpu.collapsing.samples import check_inputs, draw_samples
+from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
 from gpu.collapsing.verification import verify
 from gpu.models.copying import copy_of
 from gpu.models.surroundings import surroundings_kept
@@ -89,7 +89,7 @@ def collapse(
         If the map is not the network: if scores, rows of W or B differ from those of the float64 network by more
         than 1e-8 of the largest of them (4 eps of the network's dtype where that is more, since constants are
         rounded to it) plus 1e-10 of the largest intermediate number. Either the network depends on the size of the
-        batch or changes with every call, or the tracing is at fault.
+        batch or of its numbers or changes with every call, or the tracing is at fault.
 
     Notes
     -----
@@ -136,11 +136,14 @@ def collapse(
 
     replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
+    unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
     with surroundings_kept(module):
-        found = verify(network, replacement, factors, samples, prepare, budget.rows_together)
+        found = verify(network, replacement, factors, samples, unusual, prepare)
+    watch.lap("verifying")
+
     rank = rank_of(factors, budget.for_rank)
     verdict = verdict_of(before, after, machine_rates(like.dtype, like.device))
-    watch.lap("verifying")
+    watch.lap("estimating")
 
     report = Report(
         in_shape=in_shape,
@@ -153,6 +156,7 @@ def collapse(
         choices=form.choices(itemsize),
         differences=found.differences,
         composition=found.composition,
+        sizes=found.sizes,
         verdict=verdict,
         seconds=watch.seconds,
     )

@@ -4,13 +4,9 @@ from dataclasses import dataclass
 
 from gpu.collapsing.costs import RATE_BYTES, Costs
 from gpu.collapsing.samples import BATCHES
-from gpu.collapsing.verification import ROWS
 from linalg_cnn import AffineGraph
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import size_of
-
-BACKWARD_BYTES = 2**27
-"""Size of the values that autograd may keep for the rows of W that it computes in one backward pass."""
 
 
 class MapTooLargeError(MemoryError):
@@ -48,15 +44,12 @@ class Budget:
     verification : int
         Size of the values that the comparison with the network holds, or that the rates of the machine are measured
         with, whichever is larger.
-    rows_together : int
-        Number of rows of W that autograd computes in one backward pass.
     """
 
     limit: int
     copies: int
     matrices: int
     verification: int
-    rows_together: int
 
     @classmethod
     def of(cls, limit: int, traced: AffineGraph, network: Costs, factors: Costs, itemsize: int) -> "Budget":
@@ -73,14 +66,11 @@ class Budget:
         itemsize : int
             Bytes of a number in the network's dtype.
         """
-        per_sample = bytes_per_sample(traced)
-        rows_together = min(ROWS, max(1, BACKWARD_BYTES // per_sample))
         return cls(
             limit=limit,
             copies=network.bytes + 2 * 8 * network.bytes // itemsize,
             matrices=(8 + itemsize) * factors.parameters,
-            verification=max(RATE_BYTES, per_sample * max(sum(BATCHES), rows_together)),
-            rows_together=rows_together,
+            verification=max(RATE_BYTES, sum(BATCHES) * bytes_per_sample(traced)),
         )
 
     @property

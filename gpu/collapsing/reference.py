@@ -1,14 +1,16 @@
 """The network in float64, the reference that a map is compared with."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from gpu.collapsing.grouped import grouped_convolution
+from gpu.collapsing.sharing import Recording, Replaying
 from linalg_cnn.types import Array
 
 TOLERANCE, NOISE = 1e-8, 1e-10
@@ -43,7 +45,7 @@ class InFloat64(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute one operation of torch."""
         args, kwargs = given = (args, kwargs or {})
-        leaves = tree_leaves(given)
+        leaves = list(_leaves(*args, *kwargs.values()))
         dtypes = {leaf.dtype for leaf in leaves if _is_floating(leaf)}
         asked = dtypes and any(isinstance(leaf, torch.dtype) for leaf in leaves)
         mixed = torch.float64 in dtypes and len(dtypes) > 1
@@ -52,9 +54,11 @@ class InFloat64(TorchDispatchMode):
         name = func.name()
         if "upsample_nearest" in name and "backward" not in name and self.dtype != torch.float64:
             return sum(func(part, *args[1:], **kwargs).double() for part in _float32_parts(args[0]))
-        results = func(*args, **kwargs)
+        results = grouped_convolution(func, args)
+        if results is None:
+            results = func(*args, **kwargs)
         if not dtypes:
-            results = tree_map(lambda leaf: leaf.double() if _is_floating(leaf) else leaf, results)
+            results = tree_map(self.constant, results)
         if not func.is_view and "empty" not in name:
             self.note(results)
         return results
@@ -68,11 +72,28 @@ class InFloat64(TorchDispatchMode):
                 if self.largest < largest < math.inf:
                     self.largest = largest
 
+    def constant(self, leaf: Any) -> Any:
+        """Return a constant that a forward makes in float64, or as it is if the network computes with it in less."""
+        return leaf.double() if _is_floating(leaf) and self.is_as_fine(leaf.dtype) else leaf
+
     def widened(self, leaf: Any, tensors: bool) -> Any:
         """Return an argument of an operation in float64: a requested dtype, and with ``tensors`` a tensor, too."""
         if isinstance(leaf, torch.dtype) and leaf.is_floating_point:
-            return torch.float64 if torch.finfo(leaf).eps <= torch.finfo(self.dtype).eps else leaf
+            return torch.float64 if self.is_as_fine(leaf) else leaf
         return leaf.double() if tensors and _is_floating(leaf) else leaf
+
+    def is_as_fine(self, dtype: torch.dtype) -> bool:
+        """Return whether numbers of a dtype are rounded no more coarsely than those of the network."""
+        return torch.finfo(dtype).eps <= torch.finfo(self.dtype).eps
+
+
+def _leaves(*arguments: Any) -> Iterator[Any]:
+    """Yield the arguments of an operation, and the entries of those that are lists."""
+    for argument in arguments:
+        if isinstance(argument, (list, tuple)):
+            yield from argument
+        else:
+            yield argument
 
 
 def _is_floating(leaf: Any) -> bool:
@@ -100,6 +121,8 @@ class Reference:
         Number of scores of a sample.
     prepare : callable
         Preprocessing in float64; the identity if there is none.
+    recordings : mapping of int to Recording
+        Runs of the network in its own dtype, by the size of the batch; there is one for every size that it is given.
 
     Attributes
     ----------
@@ -112,24 +135,38 @@ class Reference:
         module: nn.Module,
         dtype: torch.dtype,
         out_size: int,
-        prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+        prepare: Callable[[torch.Tensor], torch.Tensor],
+        recordings: Mapping[int, Recording],
     ) -> None:
         self.module = module.double().requires_grad_(False)
-        self.dtype, self.out_size, self.prepare = dtype, out_size, prepare
+        self.dtype, self.out_size, self.prepare, self.recordings = dtype, out_size, prepare, recordings
         self.largest = 0.0
 
-    def rows(self, x: torch.Tensor, rows: Array) -> Array | None:
-        """Return the gradient of the score ``rows[n]`` of each input, float64 (N, in_size); None if there is none."""
+    def pull(self, x: torch.Tensor, cotangents: Array) -> tuple[Array | None, Array | None]:
+        """Return the scores of inputs, and the gradients of their sums with weights.
+
+        Parameters
+        ----------
+        x : float64 tensor (N, *in_shape)
+        cotangents : float64 array (N, out_size)
+            Weights of the scores of each input.
+
+        Returns
+        -------
+        scores : float64 array (N, out_size) or None
+            None if there is no gradient because autograd fails.
+        gradients : float64 array (N, in_size) or None
+            None also if the scores depend on no input.
+        """
         x = x.clone().requires_grad_()
         try:
             with torch.enable_grad(), InFloat64(self.dtype) as mode:
-                scores = scores_of(self.module, self.prepare(x), self.out_size)
-                chosen = scores[torch.arange(len(rows)), torch.from_numpy(rows)].sum()
-                (gradients,) = torch.autograd.grad(chosen, x, allow_unused=True)
+                scores = self._scores(self.prepare(x))
+                (gradients,) = torch.autograd.grad(scores, x, torch.from_numpy(cotangents).to(x), allow_unused=True)
         except (RuntimeError, ValueError):  # an operation without a derivative, or with one of another shape
-            return None
+            return None, None
         self.largest = max(self.largest, mode.largest)
-        return None if gradients is None else gradients.flatten(1).cpu().numpy()
+        return scores.detach().cpu().numpy(), None if gradients is None else gradients.flatten(1).cpu().numpy()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scores (N, out_size) of inputs (N, *in_shape), float64.
@@ -140,9 +177,13 @@ class Reference:
             If the forward cannot be run in float64, or returns something of another size.
         """
         with torch.no_grad(), InFloat64(self.dtype) as mode:
-            scores = scores_of(self.module, self.prepare(x.double()), self.out_size)
+            scores = self._scores(self.prepare(x.double()))
         self.largest = max(self.largest, mode.largest)
         return scores
+
+    def _scores(self, x: torch.Tensor) -> torch.Tensor:
+        with Replaying(self.recordings[len(x)]):
+            return scores_of(self.module, x, self.out_size)
 
     def allowed(self, scale: float) -> float:
         """Return the difference allowed between map and reference where the largest entry compared is ``scale``."""
@@ -164,6 +205,6 @@ def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor
     except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"module: expected a forward that runs on {len(x)} samples in {x.dtype} and gives {out_size} numbers for "
-            f"each, got {type(error).__name__}: {message}"
+            f"module: expected a forward that runs on a batch of {len(x)} in {x.dtype} and gives {out_size} numbers "
+            f"for each sample, got {type(error).__name__}: {message}"
         ) from error

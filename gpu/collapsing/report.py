@@ -32,11 +32,13 @@ class Report:
         See `gpu.collapsing.verification.differences`.
     composition : dict
         See `gpu.collapsing.verification.composition_error`.
+    sizes : dict
+        See `gpu.collapsing.verification.differences_by_size`.
     verdict : dict
         Estimates by batch size, as a string: microseconds per image ``before`` and ``after``, and whether prediction
         gets ``cheaper``; see `gpu.collapsing.costs.verdict_of`.
     seconds : dict
-        Seconds spent on ``tracing``, ``composing`` and ``verifying``.
+        Seconds spent on ``tracing``, ``composing``, ``verifying``, and ``estimating`` the rank and the verdict.
     """
 
     in_shape: Shape
@@ -49,6 +51,7 @@ class Report:
     choices: dict[str, Costs | None]
     differences: dict[str, Any]
     composition: dict[str, Any]
+    sizes: dict[str, float | None]
     verdict: dict[str, dict[str, Any]]
     seconds: dict[str, float]
 
@@ -70,7 +73,7 @@ class Report:
         held = f"{bound['largest']:.2g}{tightness}, {'held' if bound['held'] else 'BROKEN'}"
         if not math.isfinite(bound["largest"]):
             held = f"none: {self.dtype} is too coarse for sums that long, or may overflow"
-        compared = f"{found['rows_compared']} of {found['rows']} rows"
+        compared = f"{found['sums_of_rows']} random sums of all {found['rows']} rows"
         if found["judge"] != "autograd":
             compared = f"{found['columns_compared']} of {found['columns']} columns"
         other = "factored" if len(self.factors) == 1 else "dense"

@@ -1,7 +1,7 @@
 """The comparison of a map with its network: differences of scores, of rows of W and of B, and a bound on rounding."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +10,18 @@ from torch import nn
 
 from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.rounding import rounding_bound
-from gpu.collapsing.samples import BATCHES, in_batches
+from gpu.collapsing.samples import in_batches
+from gpu.collapsing.sharing import Recording
 from gpu.runtime.devices import full_float32
 from linalg_cnn import AffineMap
 from linalg_cnn.types import Array
 
-ROWS = 16
-"""Number of rows of W, or of columns, that are compared."""
+SUMS = 2
+"""Number of random sums of all rows of W that are compared: any error in W shows in each, except by chance."""
+COLUMNS = 16
+"""Number of columns of W that are compared where autograd does not give its rows."""
+CAUSES = "the scores of a sample depend on the size of its batch or change with every call"
+BRANCH = "the forward branches on how large its input is, where torch.export does not record the branch"
 
 
 class VerificationError(RuntimeError):
@@ -44,10 +49,13 @@ class Findings(NamedTuple):
         See `differences`.
     composition : dict
         See `composition_error`.
+    sizes : dict
+        See `differences_by_size`.
     """
 
     differences: dict[str, Any]
     composition: dict[str, Any]
+    sizes: dict[str, float | None]
 
 
 def verify(
@@ -55,8 +63,8 @@ def verify(
     collapsed: nn.Module,
     factors: Sequence[AffineMap],
     samples: torch.Tensor,
+    unusual: Mapping[str, torch.Tensor],
     prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
-    rows_together: int = ROWS,
 ) -> Findings:
     """Return how far a map is from its network, or refuse a map that is not the network.
 
@@ -70,10 +78,10 @@ def verify(
         The map, the outermost factor first.
     samples : float64 tensor (N, *in_shape)
         At least eight samples, given to the network in batches of several sizes.
+    unusual : mapping of str to float64 tensor (N, *in_shape)
+        Batches of other sizes, such as large ones, by name; see `gpu.collapsing.samples.unusual_samples`.
     prepare : callable
         Preprocessing in float64; the identity if there is none.
-    rows_together : int
-        Number of rows of W that are computed in one backward pass.
 
     Raises
     ------
@@ -86,26 +94,31 @@ def verify(
     x = samples.to(like.dtype).double()  # the same input for all of them
     out_size = factors[0].out_size
     batches = in_batches(x.to(like.device))
+    recordings = {len(batch): Recording() for batch in batches}
     with torch.no_grad(), full_float32():
-        prepared = (prepare(part).to(like.dtype) for part in x.to(like.device).split(sum(BATCHES)))
-        original = torch.cat([scores_of(network, part, out_size).double().cpu() for part in prepared])
+        original = []
+        for batch in batches:
+            prepared = prepare(batch).to(like.dtype)
+            with recordings[len(batch)]:
+                original.append(scores_of(network, prepared, out_size).double().cpu())
         ours = torch.cat([collapsed(part.to(like)).double().cpu() for part in x.split(64)]).reshape(len(x), -1)
-    reference = Reference(network, like.dtype, out_size, prepare)
+    reference = Reference(network, like.dtype, out_size, prepare, recordings)
     exact = [reference(batch).cpu().numpy() for batch in batches]
-    composition = composition_error(reference, factors, batches[0], exact[0][0], rows_together)
-    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), original.numpy())
-    return Findings(found, composition)
+    composition = composition_error(reference, factors, batches[0], exact[0][0])
+    found = differences(reference, factors, x.flatten(1).numpy(), exact, ours.numpy(), torch.cat(original).numpy())
+    return Findings(found, composition, differences_by_size(reference, factors, unusual, like))
 
 
 def composition_error(
-    reference: Reference, factors: Sequence[AffineMap], x: torch.Tensor, score: Array, rows_together: int = ROWS
+    reference: Reference, factors: Sequence[AffineMap], x: torch.Tensor, score: Array
 ) -> dict[str, Any]:
-    """Return how far rows of W and all of B are from those that autograd computes on the float64 network.
+    """Return how far W and B are from those that autograd computes on the float64 network.
 
-    Autograd shares no code with the composition, and like it is exact except for rounding. Where its rows do not
-    reproduce the network's own scores - a forward that detaches, a ``torch.autograd.Function`` with another
-    derivative - columns of W are compared instead, each with a difference of two scores. Both errors are relative to
-    the largest entry of W and of B.
+    Autograd shares no code with the composition, and like it is exact except for rounding. It computes sums of all rows
+    of W with random weights, which cost a backward pass each, however many rows there are. Where they do not reproduce
+    the network's own scores - a forward that detaches, a ``torch.autograd.Function`` with another derivative - columns
+    of W are compared instead, each with a difference of two scores. Both errors are relative to the largest entry
+    compared.
 
     Parameters
     ----------
@@ -117,8 +130,6 @@ def composition_error(
         A sample on the network's device.
     score : float64 array (out_size,)
         The reference's scores of the sample.
-    rows_together : int
-        Number of rows that are computed in one backward pass.
 
     Raises
     ------
@@ -128,65 +139,56 @@ def composition_error(
         If W or B is further off than rounding explains.
     """
     in_size, out_size = factors[-1].in_size, factors[0].out_size
-    rows, columns = _spread(out_size), _spread(in_size)
-    zero_score = reference(torch.zeros_like(x))[0].cpu().numpy()
-    expected = _rows_by_autograd(reference, x, (score - zero_score)[rows], rows, rows_together)
-    by_autograd = expected is not None
+    columns = _spread(in_size)
+    weights = np.random.default_rng(0).standard_normal((SUMS, out_size))
+    zeros = torch.zeros_like(x).expand(len(weights), *x.shape[1:])
+    zero_scores, sums = reference.pull(zeros, weights)
+    if zero_scores is None:
+        zero_scores = reference(zeros[:1]).cpu().numpy()
+    off = _compared(reference, "B", apply_factors(factors, np.zeros((1, in_size))), zero_scores)["relative"]
+    zero_score = zero_scores[0]
+    expected = _explained(reference, sums, x, weights @ (score - zero_score))
+    by_autograd, what = expected is not None, "W"
     if expected is not None:
-        ours = _rows_of_W(factors, rows)
+        what, ours = "W, in random sums of its rows,", weights
+        for factor in factors:
+            ours = ours @ factor.W
     else:
         expected, ours = _columns_by_differences(reference, x, zero_score, columns), _columns_of_W(factors, columns)
-    B = apply_factors(factors, np.zeros((1, in_size)))[0]
     return {
         "judge": "autograd" if by_autograd else "differences of answers",
-        "rows_compared": len(ours),
+        "rows_compared": out_size,
         "rows": out_size,
+        "sums_of_rows": SUMS if by_autograd else None,
         "columns_compared": ours.shape[1],
         "columns": in_size,
-        "W_relative": _compared(reference, "W", ours, expected)["relative"],
-        "B_relative": _compared(reference, "B", B, zero_score)["relative"],
+        "W_relative": _compared(reference, what, ours, expected)["relative"],
+        "B_relative": off,
     }
 
 
 def _spread(size: int) -> Array:
-    """Return up to `ROWS` indices, evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, size - 1, min(size, ROWS)).round().astype(int))
+    """Return up to `COLUMNS` indices, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, size - 1, min(size, COLUMNS)).round().astype(int))
 
 
-def _rows_by_autograd(
-    reference: Reference, x: torch.Tensor, change: Array, rows: Array, rows_together: int
-) -> Array | None:
-    """Return rows of W as gradients; None if they do not explain the change of the scores from zero to x."""
-    zero = torch.zeros_like(x)
-    parts = [
-        reference.rows(zero.expand(len(part), *x.shape[1:]), part)
-        for part in (rows[start : start + rows_together] for start in range(0, len(rows), rows_together))
-    ]
-    found = [part for part in parts if part is not None]
-    if len(found) == len(parts):
-        gradients = np.concatenate(found)
-    elif change.any():
-        return None
-    else:  # scores that depend on no input have no gradient
-        gradients = np.zeros((len(rows), x.numel()))
-    error = np.abs(gradients @ x.flatten().cpu().numpy() - change).max()
-    return gradients if error <= reference.allowed(np.abs(change).max()) else None
+def _explained(reference: Reference, sums: Array | None, x: torch.Tensor, change: Array) -> Array | None:
+    """Return sums of rows of W by autograd; None if they do not explain the change of the scores from zero to x."""
+    if sums is None:
+        if change.any():
+            return None
+        sums = np.zeros((len(change), x.numel()))  # scores that depend on no input have no gradient
+    error = np.abs(sums @ x.flatten().cpu().numpy() - change).max()
+    return sums if error <= reference.allowed(np.abs(change).max()) else None
 
 
 def _columns_by_differences(reference: Reference, x: torch.Tensor, zero_score: Array, columns: Array) -> Array:
     """Return columns of W as differences between the scores of a unit vector and those of zero."""
     units = torch.zeros(len(columns), x.numel(), dtype=torch.float64, device=x.device)
     units[torch.arange(len(columns)), torch.from_numpy(columns)] = 1
-    parts = units.reshape(-1, *x.shape[1:]).split(4)
+    parts = units.reshape(-1, *x.shape[1:]).split(2)
     difference: Array = (torch.cat([reference(part) for part in parts]).cpu().numpy() - zero_score).T
     return difference
-
-
-def _rows_of_W(factors: Sequence[AffineMap], rows: Array) -> Array:
-    W: Array = factors[0].W[rows]
-    for factor in factors[1:]:
-        W = W @ factor.W
-    return W
 
 
 def _columns_of_W(factors: Sequence[AffineMap], columns: Array) -> Array:
@@ -252,6 +254,53 @@ def differences(
     }
 
 
+def differences_by_size(
+    reference: Reference, factors: Sequence[AffineMap], unusual: Mapping[str, torch.Tensor], like: torch.Tensor
+) -> dict[str, float | None]:
+    """Return the largest difference from the float64 network for inputs of unusual sizes, relative to the score.
+
+    A forward may branch on how large its input is where ``torch.export`` does not record it: the map is then right for
+    some sizes only.
+
+    Parameters
+    ----------
+    reference : Reference
+        The float64 network. Afterwards, its ``largest`` is that of the last input.
+    factors : sequence of AffineMap
+        The map, the outermost factor first.
+    unusual : mapping of str to float64 tensor (N, *in_shape)
+        Batches by name.
+    like : tensor
+        Tensor with the network's dtype, on its device.
+
+    Returns
+    -------
+    dict
+        Difference for each name; None where there is nothing to compare, because the forward refuses such an input or
+        its numbers are expected to overflow.
+
+    Raises
+    ------
+    VerificationError
+        If a difference is larger than rounding explains.
+    """
+    found: dict[str, float | None] = {}
+    usual, limit = reference.largest, torch.finfo(like.dtype).max
+    for kind, sample in unusual.items():
+        x = sample.to(like.dtype).double()
+        reference.largest = 0.0  # what rounding explains is proportional to the size
+        found[kind] = None
+        try:
+            theirs = reference(x.to(like.device)).cpu().numpy()
+        except ValueError:
+            continue
+        if not np.isfinite(theirs).all() and usual * float(x.abs().max()) > limit:
+            continue
+        ours = apply_factors(factors, x.flatten(1).numpy())
+        found[kind] = _compared(reference, f"scores of {kind} input", ours, theirs, BRANCH)["relative"]
+    return found
+
+
 def apply_factors(factors: Sequence[AffineMap], x: Array) -> Array:
     """Return the map's float64 scores of rows of inputs, factor by factor, the innermost first."""
     for factor in reversed(factors):
@@ -259,7 +308,7 @@ def apply_factors(factors: Sequence[AffineMap], x: Array) -> Array:
     return x
 
 
-def _compared(reference: Reference, what: str, ours: Array, theirs: Array) -> dict[str, float]:
+def _compared(reference: Reference, what: str, ours: Array, theirs: Array, cause: str = CAUSES) -> dict[str, float]:
     """Return the largest difference between the map and the reference.
 
     Raises
@@ -273,8 +322,8 @@ def _compared(reference: Reference, what: str, ours: Array, theirs: Array) -> di
     if not found["largest"] <= allowed:
         raise VerificationError(
             f"module: expected a map that is the network, got {what} off by {found['largest']:.3g} where the largest "
-            f"entry is {scale:.3g} and {allowed:.3g} is allowed; either the scores of a sample depend on the size of "
-            "its batch or change with every call, or the tracing is at fault: then please report it"
+            f"entry is {scale:.3g} and {allowed:.3g} is allowed; either {cause}, or the tracing is at fault: then "
+            "please report it"
         )
     return found
 

@@ -174,7 +174,7 @@ class ProgramWalker:
         return handler(self.builder, node, *args, **kwargs)
 
     def _check_dtype(self, node: torch.fx.Node, result: Any) -> None:
-        """Refuse an operation whose result is rounded more coarsely than the network's input, or is complex.
+        """Refuse an operation whose result has coarser numbers than the input, or a smaller range, or is complex.
 
         Raises
         ------
@@ -190,6 +190,8 @@ class ProgramWalker:
                 raise Refusal("complex numbers")
             if not val.dtype.is_floating_point or torch.finfo(val.dtype).eps > torch.finfo(self.dtype).eps:
                 raise Refusal(f"{name_of(node)} rounds {self.dtype} to {val.dtype}")
+            if torch.finfo(val.dtype).max < torch.finfo(self.dtype).max:
+                raise Refusal(f"{name_of(node)} limits {self.dtype} to the range of {val.dtype}")
 
     def _evaluation(self, node: torch.fx.Node) -> str:
         """Return the remedy for an operation that is affine in evaluation mode only."""
