@@ -100,4 +100,6 @@ def _walked_copy(module: nn.Module, builder: GraphBuilder) -> tuple[AffineGraph,
     """Return the graph of a copy of a module, and the shape of its output for one sample."""
     copied = copy_of(module)  # a forward may keep in its module what it computed for another number of samples
     training = {name for name, part in copied.named_modules() if part.training}
-    return ProgramWalker(export(copied, builder.input.shape, builder.samples), builder, training).walk()
+    # counters and random numbers of Python differ between a first call and a second, and with them the two graphs
+    program = export(copied, builder.input.shape, builder.samples, second_call=builder.samples == COUNTS[-1])
+    return ProgramWalker(program, builder, training).walk()
