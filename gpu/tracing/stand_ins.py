@@ -39,11 +39,12 @@ def stand_ins_found() -> Iterator[None]:
         if gc.get_freeze_count():  # somebody has frozen objects, and keeps them so
             yield
             return
+        handled = sys.exc_info()[1]  # the caller may be in an except clause
         gc.freeze()  # only what is made from here on is looked at, which is quick
         try:
             yield
         finally:
-            _forget_variables(sys.exc_info()[1])
+            _forget_variables(sys.exc_info()[1], handled)
             left = _left()
             gc.unfreeze()
             places = _holders_of(left) if left else ()
@@ -56,9 +57,9 @@ def stand_ins_found() -> Iterator[None]:
                 )
 
 
-def _forget_variables(error: BaseException | None) -> None:
-    """Clear the variables in the frames of an error and of those that it was raised from."""
-    while error is not None:
+def _forget_variables(error: BaseException | None, handled: BaseException | None) -> None:
+    """Clear the variables in the frames of an error and of those that it was raised from, up to the one ``handled``."""
+    while error is not None and error is not handled:
         traceback.clear_frames(error.__traceback__)
         for frame, _ in traceback.walk_tb(error.__traceback__):
             frame.f_locals  # noqa: B018 - before Python 3.13, what was read from it once is kept until it is read again

@@ -47,6 +47,11 @@ def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
     ValueError
         If the module does not take such input, or its output is not one tensor with an entry per sample.
 
+    Warns
+    -----
+    RuntimeWarning
+        If a run of a copy changed or left something that cannot be undone; the warning names it.
+
     Notes
     -----
     Source: the operations are those of ``torch.export`` without decomposition (ATen). The module is exported with two

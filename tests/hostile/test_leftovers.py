@@ -278,6 +278,20 @@ def test_a_cache_out_of_reach_is_emptied():
     assert hidden["in"].cache_info().currsize == 0
 
 
+def test_the_variables_of_an_error_that_the_user_handles_meanwhile_stay():
+    def fails(kept):
+        raise ValueError(kept)
+
+    try:
+        fails("kept")
+    except ValueError as error:
+        gpu.trace(nn.Linear(3, 2), (3,))
+        with pytest.raises(gpu.NotAffineError):
+            gpu.trace(nn.ReLU(), (3,))
+        frame = error.__traceback__.tb_next.tb_frame
+    assert frame.f_locals == {"kept": "kept"}
+
+
 def test_objects_that_somebody_has_frozen_stay_frozen():
     gc.freeze()
     try:
