@@ -636,13 +636,14 @@ class Draft:
         return values
 
     def runs(self, program):
-        """Return whether a whole program runs for batches of any size, without gradients and with."""
+        """Return whether a whole program runs for any batch, with and without gradients, and in training mode."""
         net = run(program.source)["make"]()
         try:
             for count in (1, 2, 3, 5):
                 net(self.inputs(count))
                 with torch.no_grad():
                     net(self.inputs(count))
+            net.train()(self.inputs(3))
         except Exception:  # for example of a parameter that is changed in place
             return False
         return True
