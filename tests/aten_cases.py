@@ -19,12 +19,6 @@ def in_place(function, **parts):
     return Lambda(forward, **parts)
 
 
-def index_put(self, x):
-    y = x * 2
-    y[:, self.i] = x[:, :2]
-    return y
-
-
 def fill(self, x):
     y = x * 2
     y[:, 0] = 0
@@ -51,7 +45,99 @@ def written(make):
 
 ONES = torch.ones(3)
 
-BY_NAME = {
+PLACES = torch.tensor([[[2, 0, 2, 1], [1, 1, 2, 1]]])
+EVERY_OTHER = torch.tensor([[True, False, True, False]] * 3)
+THETA = torch.tensor([[[0.9, 0.3, 0.1], [-0.2, 1.1, 0.2]]])
+
+
+def for_each(c, x):
+    """Return a constant (1, ...) once for each sample of ``x``."""
+    return c.expand(len(x), *c.shape[1:])
+
+
+def sums_and_means(self, x):
+    places = for_each(self.i, x)
+    y = x.scatter_reduce(1, places, 2 * x, "sum") + x.scatter_reduce(1, places, x, "mean")
+    return y - x.scatter_reduce(1, places, x, "mean", include_self=False)
+
+
+def put_and_accumulated(self, x):
+    rows, source = torch.arange(len(x))[:, None], x[:, :2]
+    y = x.index_put((rows, self.i), source, accumulate=True) + x.index_put((rows, self.i[:1]), source[:, :1])
+    # the samples of the sum are its second axis, which the third sample makes as long as the first
+    swapped = x.new_zeros(3, len(x))
+    return y + swapped.index_put((self.i,), x[:, :2, 0].T, accumulate=True).T[..., None]
+
+
+LINEAR = {
+    "affine_grid_generator": (
+        Lambda(lambda s, x: functional.affine_grid(x, (len(x), 1, 2, 3), align_corners=False)), (2, 3),
+    ),
+    "grid_sampler": (
+        Lambda(
+            lambda s, x: functional.grid_sample(
+                x, functional.affine_grid(for_each(s.t, x), x.shape, align_corners=False), align_corners=False
+            ),
+            t=THETA,
+        ),
+        C,
+    ),
+    "grid_sampler_2d": (
+        Lambda(lambda s, x: torch.grid_sampler_2d(x, for_each(s.g, x), 2, 2, False), g=1.5 * randn(1, 2, 3, 2)), C,
+    ),
+    "grid_sampler_3d": (
+        Lambda(lambda s, x: torch.grid_sampler_3d(x, for_each(s.g, x), 1, 1, True), g=1.5 * randn(1, 1, 2, 3, 3)),
+        (2, 2, 3, 2),
+    ),
+    "scatter": (
+        Lambda(
+            lambda s, x: x.scatter(1, for_each(s.i[:, :1], x), -x)
+            + x.scatter(1, for_each(s.i, x), 2.5)
+            + x.scatter(1, for_each(s.i, x), 1.5, reduce="add"),
+            i=PLACES,
+        ),
+        F2,
+    ),
+    "scatter_reduce": (Lambda(sums_and_means, i=PLACES), F2),
+    "index_add": (
+        Lambda(
+            lambda s, x: x.index_add(1, s.i, -x, alpha=2) + x.index_add(1, s.i, for_each(s.c, x)),
+            i=torch.tensor([2, 0, 2]),
+            c=randn(1, 3, 4),
+        ),
+        F2,
+    ),
+    "index_fill": (
+        Lambda(lambda s, x: x.index_fill(1, s.i, 2.5) + x.index_fill(2, s.i, s.c), i=torch.tensor([2, 0]),
+               c=torch.tensor(1.5)),
+        F2,
+    ),
+    "index_put": (Lambda(put_and_accumulated, i=torch.tensor([2, 2])), F2),
+    "_unsafe_index_put": (
+        Lambda(lambda s, x: torch.ops.aten._unsafe_index_put(x, [None, s.i], x[:, :2], True), i=torch.tensor([2, 2])),
+        F2,
+    ),
+    "masked_scatter": (
+        Lambda(
+            lambda s, x: x.masked_scatter(s.m, -x.flatten(1)[:, :6]) + x.masked_scatter(s.m, s.c.repeat(len(x))),
+            m=EVERY_OTHER,
+            c=randn(6),
+        ),
+        F2,
+    ),
+    "put": (
+        Lambda(
+            lambda s, x: x.put(torch.arange(len(x))[:, None] * 12 + s.i, x[:, 0, :2])
+            + x.put(torch.arange(len(x))[:, None] * 12 + s.i[:1], x[:, 0, :2].sum(1, keepdim=True), accumulate=True),
+            i=torch.tensor([3, 1]),
+        ),
+        F2,
+    ),
+    "take_along_dim": (Lambda(lambda s, x: torch.take_along_dim(x, s.i, 1), i=PLACES), F2),
+}  # fmt: skip
+"""Linear operations that are seldom layers."""
+
+BY_NAME = LINEAR | {
     "_native_batch_norm_legit_no_training": (in_place(lambda s, x: s.n(x), n=nn.BatchNorm2d(3)), C),
     "_to_copy": (in_place(lambda s, x: x.to(torch.float64)), C),
     "_upsample_nearest_exact1d": (nn.Upsample(scale_factor=1.7, mode="nearest-exact"), F2),
@@ -116,7 +202,6 @@ BY_NAME = {
     "hsplit": (Lambda(lambda s, x: x.hsplit(3)[1]), F2),
     "hstack": (Lambda(lambda s, x: torch.hstack([x, -x])), F2),
     "index_copy": (Lambda(lambda s, x: x.index_copy(1, s.i, -x[:, :2]), i=torch.tensor([2, 0])), F2),
-    "index_put": (Lambda(index_put, i=torch.tensor([2, 0])), F2),
     "index_select": (Lambda(lambda s, x: x.index_select(1, s.i), i=torch.tensor([2, 0])), F2),
     "instance_norm": (nn.InstanceNorm2d(3, affine=True, track_running_stats=True), C),
     "kron": (Lambda(lambda s, x: torch.kron(x, s.w), w=randn(1, 1, 3)), F2),

@@ -1,7 +1,7 @@
 """Torch modules that are not affine, or not known to be: each with the reason in its name, and the refusal's text."""
 
 import torch
-from module_cases import C, I, Lambda, M, conv, randn
+from module_cases import C, Lambda, M, conv, randn
 from torch import nn
 from torch.nn import functional
 
@@ -300,11 +300,6 @@ NOT_AFFINE = {
         Lambda(lambda s, x: functional.fold(x.transpose(0, 1), (3, 3), (2, 1))),
         (12, 6),
         "takes axis 0 for the batch axis, which is axis 1",
-    ),
-    "put_and_accumulated": (
-        Lambda(lambda s, x: x.index_put((torch.arange(len(x))[:, None], s.i), x[:, :2], accumulate=True), i=I[:2] - 1),
-        C,
-        "accumulates",
     ),
     "other_constants_for_each_sample": (
         Lambda(lambda s, x: torch.where(s.m, x, s.c), m=M, c=randn(2, 1, 1, 5)),

@@ -23,9 +23,9 @@ class AxisSparse(Operation):
     Parameters
     ----------
     rows, columns : int array_like (entries,)
-        Output and input feature of each entry. Entries at the same place are added.
-    values : array_like (entries,)
-        Values of the entries.
+        Output and input feature of each entry. Entries of the same row and column are added.
+    weight : array_like (entries,)
+        Values of the entries, which are numbers or sympy expressions.
     shape : (int, int)
         Numbers of output features and input features.
     axis : int
@@ -61,13 +61,13 @@ class AxisSparse(Operation):
 
     rows: Any
     columns: Any
-    values: Any
+    weight: Any
     shape: Shape
     axis: int = 0
 
     def __post_init__(self) -> None:
         shape = check_per_axis("shape", self.shape, 2, 1)
-        values = check_array("values", self.values, ndim=1, empty=True)
+        values = check_array("weight", self.weight, ndim=1, empty=True)
         rows, columns = (
             _positions(name, getattr(self, name), size, len(values))
             for name, size in zip(("rows", "columns"), shape, strict=True)
@@ -80,7 +80,7 @@ class AxisSparse(Operation):
         for name, value in (
             ("rows", rows),
             ("columns", columns),
-            ("values", values),
+            ("weight", values),
             ("shape", shape),
             ("axis", check_int("axis", self.axis, 0)),
         ):
@@ -88,7 +88,7 @@ class AxisSparse(Operation):
 
     def __repr__(self) -> str:
         """Show the shape, without the entries."""
-        return f"AxisSparse({len(self.values)} entries {self.values.dtype}, shape={self.shape}, axis={self.axis})"
+        return f"AxisSparse({len(self.weight)} entries {self.weight.dtype}, shape={self.shape}, axis={self.axis})"
 
     def out_shape(self, in_shape: Shape) -> Shape:
         """Return the shape of the output.
@@ -108,7 +108,7 @@ class AxisSparse(Operation):
 
     def count_entries(self, in_shape: Shape) -> int:
         """Return the number of the matrix's entries times the number of positions along the other axes."""
-        return len(self.values) * (size_of(in_shape) // self.shape[1])
+        return len(self.weight) * (size_of(in_shape) // self.shape[1])
 
     def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return every entry of the matrix, zeros included, at every position along the other axes."""
@@ -125,7 +125,7 @@ class AxisSparse(Operation):
         blocks = np.arange(before, dtype=index)[:, np.newaxis] * index(self.shape[1] * after)
         starts = np.zeros(rows + 1, dtype=index)
         np.cumsum(np.tile(counts, before), out=starts[1:])
-        values = (to_exact(self.values) if exact else self.values)[entry]
+        values = (to_exact(self.weight) if exact else self.weight)[entry]
         return Entries((rows, size), starts, (blocks + columns).ravel(), np.tile(values, before))
 
     def push(self, x: Any) -> Any:
@@ -139,7 +139,7 @@ class AxisSparse(Operation):
     def _along(self, x: Any, rows: IntArray, columns: IntArray, size: int) -> Any:
         axis = self.axis + 1
         last = permute(x, (*(i for i in range(x.ndim) if i != axis), axis))
-        product = _times(last.reshape(-1, last.shape[-1]), rows, columns, self.values, size)
+        product = _times(last.reshape(-1, last.shape[-1]), rows, columns, self.weight, size)
         order = list(range(x.ndim - 1))
         order.insert(axis, x.ndim - 1)
         return permute(product.reshape(*last.shape[:-1], size), tuple(order))
@@ -150,7 +150,7 @@ def _positions(name: str, value: Any, size: int, count: int) -> IntArray:
     if positions.size and positions.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got dtype {positions.dtype}")
     if positions.shape != (count,):
-        raise ValueError(f"{name}: expected one number per value ({count}), got shape {positions.shape}")
+        raise ValueError(f"{name}: expected one number per entry of the weight ({count}), got shape {positions.shape}")
     if count and not 0 <= positions.min() <= positions.max() < size:
         raise ValueError(f"{name}: expected numbers from 0 to {size - 1}, got {positions.min()} to {positions.max()}")
     return positions.astype(index_dtype(size))

@@ -3,12 +3,36 @@
 Each is compared with torch on random data in float64.
 """
 
+from itertools import product
+
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.sparse
+import torch
+from module_cases import C, Lambda, randn
+from torch import nn
+from torch.nn import functional
 
-from gpu import SkipCNN
-from linalg_cnn import Conv, Pad, SkipNetwork, pad_matrix
+import gpu
+from gpu import NotAffineError, SkipCNN
+from linalg_cnn import AxisSparse, Conv, Pad, SkipNetwork, pad_matrix
+
+F2 = (3, 4)
+I = torch.tensor([[[2, 0, 2, 1]]])  # noqa: E741 - an index
+
+
+def assert_follows(module, in_shape):
+    """The graph computes what the module does for one sample and for more than the two or three that were traced."""
+    graph = gpu.trace(module, in_shape)
+    generator = torch.Generator().manual_seed(0)
+    for count in (1, 2, 5):
+        x = torch.randn(count, *in_shape, dtype=torch.float64, generator=generator)
+        with torch.no_grad():
+            theirs = module.double()(x).numpy()
+        ours = graph(x.numpy()).reshape(theirs.shape)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13 * max(1.0, np.abs(theirs).max()))
+
 
 IN_NUMPY = {
     "reflect": "reflect",
@@ -43,3 +67,146 @@ def test_a_filter_ported_from_scipy_by_its_default_border():
 def test_a_border_that_no_module_of_torch_has(layer, name):
     with pytest.raises(ValueError, match=f"{name}: expected a border that torch's modules have .*, got 'symmetric'"):
         SkipCNN.from_network(SkipNetwork((1, 4), [layer]))
+
+
+class GridSample(nn.Module):
+    def __init__(self, grid, *options):
+        super().__init__()
+        self.register_buffer("grid", grid)
+        self.options = options
+
+    def forward(self, x):
+        return functional.grid_sample(x, self.grid.expand(len(x), *self.grid.shape[1:]), *self.options)
+
+
+@pytest.mark.parametrize(
+    ("mode", "axes"), [("bilinear", 2), ("nearest", 2), ("bicubic", 2), ("bilinear", 3), ("nearest", 3)]
+)
+def test_a_grid_that_reaches_far_outside_and_meets_pixels_exactly(mode, axes):
+    far = 4 * torch.randn(15, axes, generator=torch.Generator().manual_seed(axes))
+    exact = torch.tensor(list(product([-3.0, -1.0, -0.5, 0.0, 1.0, 1.5], repeat=axes)))
+    grid = torch.cat([far, exact]).reshape(1, -1, *(1,) * (axes - 1), axes)
+    options = product([mode], ["zeros", "border", "reflection"], [True, False])
+    samplers = nn.ModuleList(GridSample(grid, *choice) for choice in options)
+    both = Lambda(lambda s, x: torch.stack([sampler(x) for sampler in s.samplers], 1), samplers=samplers)
+    assert_follows(both, (2, 5, 1, 2)[: 1 + axes])
+
+
+def test_the_grid_of_an_affine_map_with_a_scale_of_the_network():
+    def forward(self, x):
+        theta = torch.cat([self.turn, self.shift], dim=2).expand(len(x), 2, 3)
+        grid = functional.affine_grid(theta, (len(x), 3, 2, 7), align_corners=True)
+        return functional.grid_sample(self.conv(x), grid, mode="bicubic", align_corners=True)
+
+    turn = torch.tensor([[[0.8, -0.6], [0.6, 0.8]]])
+    assert_follows(Lambda(forward, conv=nn.Conv2d(3, 2, 3), turn=turn, shift=randn(1, 2, 1)), C)
+
+
+REFUSED = {
+    "a_grid_from_the_data": (
+        Lambda(
+            lambda s, x: functional.grid_sample(
+                x, functional.affine_grid(s.l(x.flatten(1)).view(-1, 2, 3), x.shape, align_corners=False),
+                align_corners=False,
+            ),
+            l=nn.Linear(60, 6),
+        ),
+        C,
+        "got 1 that are not:\n.*: grid_sampler samples at positions that depend on the data",
+    ),
+    "a_grid_of_its_own_for_each_sample": (
+        Lambda(lambda s, x: functional.grid_sample(x, s.g[: len(x)], align_corners=False), g=randn(3, 2, 2, 2)),
+        C,
+        "a constant with an entry of its own for each sample",
+    ),
+    "a_grid_with_a_position_that_is_no_number": (
+        GridSample(torch.tensor([[[[0.0, torch.nan]]]]), "bilinear", "zeros", False),
+        C,
+        "grid_sampler samples at positions that are NaN or infinite",
+    ),
+    "a_position_between_two_pixels_that_float32_rounds_to_the_other": (
+        GridSample(torch.full((1, 1, 1, 2), -0.2), "nearest", "zeros", False),
+        (1, 5, 5),
+        "grid_sampler picks other pixels for float64 images than for float32 images",
+    ),
+    "two_entries_written_to_one_position": (
+        Lambda(lambda s, x: x.scatter(1, s.i.expand(len(x), 2, 4), x), i=torch.ones(1, 2, 4, dtype=torch.int64)),
+        F2,
+        "scatter writes several entries to one position, of which torch keeps any",
+    ),
+    "two_rows_copied_to_one": (
+        Lambda(lambda s, x: x.index_copy(1, s.i, x[:, :2]), i=torch.tensor([1, 1])),
+        F2,
+        "index_copy writes several entries to one position",
+    ),
+    "two_rows_assigned_to_one": (
+        Lambda(lambda s, x: x.index_put((torch.arange(len(x))[:, None], s.i), x[:, :2]), i=torch.tensor([1, 1])),
+        F2,
+        "index_put writes several entries to one position",
+    ),
+    "the_first_three_samples_filled": (
+        Lambda(lambda s, x: x.index_fill(0, torch.arange(len(x))[:3], 0.0)), F2, "mixes the samples of the batch",
+    ),
+    "the_first_three_samples_replaced": (
+        Lambda(lambda s, x: x.index_copy(0, torch.arange(len(x))[:3], 2 * x[:3])), F2, "mixes the samples of the batch",
+    ),
+    "sums_over_the_samples": (
+        Lambda(lambda s, x: torch.zeros_like(x).index_add(0, torch.arange(len(x)) // 4, x)),
+        F2,
+        "mixes the samples of the batch",
+    ),
+    "sums_at_the_flat_positions_of_another_sample": (
+        Lambda(lambda s, x: x.put(torch.arange(x.numel()).flip(0), x.flatten(), accumulate=True)),
+        F2,
+        "mixes the samples of the batch",
+    ),
+    "sums_at_other_positions_of_each_sample": (
+        Lambda(lambda s, x: x.put(torch.arange(len(x)) * 13 % x.numel(), x[:, 0, 0], accumulate=True)),
+        F2,
+        "treats the samples of the batch in different ways|mixes the samples",
+    ),
+    "positions_from_the_data": (
+        Lambda(lambda s, x: x.scatter(1, (x @ s.w).long(), 0.0), w=randn(4, 4)), F2, "rounds|positions that depend",
+    ),
+    "the_largest_of_the_entries_at_a_position": (
+        Lambda(lambda s, x: x.scatter_reduce(1, s.i.expand(len(x), 1, 4), x, "amax"), i=I), F2,
+        "scatter_reduce by 'amax' is not affine",
+    ),
+    "products_at_positions": (
+        Lambda(lambda s, x: x.scatter(1, s.i.expand(len(x), 1, 4), 2.0, reduce="multiply"), i=I), F2,
+        "scatter by reduce='multiply' is not known to be affine",
+    ),
+    "a_mask_whose_source_goes_on_in_the_next_sample": (
+        Lambda(lambda s, x: x.masked_scatter(s.m, -x), m=torch.eye(3, 4) > 0), F2, "mixes the samples of the batch",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "in_shape", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused_with_its_reason(module, in_shape, message):
+    with pytest.raises(NotAffineError, match=message):
+        gpu.trace(module, in_shape)
+
+
+def test_a_grid_whose_ties_float64_decides_is_followed_in_float64():
+    assert_follows(GridSample(torch.full((1, 1, 1, 2), -0.2), "nearest", "zeros", False).double(), (1, 5, 5))
+
+
+def test_equal_entries_written_to_one_position():
+    def forward(self, x):
+        y = 2 * x
+        y[:, self.i] = 0.0
+        y[:, :, self.i] = self.c
+        return y
+
+    assert_follows(Lambda(forward, i=torch.tensor([1, 1]), c=torch.ones(1)), F2)
+
+
+def test_entries_of_a_sparse_matrix_in_any_order_and_twice_are_added():
+    rng = np.random.default_rng(0)
+    rows, columns, weight = rng.integers(0, 3, 40), rng.integers(0, 5, 40), rng.normal(size=40)
+    ours = AxisSparse(rows, columns, weight, (3, 5)).matrix((5,))
+    theirs = scipy.sparse.coo_array((weight, (rows, columns)), shape=(3, 5)).toarray()
+    np.testing.assert_allclose(ours.toarray(), theirs, rtol=0, atol=1e-14)
+    with pytest.raises(TypeError, match="rows: expected integers, got dtype float64"):
+        AxisSparse([0.5], [0], [1], (1, 1))

@@ -112,7 +112,7 @@ def axis_sparse(draw):
 
 def torch_axis_sparse(operation, x):
     places = torch.from_numpy(np.stack([operation.rows, operation.columns]))
-    matrix = torch.sparse_coo_tensor(places, torch.from_numpy(operation.values), operation.shape, check_invariants=True)
+    matrix = torch.sparse_coo_tensor(places, torch.from_numpy(operation.weight), operation.shape, check_invariants=True)
     first = x.movedim(operation.axis + 1, 0)
     y = torch.sparse.mm(matrix, first.reshape(len(first), -1))
     return y.reshape(-1, *first.shape[1:]).movedim(0, operation.axis + 1)
@@ -120,7 +120,7 @@ def torch_axis_sparse(operation, x):
 
 def loops_axis_sparse(operation, in_shape):
     matrix = np.zeros(operation.shape)
-    for i, q, value in zip(operation.rows, operation.columns, operation.values, strict=True):
+    for i, q, value in zip(operation.rows, operation.columns, operation.weight, strict=True):
         matrix[i, q] += value
     before, after = prod(in_shape[: operation.axis]), prod(in_shape[operation.axis + 1 :])
     return np.kron(np.kron(np.eye(before), matrix), np.eye(after))
@@ -136,8 +136,11 @@ AXIS_SPARSE = OperationInfo(
         (lambda: AxisSparse([0], [0], [1], (2, 3), 1).out_shape((3, 4)), "in_shape: expected 3 entries along axis 1"),
         (lambda: AxisSparse([2], [0], [1], (2, 3)), "rows: expected numbers from 0 to 1, got 2 to 2"),
         (lambda: AxisSparse([0], [-1], [1], (2, 3)), "columns: expected numbers from 0 to 2, got -1 to -1"),
-        (lambda: AxisSparse([0, 1], [0], [1, 2], (2, 3)), r"columns: expected one number per value \(2\), got shape"),
-        (lambda: AxisSparse([0], [0], [np.nan], (2, 3)), "values: expected finite entries, got nan"),
+        (
+            lambda: AxisSparse([0, 1], [0], [1, 2], (2, 3)),
+            r"columns: expected one number per entry of the weight \(2\), got shape",
+        ),
+        (lambda: AxisSparse([0], [0], [np.nan], (2, 3)), "weight: expected finite entries, got nan"),
         (lambda: AxisSparse([0], [0], [1], (2, 0)), r"shape\[1\]: expected an int of at least 1, got 0"),
     ),
 )

@@ -36,20 +36,20 @@ def check_product(name: str, args: Any) -> None:
 
 def add(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``add``: x + alpha y."""
-    return _sum(builder, x, y, 1.0, float(alpha))
+    return combine(builder, x, y, 1.0, float(alpha))
 
 
 def sub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``sub``: x - alpha y."""
-    return _sum(builder, x, y, 1.0, -float(alpha))
+    return combine(builder, x, y, 1.0, -float(alpha))
 
 
 def rsub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``rsub``: y - alpha x."""
-    return _sum(builder, x, y, -float(alpha), 1.0)
+    return combine(builder, x, y, -float(alpha), 1.0)
 
 
-def _sum(builder: GraphBuilder, x: Any, y: Any, a: float, b: float) -> Value:
+def combine(builder: GraphBuilder, x: Any, y: Any, a: float, b: float) -> Value:
     """Return a x + b y, broadcast by torch's rules."""
     if isinstance(x, Value) and isinstance(y, Value):
         x, y = broadcast(builder, x, y)
@@ -109,7 +109,7 @@ def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Valu
         scale(builder, term, share, 0.0) if isinstance(term, Value) else term * share
         for term, share in ((x, 1 - factor), (y, factor))
     )
-    return _sum(builder, first, second, 1.0, 1.0)
+    return combine(builder, first, second, 1.0, 1.0)
 
 
 def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
@@ -187,13 +187,13 @@ def reduce(
 def addcmul(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
     """``addcmul``: x + value y z, where y or z is a constant."""
     product = mul(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) * _real(z)
-    return _sum(builder, x, product, 1.0, float(value))
+    return combine(builder, x, product, 1.0, float(value))
 
 
 def addcdiv(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
     """``addcdiv``: x + value y / z, where z is a constant."""
     ratio = div(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) / _real(z)
-    return _sum(builder, x, ratio, 1.0, float(value))
+    return combine(builder, x, ratio, 1.0, float(value))
 
 
 def matmul(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Any:
@@ -231,8 +231,8 @@ def add_matmul(
 ) -> Any:
     """``addmm``, ``baddbmm``: beta bias + alpha x y."""
     if isinstance(x, Value) or isinstance(y, Value):
-        return _sum(builder, bias, matmul(builder, node, x, y), float(beta), float(alpha))
-    return _sum(builder, bias, _real(x) @ _real(y), float(beta), float(alpha))
+        return combine(builder, bias, matmul(builder, node, x, y), float(beta), float(alpha))
+    return combine(builder, bias, _real(x) @ _real(y), float(beta), float(alpha))
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {

@@ -35,7 +35,7 @@ MOVEMENTS = (
     *("repeat", "tile", "repeat_interleave", "roll", "flip", "fliplr", "flipud", "rot90", "index", "index_select"),
     *("gather", "take", "masked_fill", "where", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
     *("native_channel_shuffle", "stack", "hstack", "vstack", "dstack", "concat", "concatenate", "slice_scatter"),
-    *("select_scatter", "diagonal_scatter", "index_put", "index_copy", "broadcast_to", "atleast_2d", "atleast_3d"),
+    *("select_scatter", "diagonal_scatter", "broadcast_to", "atleast_2d", "atleast_3d", "take_along_dim"),
     *("split_copy", "view_copy", "permute_copy", "expand_copy", "squeeze_copy", "unsqueeze_copy", "copy"),
     "constant_pad_nd",
 )
@@ -65,7 +65,7 @@ def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
     def run(numbered: bool) -> Any:
         def entries(leaf: Any) -> Any:
             if _is_value(leaf):
-                return _numbers(leaf, offsets[leaf], per_sample, builder.samples) * numbered
+                return numbers_of(leaf, offsets[leaf], per_sample, builder.samples) * numbered
             if isinstance(leaf, torch.Tensor):
                 return torch.zeros(leaf.shape, dtype=torch.float64) if numbered else _real(leaf)
             return leaf
@@ -105,8 +105,8 @@ def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> Non
     Raises
     ------
     Refusal
-        If a roll, a slice, a split or a triangle runs along the batch axis; or if the operation accumulates, reads bits
-        as another dtype, or returns positions.
+        If a roll, a slice, a split or a triangle runs along the batch axis; or if the operation reads bits as another
+        dtype, or returns positions.
     """
     along = False
     if name in {"slice", "slice_scatter"}:
@@ -122,8 +122,6 @@ def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> Non
         along = x.batch >= x.rank - 2
     if along:
         raise Refusal("mixes the samples of the batch")
-    if given.get("accumulate"):
-        raise Refusal("index_put that accumulates is not known to be affine")
     if any(isinstance(argument, torch.dtype) for argument in given.values()):
         raise Refusal("reads the bits of numbers as another dtype")
     if name == "where" and len(given) == 1:
@@ -134,7 +132,7 @@ def _is_value(leaf: Any) -> bool:
     return isinstance(leaf, Value)
 
 
-def _numbers(value: Value, offset: int, per_sample: int, samples: int) -> torch.Tensor:
+def numbers_of(value: Value, offset: int, per_sample: int, samples: int) -> torch.Tensor:
     """Return a tensor of the value's shape that holds the number of each entry, counted from ``offset``.
 
     Numbers start at 1: a 0 stands for a constant. The dtype is float64, which every operation of torch accepts and
