@@ -70,6 +70,16 @@ def put_and_accumulated(self, x):
 
 
 LINEAR = {
+    "_upsample_bicubic2d_aa": (
+        Lambda(lambda s, x: functional.interpolate(x, (3, 7), mode="bicubic", antialias=True)), (2, 8, 5),
+    ),
+    "_upsample_bilinear2d_aa": (
+        Lambda(
+            lambda s, x: functional.interpolate(x, (4, 2), mode="bilinear", antialias=True, align_corners=True)
+            + functional.interpolate(x, scale_factor=(0.5, 0.25), mode="bilinear", antialias=True)
+        ),
+        (2, 8, 8),
+    ),
     "affine_grid_generator": (
         Lambda(lambda s, x: functional.affine_grid(x, (len(x), 1, 2, 3), align_corners=False)), (2, 3),
     ),

@@ -137,11 +137,6 @@ NOT_AFFINE = {
     "rounded_to_integers": (Lambda(lambda s, x: x.int().double()), C, "rounds to|not known to be affine"),
     "noise": (Lambda(lambda s, x: x + torch.randn(4, 5)), C, "randn is random"),
     "sorted": (Lambda(lambda s, x: x.sort(1)[0]), C, "sort is not affine"),
-    "antialiased_resampling": (
-        Lambda(lambda s, x: functional.interpolate(x, (3, 3), mode="bicubic", antialias=True)),
-        C,
-        "not known to be affine",
-    ),
     "floor_division": (Lambda(lambda s, x: torch.div(x, 2, rounding_mode="floor")), C, "division rounded by floor"),
     "lerp_by_the_data": (Lambda(lambda s, x: torch.lerp(s.c, s.c, x), c=randn(5)), C, "product of two values"),
     "added_at_places_from_the_data": (

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 import gpu
 from gpu import NotAffineError, SkipCNN
+from gpu.tracing.aten.antialiasing import antialiasing_matrix, cubic, triangle
 from linalg_cnn import AxisSparse, Conv, Pad, SkipNetwork, pad_matrix
 
 F2 = (3, 4)
@@ -102,6 +103,36 @@ def test_the_grid_of_an_affine_map_with_a_scale_of_the_network():
     assert_follows(Lambda(forward, conv=nn.Conv2d(3, 2, 3), turn=turn, shift=randn(1, 2, 1)), C)
 
 
+def resized(x, **options):
+    return functional.interpolate(x, mode="bicubic", antialias=True, **options)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("corners", [True, False])
+def test_antialiased_resampling_follows_the_published_rule(mode, corners):
+    kernel, reach = {"bilinear": (triangle, 1), "bicubic": (cubic, 2)}[mode]
+    for n, o in product([1, 2, 3, 5, 8, 13, 28], [1, 2, 3, 5, 9, 14, 40]):
+        units = torch.eye(n, dtype=torch.float64)[:, None, :, None].expand(n, 1, n, 2)
+        theirs = functional.interpolate(units, (o, 2), mode=mode, antialias=True, align_corners=corners)[:, 0, :, 0].T
+        ours = antialiasing_matrix(n, o, corners, kernel, reach)
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-14)
+
+
+def test_where_torch_does_not_follow_its_rule_for_antialiased_resampling():
+    """Versions of torch do not filter the rows of a picture that becomes one pixel wide."""
+    x = torch.rand(1, 1, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows, columns = (antialiasing_matrix(n, o, False, cubic, 2) for n, o in ((6, 3), (4, 1)))
+    theirs = resized(x, size=(3, 1))[0, 0].numpy()
+    module = Lambda(lambda s, x: resized(x, size=(3, 1)))
+    if np.allclose(theirs, rows @ x[0, 0].numpy() @ columns.T):
+        assert_follows(module, (1, 6, 4))
+    else:
+        with pytest.raises(
+            NotAffineError, match=r"to \(3, 1\): torch does not follow its own rule; resample to a larger"
+        ):
+            gpu.trace(module, (1, 6, 4))
+
+
 REFUSED = {
     "a_grid_from_the_data": (
         Lambda(
@@ -128,6 +159,11 @@ REFUSED = {
         GridSample(torch.full((1, 1, 1, 2), -0.2), "nearest", "zeros", False),
         (1, 5, 5),
         "grid_sampler picks other pixels for float64 images than for float32 images",
+    ),
+    "antialiased_by_a_factor_that_sizes_do_not_express": (
+        nn.Sequential(nn.Conv2d(1, 1, 1), Lambda(lambda s, x: resized(x, scale_factor=0.7))),
+        (1, 9, 8),
+        r"_upsample_bicubic2d_aa by scale_factor=\(0.7, 0.7\): torch's gradient .*; pass size=\(6, 5\)",
     ),
     "two_entries_written_to_one_position": (
         Lambda(lambda s, x: x.scatter(1, s.i.expand(len(x), 2, 4), x), i=torch.ones(1, 2, 4, dtype=torch.int64)),

@@ -7,7 +7,7 @@ returns the result, or raises `gpu.tracing.values.Refusal`. An operation without
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpu.tracing.aten import arithmetic, by_autograd, layers, movement, resampling, sampling, scattering
+from gpu.tracing.aten import antialiasing, arithmetic, by_autograd, layers, movement, resampling, sampling, scattering
 from gpu.tracing.aten.arithmetic import check_product
 
 __all__ = ["HANDLERS", "check_product"]
@@ -15,6 +15,7 @@ __all__ = ["HANDLERS", "check_product"]
 HANDLERS: Mapping[str, Callable[..., Any]] = (
     layers.HANDLERS
     | resampling.HANDLERS
+    | antialiasing.HANDLERS
     | sampling.HANDLERS
     | arithmetic.HANDLERS
     | movement.HANDLERS

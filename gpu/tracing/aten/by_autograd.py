@@ -192,6 +192,5 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "einsum": einsum,
     "cumsum": cumsum,
     "diff": diff,
-    # not the antialiased variants: by a scale factor, torch's gradients do not fit its forward pass
     **dict.fromkeys(("upsample_bicubic2d", "col2im"), of_images),
 }
