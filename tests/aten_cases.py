@@ -69,7 +69,44 @@ def put_and_accumulated(self, x):
     return y + swapped.index_put((self.i,), x[:, :2, 0].T, accumulate=True).T[..., None]
 
 
+def sparse(*shape, layout=torch.sparse_coo):
+    """A random matrix in which half of the entries are missing."""
+    matrix = randn(*shape) * (torch.arange(shape[0] * shape[1]) % 2).reshape(shape)
+    return matrix.to_sparse(layout=layout)
+
+
 LINEAR = {
+    "_sparse_addmm": (
+        Lambda(
+            lambda s, x: torch.sparse.addmm(s.b.expand(-1, len(x)), s.w, x.T, beta=2, alpha=3).T,
+            w=sparse(4, 3),
+            b=randn(4, 1),
+        ),
+        (3,),
+    ),
+    "_sparse_mm": (Lambda(lambda s, x: torch.sparse.mm(s.w, x.T).T, w=sparse(4, 3)), (3,)),
+    "addmv": (
+        Lambda(
+            lambda s, x: torch.addmv(s.b.expand(len(x)), x, s.w, beta=2, alpha=3)
+            + torch.addmv(x[:, 0], s.c.expand(len(x), 3), s.w),
+            b=randn(1), c=randn(1, 3), w=randn(3),
+        ),
+        (3,),
+    ),
+    "bilinear": (
+        Lambda(lambda s, x: s.f(x, s.c.expand(len(x), 3, 2)) + s.g(s.d.expand(len(x), 3, 2), x), f=nn.Bilinear(4, 2, 5),
+               g=nn.Bilinear(2, 4, 5, bias=False), c=randn(1, 1, 2), d=randn(1, 1, 2)),
+        F2,
+    ),
+    "inner": (
+        Lambda(
+            lambda s, x: torch.inner(x, s.w) + torch.inner(s.w, x).movedim(1, 0).movedim(1, 2)
+            + (torch.inner(x, s.w[0]) + torch.inner(s.w[0], x))[..., None] + torch.inner(x, s.c).sum(2, keepdim=True),
+            w=randn(2, 4),
+            c=torch.tensor(0.5),
+        ),
+        F2,
+    ),
     "_upsample_bicubic2d_aa": (
         Lambda(lambda s, x: functional.interpolate(x, (3, 7), mode="bicubic", antialias=True)), (2, 8, 5),
     ),

@@ -133,7 +133,49 @@ def test_where_torch_does_not_follow_its_rule_for_antialiased_resampling():
             gpu.trace(module, (1, 6, 4))
 
 
+LAYOUTS = [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CS. tensor support")
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_a_sparse_matrix_stays_sparse_on_either_side_and_in_a_collapse(layout):
+    """torch cannot copy modules that hold most of these layouts."""
+
+    def forward(self, x):
+        y = torch.matmul(self.w, x.T).T + x @ self.v
+        return y + (x @ self.v if layout == torch.sparse_coo else functional.linear(x, self.w, self.b))
+
+    w = torch.eye(4, 3) * 2
+    module = Lambda(
+        forward,
+        w=w.to_sparse(layout=layout), v=w.T.contiguous().to_sparse(layout=layout), b=randn(4),
+    )  # fmt: skip
+    graph = gpu.trace(module, (3,))
+    operations = [node.operation for node in graph.nodes]
+    assert [len(operation.weight) for operation in operations if isinstance(operation, AxisSparse)] == [3, 3, 3]
+    x = randn(5, 3)
+    assert torch.allclose(gpu.collapse(module, (3,)).module(x), module(x), atol=1e-6)
+
+
 REFUSED = {
+    "both_factors_of_a_bilinear_layer": (
+        Lambda(lambda s, x: s.b(x, 2 * x), b=nn.Bilinear(4, 4, 2)), F2, "b: Bilinear: product of two values",
+    ),
+    "a_bilinear_constant_that_differs_between_positions": (
+        Lambda(lambda s, x: s.b(x, s.c.expand(len(x), 3, 2)), b=nn.Bilinear(4, 2, 2), c=randn(1, 3, 2)),
+        F2,
+        "differs between positions",
+    ),
+    "a_bilinear_weight_from_the_data": (
+        Lambda(lambda s, x: functional.bilinear(s.c, s.c, x), c=randn(2, 3)), (3, 3), "a weight that depends on",
+    ),
+    "the_inner_product_of_two_values": (Lambda(lambda s, x: torch.inner(x, x)), F2, "product of two values"),
+    "a_matrix_that_multiplies_the_samples": (
+        Lambda(lambda s, x: torch.mv(s.w[: len(x), : len(x)], x[:, 0, 0]), w=randn(3, 3)), F2, "mixes the samples",
+    ),
+    "a_matrix_of_samples_times_one_of_their_entries": (
+        Lambda(lambda s, x: torch.mv(x, x[:, 0])), (2,), "product of two values",
+    ),
     "a_grid_from_the_data": (
         Lambda(
             lambda s, x: functional.grid_sample(

@@ -25,8 +25,8 @@ def antialiased(builder: GraphBuilder, node: Node, x: Any, size: Any, corners: b
         If the images are resampled by factors that the sizes do not express, or torch does not follow its rule.
     """
     out = tuple(node.meta["val"].shape[2:])
-    x = images(x, len(out))
-    sizes, name = x.shape[1:], name_of(node)
+    y = images(x, len(out))
+    sizes, name = y.shape[1:], name_of(node)
     given = [scale for scale in pytree.tree_leaves(scales) if scale is not None]
     if given and any(n * scale != o for n, scale, o in zip(sizes, given, out, strict=True)):
         reason = f"{name} by scale_factor={tuple(given)}: torch's gradient is not that of what it computes"
@@ -36,8 +36,8 @@ def antialiased(builder: GraphBuilder, node: Node, x: Any, size: Any, corners: b
     _check_torch(node, matrices, size, corners, *scales)
     for axis, matrix in enumerate(matrices, 1):
         rows, columns = np.nonzero(matrix)
-        x = builder.add(AxisSparse(rows, columns, matrix[rows, columns], matrix.shape, axis), x)
-    return x
+        y = builder.add(AxisSparse(rows, columns, matrix[rows, columns], matrix.shape, axis), y)
+    return y
 
 
 def _check_torch(node: Node, matrices: list[Array], *arguments: Any) -> None:
@@ -99,7 +99,8 @@ def antialiasing_matrix(n: int, o: int, corners: bool, kernel: Callable[[Array],
 
 def triangle(x: Array) -> Array:
     """Return the kernel of linear interpolation."""
-    return np.maximum(1 - np.abs(x), 0)
+    kernel: Array = np.maximum(1 - np.abs(x), 0)
+    return kernel
 
 
 def cubic(x: Array) -> Array:
@@ -107,7 +108,8 @@ def cubic(x: Array) -> Array:
     x, a = np.abs(x), -0.5
     near = ((a + 2) * x - (a + 3)) * x**2 + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    kernel: Array = np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    return kernel
 
 
 HANDLERS: dict[str, Callable[..., Any]] = dict.fromkeys(

@@ -188,7 +188,7 @@ def of_images(builder: GraphBuilder, node: Node, x: Value, *args: Any) -> Value:
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("mv", "dot", "tensordot", "kron", "outer"), one_factor),
+    **dict.fromkeys(("tensordot", "kron", "outer"), one_factor),
     "einsum": einsum,
     "cumsum": cumsum,
     "diff": diff,
