@@ -112,6 +112,8 @@ def _is_plain(program: torch.export.ExportedProgram) -> bool:
 def _is_plain_node(node: torch.fx.Node) -> bool:
     if node.op == "get_attr":  # the graph inside a higher-order operation
         return False
+    if "functorch" in getattr(node.target, "__module__", ""):  # torch.vmap, as functions that open and close an axis
+        return False
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None or not schema.is_mutable:
         return True

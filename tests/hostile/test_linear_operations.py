@@ -157,7 +157,44 @@ def test_a_sparse_matrix_stays_sparse_on_either_side_and_in_a_collapse(layout):
     assert torch.allclose(gpu.collapse(module, (3,)).module(x), module(x), atol=1e-6)
 
 
+VMAPPED = {
+    "a_product_and_a_sum": (Lambda(lambda s, x: torch.vmap(lambda v: s.w @ v + 1)(x), w=randn(2, 3)), (3,)),
+    "a_convolution_of_each_sample": (
+        Lambda(lambda s, x: torch.vmap(lambda v: s.conv(v[None])[0])(x), conv=nn.Conv2d(3, 2, 3)), C,
+    ),
+    "an_ensemble_of_weights": (Lambda(lambda s, x: torch.vmap(lambda w: x @ w)(s.w).mean(0), w=randn(5, 3, 2)), (3,)),
+    "along_another_axis": (Lambda(lambda s, x: torch.vmap(s.l, in_dims=2)(x).movedim(0, -1), l=nn.Linear(3, 2)), F2),
+    "vmap_in_vmap": (
+        Lambda(lambda s, x: torch.vmap(torch.vmap(torch.dot, (0, None)), (0, None))(x, s.w), w=randn(4)), F2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "in_shape"), VMAPPED.values(), ids=VMAPPED)
+def test_vmap_inside_a_forward(module, in_shape):
+    assert_follows(module, in_shape)
+
+
+def test_strides_that_let_windows_of_one_sample_overlap():
+    assert_follows(Lambda(lambda s, x: (x * 2).as_strided((len(x), 4, 2, 2), (12, 2, 3, 1), 1)), F2)
+
+
 REFUSED = {
+    "relu_inside_vmap": (Lambda(lambda s, x: torch.vmap(torch.relu)(x)), F2, "relu is not affine"),
+    "vmap_over_pairs_of_samples": (
+        Lambda(lambda s, x: torch.vmap(lambda v: v + x.sum(0))(x)), (3,), "mixes the samples of the batch",
+    ),
+    "strides_that_reach_the_next_sample": (
+        Lambda(lambda s, x: (x * 2).as_strided((len(x), 2, 3), (6, 4, 1))), F2, "mixes the samples of the batch",
+    ),
+    "strides_of_a_slice_whose_memory_is_another_tensors": (
+        Lambda(lambda s, x: (x * 2)[:, 1:].as_strided((len(x), 2), (8, 1))),
+        F2,
+        r"as_strided of a view, .*; call contiguous\(\) before it",
+    ),
+    "strides_of_a_transpose": (
+        Lambda(lambda s, x: (x * 2).mT.as_strided((len(x), 2), (12, 1))), F2, "as_strided of a view",
+    ),
     "both_factors_of_a_bilinear_layer": (
         Lambda(lambda s, x: s.b(x, 2 * x), b=nn.Bilinear(4, 4, 2)), F2, "b: Bilinear: product of two values",
     ),

@@ -7,7 +7,17 @@ returns the result, or raises `gpu.tracing.values.Refusal`. An operation without
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpu.tracing.aten import antialiasing, arithmetic, by_autograd, layers, movement, resampling, sampling, scattering
+from gpu.tracing.aten import (
+    antialiasing,
+    arithmetic,
+    by_autograd,
+    layers,
+    movement,
+    resampling,
+    sampling,
+    scattering,
+    strided,
+)
 from gpu.tracing.aten.arithmetic import check_product
 
 __all__ = ["HANDLERS", "check_product"]
@@ -20,5 +30,6 @@ HANDLERS: Mapping[str, Callable[..., Any]] = (
     | arithmetic.HANDLERS
     | movement.HANDLERS
     | scattering.HANDLERS
+    | strided.HANDLERS
     | by_autograd.HANDLERS
 )
