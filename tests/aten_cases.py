@@ -185,7 +185,68 @@ LINEAR = {
 }  # fmt: skip
 """Linear operations that are seldom layers."""
 
-BY_NAME = LINEAR | {
+
+def transformed(name, **options):
+    """The real and the imaginary part of a transform of a real and of a complex tensor, where torch has both."""
+    transform = getattr(torch.fft, name)
+
+    def forward(self, x):
+        z = transform(x, **options)
+        if name.startswith(("rfft", "ihfft")):
+            return torch.view_as_real(z.resolve_conj())
+        z = z + 2 * transform(torch.complex(self.c * x, x.flip(1)), **options)
+        return torch.view_as_real(z) if z.is_complex() else z
+
+    return Lambda(forward, c=randn(4))
+
+
+FOURIER = {
+    **{
+        f"fft_{name}": (transformed(name, n=n, dim=1, norm=norm), F2)
+        for name, n, norm in (
+            *(("fft", 4, None), ("ifft", 2, "ortho"), ("rfft", None, "forward"), ("irfft", 3, None)),
+            *(("hfft", None, "ortho"), ("ihfft", 5, "forward")),
+        )
+    },
+    **{
+        f"fft_{name}": (transformed(name, s=s, dim=(2, 1), norm=norm), F2)
+        for name, s, norm in (
+            *(("fft2", None, None), ("ifft2", (3, -1), "ortho"), ("rfft2", (3, 2), None), ("irfft2", None, "forward")),
+            *(("fftn", (5, 2), "ortho"), ("ifftn", None, None), ("rfftn", None, "ortho"), ("irfftn", (2, 5), None)),
+        )
+    },
+    "_fft_r2c": (
+        Lambda(lambda s, x: torch.vmap(lambda v: torch.fft.rfft2(v).real + torch.fft.fft2(v).imag[..., :3])(x)), C,
+    ),
+    "_fft_c2c": (
+        Lambda(lambda s, x: torch.vmap(lambda v: torch.fft.ifft2(torch.fft.fft(v), norm="ortho").real)(x)), C,
+    ),
+    "_fft_c2r": (
+        Lambda(lambda s, x: torch.vmap(lambda v: torch.fft.irfft2(torch.fft.rfft2(v), (4, 5), norm="ortho"))(x)), C,
+    ),
+    "fft_fftshift": (Lambda(lambda s, x: torch.fft.fftshift(x, 2) + torch.fft.fftshift(x * 1j, (1, 2)).imag), F2),
+    "fft_ifftshift": (Lambda(lambda s, x: torch.fft.ifftshift(x, (1, 2))), F2),
+    "real": (Lambda(lambda s, x: ((x * s.c).conj() / (1 - 2j) + (x + s.c) - 1j).real, c=torch.tensor(2 + 3j)), F2),
+    "imag": (
+        Lambda(
+            lambda s, x: torch.cat([torch.einsum("nij,kj->nik", torch.fft.fft(x), s.c), x[..., :2]], 1).imag,
+            c=torch.complex(randn(2, 4), randn(2, 4)).to(torch.complex128),
+        ),
+        F2,
+    ),
+    "_conj": (Lambda(lambda s, x: torch.conj(torch.fft.fft(x)).imag + 1), F2),
+    "_neg_view": (in_place(lambda s, x: torch.conj(torch.fft.fft(x)).imag + 1), F2),
+    "conj_physical": (Lambda(lambda s, x: torch.conj_physical(torch.fft.fft(x)).imag), F2),
+    "_conj_physical": (in_place(lambda s, x: torch.ops.aten._conj_physical(torch.fft.fft(x)).imag), F2),
+    "complex": (Lambda(lambda s, x: (torch.complex(x, s.c.expand_as(x)) * 1j).real, c=randn(4)), F2),
+    "view_as_real": (Lambda(lambda s, x: torch.view_as_real(torch.fft.fft(x))), F2),
+    "view_as_complex": (
+        Lambda(lambda s, x: (torch.view_as_complex(x) * torch.view_as_complex(s.c)).imag, c=randn(3, 2)), (3, 2),
+    ),
+}  # fmt: skip
+"""Fourier transforms, and other ways into the complex numbers and back."""
+
+BY_NAME = LINEAR | FOURIER | {
     "_native_batch_norm_legit_no_training": (in_place(lambda s, x: s.n(x), n=nn.BatchNorm2d(3)), C),
     "_to_copy": (in_place(lambda s, x: x.to(torch.float64)), C),
     "_upsample_nearest_exact1d": (nn.Upsample(scale_factor=1.7, mode="nearest-exact"), F2),

@@ -145,9 +145,7 @@ NOT_AFFINE = {
         "argmax is not affine",
     ),
     "samples_picked_by_index": (Lambda(lambda s, x: x[s.i], i=torch.tensor([1, 0])), C, "mixes the samples"),
-    "complex_numbers": (Lambda(lambda s, x: (x * 1j).real), C, "complex numbers"),
     "matmul_over_the_samples": (Lambda(lambda s, x: s.w @ x.flatten(1), w=randn(2, 2)), C, "mixes the samples"),
-    "fourier_transform": (Lambda(lambda s, x: torch.fft.fft(x).real), C, "not known to be affine"),
     **{
         f"number_of_samples_in_{name}": (Lambda(function), C, "depends on how many samples there are")
         for name, function in {
@@ -209,11 +207,11 @@ NOT_AFFINE = {
         r"got 1 that are not:\n  .*: to rounds",
     ),
     "bits_of_numbers": (Lambda(lambda s, x: x.view(torch.int32).view(torch.float32)), C, "reads the bits of numbers"),
-    "cast_to_complex_numbers": (Lambda(lambda s, x: x.to(torch.complex64).abs()), C, "complex numbers"),
+    "cast_to_complex_numbers": (Lambda(lambda s, x: x.to(torch.complex64).abs()), C, "abs is not affine"),
     "complex_entries": (
         Lambda(lambda s, x: torch.where(s.m, x, s.d.sqrt() * 1j).abs(), m=M, d=torch.ones(5)),
         C,
-        "complex numbers",
+        "abs is not affine",
     ),
     "added_at_places_of_one_sample": (
         Lambda(lambda s, x: x.flatten(1).scatter_add(1, s.i, x.flatten(1)), i=torch.zeros(1, 60, dtype=torch.int64)),

@@ -79,6 +79,10 @@ def _is_floating(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
 
 
+def _in_complex128(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.complex128) if tensor.is_complex() else tensor
+
+
 def _float32_parts(x: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield float32 tensors that add up to a float64 tensor."""
     for _ in range(3):
@@ -114,7 +118,8 @@ class Reference:
         out_size: int,
         prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
     ) -> None:
-        self.module = module.double().requires_grad_(False)
+        # double() leaves complex tensors as they are
+        self.module = module.double()._apply(_in_complex128).requires_grad_(False)
         self.dtype, self.out_size, self.prepare = dtype, out_size, prepare
         self.largest = 0.0
 

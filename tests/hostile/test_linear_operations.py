@@ -179,7 +179,79 @@ def test_strides_that_let_windows_of_one_sample_overlap():
     assert_follows(Lambda(lambda s, x: (x * 2).as_strided((len(x), 4, 2, 2), (12, 2, 3, 1), 1)), F2)
 
 
+class SpectralLayer(nn.Module):
+    """Li et al.'s Fourier layer: it mixes the channels of the lowest frequencies, and drops the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.complex(randn(3, 2, 2), randn(3, 2, 2)))
+
+    def forward(self, x):
+        low = torch.fft.rfft(x)[..., :2]
+        spectrum = torch.zeros(len(x), 2, 3, dtype=self.weight.dtype)
+        spectrum[..., :2] = torch.einsum("ncf,cdf->ndf", low, self.weight)
+        return torch.fft.irfft(spectrum, n=4)
+
+
+def filtered(self, x):
+    spectrum = torch.fft.fftshift(torch.fft.fft2(x, norm="ortho"), dim=(-2, -1)) * self.mask
+    return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="ortho").real
+
+
+FILTERS = {
+    "a_layer_of_a_fourier_neural_operator": (SpectralLayer(), F2),
+    "a_global_filter_whose_weight_is_a_pair_of_real_numbers": (
+        Lambda(
+            lambda s, x: torch.fft.irfft2(torch.fft.rfft2(x) * torch.view_as_complex(s.w), s=x.shape[-2:]),
+            w=randn(4, 3, 2),
+        ),
+        C,
+    ),
+    "a_low_pass_mask_of_a_centred_spectrum": (Lambda(filtered, mask=torch.ones(4, 5).triu(1)), C),
+    "a_circular_convolution": (
+        Lambda(lambda s, x: torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(s.k).conj() / 2, n=4), k=randn(4)), F2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "in_shape"), FILTERS.values(), ids=FILTERS)
+def test_filters_in_the_frequency_domain_collapse(module, in_shape):
+    x = randn(5, *in_shape)
+    with torch.no_grad():
+        ours, theirs = gpu.collapse(module, in_shape).module(x), module(x)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
 REFUSED = {
+    "the_power_of_each_frequency": (
+        Lambda(lambda s, x: torch.view_as_real(torch.fft.rfft(x) * torch.fft.rfft(x).conj())),
+        F2,
+        "product of two values that depend on the data",
+    ),
+    "the_size_of_each_frequency": (Lambda(lambda s, x: torch.fft.rfft(x).abs()), F2, "abs is not affine"),
+    "a_spectrum_cut_to_its_real_part_by_a_cast": (
+        Lambda(lambda s, x: torch.ops.aten._to_copy(torch.fft.fft(x), dtype=torch.float32)), F2, "complex numbers",
+    ),
+    "a_spectrum_rounded_by_a_cast": (
+        Lambda(lambda s, x: torch.fft.fft(x).to(torch.complex64).real, c=randn(1).double()),
+        F2,
+        "rounds torch.float64 to torch.complex64",
+    ),
+    "a_spectrum_over_the_samples": (Lambda(lambda s, x: torch.fft.fft(x, dim=0).real), F2, "mixes the samples"),
+    "a_spectrum_over_all_axes": (Lambda(lambda s, x: torch.fft.fftn(x).real), F2, "mixes the samples"),
+    "samples_shifted_with_the_spectrum": (Lambda(lambda s, x: torch.fft.fftshift(x)), F2, "mixes the samples"),
+    "complex_numbers_divided_by_the_data": (
+        Lambda(lambda s, x: torch.view_as_real(torch.fft.fft(x) / x)), F2, "division of complex numbers",
+    ),
+    "a_complex_constant_times_two_others": (
+        Lambda(lambda s, x: torch.einsum("nij,i,j->ni", torch.fft.fft(x), s.c[:3], s.c).real,
+               c=torch.complex(randn(4), randn(4))),
+        F2,
+        "several complex constants",
+    ),
+    "a_kronecker_product_of_complex_numbers": (
+        Lambda(lambda s, x: torch.kron(torch.fft.fft(x), s.c).real, c=randn(1, 1, 2)), F2, "kron of complex numbers",
+    ),
     "relu_inside_vmap": (Lambda(lambda s, x: torch.vmap(torch.relu)(x)), F2, "relu is not affine"),
     "vmap_over_pairs_of_samples": (
         Lambda(lambda s, x: torch.vmap(lambda v: v + x.sum(0))(x)), (3,), "mixes the samples of the batch",

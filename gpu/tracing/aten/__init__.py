@@ -11,6 +11,8 @@ from gpu.tracing.aten import (
     antialiasing,
     arithmetic,
     by_autograd,
+    complex_parts,
+    fourier,
     layers,
     movement,
     resampling,
@@ -19,10 +21,11 @@ from gpu.tracing.aten import (
     strided,
 )
 from gpu.tracing.aten.arithmetic import check_product
+from gpu.tracing.aten.complex_parts import in_parts, is_traced
 
-__all__ = ["HANDLERS", "check_product"]
+__all__ = ["HANDLERS", "check_product", "is_traced"]
 
-HANDLERS: Mapping[str, Callable[..., Any]] = (
+OF_REAL_VALUES: Mapping[str, Callable[..., Any]] = (
     layers.HANDLERS
     | resampling.HANDLERS
     | antialiasing.HANDLERS
@@ -32,4 +35,10 @@ HANDLERS: Mapping[str, Callable[..., Any]] = (
     | scattering.HANDLERS
     | strided.HANDLERS
     | by_autograd.HANDLERS
+)
+
+HANDLERS: Mapping[str, Callable[..., Any]] = (
+    {name: in_parts(name, handler) for name, handler in OF_REAL_VALUES.items()}
+    | complex_parts.HANDLERS
+    | fourier.HANDLERS
 )

@@ -334,6 +334,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "true_divide": div,
     "neg": neg,
     "negative": neg,
+    "_neg_view": neg,
     "lerp": lerp,
     "mean": reduce,
     "sum": reduce,

@@ -37,7 +37,7 @@ MOVEMENTS = (
     *("native_channel_shuffle", "stack", "hstack", "vstack", "dstack", "concat", "concatenate", "slice_scatter"),
     *("select_scatter", "diagonal_scatter", "broadcast_to", "atleast_2d", "atleast_3d", "take_along_dim"),
     *("split_copy", "view_copy", "permute_copy", "expand_copy", "squeeze_copy", "unsqueeze_copy", "copy"),
-    "constant_pad_nd",
+    *("constant_pad_nd", "fft_fftshift", "fft_ifftshift"),
 )
 
 
