@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gpu.models.agreement import disagreement
+from gpu.models.agreement import check_agreement, disagreement
 
 
 class Calls(nn.Module):
@@ -156,6 +156,15 @@ def test_random_forwards_agree_and_leave_the_random_states():
     assert random_states() == before
 
 
+seen = []
+
+
+def test_both_find_the_same_globals_and_leave_them():
+    model = Calls(lambda m, x: seen.append(x) or x * len(seen))
+    assert disagreement(model, copy.deepcopy(model), ones(), rtol=0) is None
+    assert seen == []
+
+
 def test_the_modules_and_the_input_stay_as_they_were():
     def forward(m, x):
         m.calls += 1
@@ -184,3 +193,18 @@ def test_an_original_that_cannot_run_is_not_an_agreement():
 def test_without_gradients_there_is_none_to_compare():
     model = Calls(lambda m, x: x.detach())
     assert disagreement(model, model, ones(), gradients=True) is None
+
+
+def test_buffers_that_differ_on_purpose_are_named():
+    model, other = nn.BatchNorm1d(3), nn.BatchNorm1d(3, momentum=0.5)
+    assert disagreement(model, other, torch.rand(4, 3), apart_from=["running_mean", "running_var"]) is None
+    assert "running_var" in disagreement(model, other, torch.rand(4, 3), apart_from=["running_mean"])
+
+
+def test_a_network_that_does_not_say_what_it_takes_needs_inputs():
+    model = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=r"got no layer that says which images it takes; inputs=\.\.\. names"):
+        check_agreement(model, model)
+    check_agreement(model, model, ones())
+    with pytest.raises(ValueError, match="got one that does not: in evaluation mode the output differs by"):
+        check_agreement(model, nn.Linear(3, 2), ones())

@@ -277,22 +277,20 @@ def test_what_cannot_be_put_back_is_named():
 
 
 def test_an_attribute_whose_setting_fails_is_named():
-    class Strict:
-        __slots__ = ("calls",)
-
-        def __setattr__(self, name, value):
-            if value == 0 and hasattr(self, name):
+    class Growing(type):
+        def __setattr__(cls, name, value):
+            if value == 0:
                 raise ValueError(name)
             super().__setattr__(name, value)
 
-    strict = Strict()
-    strict.calls = 0
+    class Strict(metaclass=Growing):
+        calls = 0
 
     def count(x):
-        strict.calls += 1
+        Strict.calls += 1
         return x
 
-    with pytest.warns(RuntimeWarning, match="strict in"):
+    with pytest.warns(RuntimeWarning, match="a copy changed attributes of the class Strict, which cannot"):
         run(count)
 
 
@@ -305,15 +303,22 @@ def test_a_module_that_is_imported_meanwhile_stays():
 
 def test_modules_of_the_user_that_functions_name(monkeypatch):
     settings = types.ModuleType("users_settings")
-    settings.cache, settings.other = {}, {}
+    settings.cache, settings.itself = {}, settings
     monkeypatch.setitem(globals(), "users_settings", settings)
 
     def remember(x):
-        users_settings.cache["x"] = x  # noqa: F821 - set by the test
+        users_settings.itself.cache["x"] = torch.users_window = x  # noqa: F821 - set by the test
         return x
 
     run(remember)
     assert settings.cache == {}
+    assert not hasattr(torch, "users_window")
+
+
+def test_attributes_that_bear_the_name_of_a_global_lead_nowhere():
+    assert len(shared_with_copies(Lambda(lambda s, x: x.SEEN.WEIGHTS))) == len(
+        shared_with_copies(Lambda(lambda s, x: x))
+    )
 
 
 def test_errors_pass_through_and_all_is_put_back():
@@ -379,6 +384,24 @@ def test_tensors_of_which_torch_does_not_count_the_writing():
         hidden.zero_()
     assert snapshot.put_back()
     assert torch.equal(hidden, torch.ones(2))
+
+
+def test_what_torch_compiles_runs_as_written():
+    torch.compile(torch.relu)  # from here on there may be something compiled
+
+    def forward(x):
+        branches.append(torch.compiler.is_compiling())
+        return x
+
+    class Compiled(nn.Module):
+        def forward(self, x):
+            return compiled(x)
+
+    compiled, branches = torch.compile(forward), []
+    module = Compiled()
+    with surroundings_kept(module):
+        copy.deepcopy(module)(torch.ones(2))
+        assert branches == [False]
 
 
 def test_random_states_of_cuda(monkeypatch):

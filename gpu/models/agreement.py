@@ -1,18 +1,18 @@
 """Whether a rewritten module computes what the original does: outputs, buffers and gradients on the same input."""
 
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from numbers import Number
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from gpu.models.copying import copy_of
+from gpu.models.surroundings import surroundings_kept
+from linalg_cnn.types import Shape
 
 
 def disagreement(
@@ -22,17 +22,19 @@ def disagreement(
     *,
     gradients: bool = False,
     double: bool = False,
+    training: bool | None = None,
+    apart_from: Collection[str] = (),
     rtol: float | None = None,
 ) -> str | None:
     """Return where two modules compute different values on the same input, None if they agree.
 
-    Copies of both are run in their present mode, from the same random states (Python, numpy, torch). The modules, the
-    inputs, and the random states stay as they were.
+    Copies of both are run, from the same random states and with the same globals. The modules, the inputs, and what
+    the copies reach beside themselves stay as they were (`surroundings_kept`).
 
     Parameters
     ----------
     original, rewritten : nn.Module
-        The modules, each in the mode in which it is compared.
+        The modules.
     inputs : tensor, or tuple of arguments
         The input, or the positional arguments of the forward; tensors in lists and dicts are arguments' tensors, too.
     gradients : bool
@@ -40,6 +42,10 @@ def disagreement(
         random cotangents of the outputs. False by default.
     double : bool
         Compare in float64: convert the copies and the floating-point inputs. By default the dtypes stay.
+    training : bool, optional
+        Mode in which both are run: training or evaluation mode. By default each part is run in its present mode.
+    apart_from : collection of str
+        Names of buffers that the rewriting changed on purpose, which are not compared.
     rtol : float, optional
         Difference allowed, as a fraction of a tensor's largest absolute value; 0 means the same bits, up to the sign
         of zero. By default it is the square root of the machine epsilon of the tensor's dtype: half of its digits.
@@ -64,13 +70,15 @@ def disagreement(
     'the output differs by 0.5 of its largest absolute value, which is 2'
     """
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    expected = _run(original, arguments, gradients, double)
+    expected = _run(original, arguments, gradients, double, training)
     try:
-        got = _run(rewritten, arguments, gradients, double)
+        got = _run(rewritten, arguments, gradients, double, training)
     except Exception as error:  # a forward may raise any error
         return f"the rewritten module raises {type(error).__name__}: {error}"
     for name in expected.outputs.keys() ^ got.outputs.keys():
         return f"{name} is in one of the two only"
+    for name in apart_from:
+        expected.buffers.pop(_buffer(name), None)
     # a gradient that is zero in exact arithmetic, as that of a bias before batch normalisation, is the others' rounding
     floor = 1e-3 * max(map(_largest, expected.gradients.values()), default=0.0)
     return (
@@ -78,6 +86,87 @@ def disagreement(
         or _first_difference(expected.buffers, got.buffers, rtol)
         or _first_difference(expected.gradients, got.gradients, rtol, floor)
     )
+
+
+def check_agreement(
+    original: nn.Module,
+    rewritten: nn.Module,
+    inputs: Any = None,
+    *,
+    double: bool = False,
+    apart_from: Collection[str] = (),
+    rtol: float | None = None,
+) -> None:
+    """Refuse a rewritten network that computes something else than the original, in evaluation or in training mode.
+
+    Parameters
+    ----------
+    original, rewritten : nn.Module
+        The networks.
+    inputs : tensor, or tuple of arguments, optional
+        The input to compare on; by default two random images of the first of `image_shapes` with which the original
+        can be run.
+    double, apart_from, rtol
+        As in `disagreement`.
+
+    Raises
+    ------
+    ValueError
+        If the networks disagree, or the original cannot be run.
+    """
+    errors: list[Exception] = []
+    ran = False
+    for candidate in images_for(original) if inputs is None else [inputs]:
+        for training in (False, True):
+            try:
+                sentence = disagreement(
+                    original,
+                    rewritten,
+                    candidate,
+                    double=double,
+                    training=training,
+                    apart_from=apart_from,
+                    rtol=rtol,
+                )
+            except Exception as error:  # a forward may raise any error
+                errors.append(error)
+                break
+            if sentence is not None:
+                raise ValueError(
+                    "model: expected a network that computes the same after rewriting, got one that does not: in "
+                    f"{'training' if training else 'evaluation'} mode {sentence}; a part of it computes otherwise than "
+                    "its class says, or has weights that are not finite"
+                )
+            ran = True
+        else:
+            return
+    if not ran:  # one that runs in evaluation mode only has nothing to be kept in training mode
+        got = f"{type(errors[0]).__name__}: {errors[0]}" if errors else "no layer that says which images it takes"
+        raise ValueError(
+            "model: expected a network that can be run, to compare the result with it, got "
+            f"{got}; inputs=... names the arguments of its forward"
+        ) from (errors[0] if errors else None)
+
+
+def image_shapes(model: nn.Module) -> Iterator[Shape]:
+    """Yield shapes of images that a network may take, from its first part that says so: ``in_shape`` or channels."""
+    for part in model.modules():
+        in_shape: Any = getattr(part, "in_shape", None)
+        if isinstance(in_shape, tuple):
+            yield in_shape
+            return
+        if isinstance(part, nn.Conv2d):
+            # 64 is cheap; the others are those of networks that were built for one size
+            yield from ((part.in_channels, side, side) for side in (64, 32, 28, 224, 96, 128, 299))
+            return
+
+
+def images_for(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield two random images of each shape that the network may take, in its dtype and on its device."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.zeros(()))
+    for shape in image_shapes(model):
+        yield torch.randn((2, *shape), generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
 
 
 Values = dict[str, Any]
@@ -92,12 +181,14 @@ class Found(NamedTuple):
     gradients: Values
 
 
-def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double: bool) -> Found:
+def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double: bool, training: bool | None) -> Found:
     """Run a copy of a module; return its outputs, the buffers afterwards, and the gradients if they are asked for."""
-    with random_states_kept(), torch.inference_mode(mode=False), torch.set_grad_enabled(gradients):
+    with surroundings_kept(module), torch.inference_mode(mode=False), torch.set_grad_enabled(gradients):
         runner = copy_of(module)
         if double:
             runner.double()
+        if training is not None:
+            runner.train(training)
         runner.zero_grad(set_to_none=True)  # the module may hold gradients of its own
         leaves: list[torch.Tensor] = []
 
@@ -115,7 +206,7 @@ def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double:
         # clones, because an output may be a buffer, and a hook of the backward pass may write into either
         found = Found(
             {name: _still(value) for name, value in outputs.items()},
-            {f"the buffer {name} after the run": _still(value) for name, value in runner.named_buffers()},
+            {_buffer(name): _still(value) for name, value in runner.named_buffers()},
             {},
         )
         if gradients:
@@ -123,6 +214,10 @@ def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double:
             found.gradients.update({f"the gradient of {name}": p.grad for name, p in runner.named_parameters()})
             found.gradients.update({f"the gradient of input {i}": leaf.grad for i, leaf in enumerate(leaves)})
         return found
+
+
+def _buffer(name: str) -> str:
+    return f"the buffer {name} after the run"
 
 
 def _still(value: Any) -> Any:
@@ -207,16 +302,3 @@ def _largest(value: Any) -> float:
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
-
-
-@contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Put the random states of Python, numpy and torch back afterwards."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - a forward may draw from it
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)  # noqa: NPY002

@@ -1,5 +1,6 @@
 """What a copy of a module shares with the module: globals, closures, classes and objects that its code can reach."""
 
+import dis
 import functools
 import gc
 import logging
@@ -7,7 +8,7 @@ import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,11 +18,21 @@ from torch.nn.modules import module as global_hooks
 
 from gpu.models.snapshots import Budget, Snapshot, names_in_class, names_in_dict, names_in_slots, snapshot_of
 
-LIBRARIES = sys.stdlib_module_names | {"numpy", "scipy", "torch", "torchvision"}
-"""Packages whose own globals and classes are not looked at: a forward does not change them."""
+LIBRARIES = sys.stdlib_module_names | {
+    "linalg_cnn",
+    "numpy",
+    "scipy",
+    "sympy",
+    "mpmath",
+    "torch",
+    "torchvision",
+    "pytest",
+    "_pytest",
+}
+"""Packages whose functions and classes are not looked at: they keep nothing of what a forward computes."""
 
-MAX_OBJECTS = 50_000
-"""Number of objects after which the search ends."""
+MAX_OBJECTS = 20_000
+"""Number of objects after which the search ends. It looks at the nearest ones first."""
 
 NOTHING_WITHIN = (str, bytes, int, float, complex, type(None), range, types.ModuleType, logging.Logger)
 """Types of objects that are not looked at: a number leads nowhere, a logger leads everywhere."""
@@ -37,6 +48,13 @@ WRAPPERS = (
 )
 """Types of objects that hold functions, and where they do so:"""
 WRAPPED = ("__func__", "__wrapped__", "fget", "fset", "fdel", "func", "args", "keywords")
+
+
+CELL = {"cell_contents": vars(types.CellType)["cell_contents"]}
+"""The slot of a variable in a closure."""
+
+GLOBAL = ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "IMPORT_NAME")
+"""Instructions whose argument is the name of a global, or of a module to import."""
 
 
 def shared_with_copies(module: nn.Module) -> list[tuple[str, Snapshot]]:
@@ -98,27 +116,29 @@ class _Search:
         """Look at the closure, the defaults and the attributes of a function, and at the globals that it names."""
         name, own = function.__qualname__, not _is_library(function.__globals__.get("__name__"))
         for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            contents = names_in_slots(cell, ["cell_contents"])
+            contents = names_in_slots(cell, CELL)
             if own:
                 self.found.append((f"{variable} in {name}", contents))
             self.add(f"{variable} in {name}", contents.before["cell_contents"], shared=True)
         for held in (function.__defaults__, function.__kwdefaults__, vars(function)):
             self.add(f"a default or an attribute of {name}", held, shared=True)
         if own:
-            self._globals(function.__globals__, tuple(_names_in(function.__code__)))
+            names, attributes = _names_in(function.__code__)
+            self._globals(function.__globals__, names, attributes)
 
-    def _globals(self, namespace: dict[str, Any], names: tuple[str, ...]) -> None:
-        """Look at globals of a module, and at those of the same names in the modules that they lead to."""
+    def _globals(self, namespace: dict[str, Any], names: Iterable[str], attributes: Iterable[str]) -> None:
+        """Look at globals of a module, and at attributes of the modules that are among them."""
         module = namespace.get("__name__", "a module")
         self.found.append((f"globals of {module}", names_in_dict(namespace, names)))
         for name in names:
             value: Any = namespace.get(name, sys.modules.get(name))
-            if _is(value, types.ModuleType):
-                if not _is_library(value.__name__) and (id(value), names) not in self.seen:
-                    self.seen[id(value), names] = value
-                    self._globals(vars(value), names)
-            else:
+            if not _is(value, types.ModuleType):
                 self.add(f"{name} in {module}", value, shared=True)
+            elif _is_library(value.__name__):
+                self.found.append((f"attributes of {value.__name__}", names_in_dict(vars(value), attributes)))
+            elif (id(value), tuple(attributes)) not in self.seen:
+                self.seen[id(value), tuple(attributes)] = value
+                self._globals(vars(value), attributes, attributes)
 
     def _class(self, kind: type) -> None:
         """Look at the attributes of a class and of the classes that it is derived from."""
@@ -157,10 +177,15 @@ def _copies_itself(kind: type) -> bool:
     return any("__deepcopy__" in vars(base) and not _is_library(base.__module__) for base in kind.__mro__)
 
 
-def _names_in(code: types.CodeType) -> set[str]:
-    """Return the names of globals and of attributes in a function's code and in that of the functions within it."""
-    within = (_names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return set(code.co_names).union(*within)
+def _names_in(code: types.CodeType) -> tuple[list[str], list[str]]:
+    """Return the names of globals and of attributes in the code of a function and of the functions within it."""
+    codes, names, attributes = [code], dict[str, None](), dict[str, None]()
+    for code in codes:
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        used = {instruction.argval for instruction in dis.get_instructions(code) if instruction.opname in GLOBAL}
+        names.update(dict.fromkeys(sorted(used)))
+        attributes.update(dict.fromkeys(name for name in code.co_names if name not in used))
+    return list(names), list(attributes)
 
 
 def _parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
@@ -179,8 +204,7 @@ def _parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
             yield from (("", part) for part in _remembered(thing))
     yield from ((name, getattr(thing, name, None)) for name in _slots_of(type(thing)))
     if not _is(thing, torch.Tensor):
-        with suppress(AttributeError):  # not asked of the object, which may answer anything
-            yield "", object.__getattribute__(thing, "__dict__")
+        yield "", getattr(thing, "__dict__", None)
 
 
 def _remembered(function: Any) -> Iterator[Any]:
@@ -195,7 +219,8 @@ def _remembered(function: Any) -> Iterator[Any]:
             yield part
 
 
-def _slots_of(kind: type) -> list[str]:
-    """Return the names of the slots of a class that is not of a library."""
+def _slots_of(kind: type) -> dict[str, Any]:
+    """Return the descriptors of the slots of a class by name, except those of libraries."""
     bases = (base for base in kind.__mro__ if "__slots__" in vars(base) and not _is_library(base.__module__))
-    return [name for base in bases for name, value in vars(base).items() if _is(value, types.MemberDescriptorType)]
+    attributes = (item for base in bases for item in vars(base).items())
+    return {name: value for name, value in attributes if _is(value, types.MemberDescriptorType)}

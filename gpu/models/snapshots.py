@@ -6,7 +6,7 @@ import itertools
 import random
 import types
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -119,17 +119,21 @@ def names_in_class(kind: type) -> Names:
     )
 
 
-def names_in_slots(thing: Any, names: Iterable[str]) -> Names:
-    """Return a snapshot of attributes of an object: its slots, or the contents of a cell."""
-    names = tuple(names)
+def names_in_slots(thing: Any, slots: Mapping[str, Any]) -> Names:
+    """Return a snapshot of what an object, or the cell of a closure, keeps in slots, given by name with descriptors."""
 
     def read(name: str) -> Any:
         try:
-            return getattr(thing, name)
+            return slots[name].__get__(thing)
         except (AttributeError, ValueError):  # a cell without contents raises a ValueError
             return ABSENT
 
-    return Names(lambda: names, read, functools.partial(setattr, thing), functools.partial(delattr, thing))
+    return Names(
+        lambda: slots,
+        read,
+        lambda name, value: slots[name].__set__(thing, value),
+        lambda name: slots[name].__delete__(thing),
+    )
 
 
 class Numbers:

@@ -2,10 +2,11 @@
 
 import functools
 import random
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -90,13 +91,15 @@ def _is_put_back(snapshot: Snapshot) -> bool:
 
 @contextmanager
 def _process_kept() -> Iterator[None]:
-    """Put back the random states and the settings of torch."""
+    """Put back the random states and the settings of torch, and let functions that torch compiles run as written."""
     states = [(put, get()) for get, put in RANDOM_STATES]
     if torch.cuda.is_initialized():
         states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     settings = [(get, put, get()) for get, put in SETTINGS]
+    compiled = "torch._dynamo" in sys.modules  # importing it takes seconds
     try:
-        yield
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
     finally:
         for get, put, before in settings:
             if get() != before:
