@@ -15,6 +15,7 @@ from gpu.tracing.aten import (
     fourier,
     layers,
     movement,
+    products,
     resampling,
     sampling,
     scattering,
@@ -31,6 +32,7 @@ OF_REAL_VALUES: Mapping[str, Callable[..., Any]] = (
     | antialiasing.HANDLERS
     | sampling.HANDLERS
     | arithmetic.HANDLERS
+    | products.HANDLERS
     | movement.HANDLERS
     | scattering.HANDLERS
     | strided.HANDLERS

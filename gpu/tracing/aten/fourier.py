@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from gpu.tracing.aten.arithmetic import combine, times_matrix
+from gpu.tracing.aten.arithmetic import combine
 from gpu.tracing.aten.complex_parts import Complex, component
+from gpu.tracing.aten.products import times_matrix
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
 from gpu.tracing.values import Value

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 
 from gpu.models.nonlinearities import EVALUATE
-from gpu.tracing.aten.arithmetic import combine, times_matrix
+from gpu.tracing.aten.arithmetic import combine
 from gpu.tracing.aten.by_autograd import by_autograd
 from gpu.tracing.aten.movement import move
+from gpu.tracing.aten.products import times_matrix
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import remedy_of
