@@ -70,6 +70,8 @@ class InFloat64(TorchDispatchMode):
 
     def widened(self, leaf: Any, tensors: bool) -> Any:
         """Return an argument of an operation in float64: a requested dtype, and with ``tensors`` a tensor, too."""
+        if isinstance(leaf, torch.dtype) and leaf.is_complex:
+            return torch.complex128
         if isinstance(leaf, torch.dtype) and leaf.is_floating_point:
             return torch.float64 if torch.finfo(leaf).eps <= torch.finfo(self.dtype).eps else leaf
         return leaf.double() if tensors and _is_floating(leaf) else leaf
@@ -165,7 +167,8 @@ def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor
     """
     try:
         scores: torch.Tensor = module(x.clone())
-        return scores.reshape(len(x), out_size)
+        # numpy cannot read tensors whose sign is pending, such as the imaginary part of a conjugate
+        return scores.resolve_neg().reshape(len(x), out_size)
     except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(

@@ -198,6 +198,14 @@ def filtered(self, x):
     return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="ortho").real
 
 
+def assigned(self, x):
+    parts = list((torch.fft.rfft(x) + torch.ones(3)).unbind(1))
+    spectrum = torch.stack(parts, 1)
+    spectrum[..., 2:] = 0
+    spectrum[:, 0] = spectrum[:, 1]
+    return torch.fft.irfft(spectrum + torch.zeros_like(spectrum), n=4)
+
+
 FILTERS = {
     "a_layer_of_a_fourier_neural_operator": (SpectralLayer(), F2),
     "a_global_filter_whose_weight_is_a_pair_of_real_numbers": (
@@ -211,6 +219,13 @@ FILTERS = {
     "a_circular_convolution": (
         Lambda(lambda s, x: torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(s.k).conj() / 2, n=4), k=randn(4)), F2,
     ),
+    "a_transform_by_a_matrix_and_the_sign_of_a_conjugate": (
+        Lambda(
+            lambda s, x: torch.conj(x.to(torch.complex64) @ s.w).imag, w=torch.fft.fft(torch.eye(4)), b=randn(1),
+        ),
+        F2,
+    ),
+    "frequencies_assigned_in_place_one_by_one": (Lambda(assigned), F2),
 }  # fmt: skip
 
 

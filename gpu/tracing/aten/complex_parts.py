@@ -26,7 +26,7 @@ Handler = Callable[..., Any]
 LINEAR = {*MOVEMENTS, "cat", "pad", "sum", "mean", "add", "sub", "subtract", "rsub", "neg",
           "negative", "clone", "contiguous", "alias", "detach", "resolve_conj", "resolve_neg", "positive", "scatter",
           "index_put", "index_copy", "index_fill", "index_add", "scatter_add", "expand_as", "view_as", "reshape_as",
-          "zeros_like", "cumsum", "diff"}  # fmt: skip
+          "zeros_like", "fill", "cumsum", "diff"}  # fmt: skip
 """Operations that are linear in all their tensors taken together, with real coefficients."""
 
 PRODUCTS = {"mul", "multiply", "matmul", "mm", "bmm", "einsum", "tensordot", "outer", "mv", "inner"}
@@ -114,7 +114,12 @@ def _by_parts(handler: Handler, builder: GraphBuilder, node: Node, args: Any, kw
         return handler(builder, node, *positional, **{name: of(name, argument) for name, argument in kwargs.items()})
 
     real, imag = given("real"), given("imag")
-    return [Complex(*pair) for pair in zip(real, imag, strict=True)] if isinstance(real, list) else Complex(real, imag)
+    return [_paired(*pair) for pair in zip(real, imag, strict=True)] if isinstance(real, list) else _paired(real, imag)
+
+
+def _paired(real: Any, imag: Any) -> Any:
+    """Return two parts as one complex value, or as a constant if only the shape of the data counts."""
+    return Complex(real, imag) if isinstance(real, Value) else torch.complex(real, imag)
 
 
 def _part(builder: GraphBuilder, leaf: Any, part: str) -> Any:
