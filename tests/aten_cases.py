@@ -226,7 +226,7 @@ FOURIER = {
     ),
     "fft_fftshift": (Lambda(lambda s, x: torch.fft.fftshift(x, 2) + torch.fft.fftshift(x * 1j, (1, 2)).imag), F2),
     "fft_ifftshift": (Lambda(lambda s, x: torch.fft.ifftshift(x, (1, 2))), F2),
-    "real": (Lambda(lambda s, x: ((x * s.c).conj() / (1 - 2j) + (x + s.c) - 1j).real, c=torch.tensor(2 + 3j)), F2),
+    "real": (Lambda(lambda s, x: ((x * s.c).conj() / (1 - 2j) + (x + s.c) - 1j).real + x.real, c=torch.tensor(2 + 3j)), F2),
     "imag": (
         Lambda(
             lambda s, x: torch.cat([torch.einsum("nij,kj->nik", torch.fft.fft(x), s.c), x[..., :2]], 1).imag,
@@ -236,7 +236,7 @@ FOURIER = {
     ),
     "_conj": (Lambda(lambda s, x: torch.conj(torch.fft.fft(x)).imag + 1), F2),
     "_neg_view": (in_place(lambda s, x: torch.conj(torch.fft.fft(x)).imag + 1), F2),
-    "conj_physical": (Lambda(lambda s, x: torch.conj_physical(torch.fft.fft(x)).imag), F2),
+    "conj_physical": (Lambda(lambda s, x: torch.conj_physical(torch.fft.fft(x)).imag + torch.conj_physical(x)), F2),
     "_conj_physical": (in_place(lambda s, x: torch.ops.aten._conj_physical(torch.fft.fft(x)).imag), F2),
     "complex": (Lambda(lambda s, x: (torch.complex(x, s.c.expand_as(x)) * 1j).real, c=randn(4)), F2),
     "view_as_real": (Lambda(lambda s, x: torch.view_as_real(torch.fft.fft(x))), F2),

@@ -410,5 +410,8 @@ def test_entries_of_a_sparse_matrix_in_any_order_and_twice_are_added():
     ours = AxisSparse(rows, columns, weight, (3, 5)).matrix((5,))
     theirs = scipy.sparse.coo_array((weight, (rows, columns)), shape=(3, 5)).toarray()
     np.testing.assert_allclose(ours.toarray(), theirs, rtol=0, atol=1e-14)
+    operation, x = AxisSparse(rows, columns, weight, (3, 5)), torch.from_numpy(rng.normal(size=(2, 5)))
+    np.testing.assert_allclose(operation.push(x).numpy(), x.numpy() @ theirs.T, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(operation.pull(x[:, :3], (5,)).numpy(), x[:, :3].numpy() @ theirs, rtol=0, atol=1e-14)
     with pytest.raises(TypeError, match="rows: expected integers, got dtype float64"):
         AxisSparse([0.5], [0], [1], (1, 1))

@@ -16,7 +16,6 @@ from gpu.tracing.aten.arithmetic import PRODUCT, combine, mul, scale
 from gpu.tracing.aten.by_autograd import called
 from gpu.tracing.aten.movement import INDICES, MOVEMENTS, SCALARS, move
 from gpu.tracing.builder import GraphBuilder
-from gpu.tracing.constants import constant
 from gpu.tracing.nodes import name_of
 from gpu.tracing.values import Refusal, Value
 
@@ -75,7 +74,7 @@ def in_parts(name: str, handler: Handler) -> Handler:
     @wraps(handler)
     def handle(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
         if name in CASTS:
-            return _cast(builder, node, args[0])
+            return _as_complex(builder, node, handler(builder, node, *args, **kwargs))
         if not any(_is_complex(leaf) for leaf in pytree.tree_leaves((args, kwargs))):
             return handler(builder, node, *args, **kwargs)
         if name in LINEAR:
@@ -89,12 +88,10 @@ def in_parts(name: str, handler: Handler) -> Handler:
     return handle
 
 
-def _cast(builder: GraphBuilder, node: Node, x: Any) -> Any:
-    """Return a value in another dtype, which may be complex; the walker refuses casts that round or drop a part."""
-    val = node.meta["val"]
-    if isinstance(x, torch.Tensor):  # a constant, cast to the dtype of the data
-        return constant(x.to(val.dtype))
-    return Complex(x, scale(builder, x, 0.0, 0.0)) if isinstance(x, Value) and val.is_complex() else x
+def _as_complex(builder: GraphBuilder, node: Node, x: Any) -> Any:
+    """Return the result of a cast, which may be complex; the walker refuses casts that round or drop a part."""
+    widened = isinstance(x, Value) and node.meta["val"].is_complex()
+    return Complex(x, scale(builder, x, 0.0, 0.0)) if widened else x
 
 
 def _by_parts(handler: Handler, builder: GraphBuilder, node: Node, args: Any, kwargs: Any) -> Any:
