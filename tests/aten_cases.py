@@ -226,7 +226,9 @@ FOURIER = {
     ),
     "fft_fftshift": (Lambda(lambda s, x: torch.fft.fftshift(x, 2) + torch.fft.fftshift(x * 1j, (1, 2)).imag), F2),
     "fft_ifftshift": (Lambda(lambda s, x: torch.fft.ifftshift(x, (1, 2))), F2),
-    "real": (Lambda(lambda s, x: ((x * s.c).conj() / (1 - 2j) + (x + s.c) - 1j).real + x.real, c=torch.tensor(2 + 3j)), F2),
+    "real": (
+        Lambda(lambda s, x: ((x * s.c).conj() / (1 - 2j) + (x + s.c) - 1j).real + x.real, c=torch.tensor(2 + 3j)), F2,
+    ),
     "imag": (
         Lambda(
             lambda s, x: torch.cat([torch.einsum("nij,kj->nik", torch.fft.fft(x), s.c), x[..., :2]], 1).imag,
