@@ -26,6 +26,7 @@ from linalg_cnn.ops.avg_pool import AvgPool as AvgPool
 from linalg_cnn.ops.avg_pool import adaptive_avg_pool_matrix as adaptive_avg_pool_matrix
 from linalg_cnn.ops.avg_pool import avg_pool_matrix as avg_pool_matrix
 from linalg_cnn.ops.axis_dense import AxisDense as AxisDense
+from linalg_cnn.ops.axis_sparse import AxisSparse as AxisSparse
 from linalg_cnn.ops.base import Operation as Operation
 from linalg_cnn.ops.batch_norm import BatchNorm as BatchNorm
 from linalg_cnn.ops.concatenate import Concatenate as Concatenate

@@ -1,7 +1,7 @@
 """Torch modules that are not affine, or not known to be: each with the reason in its name, and the refusal's text."""
 
 import torch
-from module_cases import C, I, Lambda, M, conv, randn
+from module_cases import C, Lambda, M, conv, randn
 from torch import nn
 from torch.nn import functional
 
@@ -137,11 +137,6 @@ NOT_AFFINE = {
     "rounded_to_integers": (Lambda(lambda s, x: x.int().double()), C, "rounds to|not known to be affine"),
     "noise": (Lambda(lambda s, x: x + torch.randn(4, 5)), C, "randn is random"),
     "sorted": (Lambda(lambda s, x: x.sort(1)[0]), C, "sort is not affine"),
-    "antialiased_resampling": (
-        Lambda(lambda s, x: functional.interpolate(x, (3, 3), mode="bicubic", antialias=True)),
-        C,
-        "not known to be affine",
-    ),
     "floor_division": (Lambda(lambda s, x: torch.div(x, 2, rounding_mode="floor")), C, "division rounded by floor"),
     "lerp_by_the_data": (Lambda(lambda s, x: torch.lerp(s.c, s.c, x), c=randn(5)), C, "product of two values"),
     "added_at_places_from_the_data": (
@@ -150,9 +145,7 @@ NOT_AFFINE = {
         "argmax is not affine",
     ),
     "samples_picked_by_index": (Lambda(lambda s, x: x[s.i], i=torch.tensor([1, 0])), C, "mixes the samples"),
-    "complex_numbers": (Lambda(lambda s, x: (x * 1j).real), C, "complex numbers"),
     "matmul_over_the_samples": (Lambda(lambda s, x: s.w @ x.flatten(1), w=randn(2, 2)), C, "mixes the samples"),
-    "fourier_transform": (Lambda(lambda s, x: torch.fft.fft(x).real), C, "not known to be affine"),
     **{
         f"number_of_samples_in_{name}": (Lambda(function), C, "depends on how many samples there are")
         for name, function in {
@@ -214,11 +207,11 @@ NOT_AFFINE = {
         r"got 1 that are not:\n  .*: to rounds",
     ),
     "bits_of_numbers": (Lambda(lambda s, x: x.view(torch.int32).view(torch.float32)), C, "reads the bits of numbers"),
-    "cast_to_complex_numbers": (Lambda(lambda s, x: x.to(torch.complex64).abs()), C, "complex numbers"),
+    "cast_to_complex_numbers": (Lambda(lambda s, x: x.to(torch.complex64).abs()), C, "abs is not affine"),
     "complex_entries": (
         Lambda(lambda s, x: torch.where(s.m, x, s.d.sqrt() * 1j).abs(), m=M, d=torch.ones(5)),
         C,
-        "complex numbers",
+        "abs is not affine",
     ),
     "added_at_places_of_one_sample": (
         Lambda(lambda s, x: x.flatten(1).scatter_add(1, s.i, x.flatten(1)), i=torch.zeros(1, 60, dtype=torch.int64)),
@@ -350,11 +343,6 @@ NOT_AFFINE = {
         Lambda(lambda s, x: functional.fold(x.transpose(0, 1), (3, 3), (2, 1))),
         (12, 6),
         "takes axis 0 for the batch axis, which is axis 1",
-    ),
-    "put_and_accumulated": (
-        Lambda(lambda s, x: x.index_put((torch.arange(len(x))[:, None], s.i), x[:, :2], accumulate=True), i=I[:2] - 1),
-        C,
-        "accumulates",
     ),
     "other_constants_for_each_sample": (
         Lambda(lambda s, x: torch.where(s.m, x, s.c), m=M, c=randn(2, 1, 1, 5)),

@@ -150,7 +150,7 @@ def test_padding(padding, message):
 
 def test_padding_modes():
     with pytest.raises(
-        ValueError, match="mode: expected one of 'zeros', 'reflect', 'replicate', 'circular', got 'wrap'"
+        ValueError, match="mode: expected one of 'zeros', 'reflect', 'replicate', 'circular', 'symmetric', got 'wrap'"
     ):
         Pad(1, "wrap")
     with pytest.raises(ValueError, match="at most 3 on a side in mode 'circular' on an axis of 5"):

@@ -19,6 +19,7 @@ from linalg_cnn import (
     AffineGraph,
     AffineMap,
     AvgPool,
+    AxisSparse,
     BatchNorm,
     Conv,
     ConvTranspose,
@@ -262,6 +263,7 @@ def test_what_is_no_network(network):
         (ConvTranspose(np.ones((16, 8, 4, 4)), stride=2), (16, 20, 20)),
         (AvgPool(2), (32, 32, 32)),
         (Resample((40, 40), "linear"), (16, 20, 20)),
+        (AxisSparse(np.arange(16384) // 4, np.arange(16384) % 1000, np.ones(16384), (4096, 1000), 1), (8, 1000)),
         (BatchNorm(None, None, np.ones(32), np.ones(32)), (32, 32, 32)),
     ],
 )

@@ -222,6 +222,9 @@ def test_every_operation_that_torch_has_goes_there_and_back(info, data):
     except TypeError as error:
         assert type(operation).__name__ in str(error)  # noqa: PT017 - refused by name
         return
+    except ValueError as error:
+        assert "got 'symmetric'" in str(error)  # noqa: PT017 - a border that torch does not have
+        return
     x = integers(data.draw, (2, *in_shapes[0]))
     with torch.inference_mode():
         theirs = module.eval()(torch.from_numpy(x)).numpy()

@@ -182,8 +182,10 @@ def test_bad_arguments():
         gpu.trace(Lambda(lambda s, x: s.c, c=torch.ones(5)), (3, 2))
     with pytest.raises(ValueError, match="parameters that hold numbers, got weight on the meta device"):
         gpu.trace(nn.Linear(5, 2, device="meta"), (5,))
-    with pytest.raises(ValueError, match=r"expected real parameters, got torch.complex64"):
+    with pytest.raises(ValueError, match="Linear: linear of complex numbers is not known to be affine"):
         gpu.trace(nn.Linear(5, 2, dtype=torch.complex64), (5,))
+    with pytest.raises(ValueError, match=r"expected a real output, got complex numbers; return torch.view_as_real"):
+        gpu.trace(Lambda(lambda s, x: torch.fft.fft(x)), (4,))
     with pytest.raises(ValueError, match=r"takes \(3, 3, 4\) .* in the module: Lambda \(.*, line \d+\): shape"):
         gpu.trace(Lambda(lambda s, x: x.reshape(-1, 2, 12).sum(0)), (3, 4))
     with pytest.raises(ValueError, match=r"reads or writes x.data, .*use x.detach\(\)"):

@@ -78,6 +78,8 @@ class InFloat64(TorchDispatchMode):
 
     def widened(self, leaf: Any, tensors: bool) -> Any:
         """Return an argument of an operation in float64: a requested dtype, and with ``tensors`` a tensor, too."""
+        if isinstance(leaf, torch.dtype) and leaf.is_complex:
+            return torch.complex128
         if isinstance(leaf, torch.dtype) and leaf.is_floating_point:
             return torch.float64 if self.is_as_fine(leaf) else leaf
         return leaf.double() if tensors and _is_floating(leaf) else leaf
@@ -98,6 +100,10 @@ def _leaves(*arguments: Any) -> Iterator[Any]:
 
 def _is_floating(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+
+
+def _in_complex128(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.complex128) if tensor.is_complex() else tensor
 
 
 def _float32_parts(x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -138,7 +144,8 @@ class Reference:
         prepare: Callable[[torch.Tensor], torch.Tensor],
         recordings: Mapping[int, Recording],
     ) -> None:
-        self.module = module.double().requires_grad_(False)
+        # double() leaves complex tensors as they are
+        self.module = module.double()._apply(_in_complex128).requires_grad_(False)
         self.dtype, self.out_size, self.prepare, self.recordings = dtype, out_size, prepare, recordings
         self.largest = 0.0
 
@@ -201,7 +208,8 @@ def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor
     """
     try:
         scores: torch.Tensor = module(x.clone())
-        return scores.reshape(len(x), out_size)
+        # numpy cannot read tensors whose sign is pending, such as the imaginary part of a conjugate
+        return scores.resolve_neg().reshape(len(x), out_size)
     except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(

@@ -134,7 +134,8 @@ def to_module(layer: Operation, in_shape: Shape) -> nn.Module:
     TypeError
         If no module is registered for this kind of layer.
     ValueError
-        If there are more than three spatial axes, the most that torch's modules have.
+        If there are more than three spatial axes, the most that torch's modules have, or the border is "symmetric",
+        which they do not have.
     """
     raise TypeError(f"expected layers that gpu.models.conversion has a module for, got {type(layer).__name__}")
 
@@ -146,8 +147,24 @@ def _of_rank(modules: Mapping[int, type[nn.Module]], in_shape: Shape) -> Any:
     return modules[rank]
 
 
+def _check_border(name: str, mode: str) -> None:
+    """Refuse a mode of padding that no module of torch has.
+
+    Raises
+    ------
+    ValueError
+        If it is such a mode.
+    """
+    if mode not in PAD:
+        raise ValueError(
+            f"{name}: expected a border that torch's modules have ({', '.join(PAD)}), got {mode!r}; "
+            "at a width of 1, 'replicate' is the same border"
+        )
+
+
 @to_module.register
 def _(layer: Conv, in_shape: Shape) -> nn.Module:
+    _check_border("padding_mode", layer.padding_mode)
     c_out, per_group, *taps = layer.kernel.shape
     module = _of_rank(CONV, in_shape)(
         per_group * layer.groups,
@@ -182,6 +199,7 @@ def _(layer: Resample | ResampleTo, in_shape: Shape) -> nn.Module:
 
 @to_module.register
 def _(layer: Pad, in_shape: Shape) -> nn.Module:
+    _check_border("mode", layer.mode)
     flat = [width for pair in reversed(layer.pairs(len(in_shape) - 1)) for width in pair]  # the last axis first
     return cast(nn.Module, _of_rank(PAD[layer.mode], in_shape)(tuple(flat)))
 

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+"""Layouts of tensors that `copy.deepcopy` cannot copy, although they can be cloned."""
+
 
 def copy_of(module: nn.Module) -> nn.Module:
     """Return a deep copy of a module, even if it holds results of its last run, as weight normalisation does.
@@ -24,8 +27,10 @@ def copy_of(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     # torch refuses to copy tensors with a gradient history; hooks compute these results anew in the next forward pass
-    results = (value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor))
-    known: dict[int, Any] = {id(value): value.detach().clone() for value in results if not value.is_leaf}
+    held = (value for part in module.modules() for value in (*vars(part).values(), *part.buffers(recurse=False)))
+    tensors = [value for value in held if isinstance(value, torch.Tensor)]
+    kept = [value for value in tensors if not value.is_leaf or value.layout in COMPRESSED]
+    known: dict[int, Any] = {id(value): value.detach().clone() for value in kept}
     try:
         copied = copy.deepcopy(module, known)
     except Exception as error:  # a module may hold any object, and its copying may raise any error

@@ -16,6 +16,8 @@ NEVER_WRITTEN = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty
 def constant(tensor: torch.Tensor) -> torch.Tensor:
     """Return a parameter or a buffer as ``module.double()`` has it, on the CPU."""
     tensor = tensor.detach().cpu()
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
     return tensor.double() if tensor.is_floating_point() else tensor
 
 

@@ -136,25 +136,23 @@ def _recorded(module: nn.Module, example: torch.Tensor) -> torch.export.Exported
 def like_of(module: nn.Module) -> torch.Tensor:
     """Return an empty tensor with the dtype and on the device that a module computes with.
 
-    They are those of its first floating-point parameter, or buffer if there is none, or torch's default dtype on the
-    CPU.
+    They are those of its first real floating-point parameter, or buffer if there is none, or of the parts of its first
+    complex tensor, or torch's default dtype on the CPU.
 
     Raises
     ------
     ValueError
-        If a parameter or a buffer is on the meta device, which holds no numbers, or the module computes with complex
-        numbers.
+        If a parameter or a buffer is on the meta device, which holds no numbers.
     """
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, tensor in tensors.items():
         if tensor.is_meta:
             raise ValueError(f"module: expected parameters that hold numbers, got {name} on the meta device")
-    like = next((tensor for tensor in tensors.values() if tensor.is_floating_point() or tensor.is_complex()), None)
-    if like is None:
+    numbers = [tensor for tensor in tensors.values() if tensor.is_floating_point() or tensor.is_complex()]
+    if not numbers:
         return torch.empty(0)
-    if like.is_complex():
-        raise ValueError(f"module: expected real parameters, got {like.dtype}")
-    return torch.empty(0, dtype=like.dtype, device=like.device)
+    like = next((tensor for tensor in numbers if tensor.is_floating_point()), numbers[0])
+    return torch.empty(0, dtype=like.dtype.to_real(), device=like.device)
 
 
 class _StderrOfOthers(io.TextIOBase):
@@ -199,6 +197,8 @@ def _is_plain(program: torch.export.ExportedProgram) -> bool:
 
 def _is_plain_node(node: torch.fx.Node) -> bool:
     if node.op == "get_attr":  # the graph inside a higher-order operation
+        return False
+    if "functorch" in getattr(node.target, "__module__", ""):  # torch.vmap, as functions that open and close an axis
         return False
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None or not schema.is_mutable:

@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from gpu.models.nonlinearities import EVALUATE
-from gpu.tracing.aten import HANDLERS, check_product
+from gpu.tracing.aten import HANDLERS, check_product, is_traced
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.constants import constant, evaluate
 from gpu.tracing.nodes import full_name_of, name_of, owner_of, place_of
@@ -107,6 +107,8 @@ class ProgramWalker:
                     f"module: expected an entry per sample in the output, got a constant of shape {tuple(output.shape)}"
                 )
             output = self.builder.constant(output[0])
+        if is_traced(output) and not isinstance(output, Value):
+            raise ValueError("module: expected a real output, got complex numbers; return torch.view_as_real of them")
         if not isinstance(output, Value) or output.batch != 0 or output.slices > 1:
             raise ValueError("module: expected an output whose first axis counts the samples")
         graph = self.builder.graph
@@ -134,7 +136,7 @@ class ProgramWalker:
         kwargs = torch.fx.map_arg(node.kwargs, lambda arg: self.known[arg.name])
         leaves = pytree.tree_leaves((args, kwargs))
         try:
-            if not any(isinstance(leaf, (Value, Unknown)) for leaf in leaves):
+            if not any(is_traced(leaf) or isinstance(leaf, Unknown) for leaf in leaves):
                 return evaluate(node, args, kwargs)
             result = self._handled(node, args, kwargs, leaves)
             self._check_dtype(node, result)
@@ -174,21 +176,24 @@ class ProgramWalker:
         return handler(self.builder, node, *args, **kwargs)
 
     def _check_dtype(self, node: torch.fx.Node, result: Any) -> None:
-        """Refuse an operation whose result has coarser numbers than the input, or a smaller range, or is complex.
+        """Refuse a result with coarser numbers than the input, of a smaller range, or complex without being followed.
 
         Raises
         ------
         Refusal
             If the operation does so.
         """
-        read = [arg.meta["val"] for arg in node.all_input_nodes if isinstance(self.known[arg.name], Value)]
+        read = [arg.meta["val"] for arg in node.all_input_nodes if is_traced(self.known[arg.name])]
         dtypes = {val.dtype for val in read if isinstance(val, torch.Tensor)}
         for value, val in zip(pytree.tree_leaves(result), pytree.tree_leaves(node.meta.get("val")), strict=False):
-            if not isinstance(value, Value) or val.dtype in dtypes:  # the inputs are rounded already
+            if not is_traced(value) or val.dtype in dtypes:  # the inputs are rounded already
                 continue
-            if val.dtype.is_complex:
+            if val.dtype.is_complex == isinstance(value, Value):
                 raise Refusal("complex numbers")
-            if not val.dtype.is_floating_point or torch.finfo(val.dtype).eps > torch.finfo(self.dtype).eps:
+            if (
+                not (val.dtype.is_floating_point or val.dtype.is_complex)
+                or torch.finfo(val.dtype).eps > torch.finfo(self.dtype).eps
+            ):
                 raise Refusal(f"{name_of(node)} rounds {self.dtype} to {val.dtype}")
             if torch.finfo(val.dtype).max < torch.finfo(self.dtype).max:
                 raise Refusal(f"{name_of(node)} limits {self.dtype} to the range of {val.dtype}")
@@ -204,7 +209,7 @@ class ProgramWalker:
         def like(result: Any) -> Any:
             if isinstance(result, (tuple, list)):
                 return [like(part) for part in result]
-            if source is None or source.batch != 0 or not isinstance(result, torch.Tensor):
+            if source is None or source.batch != 0 or not isinstance(result, torch.Tensor) or result.is_complex():
                 return UNKNOWN
             if not all(isinstance(size, int) and size for size in result.shape):
                 return UNKNOWN

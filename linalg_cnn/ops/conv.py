@@ -51,7 +51,7 @@ class Conv(TapOperation):
     stride, dilation : int or one int per spatial axis
     padding : int, one int per spatial axis, "same" or "valid"
     groups : int
-    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+    padding_mode : {"zeros", "reflect", "replicate", "circular", "symmetric"}
 
     Raises
     ------
@@ -212,7 +212,7 @@ def conv_matrix(
         Number of zeros on both sides. "same" keeps the size, and puts an odd zero last.
     groups : int
         Number of groups of channels; the outputs of a group read the inputs of that group only.
-    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+    padding_mode : {"zeros", "reflect", "replicate", "circular", "symmetric"}
     max_bytes : int, optional
         Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 

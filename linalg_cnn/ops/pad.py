@@ -10,7 +10,7 @@ from linalg_cnn.ops.base import Separable
 from linalg_cnn.rules import NOTHING, AxisRule, check_table, identity_rule
 from linalg_cnn.types import Shape, index_dtype
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -19,9 +19,9 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
     """Return which input each of the ``before + size + after`` padded positions reads.
 
     Position q is counted from the first input. Outside the input, ``zeros`` reads nothing, ``reflect`` reads -q or
-    2 (size - 1) - q, ``replicate`` reads the nearest border, and ``circular`` reads q mod size. Negative padding crops.
-    As in torch, ``circular`` then wraps around the part that is left, while ``reflect`` and ``replicate`` read the
-    whole axis.
+    2 (size - 1) - q, ``replicate`` reads the nearest border, ``circular`` reads q mod size, and ``symmetric`` reads
+    -1 - q or 2 size - 1 - q, again and again if the border is wider than the input. Negative padding crops. As in
+    torch, ``circular`` then wraps around the part that is left, while the other modes read the whole axis.
 
     Raises
     ------
@@ -48,6 +48,9 @@ def pad_rule(size: int, before: int, after: int, mode: str = "zeros") -> AxisRul
         sources = np.clip(q, 0, size - 1)
     elif mode == "circular":
         sources = first + (q - first) % (last + 1 - first)
+    elif mode == "symmetric":
+        sources = q % (2 * size)
+        sources = np.where(sources > size - 1, 2 * size - 1 - sources, sources)
     else:
         sources = np.where((q >= 0) & (q < size), q, NOTHING)
     return AxisRule(size, sources[:, np.newaxis])
@@ -61,7 +64,7 @@ class Pad(Separable):
     ----------
     padding : int, or one (before, after) pair of ints per spatial axis, first axis first
         Negative entries crop.
-    mode : {"zeros", "reflect", "replicate", "circular"}
+    mode : {"zeros", "reflect", "replicate", "circular", "symmetric"}
 
     Raises
     ------
@@ -152,8 +155,11 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes:
         Shape of the input, (channels, *spatial).
     padding : int, or one (before, after) pair of ints per spatial axis, first axis first
         Negative entries crop.
-    mode : {"zeros", "reflect", "replicate", "circular"}
-        Content of the border, as in ``torch.nn.functional.pad``.
+    mode : {"zeros", "reflect", "replicate", "circular", "symmetric"}
+        Content of the border, as in ``torch.nn.functional.pad``. "reflect" mirrors the image at the centre of its
+        border pixel, which is not repeated. "symmetric", which torch does not have, mirrors it at the outer edge of
+        that pixel, which is repeated; it takes a border of any width, as numpy does. Other libraries give these
+        borders other names, see below.
     max_bytes : int, optional
         Limit on the size of the matrix in bytes; half of the machine's memory if not given.
 
@@ -171,7 +177,19 @@ def pad_matrix(in_shape: Shape, padding: Any, mode: str = "zeros", *, max_bytes:
 
     Notes
     -----
-    Source: the paper's equations (8) and (9); ``torch.nn.functional.pad``, which lists the last axis first.
+    Source: the paper's equations (8) and (9); ``torch.nn.functional.pad``, which lists the last axis first; for
+    "symmetric", ``numpy.pad``. What other libraries call these borders, here of an image (a, b, c)::
+
+        border of 2 on both sides   here, torch   numpy       scipy.ndimage   MATLAB
+        c b  a b c  b a             reflect       reflect     mirror          -
+        b a  a b c  c b             symmetric     symmetric   reflect         symmetric
+        a a  a b c  c c             replicate     edge        nearest         replicate
+        b c  a b c  a b             circular      wrap        grid-wrap       circular
+        0 0  a b c  0 0             zeros         constant    grid-constant   0
+
+    torch has all but "symmetric", and calls "zeros" "constant" in ``torch.nn.functional.pad``. scipy.ndimage's
+    "reflect" is not torch's. Its filters also call "grid-wrap" "wrap" and "grid-constant" "constant", names that stand
+    for other borders in its interpolation.
 
     Examples
     --------

@@ -75,9 +75,22 @@ def shown(q, n, mode, crop=(0, 0)):
         return q
     if mode == "zeros":
         return None
+    if mode == "symmetric":  # mirror at the outer edges of the borders, as often as it takes
+        while not 0 <= q < n:
+            q = -1 - q if q < 0 else 2 * n - 1 - q
+        return q
     if mode == "reflect":
         return -q if q < 0 else 2 * (n - 1) - q
     return 0 if q < 0 else n - 1  # replicate
+
+
+def numpy_symmetric(pairs, x):
+    """Return the images with the border of numpy's mode "symmetric", which torch lacks; negative padding crops."""
+    wide = [(max(before, 0), max(after, 0)) for before, after in pairs]
+    padded = np.pad(x.numpy(), [(0, 0), (0, 0), *wide], mode="symmetric")
+    ends = zip(padded.shape[2:], pairs, strict=True)
+    kept = tuple(slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in ends)
+    return torch.from_numpy(padded[(..., *kept)].copy())
 
 
 def rearrangement_loops(in_shape, out_shape, source):

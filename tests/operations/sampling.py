@@ -1,5 +1,6 @@
 """Padding, resampling and average pooling."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from math import ceil, prod
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from linalg_cnn import AdaptiveAvgPool, AvgPool, Pad, Resample, ResampleTo
-from operations.row import OperationInfo, flat, positions, shapes, shown
+from operations.row import OperationInfo, flat, numpy_symmetric, positions, shapes, shown
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -59,6 +60,25 @@ PAD = OperationInfo(
         (lambda: Pad((1, 1)), "padding: expected an int or one"),
         (lambda: Pad([(-3, 1)]).out_shape((1, 2)), "padding: expected to leave at least one position"),
         (lambda: Pad(1).out_shape((3,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
+    ),
+)
+
+
+@st.composite
+def symmetric_pad(draw):
+    in_shape = draw(shapes())
+    before = [draw(st.integers(-(n - 1), 2 * n + 1)) for n in in_shape[1:]]
+    after = [draw(st.integers(1 - n - min(b, 0), 2 * n + 1)) for n, b in zip(in_shape[1:], before, strict=True)]
+    return Pad(list(zip(before, after, strict=True)), "symmetric"), in_shape
+
+
+PAD_SYMMETRIC = replace(
+    PAD,
+    name="pad_symmetric",
+    draw=symmetric_pad,
+    torch=lambda op, x: numpy_symmetric(op.pairs(x.ndim - 2), x),
+    errors=(
+        (lambda: Pad([(-3, 4)], "symmetric").out_shape((1, 2)), "padding: expected to leave at least one position"),
     ),
 )
 
@@ -315,6 +335,7 @@ ADAPTIVE_AVG_POOL = OperationInfo(
 
 ROWS = (
     PAD,
+    PAD_SYMMETRIC,
     RESAMPLE,
     RESAMPLE_TO,
     LINEAR,

@@ -1,5 +1,6 @@
 """Convolution and transposed convolution."""
 
+from dataclasses import replace
 from itertools import product
 from math import prod
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from linalg_cnn import Conv, ConvTranspose
-from operations.row import OperationInfo, flat, integers, ones, positions, shapes, shown
+from operations.row import OperationInfo, flat, integers, numpy_symmetric, ones, positions, shapes, shown
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -112,6 +113,23 @@ CONV = OperationInfo(
 
 
 @st.composite
+def symmetric_conv(draw):
+    layer, in_shape = draw(conv())
+    padding = layer.padding if layer.padding == "same" else tuple(draw(st.integers(0, 2 * n + 1)) for n in in_shape[1:])
+    taps = [draw(st.integers(1, min(n, 2))) for n in in_shape[1:]]
+    kernel = integers(draw, (*layer.kernel.shape[:2], *taps))
+    return replace(layer, kernel=kernel, padding=padding, dilation=1, padding_mode="symmetric"), in_shape
+
+
+def torch_symmetric_conv(layer, x):
+    padded = numpy_symmetric(layer.padding_pairs, x)
+    return torch_conv(replace(layer, padding=0, padding_mode="zeros"), padded)
+
+
+CONV_SYMMETRIC = replace(CONV, name="conv_symmetric", draw=symmetric_conv, torch=torch_symmetric_conv, errors=())
+
+
+@st.composite
 def conv_transpose(draw, in_shape=None):
     c_in, *sizes = in_shape = in_shape or draw(shapes(longest=4))
     groups = draw(st.sampled_from([g for g in range(1, c_in + 1) if c_in % g == 0]))
@@ -199,5 +217,6 @@ CONV_TRANSPOSE = OperationInfo(
 
 ROWS = (
     CONV,
+    CONV_SYMMETRIC,
     CONV_TRANSPOSE,
 )

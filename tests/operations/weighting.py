@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from linalg_cnn import AxisDense, BatchNorm, Constant, Dense, Scale, SumOver
+from linalg_cnn import AxisDense, AxisSparse, BatchNorm, Constant, Dense, Scale, SumOver
 from operations.row import OperationInfo, integers, ones, shapes
 
 
@@ -98,6 +98,50 @@ AXIS_DENSE = OperationInfo(
     (
         (lambda: AxisDense(ones(2, 3), axis=1).out_shape((3, 4)), "in_shape: expected 3 entries along axis 1"),
         (lambda: AxisDense(ones(2, 3), ones(3)), r"bias: expected one entry per output feature \(2\)"),
+    ),
+)
+
+
+@st.composite
+def axis_sparse(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2), longest=4))
+    axis, out, count = draw(st.integers(0, len(in_shape) - 1)), draw(st.integers(1, 4)), draw(st.integers(0, 9))
+    rows, columns = (integers(draw, (count,), 0, size - 1).astype(int) for size in (out, in_shape[axis]))
+    return AxisSparse(rows, columns, integers(draw, (count,)), (out, in_shape[axis]), axis), in_shape
+
+
+def torch_axis_sparse(operation, x):
+    places = torch.from_numpy(np.stack([operation.rows, operation.columns]))
+    matrix = torch.sparse_coo_tensor(places, torch.from_numpy(operation.weight), operation.shape, check_invariants=True)
+    first = x.movedim(operation.axis + 1, 0)
+    y = torch.sparse.mm(matrix, first.reshape(len(first), -1))
+    return y.reshape(-1, *first.shape[1:]).movedim(0, operation.axis + 1)
+
+
+def loops_axis_sparse(operation, in_shape):
+    matrix = np.zeros(operation.shape)
+    for i, q, value in zip(operation.rows, operation.columns, operation.weight, strict=True):
+        matrix[i, q] += value
+    before, after = prod(in_shape[: operation.axis]), prod(in_shape[operation.axis + 1 :])
+    return np.kron(np.kron(np.eye(before), matrix), np.eye(after))
+
+
+AXIS_SPARSE = OperationInfo(
+    "axis_sparse",
+    AxisSparse,
+    axis_sparse,
+    torch_axis_sparse,
+    loops_axis_sparse,
+    (
+        (lambda: AxisSparse([0], [0], [1], (2, 3), 1).out_shape((3, 4)), "in_shape: expected 3 entries along axis 1"),
+        (lambda: AxisSparse([2], [0], [1], (2, 3)), "rows: expected numbers from 0 to 1, got 2 to 2"),
+        (lambda: AxisSparse([0], [-1], [1], (2, 3)), "columns: expected numbers from 0 to 2, got -1 to -1"),
+        (
+            lambda: AxisSparse([0, 1], [0], [1, 2], (2, 3)),
+            r"columns: expected one number per entry of the weight \(2\), got shape",
+        ),
+        (lambda: AxisSparse([0], [0], [np.nan], (2, 3)), "weight: expected finite entries, got nan"),
+        (lambda: AxisSparse([0], [0], [1], (2, 0)), r"shape\[1\]: expected an int of at least 1, got 0"),
     ),
 )
 
@@ -215,6 +259,7 @@ ROWS = (
     BATCH_NORM,
     DENSE,
     AXIS_DENSE,
+    AXIS_SPARSE,
     SCALE,
     SUM_OVER,
     CONSTANT,

@@ -7,11 +7,40 @@ returns the result, or raises `gpu.tracing.values.Refusal`. An operation without
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpu.tracing.aten import arithmetic, by_autograd, layers, movement, resampling
+from gpu.tracing.aten import (
+    antialiasing,
+    arithmetic,
+    by_autograd,
+    complex_parts,
+    fourier,
+    layers,
+    movement,
+    products,
+    resampling,
+    sampling,
+    scattering,
+    strided,
+)
 from gpu.tracing.aten.arithmetic import check_product
+from gpu.tracing.aten.complex_parts import in_parts, is_traced
 
-__all__ = ["HANDLERS", "check_product"]
+__all__ = ["HANDLERS", "check_product", "is_traced"]
+
+OF_REAL_VALUES: Mapping[str, Callable[..., Any]] = (
+    layers.HANDLERS
+    | resampling.HANDLERS
+    | antialiasing.HANDLERS
+    | sampling.HANDLERS
+    | arithmetic.HANDLERS
+    | products.HANDLERS
+    | movement.HANDLERS
+    | scattering.HANDLERS
+    | strided.HANDLERS
+    | by_autograd.HANDLERS
+)
 
 HANDLERS: Mapping[str, Callable[..., Any]] = (
-    layers.HANDLERS | resampling.HANDLERS | arithmetic.HANDLERS | movement.HANDLERS | by_autograd.HANDLERS
+    {name: in_parts(name, handler) for name, handler in OF_REAL_VALUES.items()}
+    | complex_parts.HANDLERS
+    | fourier.HANDLERS
 )

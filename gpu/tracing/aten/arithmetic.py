@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu.tracing.aten.by_autograd import by_autograd, called
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.constants import without_samples
 from gpu.tracing.nodes import name_of
 from gpu.tracing.values import Refusal, Unknown, Value
-from linalg_cnn import AxisDense, ResampleTo, Scale, SumOver, WeightedSum
+from linalg_cnn import ResampleTo, Scale, SumOver, WeightedSum
 from linalg_cnn.types import Array, Shape
 
 Node = torch.fx.Node
 
 PRODUCTS = ("mul", "multiply", "div", "divide", "true_divide", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum",
-            "dot", "mv", "outer", "linear", "bilinear", "tensordot", "kron", "addcmul", "addcdiv")  # fmt: skip
+            "dot", "mv", "inner", "outer", "linear", "bilinear", "tensordot", "kron", "addcmul", "addcdiv")  # fmt: skip
 PRODUCT = "product of two values that depend on the data"
 
 
@@ -37,20 +36,20 @@ def check_product(name: str, args: Any) -> None:
 
 def add(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``add``: x + alpha y."""
-    return _sum(builder, x, y, 1.0, float(alpha))
+    return combine(builder, x, y, 1.0, float(alpha))
 
 
 def sub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``sub``: x - alpha y."""
-    return _sum(builder, x, y, 1.0, -float(alpha))
+    return combine(builder, x, y, 1.0, -float(alpha))
 
 
 def rsub(builder: GraphBuilder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     """``rsub``: y - alpha x."""
-    return _sum(builder, x, y, -float(alpha), 1.0)
+    return combine(builder, x, y, -float(alpha), 1.0)
 
 
-def _sum(builder: GraphBuilder, x: Any, y: Any, a: float, b: float) -> Value:
+def combine(builder: GraphBuilder, x: Any, y: Any, a: float, b: float) -> Value:
     """Return a x + b y, broadcast by torch's rules."""
     if isinstance(x, Value) and isinstance(y, Value):
         x, y = broadcast(builder, x, y)
@@ -110,7 +109,7 @@ def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Valu
         scale(builder, term, share, 0.0) if isinstance(term, Value) else term * share
         for term, share in ((x, 1 - factor), (y, factor))
     )
-    return _sum(builder, first, second, 1.0, 1.0)
+    return combine(builder, first, second, 1.0, 1.0)
 
 
 def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
@@ -202,52 +201,13 @@ def reduce(
 def addcmul(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
     """``addcmul``: x + value y z, where y or z is a constant."""
     product = mul(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) * _real(z)
-    return _sum(builder, x, product, 1.0, float(value))
+    return combine(builder, x, product, 1.0, float(value))
 
 
 def addcdiv(builder: GraphBuilder, node: Node, x: Any, y: Any, z: Any, *, value: float = 1) -> Value:
     """``addcdiv``: x + value y / z, where z is a constant."""
     ratio = div(builder, node, y, z) if isinstance(y, Value) or isinstance(z, Value) else _real(y) / _real(z)
-    return _sum(builder, x, ratio, 1.0, float(value))
-
-
-def matmul(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Any:
-    """``matmul``, ``mm`` and ``bmm`` with one constant factor.
-
-    Raises
-    ------
-    Refusal
-        If both factors depend on the data, or the sum runs over the samples.
-    """
-    if isinstance(x, Value) and isinstance(y, Value):
-        raise Refusal(PRODUCT)
-    if isinstance(x, Value):
-        y = _one_matrix(y, x)
-        if y.ndim == 2:
-            axis = x.axis(-1)
-            return builder.add(AxisDense(y.T.double().numpy(), None, axis), x)
-    else:
-        x = _one_matrix(x, y)
-        if x.ndim == 2 and y.rank > 1:
-            axis = y.axis(-2)
-            return builder.add(AxisDense(x.double().numpy(), None, axis), y)
-    return by_autograd(builder, called(node, torch.ops.aten.matmul.default), x, y)
-
-
-def _one_matrix(c: torch.Tensor, x: Value) -> torch.Tensor:
-    """Return constant matrices that were expanded along the other factor's batch axis as they were before."""
-    if c.ndim > 2 and x.batch < x.rank - 2:
-        c = _once(c, x)
-    return c[0] if c.ndim == 3 and len(c) == 1 and x.rank >= c.ndim else c
-
-
-def add_matmul(
-    builder: GraphBuilder, node: Node, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1
-) -> Any:
-    """``addmm``, ``baddbmm``: beta bias + alpha x y."""
-    if isinstance(x, Value) or isinstance(y, Value):
-        return _sum(builder, bias, matmul(builder, node, x, y), float(beta), float(alpha))
-    return _sum(builder, bias, _real(x) @ _real(y), float(beta), float(alpha))
+    return combine(builder, x, ratio, 1.0, float(value))
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {
@@ -262,11 +222,10 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "true_divide": div,
     "neg": neg,
     "negative": neg,
+    "_neg_view": neg,
     "lerp": lerp,
     "mean": reduce,
     "sum": reduce,
     "addcmul": addcmul,
     "addcdiv": addcdiv,
-    **dict.fromkeys(("matmul", "mm", "bmm"), matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), add_matmul),
 }

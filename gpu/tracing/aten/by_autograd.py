@@ -182,57 +182,15 @@ def diff(builder: GraphBuilder, node: Node, x: Any, n: int = 1, dim: int = -1, *
     )
 
 
-def index_add(
-    builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
-) -> Value:
-    """``index_add``: linear in both tensors, for a constant index."""
-    like = _summand(dim, index, x, source)
-    x, source = (repeated(builder, c, like) for c in (x, source))
-    return by_autograd(builder, node, x, dim, index, source, alpha=alpha)
-
-
-def scatter_add(builder: GraphBuilder, node: Node, x: Any, dim: int, index: Any, source: Any) -> Value:
-    """``scatter_add``: linear in both tensors, for a constant index of each entry."""
-    like = _summand(dim, index, x, source)
-    x, index, source = (repeated(builder, c, like) for c in (x, index, source))
-    return by_autograd(builder, called(node, _scatter_add), x, dim, index, source)
-
-
-def _scatter_add(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    # autograd needs a source of the index's shape; torch reads no more of a larger one
-    return x.scatter_add(dim, index, source[tuple(map(slice, index.shape))])
-
-
-def _summand(dim: int, index: Any, x: Any, source: Any) -> Value:
-    """Return a summand of a sum at indexed positions that depends on the data, and so has its batch axis.
-
-    Raises
-    ------
-    Refusal
-        If the index depends on the data, or the two values have different batch axes.
-    """
-    if isinstance(index, Value):
-        raise Refusal("adds to positions that depend on the data")
-    traced = [value for value in (x, source) if isinstance(value, Value)]
-    for value in traced:
-        value.axis(dim)
-    if len({value.batch for value in traced}) != 1:
-        raise Refusal("mixes the samples of the batch: they meet another axis")
-    return traced[0]
-
-
 def of_images(builder: GraphBuilder, node: Node, x: Value, *args: Any) -> Value:
     """Bicubic resampling, and ``col2im``, the adjoint of unfolding: linear in the images."""
     return by_autograd(builder, node, images(x), *args)
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("mv", "dot", "tensordot", "kron", "outer"), one_factor),
+    **dict.fromkeys(("tensordot", "kron", "outer"), one_factor),
     "einsum": einsum,
     "cumsum": cumsum,
     "diff": diff,
-    "index_add": index_add,
-    "scatter_add": scatter_add,
-    # not the antialiased variants: by a scale factor, torch's gradients do not fit its forward pass
     **dict.fromkeys(("upsample_bicubic2d", "col2im"), of_images),
 }

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 
 from gpu.models.nonlinearities import EVALUATE
+from gpu.tracing.aten.arithmetic import combine
 from gpu.tracing.aten.by_autograd import by_autograd
 from gpu.tracing.aten.movement import move
+from gpu.tracing.aten.products import times_matrix
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import remedy_of
@@ -200,6 +202,9 @@ def linear(builder: GraphBuilder, node: Node, x: Any, weight: Any, bias: Any = N
     axis = x.axis(-1)
     if weight.ndim == 1:
         return by_autograd(builder, node, x, weight, bias)
+    if weight.layout != torch.strided:
+        product = times_matrix(builder, x, weight, -1)
+        return product if bias is None else combine(builder, product, bias, 1.0, 1.0)
     if len(x.shape) == 1:
         return builder.add(builder.once(_dense, weight, bias), x)
     # the batch axis may be any but the last, and stays

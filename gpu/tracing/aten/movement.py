@@ -35,9 +35,9 @@ MOVEMENTS = (
     *("repeat", "tile", "repeat_interleave", "roll", "flip", "fliplr", "flipud", "rot90", "index", "index_select"),
     *("gather", "take", "masked_fill", "where", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
     *("native_channel_shuffle", "stack", "hstack", "vstack", "dstack", "concat", "concatenate", "slice_scatter"),
-    *("select_scatter", "diagonal_scatter", "index_put", "index_copy", "broadcast_to", "atleast_2d", "atleast_3d"),
+    *("select_scatter", "diagonal_scatter", "broadcast_to", "atleast_2d", "atleast_3d", "take_along_dim"),
     *("split_copy", "view_copy", "permute_copy", "expand_copy", "squeeze_copy", "unsqueeze_copy", "copy"),
-    "constant_pad_nd",
+    *("constant_pad_nd", "fft_fftshift", "fft_ifftshift"),
 )
 
 
@@ -65,7 +65,7 @@ def move(builder: GraphBuilder, node: Node, *args: Any, **kwargs: Any) -> Any:
     def run(numbered: bool) -> Any:
         def entries(leaf: Any) -> Any:
             if _is_value(leaf):
-                return _numbers(leaf, offsets[leaf], per_sample, builder.samples) * numbered
+                return numbers_of(leaf, offsets[leaf], per_sample, builder.samples) * numbered
             if isinstance(leaf, torch.Tensor):
                 return torch.zeros(leaf.shape, dtype=torch.float64) if numbered else _real(leaf)
             return leaf
@@ -102,12 +102,10 @@ def _check_axes(name: str, x: Value, given: dict[str, Any], samples: int) -> Non
     Raises
     ------
     Refusal
-        If the operation mixes larger batches, accumulates, reads bits as another dtype, or returns positions.
+        If the operation mixes larger batches, reads bits as another dtype, or returns positions.
     """
     if _mixes_larger_batches(name, x, given, x.length(samples)):
         raise Refusal("mixes the samples of the batch")
-    if given.get("accumulate"):
-        raise Refusal("index_put that accumulates is not known to be affine")
     if any(isinstance(argument, torch.dtype) for argument in given.values()):
         raise Refusal("reads the bits of numbers as another dtype")
     if name == "where" and len(given) == 1:
@@ -145,7 +143,7 @@ def _is_value(leaf: Any) -> bool:
     return isinstance(leaf, Value)
 
 
-def _numbers(value: Value, offset: int, per_sample: int, samples: int) -> torch.Tensor:
+def numbers_of(value: Value, offset: int, per_sample: int, samples: int) -> torch.Tensor:
     """Return a tensor of the value's shape that holds the number of each entry, counted from ``offset``.
 
     Numbers start at 1: a 0 stands for a constant. The dtype is float64, which every operation of torch accepts and
