@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from gpu.collapsing.verification import VerificationError
     from gpu.experiments.pictures import record_picture
     from gpu.models.conversion import NearestResample
-    from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
+    from gpu.models.homotopy import set_skip_strength, skip_strengths
     from gpu.models.linearization import linearize
-    from gpu.models.resnets import from_torchvision, resnet
+    from gpu.models.removal import remove_skips
+    from gpu.models.resnets import resnet
     from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
     from gpu.models.skip_cnn import SkipCNN
+    from gpu.models.torchvision_resnets import from_torchvision
     from gpu.runtime.timing import microseconds_per_image
     from gpu.schedules.schedule import SkipSchedule, ThresholdSchedule
     from gpu.tracing.not_affine import NotAffineError
@@ -77,7 +79,7 @@ _HOME = {
     "VerificationError": "gpu.collapsing.verification",
     "accuracy_of": "gpu.training.evaluation",
     "collapse": "gpu.collapsing.collapse",
-    "from_torchvision": "gpu.models.resnets",
+    "from_torchvision": "gpu.models.torchvision_resnets",
     "kept_memory": "gpu.bench.memory",
     "linearize": "gpu.models.linearization",
     "load_digits": "gpu.training.data",
@@ -87,7 +89,7 @@ _HOME = {
     "predict_scores": "gpu.training.evaluation",
     "recalibrate": "gpu.training.recalibration",
     "record_picture": "gpu.experiments.pictures",
-    "remove_skips": "gpu.models.homotopy",
+    "remove_skips": "gpu.models.removal",
     "resnet": "gpu.models.resnets",
     "set_skip_strength": "gpu.models.homotopy",
     "six_layer_cnn": "gpu.models.shallow",

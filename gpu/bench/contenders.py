@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.timing import IN_SHAPE
 from gpu.models.copying import copy_of
-from gpu.models.homotopy import remove_skips
+from gpu.models.removal import remove_skips
 from gpu.models.resnets import resnet
 from gpu.models.shallow import six_layer_cnn, three_layer_cnn
 from gpu.predict import Predictor

@@ -16,6 +16,7 @@ from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples
 from gpu.collapsing.verification import verify
 from gpu.models.copying import copy_of
+from gpu.models.surroundings import surroundings_kept
 from gpu.runtime.timing import Stopwatch
 from gpu.tracing.export import like_of
 from gpu.tracing.trace import trace_with_shape
@@ -128,7 +129,8 @@ def collapse(
 
     replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
-    found = verify(network, replacement, factors, samples, prepare, budget.rows_together)
+    with surroundings_kept(module):
+        found = verify(network, replacement, factors, samples, prepare, budget.rows_together)
     rank = rank_of(factors, budget.for_rank)
     verdict = verdict_of(before, after, machine_rates(like.dtype, like.device))
     watch.lap("verifying")

@@ -3,21 +3,39 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+import torch.fx
 from torch import nn
 
 from gpu.collapsing.casting import cast_map
 from gpu.collapsing.report import Report
-from gpu.models.conversion import check_batch
 from linalg_cnn import AffineGraph, AffineMap, FactoredMap
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Shape
 
 
+@torch.fx.wrap  # torch.fx cannot follow the comparison, and keeps the call
+def flat_samples(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) -> torch.Tensor:
+    """Return a batch (N, *in_sizes) as one vector for each sample, in the dtype of ``like``.
+
+    Raises
+    ------
+    ValueError
+        If the samples have another shape.
+    """
+    if list(x.shape[1:]) != in_sizes:
+        # torch.jit.script knows no str.join of a generator
+        expected, got = str(in_sizes)[1:-1], str(list(x.shape))[1:-1]
+        raise ValueError(f"x: expected shape (N, {expected}), got ({got})")
+    return x.flatten(1).to(like.dtype)
+
+
 class CollapsedModule(nn.Module):
     """W x + B as a torch module, in one linear layer or in two.
+
+    torch's own tools can take it: ``torch.export``, ``torch.compile``, ``torch.jit``, ``torch.fx``, ONNX, dynamic
+    quantisation.
 
     Parameters
     ----------
@@ -34,10 +52,27 @@ class CollapsedModule(nn.Module):
         If an entry of a factor is too large for the dtype.
     """
 
+    in_sizes: list[int]  # lists, because torch.jit.script takes no tuples of any length
+    out_sizes: list[int]
+    like: torch.Tensor
+    __jit_unused_properties__ = ("in_shape", "out_shape")
+
     def __init__(self, factors: Sequence[AffineMap], in_shape: Shape, out_shape: Shape, dtype: torch.dtype) -> None:
         super().__init__()
-        self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
+        self.in_sizes, self.out_sizes = list(in_shape), list(out_shape)
         self.layers = nn.Sequential(*(_linear(factor, dtype) for factor in reversed(factors)))
+        # empty; it has the dtype of the computation, as quantised layers do not
+        self.register_buffer("like", torch.empty(0, dtype=dtype), persistent=False)
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of one sample's input."""
+        return tuple(self.in_sizes)
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return tuple(self.out_sizes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scores of a batch: (N, *in_shape) of any dtype to (N, *out_shape).
@@ -47,15 +82,15 @@ class CollapsedModule(nn.Module):
         ValueError
             If the samples have another shape.
         """
-        check_batch(x, self.in_shape)
-        first: Any = self.layers[0]
-        y: torch.Tensor = self.layers(x.flatten(1).to(first.weight.dtype))
-        return y.reshape(x.shape[0], *self.out_shape)
+        y: torch.Tensor = self.layers(flat_samples(x, self.in_sizes, self.like))
+        return y.reshape([x.shape[0]] + self.out_sizes)  # noqa: RUF005 - torch.jit.script knows no unpacking
 
 
 def _linear(factor: AffineMap, dtype: torch.dtype) -> nn.Linear:
     linear = nn.Linear(factor.in_size, factor.out_size, device="meta")
-    expected, remedy = "module: expected a map whose entries fit", "; collapse module.float() instead"
+    expected = "module: expected a map whose entries fit"
+    wider = {torch.float16: "float", torch.bfloat16: "double", torch.float32: "double"}.get(dtype)
+    remedy = f"; collapse module.{wider}() instead" if wider else ""
     weight, bias = cast_map(factor, dtype, torch.device("cpu"), expected, remedy)
     linear.weight, linear.bias = (nn.Parameter(part, requires_grad=False) for part in (weight, bias))
     return linear

@@ -11,8 +11,9 @@ from tqdm import tqdm
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.experiment import Experiment, Record, View, machine_of
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
-from gpu.models.homotopy import remove_skips, set_skip_strength
+from gpu.models.homotopy import set_skip_strength
 from gpu.models.nonlinearities import Activation
+from gpu.models.removal import remove_skips
 from gpu.models.resnets import resnet, set_stem_channels, set_stem_stride
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device

@@ -12,7 +12,8 @@ from gpu.collapsing.collapse import collapse
 from gpu.collapsing.verification import VerificationError
 from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
-from gpu.models.homotopy import remove_skips, set_skip_strength, skip_strengths
+from gpu.models.homotopy import set_skip_strength, skip_strengths
+from gpu.models.removal import remove_skips
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.training.data import Digits, scale_pixels

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gpu.models.interventions import first_intervention
 from linalg_cnn import (
     AdaptiveAvgPool,
     AvgPool,
@@ -106,6 +107,22 @@ class NearestResample(nn.Module):
 
 def _parameter(values: Array | None) -> nn.Parameter | None:
     return None if values is None else nn.Parameter(torch.from_numpy(values.copy()))
+
+
+def check_plain(module: nn.Module, root: str) -> None:
+    """Refuse a module that computes something else than its class does, and parts that do.
+
+    Raises
+    ------
+    TypeError
+        If a part has hooks of the forward pass, a parametrization or a method ``forward`` of its own; the error names
+        the first as a part of ``root``, and the remedy.
+    """
+    found = first_intervention(module.named_modules(), root=root)
+    if found is not None:
+        raise TypeError(
+            f"expected modules as their class computes them, got hooks, a parametrization or a method: {found}"
+        )
 
 
 @singledispatch
@@ -218,7 +235,7 @@ def _(layer: BatchNorm, in_shape: Shape) -> nn.Module:
 def to_operation(module: nn.Module) -> Operation:
     """Return the operation that a torch module computes, with its present parameters.
 
-    Subclasses, hooks and methods set on the instance are refused, because they may compute something else.
+    Subclasses, hooks, parametrizations and methods set on the instance are refused: they may compute something else.
 
     Raises
     ------
@@ -227,9 +244,7 @@ def to_operation(module: nn.Module) -> Operation:
     """
     kind: Any = type(module)
     m: Any = module
-    for part in module.modules():
-        if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
-            raise TypeError(f"expected modules as their class computes them, got hooks or a method on {part}")
+    check_plain(module, "layer")
     if kind is NearestResample:
         return cast(Operation, m.operation)
     if kind in CONV.values():

@@ -1,6 +1,9 @@
 """Copies of modules: the module that a user passes in is never changed."""
 
 import copy
+import sys
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,6 +11,8 @@ from torch import nn
 
 def copy_of(module: nn.Module) -> nn.Module:
     """Return a deep copy of a module, even if it holds results of its last run, as weight normalisation does.
+
+    What ``torch.compile`` wraps takes the place of the wrapper, so that running the copy compiles nothing.
 
     Raises
     ------
@@ -20,10 +25,40 @@ def copy_of(module: nn.Module) -> nn.Module:
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     # torch refuses to copy tensors with a gradient history; hooks compute these results anew in the next forward pass
     results = (value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor))
-    known = {id(value): value.detach().clone() for value in results if not value.is_leaf}
+    known: dict[int, Any] = {id(value): value.detach().clone() for value in results if not value.is_leaf}
     try:
-        return copy.deepcopy(module, known)
+        copied = copy.deepcopy(module, known)
     except Exception as error:  # a module may hold any object, and its copying may raise any error
         raise ValueError(
             f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
         ) from error
+    for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
+        if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
+            hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
+            vars(copied_part).update(copy.deepcopy(hooks, known))
+    return _as_written(copied, known)
+
+
+def _as_written(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
+    """Return a copied module without ``torch.compile``, given the copies of all objects by the ids of these."""
+    for part in module.modules():
+        for name, value in vars(part).items():  # module.forward = torch.compile(module.forward)
+            written = getattr(value, "_torchdynamo_orig_callable", None)
+            if isinstance(written, MethodType) and id(written.__self__) in copies:
+                vars(part)[name] = MethodType(written.__func__, copies[id(written.__self__)])
+        for name, child in part._modules.items():
+            part._modules[name] = _unwrapped(child)
+    written_module: nn.Module = _unwrapped(module)
+    return written_module
+
+
+def _unwrapped(module: Any) -> Any:
+    """Return the module that ``torch.compile`` wraps, unless the wrapper has hooks of its own."""
+    while isinstance(module, _wrapper_type()) and not any(v for name, v in vars(module).items() if "hooks" in name):
+        module = module._orig_mod
+    return module
+
+
+def _wrapper_type() -> Any:
+    """Return the type of what ``torch.compile`` makes from a module, or no type before the first compilation."""
+    return getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())

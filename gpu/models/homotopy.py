@@ -1,16 +1,13 @@
-"""The homotopy of the paper's section 4: skips of strength t, setting t, and the network without its skips."""
+"""The homotopy of the paper's section 4: skips of strength t, and setting t."""
 
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from numbers import Real
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import nn
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class Skip(nn.Module):
@@ -214,61 +211,9 @@ class WithSkips(nn.Module):
     """A module with skips that can be taken out of it."""
 
     @abstractmethod
+    def skip_parts(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the name and the module of each submodule that only the skips use."""
+
+    @abstractmethod
     def drop_skips(self) -> None:
         """Remove the sums, and the modules that only the skips use."""
-
-
-def remove_skips(model: Network) -> Network:
-    """Return a copy of a network at t = 0 without its skips: without sums and projections, only the main path.
-
-    Parameters
-    ----------
-    model : nn.Module
-        A network from `gpu.resnet` or `gpu.from_torchvision`, or a `gpu.SkipCNN`, with t = 0 for every skip. It is not
-        changed.
-
-    Returns
-    -------
-    nn.Module
-        The copy, in the same mode (training or evaluation), dtype and on the same device. The remaining entries of its
-        state_dict keep their names. On the CPU its outputs are the same bits, wherever the skips were finite.
-
-    Raises
-    ------
-    ValueError
-        If a skip has another strength than 0, or the network has no skips.
-
-    Notes
-    -----
-    Source: the paper's section 5.3, "explicitly taking their programming out of the network".
-
-    Examples
-    --------
-    >>> from gpu.models.shallow import three_layer_cnn
-    >>> model = three_layer_cnn(t=0.0)
-    >>> remove_skips(model).to_network()
-    SkipNetwork((1, 28, 28) -> (10,): Conv, Conv, Conv, Dense; skips none)
-    >>> set_skip_strength(model, 0.5)
-    >>> remove_skips(model)
-    Traceback (most recent call last):
-        ...
-    ValueError: model: expected t = 0 for every skip, got 1 others: joins.2 at t = 0.5; ...
-    """
-    strengths = skip_strengths(model)
-    if not strengths:
-        raise ValueError(
-            f"model: expected a network with skips of strength t, got {type(model).__name__} without any; "
-            "torchvision's own ResNets add x + F(x): gpu.from_torchvision gives their skips a strength"
-        )
-    left = [f"{name} at t = {t:g}" for name, t in strengths.items() if t != 0]
-    if left:
-        shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-        raise ValueError(
-            f"model: expected t = 0 for every skip, got {len(left)} others: {shown}; what these skips carry would be "
-            "lost: train on while t goes to 0 (gpu.schedules), then gpu.set_skip_strength(model, 0)"
-        )
-    bare = copy.deepcopy(model)
-    for part in list(bare.modules()):
-        if isinstance(part, WithSkips):
-            part.drop_skips()
-    return bare

@@ -42,7 +42,10 @@ class SkipBlock(WithSkips):
         """Return a block of this class with the submodules of one of torchvision's blocks."""
         made = cls.__new__(cls)
         made.__dict__ = block.__dict__.copy()
-        made.skip_sum = SkipSum(t).to(made.conv1.weight.device)
+        like = next(made.parameters(), torch.zeros(()))
+        made.skip_sum = SkipSum(t).to(like.device)
+        if like.dtype == torch.float64:
+            made.skip_sum.double().set_skip_strength(t)
         return made
 
     @abstractmethod
@@ -51,8 +54,8 @@ class SkipBlock(WithSkips):
 
     @property
     @abstractmethod
-    def last_norm(self) -> nn.Module:
-        """The main path's last batch normalisation."""
+    def last_norm(self) -> tuple[str, nn.Module]:
+        """The name and the module of the main path's last batch normalisation."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the block's output for a batch (N, channels, height, width)."""
@@ -60,6 +63,11 @@ class SkipBlock(WithSkips):
         if self.skip_sum is not None:
             main = self.skip_sum(main, x if self.downsample is None else self.downsample(x))
         return cast(torch.Tensor, self.relu(main))
+
+    def skip_parts(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the sum and the projection, where the block has them."""
+        parts = (("skip_sum", self.skip_sum), ("downsample", self.downsample))
+        return ((name, part) for name, part in parts if part is not None)
 
     def drop_skips(self) -> None:
         """Remove the sum and the projection."""
@@ -76,9 +84,9 @@ class BasicBlock(SkipBlock, theirs.BasicBlock):  # type: ignore[misc] # torchvis
         return y
 
     @property
-    def last_norm(self) -> nn.Module:
-        """The main path's last batch normalisation."""
-        return self.bn2
+    def last_norm(self) -> tuple[str, nn.Module]:
+        """The name and the module of the main path's last batch normalisation."""
+        return "bn2", self.bn2
 
 
 class Bottleneck(SkipBlock, theirs.Bottleneck):  # type: ignore[misc] # torchvision is without types
@@ -94,9 +102,9 @@ class Bottleneck(SkipBlock, theirs.Bottleneck):  # type: ignore[misc] # torchvis
         return z
 
     @property
-    def last_norm(self) -> nn.Module:
-        """The main path's last batch normalisation."""
-        return self.bn3
+    def last_norm(self) -> tuple[str, nn.Module]:
+        """The name and the module of the main path's last batch normalisation."""
+        return "bn3", self.bn3
 
 
 BLOCKS: dict[type[nn.Module], type[SkipBlock]] = {theirs.BasicBlock: BasicBlock, theirs.Bottleneck: Bottleneck}
@@ -176,9 +184,9 @@ def resnet(
     if stem_pool == "avg":
         model.maxpool = nn.AvgPool2d(3, stride=2, padding=1)
     if activation != "relu":  # torchvision's own
-        for part in [model, *_blocks(model)]:
+        for part in [model, *blocks_of(model)]:
             part.relu = copy.deepcopy(act)
-    return _with_strength(model, strength)
+    return with_strength(model, strength)
 
 
 def set_stem_channels(model: ResNet, in_channels: int) -> None:
@@ -214,111 +222,20 @@ def set_stem_stride(model: ResNet, stride: int) -> None:
     model.conv1.stride = (stride, stride)
 
 
-def from_torchvision(model: ResNet, t: float = 0.5) -> ResNet:
-    """Return a copy of one of torchvision's ResNets that computes the same function with skips of strength t.
-
-    Parameters
-    ----------
-    model : torchvision.models.ResNet
-        A ResNet, ResNeXt or wide ResNet. It is not changed.
-    t : float, 0 < t < 1
-        Strength of all skips; 0.5 by default, which keeps the outputs to the last bit unless a number underflows.
-
-    Returns
-    -------
-    torchvision.models.ResNet
-        The copy, in the mode and dtype of the model and on its device. Its state_dict has the same names and other
-        values.
-
-    Raises
-    ------
-    TypeError
-        If ``model`` is not a ResNet of torchvision's with its own blocks and a linear layer at the end.
-    ValueError
-        If t is 0 or 1, for which no scaling exists; an activation does not commute with scaling; a block has no batch
-        normalisation with weights; or the scales underflow in the model's dtype.
-
-    Notes
-    -----
-    torchvision's blocks compute x + F(x). A block that computes t x + (1 - t) F'(x), with F' = t / (1 - t) F, returns
-    t times as much. The first convolution of the next block divides by this factor, and so does the next projection or
-    the last layer. At t = 0.5 all factors are powers of two, so that scaling rounds nothing.
-
-    Examples
-    --------
-    >>> theirs = torchvision.models.resnet18(num_classes=10).eval()
-    >>> ours, image = from_torchvision(theirs), torch.rand(1, 3, 64, 64)
-    >>> torch.allclose(ours(image), theirs(image))
-    True
-    """
-    if not isinstance(model, ResNet) or not all(type(block) in BLOCKS for block in _blocks(model)):
-        raise TypeError(f"model: expected a ResNet of torchvision's with its own blocks, got {type(model).__name__}")
-    strength = check_share("t", t)
-    if not 0 < strength < 1:
-        raise ValueError(f"t: expected 0 < t < 1, got {t}: one of the two paths would carry nothing")
-    if not isinstance(model.fc, nn.Linear):
-        raise TypeError(f"model: expected a linear layer as fc, got {model.fc!r}")
-    made = _with_strength(copy.deepcopy(model), strength)
-    scale = 1.0  # the input of a block, in multiples of the input of torchvision's block
-    with torch.no_grad():
-        for name, block in made.named_modules():
-            if isinstance(block, SkipBlock):
-                scale = _rescale(name, block, strength, scale)
-        made.fc.weight /= scale
-    return made
-
-
-def _rescale(name: str, block: SkipBlock, t: float, scale: float) -> float:
-    """Scale the weights of a block whose input is ``scale`` times torchvision's; return the factor of its output.
-
-    Raises
-    ------
-    ValueError
-        If the block cannot be scaled.
-    """
-    if not isinstance(block.relu, (nn.ReLU, nn.LeakyReLU, nn.Identity)):
-        got = block.relu
-        raise ValueError(f"{name}.relu: expected ReLU, which commutes with scaling, got {got}")  # noqa: TRY004
-    block.conv1.weight /= scale
-    after = t * scale
-    if block.downsample is not None:
-        projection, norm = block.downsample[0], block.downsample[-1]
-        if len(block.downsample) != 2 or not isinstance(projection, nn.Conv2d):
-            got = block.downsample
-            raise ValueError(f"{name}.downsample: expected a convolution and a norm, got {got}")
-        projection.weight /= scale
-        _scale_output(f"{name}.downsample", norm, 1 / t)
-        after = 1.0
-    _scale_output(f"{name}: the last norm", block.last_norm, after / (1 - t))
-    dtype = block.conv1.weight.dtype
-    if after < 1024 * torch.finfo(dtype).smallest_normal:
-        raise ValueError(
-            f"model: expected a dtype that can hold activations times {after:.1g} ({name}), got {dtype}; "
-            "take model.float()"
-        )
-    return after
-
-
-def _scale_output(name: str, norm: nn.Module, factor: float) -> None:
-    for parameter in (getattr(norm, "weight", None), getattr(norm, "bias", None)):
-        if not isinstance(parameter, torch.Tensor):
-            got = norm
-            raise ValueError(f"{name}: expected batch normalisation with weight and bias, got {got}")  # noqa: TRY004
-        parameter.mul_(factor)
-
-
-def _layers(model: ResNet) -> tuple[nn.Sequential, ...]:
+def layers_of(model: ResNet) -> tuple[nn.Sequential, ...]:
+    """Return the four groups of residual blocks."""
     return (model.layer1, model.layer2, model.layer3, model.layer4)
 
 
-def _blocks(model: ResNet) -> Iterator[nn.Module]:
-    for layer in _layers(model):
+def blocks_of(model: ResNet) -> Iterator[nn.Module]:
+    """Yield the residual blocks in order."""
+    for layer in layers_of(model):
         yield from layer
 
 
-def _with_strength(model: ResNet, t: float) -> ResNet:
+def with_strength(model: ResNet, t: float) -> ResNet:
     """Replace torchvision's blocks by blocks with skips of strength t, in place, and return the model."""
-    for layer in _layers(model):
+    for layer in layers_of(model):
         for number, block in enumerate(layer):
             layer[number] = BLOCKS[type(block)].like(block, t)
     return model

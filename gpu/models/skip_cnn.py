@@ -1,13 +1,14 @@
 """`SkipNetwork` as a torch module, and back."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, to_module, to_operation
+from gpu.models.agreement import disagreement, images_for
+from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, check_plain, to_module, to_operation
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
 from linalg_cnn import ResampleTo, SkipNetwork
@@ -105,6 +106,11 @@ class SkipCNN(WithSkips):
             weights |= dict(zip([(j, j), *((k, j) for k in ks)], exact, strict=True))
         return {key: weights.get(key, 0.0) for key in (*self._given, *weights) if key in self._given or weights[key]}
 
+    def skip_parts(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the containers of the sums and of the resampling."""
+        yield "joins", self.joins
+        yield "resamplers", self.resamplers
+
     def drop_skips(self) -> None:
         """Remove the sums and the resampling, which leaves a chain of layers."""
         self.sources, self._given = {}, ()
@@ -134,23 +140,36 @@ class SkipCNN(WithSkips):
     def to_network(self) -> SkipNetwork:
         """Return the network as a SkipNetwork with its present parameters, in their dtype.
 
+        The network and a copy of the module are compared on two random images before it is returned.
+
         Raises
         ------
         TypeError
-            If the network has activations, which are not affine.
+            If the network has activations, which are not affine, or a part with hooks, a parametrization or a method of
+            its own.
         ValueError
-            If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), or a parameter is
-            not finite.
+            If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), a parameter is not
+            finite, or the module computes something else than its layers and skip weights say.
         """
-        if not isinstance(self.activation, nn.Identity):
+        if type(self.activation) is not nn.Identity:
             raise TypeError(f"activation: expected identity for an affine network, got {self.activation}")
+        check_plain(self, "model")
         for name, module in self.named_modules():
             if type(module) in BATCH_NORM.values() and module.training:
                 raise ValueError(
                     f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
                 )
         operations = _each(self.layers, to_operation)
-        return SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
+        network = SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
+        images = next(images_for(self))
+        scores = torch.from_numpy(network(images.double().cpu().numpy())).to(images)
+        difference = disagreement(self, _Known(scores), images)
+        if difference is not None:
+            raise ValueError(
+                f"model: expected a module that computes what its layers and skip weights say, but {difference}; "
+                "gpu.set_skip_strength changes the weights of the skips, and a subclass may compute something else"
+            )
+        return network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scores (N, *out_shape) of a batch (N, *in_shape).
@@ -177,6 +196,18 @@ class SkipCNN(WithSkips):
             skips.append(self.resamplers[name](f[k]) if name in self.resamplers else f[k])
         joined: torch.Tensor = self.joins[str(j)](f[j], *skips)
         return joined
+
+
+class _Known(nn.Module):
+    """A module with an output that was computed before."""
+
+    def __init__(self, output: torch.Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output, whatever the input is."""
+        return self.output
 
 
 def _each(layers: Iterable[Given], convert: Callable[[Given], Made]) -> list[Made]:

@@ -2,21 +2,29 @@
 
 import io
 import logging
+import os
+import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+import gpu
+from gpu.models.copying import copy_of
 from gpu.tracing.nodes import TORCH_FOLDER, name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from linalg_cnn.types import Shape
 
 FRESH = ("conv", "batch_norm", "linear", "add", "cat", "avg_pool")
 """First parts of the names of operations whose result shares no memory with another tensor."""
+
+OWN_FOLDER = f"{Path(gpu.__file__).parent}{os.sep}"
 
 TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch.export._trace")
 """Loggers that repeat errors which are also raised."""
@@ -25,12 +33,14 @@ TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_sh
 def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.ExportedProgram:
     """Return a module as ``torch.export`` records it.
 
+    A copy of the module is first run on zeros. What a forward computes at its first call and keeps outside the module
+    is then made of real numbers, not of the stand-ins for tensors that ``torch.export`` calls the forward with.
     Operations that work in place and regions without gradients are rewritten by ``torch.export`` itself.
 
     Parameters
     ----------
     module : nn.Module
-        The module to record.
+        The module to record, a copy of the user's. Its forward is called, which may change it.
     in_shape : tuple of int
         Shape of one sample of its input.
     samples : int
@@ -44,23 +54,49 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
         If the input does not fit the module, or ``torch.export`` cannot record its forward.
     """
     example = like_of(module).new_zeros(samples, *in_shape)
+    fault = _fault_of_a_run(copy_of(module), example)
     try:
         # Gradients are on from the start: torch cannot rewrite operations in place after a forward switches them on.
         with torch.enable_grad(), _silence():
             program = torch.export.export(module, (example,), strict=False)
             return program if _is_plain(program) else program.run_decompositions({})
     except Exception as error:  # anything that the forward raises, or one of the many errors of torch.export
-        place = _place_in_traceback(error, module)
+        found = Fault(error, _place_in_traceback(error, module))
         if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
             reason = "branches on the data or on a parameter, or reads a number from them"
-            raise NotAffineError([Obstacle(place, reason)]) from error
-        message = str(error).strip().partition("\n")[0]
-        if "fake tensor in the exported program constant" in message:
-            message = "it reads or writes x.data, which torch.export does not follow; use x.detach()"
-        raise ValueError(
-            f"module: expected a forward that takes ({samples}, {', '.join(map(str, in_shape))}) and that torch.export "
-            f"can record, got {type(error).__name__} in {place}: {message}"
-        ) from error
+            raise NotAffineError([Obstacle(found.place, reason)]) from error
+        raise ValueError(_explanation(fault or found, (samples, *in_shape), runs=fault is None)) from error
+
+
+class Fault(NamedTuple):
+    """An error that a forward raised, and the place in the user's code."""
+
+    error: Exception
+    place: str
+
+
+def _fault_of_a_run(module: nn.Module, example: torch.Tensor) -> Fault | None:
+    """Run a module, a copy of the user's, and return the error that its forward raises, if any."""
+    try:
+        with torch.no_grad(), _silence():
+            module(example.clone())
+    except Exception as error:  # a forward may raise anything
+        return Fault(error, _place_in_traceback(error, module))
+    return None
+
+
+def _explanation(fault: Fault, shape: Shape, runs: bool) -> str:
+    """Return the text of an error, for a forward that runs but cannot be recorded, or for one that does not run."""
+    message = str(fault.error).strip().partition("\n")[0]
+    if "fake tensor in the exported program constant" in message:
+        message = "it reads or writes x.data, which torch.export does not follow; use x.detach()"
+    expected = f"takes ({', '.join(map(str, shape))}) " + (
+        "and that torch.export can record" if runs else "without an error"
+    )
+    return (
+        f"module: expected a forward that {expected}, got {type(fault.error).__name__} in {fault.place}"
+        + f": {message}" * bool(message)
+    )
 
 
 def like_of(module: nn.Module) -> torch.Tensor:
@@ -87,21 +123,39 @@ def like_of(module: nn.Module) -> torch.Tensor:
     return torch.empty(0, dtype=like.dtype, device=like.device)
 
 
+class _StderrOfOthers(io.TextIOBase):
+    """A stream that passes on what other threads write, and drops what this thread writes."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__()
+        self.stream, self.thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Pass a text on unless it comes from the thread that made the stream."""
+        if threading.get_ident() != self.thread:
+            self.stream.write(text)
+        return len(text)
+
+
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep torch from printing why it cannot record a module: the error says so."""
+    thread = threading.get_ident()
     loggers = [logging.getLogger(name) for name in TALKATIVE]
-    before = [logger.disabled for logger in loggers]
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
     try:
         for logger in loggers:
-            logger.disabled = True
+            logger.addFilter(of_others)
         # before an error, torch prints the part of the graph that it has recorded
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stderr(_StderrOfOthers(sys.stderr)):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
+        for logger in loggers:
+            logger.removeFilter(of_others)
 
 
 def _is_plain(program: torch.export.ExportedProgram) -> bool:
@@ -122,7 +176,10 @@ def _is_plain_node(node: torch.fx.Node) -> bool:
 
 
 def _place_in_traceback(error: BaseException, module: nn.Module) -> str:
-    """Return the place at which an error was raised: the innermost module, and the line of its forward."""
+    """Return the place at which an error was raised: the innermost module, and the line of its own code.
+
+    Code of torch and of this project has no lines that users could look at.
+    """
     names = {id(part): name for name, part in module.named_modules()}
     place = "the module"
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -131,7 +188,7 @@ def _place_in_traceback(error: BaseException, module: nn.Module) -> str:
         if id(owner) not in names:
             continue
         label = f"{names[id(owner)] or 'the module'}: {type(owner).__name__}"
-        if not code.co_filename.startswith(TORCH_FOLDER):
+        if not code.co_filename.startswith((TORCH_FOLDER, OWN_FOLDER)):
             place = f"{label} ({Path(code.co_filename).name}, line {line})"
         elif code.co_name == "forward":
             place = label

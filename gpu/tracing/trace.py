@@ -2,10 +2,13 @@
 
 from torch import nn
 
+from gpu.models.copying import copy_of
+from gpu.models.surroundings import surroundings_kept
 from gpu.tracing.builder import GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
 from gpu.tracing.not_affine import NotAffineError, Obstacle
+from gpu.tracing.stand_ins import stand_ins_found
 from gpu.tracing.walker import ProgramWalker
 from linalg_cnn import AffineGraph
 from linalg_cnn.checks import check_shape
@@ -18,14 +21,15 @@ COUNTS = (2, 3)
 def trace(module: nn.Module, in_shape: Shape) -> AffineGraph:
     """Return a module as a graph of affine operations, with its present parameters in float64.
 
-    The module is exported by ``torch.export``, not run on data. Each recorded operation is either affine by its name
-    and arguments, or refused: nothing is decided by trying numbers.
+    A copy of the module is exported by ``torch.export``. Each recorded operation is either affine by its name and
+    arguments, or refused: nothing is decided by trying numbers. What runs of copies leave in globals, caches and other
+    objects that the copies share with the module is undone.
 
     Parameters
     ----------
     module : nn.Module
-        A module that maps one tensor (N, *in_shape) to one tensor (N, *out_shape), sample by sample. It is not
-        changed.
+        A module that maps one tensor (N, *in_shape) to one tensor (N, *out_shape), sample by sample. It is neither
+        run nor changed.
     in_shape : tuple of int
         Shape of one sample, (channels, *spatial).
 
@@ -78,13 +82,22 @@ def trace_with_shape(module: nn.Module, in_shape: Shape) -> tuple[AffineGraph, S
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     in_shape = check_shape("in_shape", in_shape)
-    training = {name for name, part in module.named_modules() if part.training}
     memo: Memo = {}
-    (graph, out_shape), (other, other_shape) = (
-        ProgramWalker(export(module, in_shape, count), GraphBuilder(in_shape, count, memo), training).walk()
-        for count in COUNTS
-    )
+    (graph, out_shape), (other, other_shape) = (_walked(module, in_shape, count, memo) for count in COUNTS)
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
         raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")])
     return graph, out_shape
+
+
+def _walked(module: nn.Module, in_shape: Shape, samples: int, memo: Memo) -> tuple[AffineGraph, Shape]:
+    """Return the graph of a module as a batch of some samples shows it, and the shape of its output for one sample."""
+    with stand_ins_found(), surroundings_kept(module):
+        return _walked_copy(module, GraphBuilder(in_shape, samples, memo))
+
+
+def _walked_copy(module: nn.Module, builder: GraphBuilder) -> tuple[AffineGraph, Shape]:
+    """Return the graph of a copy of a module, and the shape of its output for one sample."""
+    copied = copy_of(module)  # a forward may keep in its module what it computed for another number of samples
+    training = {name for name, part in copied.named_modules() if part.training}
+    return ProgramWalker(export(copied, builder.input.shape, builder.samples), builder, training).walk()

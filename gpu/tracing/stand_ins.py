@@ -1,0 +1,108 @@
+"""The stand-ins for tensors that ``torch.export`` calls a forward with: whether any of them are left afterwards."""
+
+import functools
+import gc
+import sys
+import traceback
+import types
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch._subclasses.fake_tensor import FakeTensor
+
+from gpu.models.surroundings import LOCK
+from gpu.tracing.nodes import TORCH_FOLDER
+
+CONTAINERS = (list, tuple, dict, set, deque, types.CellType)
+"""Types of objects that are named by what holds them."""
+
+MOST, DEPTH = 20, 4
+"""Number of stand-ins whose holders are looked for, and of steps from a container to what holds it."""
+
+
+@contextmanager
+def stand_ins_found() -> Iterator[None]:
+    """Find, at the end of the context, the stand-ins that were made in it and are still held by something.
+
+    Caches of functions that hold some are emptied. An error that passes through loses the variables of its frames,
+    among which are stand-ins.
+
+    Warns
+    -----
+    RuntimeWarning
+        If anything else holds some; the warning names it.
+    """
+    with LOCK:
+        if gc.get_freeze_count():  # somebody has frozen objects, and keeps them so
+            yield
+            return
+        gc.freeze()  # only what is made from here on is looked at, which is quick
+        try:
+            yield
+        finally:
+            _forget_variables(sys.exc_info()[1])
+            left = _left()
+            gc.unfreeze()
+            places = _holders_of(left) if left else ()
+            if places:
+                warnings.warn(
+                    f"module: recording it left stand-ins for tensors in {', '.join(sorted(places))}, where they have "
+                    "to be replaced by tensors before the next use",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+
+
+def _forget_variables(error: BaseException | None) -> None:
+    """Clear the variables in the frames of an error and of those that it was raised from."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            frame.f_locals  # noqa: B018 - before Python 3.13, what was read from it once is kept until it is read again
+        vars(error).pop("partial_fx_graph", None)  # torch adds it to what a forward raises
+        error = error.__cause__ or error.__context__
+
+
+def _left() -> list[FakeTensor]:
+    """Return the stand-ins that are alive, of those made since `gc.freeze`."""
+    proxies: Any = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    getattr(proxies, "_FAKE_TENSOR_ID_TO_PROXY_MAP_FOR_EXPORT", {}).clear()  # torch keeps the last program there
+    gc.collect()
+    return [thing for thing in gc.get_objects() if type(thing) is FakeTensor][:MOST]
+
+
+def _holders_of(things: list[Any]) -> set[str]:
+    """Return the names of what holds any of some objects, also in containers, and empty caches of functions instead.
+
+    What torch itself holds does not count.
+    """
+    names, lists = set[str](), [things]
+    passed = {id(lists), id(things)}
+    for _ in range(DEPTH):
+        if not lists[-1]:
+            break
+        found, containers = gc.get_referrers(*lists[-1]), list[Any]()
+        for holder in found:
+            kind = type(holder)
+            if id(holder) in passed or issubclass(kind, (types.FrameType, BaseException)):
+                continue
+            passed.add(id(holder))
+            if issubclass(kind, functools._lru_cache_wrapper):
+                holder.cache_clear()
+            elif issubclass(kind, CONTAINERS):
+                containers.append(holder)
+            elif not _is_of_torch(holder):
+                names.add(str(getattr(holder, "__qualname__", None) or getattr(holder, "__name__", kind.__qualname__)))
+        lists += [found, containers]  # they hold the containers, too
+        passed |= {id(found), id(containers)}
+    return names
+
+
+def _is_of_torch(holder: Any) -> bool:
+    """Return whether an object is torch's, or a function in a file of torch, which may have no module."""
+    if isinstance(holder, types.FunctionType):
+        return holder.__code__.co_filename.startswith(TORCH_FOLDER)
+    return str(getattr(holder, "__module__", None) or getattr(holder, "__name__", "")).startswith("torch")
