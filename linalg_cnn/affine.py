@@ -281,5 +281,5 @@ class AffineMap(Drawn):
         try:
             shapes = {key: tuple(json.loads(metadata[key])) for key in ("in_shape", "out_shape") if key in metadata}
             return cls(tensors["W"], tensors["B"], **shapes)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:  # RecursionError: brackets nested very deeply
             raise ValueError(f"{os.fspath(path)}: expected W and B of an affine map, got {error}") from error

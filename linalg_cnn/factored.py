@@ -130,7 +130,7 @@ class FactoredMap(Drawn):
                 if name in metadata:
                     shapes[number][name] = tuple(json.loads(metadata[name]))
             return cls([AffineMap(tensors[f"W{n}"], tensors[f"B{n}"], **shapes[n]) for n in range(count)])
-        except (TypeError, ValueError, IndexError, KeyError) as error:
+        except (TypeError, ValueError, IndexError, KeyError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)}: expected W and B of each factor of a map, got {error!r}") from error
 
 

@@ -76,7 +76,7 @@ def test_all_writes_a_record_and_a_picture_of_each(folder, record):
     assert list(record["benchmarks"]) == list(BENCHMARKS)
     for name, part in record["benchmarks"].items():
         assert part["experiment"] == f"bench {name}"
-        assert json.loads((folder / f"{name}.json").read_text()) == part
+        assert read_record(folder / f"{name}.json") == part
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 300
             assert picture.info["Description"]

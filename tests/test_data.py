@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -115,6 +116,69 @@ def test_a_damaged_archive_is_refused(small_mnist):
         load_digits("mnist", small_mnist)
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
+def test_a_file_that_is_longer_than_mnist_is_read_to_the_known_size_only(small_mnist, monkeypatch, packed):
+    """3 MB of gzip can hold 3 GB."""
+    raw, name = small_mnist / "MNIST" / "raw", "t10k-images-idx3-ubyte"
+    bomb = (raw / name).read_bytes() + bytes(10_000_000)
+    (raw / name).unlink()
+    path = raw / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(bomb) if packed else bomb)
+    written, scratch = [], small_mnist / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    unlink = os.unlink
+
+    def weigh(path, *arguments, **options):
+        written.append(os.stat(path, **options).st_size)  # noqa: PTH116 - Path.stat takes no dir_fd
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "unlink", weigh)
+    size = gpu.training.data.RAW_FILES[name][0]
+    with pytest.raises(
+        ValueError, match=rf"{path.name}: expected {size:,} bytes of MNIST .*, got more than {size:,} b"
+    ):
+        load_digits("mnist", small_mnist)
+    assert max(written) <= size + 4000  # the labels and the training images came before
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["", "{name}", "{dotted}"])
+@pytest.mark.parametrize("spelling", ["{name}", "{dotted}"])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_the_names_of_other_archives_are_found(small_mnist, folder, spelling, packed):
+    """Some have a dot in place of a dash, and some unpack into a folder of the file's name."""
+    expected = load_digits("mnist", small_mnist)
+    raw = small_mnist / "MNIST" / "raw"
+    for name in gpu.training.data.RAW_FILES:
+        content = (raw / name).read_bytes()
+        (raw / name).unlink()
+        names = {"name": name, "dotted": name.replace("-idx", ".idx")}
+        path = raw / folder.format(**names) / (spelling.format(**names) + packed)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(content) if packed else content)
+    for found, part in zip(load_digits("mnist", small_mnist), expected, strict=True):
+        assert torch.equal(found.images, part.images)
+        assert torch.equal(found.labels, part.labels)
+
+
+def test_a_missing_file_is_named_beside_what_was_found(small_mnist):
+    raw = small_mnist / "MNIST" / "raw"
+    (raw / "train-images-idx3-ubyte").rename(raw / "train_images.bin")
+    (raw / "t10k").mkdir()
+    found = (
+        rf"t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, t10k/, train-labels-idx1-ubyte, train_images.bin in {raw}"
+    )
+    with pytest.raises(FileNotFoundError, match=rf"train-images-idx3-ubyte: expected a raw .*\), found {found}"):
+        load_digits("mnist", small_mnist)
+    for number in range(9):
+        (raw / f"0{number}").touch()
+    with pytest.raises(FileNotFoundError, match="found 00, 01, 02, 03, 04, 05, 06, 07 and 6 more in"):
+        load_digits("mnist", small_mnist)
+    with pytest.raises(FileNotFoundError, match=f"found 00, .* in {raw}; --download"):  # one folder too deep
+        load_digits("mnist", raw)
+
+
 def test_wrong_counts_and_labels_are_refused(small_mnist, monkeypatch):
     monkeypatch.setattr(gpu.training.data, "IMAGES", (60_000, 10_000))
     with pytest.raises(ValueError, match="expected 60000 images, got 6"):
@@ -127,7 +191,9 @@ def test_wrong_counts_and_labels_are_refused(small_mnist, monkeypatch):
 
 
 def test_missing_files_and_odd_arguments(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte: expected a raw file of MNIST"):
+    with pytest.raises(
+        FileNotFoundError, match=r"train-images-idx3-ubyte: expected a raw file of MNIST .* found nothing in"
+    ):
         load_digits("mnist", tmp_path)
     with pytest.raises(ValueError, match="data_root: expected a folder for dataset 'mnist', got none"):
         load_digits("mnist")

@@ -169,6 +169,94 @@ def test_a_checkpoint_of_another_training_is_refused(digits, tmp_path):
         trainer(digits).run(path)
 
 
+@pytest.fixture(scope="module")
+def state(digits, tmp_path_factory):
+    """A state in the second epoch of training."""
+    path = tmp_path_factory.mktemp("state") / "checkpoint"
+    with pytest.raises(KilledError):
+        trainer(digits).run(path, every_seconds=0.0, report=killed_after(8))
+    return load_checkpoint(path)
+
+
+def with_moment(state, **changes):
+    moments = state["optimizer"]["state"]
+    return {"optimizer": state["optimizer"] | {"state": moments | {0: moments[0] | changes}}}
+
+
+def deep(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+HOSTILE = {
+    "settings_nested_deeply": lambda s: {"settings": deep(200)},
+    "settings_of_tensors": lambda s: {"settings": s["settings"] | {"images": torch.ones(2)}},
+    "weights_of_numbers": lambda s: {"model": dict.fromkeys(s["model"], 1)},
+    "weights_that_are_a_list": lambda s: {"model": [1]},
+    "history_of_numbers": lambda s: {"history": [1]},
+    "history_that_is_no_list": lambda s: {"history": None},
+    "history_without_accuracy": lambda s: {"history": [{"epoch": 1, "loss": 1.0}]},
+    "history_of_another_epoch": lambda s: {"history": [s["history"][0] | {"epoch": 2}]},
+    "batch_past_the_end": lambda s: {"batch": 5},
+    "batch_before_the_start": lambda s: {"batch": -1},
+    "batch_that_is_no_int": lambda s: {"batch": "1"},
+    "t_of_another_skip": lambda s: {"t": {"joins.9": 0.5}},
+    "t_that_is_a_list": lambda s: {"t": [0.5]},
+    "t_out_of_range": lambda s: {"t": {"joins.2": 2.0}},
+    "no_step_in_the_schedule": lambda s: {"schedule": {"last_t": 0.5}},
+    "a_schedule_that_is_a_number": lambda s: {"schedule": 1},
+    "random_state_too_short": lambda s: {"random": s["random"][:10]},
+    "random_state_of_zeros": lambda s: {"random": torch.zeros_like(s["random"])},
+    "no_random_state": lambda s: {"drawn_from": None},
+    "losses_of_a_batch": lambda s: {"loss_sum": torch.ones(64)},
+    "hits_that_are_not_counted": lambda s: {"hits": torch.tensor(0.5)},
+    "no_optimizer": lambda s: {"optimizer": None},
+    "optimizer_without_state": lambda s: {"optimizer": {"param_groups": []}},
+    "optimizer_of_another_tensor": lambda s: {"optimizer": {"state": {99: {}}}},
+    "moment_of_another_shape": lambda s: with_moment(s, exp_avg=torch.ones(7)),
+    "moment_that_is_a_number": lambda s: with_moment(s, exp_avg_sq=1.0),
+    "moment_of_another_name": lambda s: with_moment(s, momentum=torch.ones(2)),
+    "moments_that_are_a_list": lambda s: {"optimizer": {"state": {0: [1]}}},
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_a_sealed_checkpoint_of_anything_is_one_error_that_names_the_path(digits, state, tmp_path, change):
+    path = tmp_path / "checkpoint"
+    save_checkpoint(path, state | change(state))
+    with pytest.raises(ValueError, match=rf"{path}: (state|expected the state of this training|t\[|t:)"):
+        trainer(digits).run(path)
+
+
+def test_a_state_from_before_recalibration_is_resumed(digits, state):
+    settings = {name: value for name, value in state["settings"].items() if name != "recalibration_images"}
+    resumed = trainer(digits)
+    resumed.load_state_dict(state | {"settings": settings})
+    assert len(resumed.history) == len(state["history"])
+
+
+def test_settings_too_deep_to_be_shown_are_refused_as_others(digits, state):
+    with pytest.raises(ValueError, match=r"state: expected settings .*, got settings \[\[\[.*\.\.\."):
+        trainer(digits).load_state_dict(state | {"settings": deep(100_000)})
+
+
+def test_a_checkpoint_without_one_of_its_entries_is_one_error_that_names_the_path(digits, state, tmp_path):
+    path = tmp_path / "checkpoint"
+    for left_out in state:
+        save_checkpoint(path, {name: value for name, value in state.items() if name != left_out})
+        with pytest.raises(ValueError, match=rf"{path}: state: expected a dict with the entries model, .*, hits"):
+            trainer(digits).run(path)
+
+
+def test_settings_of_the_optimizer_are_those_of_the_training_and_not_of_the_file(digits, state, tmp_path):
+    whole = trainer(digits).run()
+    path = tmp_path / "checkpoint"
+    save_checkpoint(path, state | {"optimizer": state["optimizer"] | {"param_groups": [{"lr": 7.0}]}})
+    assert trainer(digits).run(path) == whole
+
+
 def test_t_is_kept_beside_the_weights(digits, tmp_path):
     path = tmp_path / "checkpoint"
     model = network()

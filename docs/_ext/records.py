@@ -1,9 +1,10 @@
 """The page `records`, on which the committed records are tables; it is written while the site is built."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from linalg_cnn.files import read_json
 
 RECORDS = Path(__file__).parents[1] / "records"
 MEASURED_ON = ("hardware", "versions", "settings")
@@ -13,7 +14,7 @@ def page(folder: Path = RECORDS) -> str:
     """Return all records as Markdown: one section each, with its tables, hardware, versions and settings."""
     sections = []
     for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         file = f"The record: {{download}}`{path.name} <records/{path.name}>`."
         sections += [f"## {title(path.stem)}", tables(record), measured_on(record), file]
     return "\n\n".join(sections)

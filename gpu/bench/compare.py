@@ -1,12 +1,12 @@
 """The comparison of benchmarks' records: what changed beyond their noise."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gpu.bench.measurements import Measured, Record, median_and_noise, of_timing
 from gpu.bench.registry import BENCHMARKS
 from gpu.runtime.tables import markdown_table
+from linalg_cnn.files import read_json
 
 LEAST_CHANGE = 0.05
 """Smallest relative change that is reported, however quiet the runs were."""
@@ -76,12 +76,12 @@ def read_record(path: Path) -> Record:
     FileNotFoundError
         If the file does not exist.
     ValueError
-        If it holds no benchmark's record; the message names the path.
+        If it holds no benchmark's record, or one that was altered; the message names the path.
     """
+    record = read_json(path, "a benchmark's record", {"experiment": str})
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
         measurements(record)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a benchmark's record, got {type(error).__name__}: {error}") from error
     return record
 

