@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from gpu.training.data import Digits, load_digits
     from gpu.training.distillation import Teacher
     from gpu.training.evaluation import accuracy_of, predict_scores
-    from gpu.training.trainer import Trainer, train
+    from gpu.training.recalibration import recalibrate
+    from gpu.training.train import train
+    from gpu.training.trainer import Trainer
 
 __all__ = [
     "Digits",
@@ -52,6 +54,7 @@ __all__ = [
     "predict",
     "predict_picture",
     "predict_scores",
+    "recalibrate",
     "record_picture",
     "remove_skips",
     "resnet",
@@ -84,6 +87,7 @@ _HOME = {
     "perceptron": "gpu.models.shallow",
     "predict_picture": "gpu.bench.pictures",
     "predict_scores": "gpu.training.evaluation",
+    "recalibrate": "gpu.training.recalibration",
     "record_picture": "gpu.experiments.pictures",
     "remove_skips": "gpu.models.removal",
     "resnet": "gpu.models.resnets",
@@ -92,7 +96,7 @@ _HOME = {
     "skip_strengths": "gpu.models.homotopy",
     "three_layer_cnn": "gpu.models.shallow",
     "trace": "gpu.tracing.trace",
-    "train": "gpu.training.trainer",
+    "train": "gpu.training.train",
 }
 """The module in which each public name is defined."""
 

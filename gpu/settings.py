@@ -125,6 +125,8 @@ class ExperimentSettings:
         Options of `gpu.load_digits`.
     batch_size, learning_rate, precision
         Options of `gpu.Trainer`.
+    stem_stride : {1, 2}
+        Stride of the first convolution of every ResNet.
     seed : int
         Seed of the first trial.
     series : tuple of str
@@ -155,6 +157,7 @@ class ExperimentSettings:
     batch_size: int = 64
     learning_rate: float = 3e-4
     precision: str = "float32"
+    stem_stride: int = 2
     seed: int = 0
     series: tuple[str, ...] = ()
     t: tuple[float, ...] = ()

@@ -13,8 +13,10 @@ from scipy.linalg import toeplitz
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+import gpu
 from gpu import three_layer_cnn
-from gpu.training.data import load_digits
+from gpu.collapsing.costs import costs_of_network
+from gpu.training.data import Digits, load_digits
 from linalg_cnn import (
     AffineMap,
     Conv,
@@ -215,9 +217,58 @@ def test_14_theorem_3_1_holds_with_biases_in_every_layer():
     np.testing.assert_allclose(affine(x[:, 0]), network(x), atol=1e-13)
 
 
+def pixels_seen(**options):
+    """Return the pixels of a 28x28 image that a linear ResNet34 depends on at t = 1, as a picture of bools."""
+    torch.manual_seed(0)
+    model = gpu.resnet(34, t=1.0, activation="identity", stem_pool="avg", **options).eval()
+    return (gpu.collapse(model, (1, 28, 28)).affine.W != 0).any(0).reshape(28, 28)
+
+
+def test_15_at_t_1_resnet34_sees_the_corner_of_an_image():
+    seen = pixels_seen()
+    assert seen[:6, :6].all()
+    assert seen.sum() == 36
+    model = gpu.resnet(34, t=1.0).eval()  # with ReLU and max pooling: no other pixel changes a score
+    digits = load_digits()[1]
+    outside = digits.images[:50].clone()
+    outside[:, :, :6, :6] = 0
+    scores = gpu.predict_scores(model, outside)
+    assert torch.equal(scores, scores[:1].expand_as(scores))
+    blank = (digits.images[:, 0, :6, :6] == 0).flatten(1).all(1)
+    assert (~blank).sum() == 21  # of the 1,000 images here: at most 12.1 % can be right
+
+
+def test_16_a_chain_of_norms_on_maps_of_1x1_is_useless_until_it_is_recalibrated():
+    torch.manual_seed(0)
+    maps, parts = [], [nn.Conv2d(1, 32, 7, stride=4, padding=3)]
+    for number in range(6):
+        stride = 2 if number < 3 else 1
+        parts += [nn.Conv2d(32, 32, 3, padding=1, stride=stride, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
+    model = nn.Sequential(*parts, nn.Flatten(), nn.Linear(32, 10))
+    model[-3].register_forward_hook(lambda module, args, output: maps.append(output.shape[2:]))
+    sizes = zip(load_digits(), (1280, 500), strict=True)
+    training, held_out = (Digits(part.images[:count], part.labels[:count]) for part, count in sizes)
+    (epoch,) = gpu.Trainer(model, training, held_out, epochs=1, learning_rate=3e-3).run()
+    assert set(maps) == {(1, 1)}
+    assert epoch["validation_accuracy_running"] < 0.3
+    assert epoch["validation_accuracy"] > 0.7
+
+
+def test_17_a_stem_of_stride_1_sees_more_and_works_more():
+    seen = pixels_seen(stem_stride=1)
+    strips = [*range(5), *range(12, 21)]  # four corners of the last map of 2x2, each through a window of its own
+    assert (seen == np.isin(np.arange(28), strips)[:, None] & np.isin(np.arange(28), strips)).all()
+    assert seen.sum() == 196
+    macs = []
+    for stride in (2, 1):
+        model = gpu.resnet(34, activation="identity", stem_pool="avg", stem_stride=stride).eval()
+        macs.append(costs_of_network(model, gpu.trace(model, (1, 28, 28))).multiply_adds)
+    assert macs[1] / macs[0] == pytest.approx(5.155, abs=0.001)
+
+
 def test_every_entry_is_in_the_documentation_with_its_test():
     text = (Path(__file__).parents[1] / "docs" / "errata.md").read_text()
     entries = re.findall(r"^## (\d+)\. ", text, flags=re.MULTILINE)
-    assert entries == [str(number) for number in range(1, 15)]
+    assert entries == [str(number) for number in range(1, 18)]
     named = re.findall(r"`(test_\w+)`", text)
     assert set(named) == {name for name in globals() if re.match(r"test_\d", name)}

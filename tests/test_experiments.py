@@ -18,6 +18,7 @@ from gpu.experiments.pictures import draw
 from gpu.experiments.registry import find_experiment
 from gpu.experiments.sweep import sweep
 from gpu.experiments.tables import format_experiment
+from gpu.experiments.timing import networks
 from gpu.experiments.trial import SCHEDULES, Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
@@ -180,6 +181,7 @@ def test_bad_settings_are_named(tmp_path):
         ({"epochs": 0}, "epochs: expected an int of at least 1, got 0"),
         ({"batch_size": 0}, "batch_size: expected an int of at least 1, got 0"),
         ({"t": (0.5,)}, "t: expected only with figure2, got it with figure1"),
+        ({"stem_stride": 3}, "stem_stride: expected 1 or 2, got 3"),
         ({"workers": 0}, "workers: expected an int of at least 1, got 0"),
         ({"backend": "mpi"}, "backend: expected one of"),
         ({"cluster": "tcp://127.0.0.1:1"}, "cluster: expected an address only with backend dask or ray"),
@@ -272,6 +274,28 @@ def test_timings_have_the_papers_rows(tmp_path, monkeypatch):
     assert (tmp_path / "timing.png").stat().st_size > 10_000
 
 
+def test_a_record_has_both_accuracies_and_the_stem(tmp_path):
+    """The accuracy of the network as it would be used, and the one with the running statistics that training left."""
+    small = SMALL | {"series": ("Static t",), "epochs": 1, "stem_stride": 1}
+    record = run_experiment(ExperimentSettings("figure3", tmp_path, **small))
+    assert record["settings"]["stem_stride"] == 1
+    (epoch,) = record["series"][0]["trials"][0]["epochs"]
+    assert {"validation_accuracy", "validation_accuracy_running"} <= set(epoch)
+    tables = format_experiment(record)
+    assert "With the running statistics that training left:" in tables
+    del epoch["validation_accuracy_running"]  # as in records from before
+    assert "With the running statistics" not in format_experiment(record)
+
+
+def test_the_stem_stride_reaches_every_resnet_that_is_timed():
+    for stride in (1, 2):
+        resnets = [
+            module for name, variant, module in networks(0, stride) if "ResNet" in name and variant != "collapsed"
+        ]
+        assert {resnet.conv1.stride for resnet in resnets} == {(stride, stride)}
+        assert len(resnets) == 4
+
+
 def test_figures_of_records_that_have_just_begun(tmp_path):
     record = run_experiment(
         ExperimentSettings(
@@ -323,3 +347,6 @@ def test_the_names_of_trials_folders_stay_so_that_they_are_resumed():
         small_trial(t="paper from 0.9", teacher=small_trial(seed=1)).key
         == "3-layer-cnn-relu-t-paper-from-0.9-seed-0-ef60b09fbe67"
     )
+    assert small_trial(stem_stride=1).key != small_trial().key
+    taught = [small_trial(teacher=small_trial(stem_stride=stride)).key for stride in (1, 2)]
+    assert taught[0] != taught[1] == small_trial(teacher=small_trial()).key

@@ -98,6 +98,22 @@ def test_from_torchvision_keeps_the_function_to_the_last_bit_at_one_half(depth, 
         assert all(torch.equal(tensor, before[name]) for name, tensor in theirs.state_dict().items())
 
 
+@pytest.mark.parametrize(("stride", "last"), [(2, (1, 1)), (1, (2, 2))])
+def test_the_stride_of_the_stem_decides_the_size_of_the_last_map(stride, last):
+    model = gpu.resnet(18, stem_stride=stride).eval()
+    sizes = []
+    model.layer4.register_forward_hook(lambda module, args, output: sizes.append(tuple(output.shape[2:])))
+    assert model(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+    assert sizes == [last]
+    assert set(model.state_dict()) == set(gpu.resnet(18).state_dict())
+
+
+@pytest.mark.parametrize("stride", [0, 3, True, "1"])
+def test_other_strides_of_the_stem_are_refused(stride):
+    with pytest.raises(ValueError, match="stem_stride: expected 1 or 2, got"):
+        gpu.resnet(18, stem_stride=stride)
+
+
 def test_from_torchvision_at_another_t_and_of_wider_kin():
     wider = torchvision.models.resnext50_32x4d(num_classes=10)
     for theirs, t in ((torchvision_resnet(18), 0.1), (wider, 0.9)):

@@ -230,6 +230,13 @@ def test_a_sealed_checkpoint_of_anything_is_one_error_that_names_the_path(digits
         trainer(digits).run(path)
 
 
+def test_a_state_from_before_recalibration_is_resumed(digits, state):
+    settings = {name: value for name, value in state["settings"].items() if name != "recalibration_images"}
+    resumed = trainer(digits)
+    resumed.load_state_dict(state | {"settings": settings})
+    assert len(resumed.history) == len(state["history"])
+
+
 def test_settings_too_deep_to_be_shown_are_refused_as_others(digits, state):
     with pytest.raises(ValueError, match=r"state: expected settings .*, got settings \[\[\[.*\.\.\."):
         trainer(digits).load_state_dict(state | {"settings": deep(100_000)})

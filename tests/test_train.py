@@ -11,7 +11,7 @@ from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
 from gpu.training.data import Digits, load_digits
 from gpu.training.evaluation import accuracy_of, predict_scores
-from gpu.training.trainer import train
+from gpu.training.train import train
 
 
 @pytest.fixture(scope="module")

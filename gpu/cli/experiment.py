@@ -39,6 +39,13 @@ def add_experiment(commands: Any) -> None:
         help="precision of the forward pass and its gradients",
     )
     parser.add_argument(
+        "--stem-stride",
+        type=int,
+        choices=(1, 2),
+        default=defaults.stem_stride,
+        help="stride of the first convolution of a ResNet; 1 leaves a last feature map of 2x2 instead of 1x1",
+    )
+    parser.add_argument(
         "--seed", type=int, default=defaults.seed, help="seed of the first trial; each further trial adds 1"
     )
     parser.add_argument(

@@ -14,6 +14,9 @@ from gpu.experiments.paper_numbers import PaperFigure
 from gpu.runtime.tables import markdown_table
 from linalg_cnn.display.colors import CURVE_COLORS
 
+AS_TRAINED = "validation_accuracy_running"
+"""Key of the accuracy with the running statistics that training left, where they were recalibrated afterwards."""
+
 
 @dataclass(frozen=True)
 class AccuracyView(View):
@@ -40,12 +43,13 @@ class AccuracyView(View):
     def epochs_of(self, trial: Record) -> list[Record]:
         """Return the epochs of a trial that are shown."""
 
-    def accuracies(self, series: Record) -> dict[float, list[float]]:
-        """Return the accuracies of the trials of a series by x, in the order of x."""
+    def accuracies(self, series: Record, kind: str = "validation_accuracy") -> dict[float, list[float]]:
+        """Return the accuracies of the trials of a series by x, in the order of x, where a record has this kind."""
         found: dict[float, list[float]] = {}
         for trial in series["trials"]:
             for epoch in self.epochs_of(trial):
-                found.setdefault(epoch[self.x], []).append(epoch["validation_accuracy"])
+                if kind in epoch:
+                    found.setdefault(epoch[self.x], []).append(epoch[kind])
         return dict(sorted(found.items()))
 
     def paper_curve(self, name: str) -> dict[float, float]:
@@ -61,7 +65,10 @@ class AccuracyView(View):
         )
 
     def tables(self, record: Record) -> list[str]:
-        """Return accuracy by x: mean, then smallest and largest of the trials, then the paper's."""
+        """Return accuracy by x: mean, then smallest and largest of the trials, then the paper's.
+
+        Where the running statistics were recalibrated, a second table has the accuracies with those that training left.
+        """
         measured = {series["name"]: self.accuracies(series) for series in record["series"]}
         header = [self.x]
         rows = {x: [f"{x:g}"] for x in sorted({x for found in measured.values() for x in found})}
@@ -73,7 +80,19 @@ class AccuracyView(View):
                 header.append("the paper")
                 for x, cells in rows.items():
                     cells.append(f"{paper[x]:.2%}" if x in paper else "")
-        return markdown_table(header, rows.values(), text_columns=0)
+        lines = markdown_table(header, rows.values(), text_columns=0)
+        as_trained = {series["name"]: self.accuracies(series, AS_TRAINED) for series in record["series"]}
+        as_trained = {name: found for name, found in as_trained.items() if found}
+        if not as_trained:
+            return lines
+        left = [[f"{x:g}", *(_spread(found.get(x, [])) for found in as_trained.values())] for x in rows]
+        return [
+            *lines,
+            "",
+            "With the running statistics that training left:",
+            "",
+            *markdown_table([self.x, *as_trained], left, text_columns=0),
+        ]
 
     def words(self, record: Record) -> str:
         """Return where each curve starts, where it is highest, and where it ends."""

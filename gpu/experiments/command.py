@@ -11,6 +11,7 @@ from gpu.experiments.registry import find_experiment
 from gpu.experiments.sweep import sweep
 from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
+from gpu.models.resnets import check_stem_stride
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.results import folder_locked
 from gpu.settings import EXPERIMENTS, ExperimentSettings
@@ -36,6 +37,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     experiment = find_experiment(settings.name)
     check_int("trials", settings.trials, 1)
     check_int("batch_size", settings.batch_size, 1)
+    check_stem_stride(settings.stem_stride)
     if settings.epochs is not None:
         check_int("epochs", settings.epochs, 1)
     _check_options(settings)
@@ -143,6 +145,7 @@ def _record_of(
             "optimizer": "Adam",
             "learning_rate": shared["learning_rate"],
             "precision": shared["precision"],
+            "stem_stride": shared["stem_stride"],
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),

@@ -18,7 +18,7 @@ from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import DemoSettings
 from gpu.training.data import PIXEL_SCALE, Digits, load_digits, scale_pixels
 from gpu.training.evaluation import accuracy_of, predict_scores
-from gpu.training.trainer import train
+from gpu.training.train import train
 from linalg_cnn import AffineMap, Dense, SkipNetwork
 from linalg_cnn.display import matrices_figure, to_png, weights_figure
 from linalg_cnn.files import write_atomically, write_json

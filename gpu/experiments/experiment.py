@@ -117,4 +117,5 @@ class Experiment:
             dataset=settings.dataset,
             learning_rate=settings.learning_rate,
             precision=settings.precision,
+            stem_stride=settings.stem_stride,
         )

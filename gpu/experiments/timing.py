@@ -1,5 +1,7 @@
 """Sections 5.2 and 5.3: the time of a prediction with skips, without them, and as one matrix."""
 
+from typing import Literal, cast
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -12,7 +14,7 @@ from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.models.homotopy import set_skip_strength
 from gpu.models.nonlinearities import Activation
 from gpu.models.removal import remove_skips
-from gpu.models.resnets import resnet, set_stem_channels
+from gpu.models.resnets import resnet, set_stem_channels, set_stem_stride
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
@@ -28,7 +30,7 @@ SECONDS = 3.0
 """Seconds for which each network is timed."""
 
 
-def networks(seed: int) -> list[tuple[str, str, nn.Module]]:
+def networks(seed: int, stem_stride: Literal[1, 2] = 2) -> list[tuple[str, str, nn.Module]]:
     """Return (network, variant, module). The weights are random: latency does not depend on their values.
 
     torchvision's own ResNet34, which adds x + F(x) without t, shows how much of the time saved by removing skips is
@@ -36,9 +38,9 @@ def networks(seed: int) -> list[tuple[str, str, nn.Module]]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        linear = resnet(34, activation="identity", stem_pool="avg").eval()
-        deep = resnet(34, t=0.0).eval()
-        plain = _plain_resnet34().eval()
+        linear = resnet(34, activation="identity", stem_pool="avg", stem_stride=stem_stride).eval()
+        deep = resnet(34, t=0.0, stem_stride=stem_stride).eval()
+        plain = _plain_resnet34(stem_stride).eval()
     shallow = three_layer_cnn(seed=seed).eval()
     found: list[tuple[str, str, nn.Module]] = [
         ("ResNet34, linear", "network", linear),
@@ -58,12 +60,13 @@ def networks(seed: int) -> list[tuple[str, str, nn.Module]]:
     return found
 
 
-def _plain_resnet34() -> nn.Module:
-    from torchvision.models import resnet34
+def _plain_resnet34(stem_stride: int) -> nn.Module:
+    from torchvision.models import ResNet, resnet34
 
-    model: nn.Module = resnet34(num_classes=10)
+    model: ResNet = resnet34(num_classes=10)
     set_stem_channels(model, 1)
-    return model
+    set_stem_stride(model, stem_stride)
+    return cast(nn.Module, model)
 
 
 def time_networks(settings: ExperimentSettings) -> Record:
@@ -78,8 +81,9 @@ def time_networks(settings: ExperimentSettings) -> Record:
     """
     device = resolve_device(settings.device)
     batch = torch.rand(settings.batch_size, *IN_SHAPE, device=device)
+    made = networks(settings.seed, cast(Literal[1, 2], settings.stem_stride))
     rows = []
-    for network, variant, module in tqdm(networks(settings.seed), desc="timing", disable=not settings.progress):
+    for network, variant, module in tqdm(made, desc="timing", disable=not settings.progress):
         measured = microseconds_per_image(module.to(device), batch, min_run_time=SECONDS)
         rows.append({
             "network": network,
@@ -93,7 +97,12 @@ def time_networks(settings: ExperimentSettings) -> Record:
         })
     return {
         "experiment": "timing",
-        "settings": {"batch_size": settings.batch_size, "seed": settings.seed, "seconds_each": SECONDS},
+        "settings": {
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+            "seconds_each": SECONDS,
+            "stem_stride": settings.stem_stride,
+        },
         "hardware": describe_hardware(device),
         "versions": describe_versions(),
         "rows": rows,

@@ -24,6 +24,9 @@ from gpu.schedules import (
     SkipSchedule,
 )
 
+LATER_FIELDS = {"stem_stride": 2}
+"""Defaults of the fields of a trial that were added after trials had been run."""
+
 SHALLOW = {"3-layer CNN": three_layer_cnn, "6-layer CNN": six_layer_cnn}
 
 
@@ -39,7 +42,7 @@ class Trial:
         Seed of the initial weights and of the order of the images.
     t : float or str
         Strength of the skips, or the name of its schedule in `SCHEDULES`.
-    activation, stem_pool : str
+    activation, stem_pool, stem_stride
         Options of `gpu.resnet`; a shallow network has no stem.
     epochs, batch_size, images, held_out, dataset, learning_rate, precision
         Settings as in `gpu.settings.ExperimentSettings`; ``images`` is its ``subset``.
@@ -60,14 +63,16 @@ class Trial:
     learning_rate: float
     precision: str
     teacher: "Trial | None" = None
+    stem_stride: int = 2
 
     @property
     def key(self) -> str:
         """Name of the trial's folder, which no other trial has.
 
-        It ends in a hash of all fields: a field added here would rename the folders of trials that are to be resumed.
+        It ends in a hash of all fields. Fields that were added later count only if they are not at their default, so
+        that folders of earlier trials keep their names, and can be resumed.
         """
-        content = json.dumps(asdict(self), sort_keys=True)
+        content = json.dumps(_without_later_defaults(asdict(self)), sort_keys=True)
         name = f"{self.network} {self.activation} t {self.t} seed {self.seed}".lower().replace(" ", "-")
         return f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
@@ -86,7 +91,8 @@ class Trial:
             if self.network in SHALLOW:
                 return SHALLOW[self.network](t=start, activation=self.activation, seed=self.seed)  # type: ignore[arg-type]
             depth = int(self.network.removeprefix("ResNet"))
-            options: dict[str, Any] = {"activation": self.activation, "stem_pool": self.stem_pool}
+            names = ("activation", "stem_pool", "stem_stride")
+            options: dict[str, Any] = {name: getattr(self, name) for name in names}
             model: nn.Module = resnet(depth, t=start, **options)
             return model
 
@@ -97,6 +103,14 @@ class Trial:
     def schedule(self, model: nn.Module) -> SkipSchedule | None:
         """Return the schedule of the skips of the trial's network; None for the perceptron, which has no skips."""
         return None if self.network == "perceptron" else SkipSchedule(model, self.schedule_function())
+
+
+def _without_later_defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a trial, and of its teacher, except those that were added later and have their default."""
+    kept = {name: value for name, value in fields.items() if (name, value) not in LATER_FIELDS.items()}
+    if kept["teacher"] is not None:
+        kept["teacher"] = _without_later_defaults(kept["teacher"])
+    return kept
 
 
 def stretched(values: Sequence[float]) -> Callable[[int], Listed]:

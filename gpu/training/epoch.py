@@ -8,7 +8,9 @@ import torch
 class Epoch(TypedDict):
     """The results of one pass over the training set.
 
-    Loss and training accuracy are means over the epoch's batches, taken while the weights change.
+    Loss and training accuracy are means over the epoch's batches, taken while the weights change. The validation
+    accuracy is that of the network as it is left; ``validation_accuracy_running`` is the one with the running
+    statistics that training left, where these were recalibrated.
     """
 
     epoch: int
@@ -16,6 +18,7 @@ class Epoch(TypedDict):
     loss: float
     train_accuracy: float
     validation_accuracy: float
+    validation_accuracy_running: NotRequired[float]
 
 
 def check_history(name: str, epochs: object) -> None:
@@ -34,6 +37,7 @@ def check_history(name: str, epochs: object) -> None:
             not isinstance(epoch, dict)
             or epoch.get("epoch") != number
             or not all(isinstance(epoch.get(key), (int, float)) for key in numbers)
+            or not isinstance(epoch.get("validation_accuracy_running", 0.0), (int, float))
             or not isinstance(epoch.get("t", 0.0), (int, float, dict))
         ):
             raise ValueError(

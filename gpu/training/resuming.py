@@ -38,7 +38,11 @@ def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.T
     """
     if not isinstance(state, dict) or not own.keys() <= state.keys():
         raise ValueError(f"state: expected a dict with the entries {', '.join(own)}, got something else")
-    if state["settings"] != own["settings"] or (state["schedule"] is None) != (own["schedule"] is None):
+    settings = state["settings"]
+    if isinstance(settings, dict) and "recalibration_images" not in settings:
+        # a state from before recalibration, on which the weights do not depend
+        settings = settings | {"recalibration_images": own["settings"]["recalibration_images"]}
+    if settings != own["settings"] or (state["schedule"] is None) != (own["schedule"] is None):
         expected, got = ("no" if of["schedule"] is None else "a" for of in (own, state))
         raise ValueError(
             f"state: expected settings {own['settings']} and {expected} schedule, "

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.schedules import SkipSchedule, ThresholdSchedule
@@ -18,6 +17,7 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
+from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
 from gpu.training.resuming import check_state
 from linalg_cnn.checks import check_choice, check_int
 
@@ -49,12 +49,18 @@ class Trainer:
         Trained network whose scores are learned beside the labels.
     precision : {"float32", "bfloat16"}
         Precision of the forward pass and of its gradients; the weights keep their dtype.
+    recalibration_images : int, optional
+        Number of training images, spread evenly over the training set, from which `gpu.recalibrate` estimates the
+        running statistics of batch normalisations before each validation. One in eight by default, but at least 1,000,
+        which for 60,000 images adds some 4 % to an epoch; with 0 the statistics stay as trained.
 
     Attributes
     ----------
     history : list of dict
         ``epoch``, ``t``, ``loss``, ``train_accuracy`` and ``validation_accuracy`` of each epoch. The loss and the
-        training accuracy are means over the epoch's batches, taken while the weights change.
+        training accuracy are means over the epoch's batches, taken while the weights change. The validation accuracy is
+        that of the network as it is left, in evaluation mode; where its statistics were recalibrated,
+        ``validation_accuracy_running`` is the accuracy with those that training left.
 
     Raises
     ------
@@ -83,6 +89,7 @@ class Trainer:
         schedule: SkipSchedule | ThresholdSchedule | None = None,
         teacher: Teacher | None = None,
         precision: str = "float32",
+        recalibration_images: int | None = None,
     ) -> None:
         self.epochs = check_int("epochs", epochs, 1)
         self.batch_size = check_int("batch_size", batch_size, 1)
@@ -95,6 +102,9 @@ class Trainer:
         self.model = model.to(memory_format=torch.channels_last) if on_cuda else model
         self.images, self.labels = training.images.to(self.device), training.labels.to(self.device)
         self.held_out, self.learning_rate = held_out, learning_rate
+        count = max(len(training) // 8, 1000) if recalibration_images is None else recalibration_images
+        check_int("recalibration_images", count, 0)
+        self.recalibrated_on = spread_evenly(len(training), count)
         # a state can only be resumed with the same settings
         self.settings = {
             "images": len(training),
@@ -103,6 +113,7 @@ class Trainer:
             "seed": seed,
             "precision": precision,
             "taught": None if teacher is None else [teacher.weight, teacher.temperature],
+            "recalibration_images": count,
         }
         self.schedule, self.teacher = schedule, teacher
         if teacher is not None:
@@ -216,16 +227,19 @@ class Trainer:
             If the loss, a weight or a score is not finite.
         """
         self._check_finite()
-        scores = predict_scores(self.model, self.held_out.images)
-        if not scores.isfinite().all():
-            raise FloatingPointError(f"training diverged: scores are not finite after epoch {len(self.history) + 1}")
-        accuracy = accuracy_of(scores, self.held_out.labels)
         epoch: Epoch = {
             "epoch": len(self.history) + 1,
             "loss": self.progress.loss,
             "train_accuracy": self.progress.accuracy,
-            "validation_accuracy": accuracy,
+            "validation_accuracy": 0.0,
         }
+        if len(self.recalibrated_on) and norms_to_estimate(self.model):
+            epoch["validation_accuracy_running"] = accuracy_of(*self._held_out_scores())
+            self._recalibrate()
+        scores, labels = self._held_out_scores()
+        if not scores.isfinite().all():
+            raise FloatingPointError(f"training diverged: scores are not finite after epoch {epoch['epoch']}")
+        epoch["validation_accuracy"] = accuracy = accuracy_of(scores, labels)
         if self.schedule is not None:
             epoch["t"] = self.schedule.get_last_t()
         self.history.append(epoch)
@@ -235,6 +249,23 @@ class Trainer:
             elif self.schedule is not None:
                 self.schedule.step()
         self.progress.begin()
+
+    def _held_out_scores(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores (N, 10) of the held-out images, and their labels (N,)."""
+        return predict_scores(self.model, self.held_out.images), self.held_out.labels
+
+    def _recalibrate(self) -> None:
+        """Estimate the running statistics anew.
+
+        Raises
+        ------
+        FloatingPointError
+            If they are not finite.
+        """
+        try:
+            recalibrate(self.model, self.images[self.recalibrated_on])
+        except ValueError as error:
+            raise FloatingPointError(f"training diverged: {error} after epoch {len(self.history) + 1}") from error
 
     def _check_finite(self) -> None:
         """Check that training can go on from here.
@@ -294,50 +325,3 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
         self.history = list(state["history"])
         self.progress.load_state_dict(state)
-
-
-def train(
-    model: nn.Module,
-    training: Digits,
-    held_out: Digits,
-    *,
-    progress: bool = True,
-    **options: Any,
-) -> list[Epoch]:
-    """Train a classifier of digits with a progress bar, by `gpu.Trainer`.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Network as in `gpu.Trainer`; it ends in evaluation mode.
-    training, held_out : Digits
-        Images to train on, and images to validate on after each epoch.
-    progress : bool
-        Whether to draw a progress bar on standard error.
-    **options
-        Options of `gpu.Trainer`, such as ``epochs``.
-
-    Returns
-    -------
-    list of dict
-        ``history`` of the `gpu.Trainer`.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
-    FloatingPointError
-        If the loss, a weight or a score is not finite.
-
-    Examples
-    --------
-    >>> import gpu
-    >>> digits = gpu.Digits(torch.full((8, 1, 28, 28), 255, dtype=torch.uint8), torch.full((8,), 3))
-    >>> history = gpu.train(gpu.perceptron(), digits, digits, epochs=1, learning_rate=0.01, progress=False)
-    >>> history[-1]["validation_accuracy"]
-    1.0
-    """
-    trainer = Trainer(model, training, held_out, **options)
-    total = trainer.epochs * len(training)
-    with tqdm(total=total, desc="training", unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        return trainer.run(report=bar.update)

@@ -1,0 +1,206 @@
+"""`recalibrate`: the running statistics of batch normalisations, estimated anew for the network as it is now."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gpu.runtime.devices import full_float32
+from gpu.training.data import scale_pixels
+from linalg_cnn.checks import check_int
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) -> None:
+    """Estimate the running statistics of all batch normalisations anew, in place, from training images.
+
+    While a network is trained, its running statistics lag behind its weights. Where many normalisations follow each
+    other without skips, and each sees few numbers per channel, the lag multiplies: the network is right with the
+    statistics of each batch, and useless in evaluation mode. Call this after training, after
+    `gpu.set_skip_strength`, and before a network is collapsed or its skips are removed. `gpu.Trainer` does it before
+    each validation.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network. Each statistic becomes the mean of the statistics of the batches, and ``num_batches_tracked`` their
+        number. Only batch normalisations run in training mode, so that dropout is not drawn. If the model is in
+        training mode, batch normalisations in evaluation mode are frozen, and keep their statistics; if it is in
+        evaluation mode, all are estimated. Weights, modes, ``momentum`` and random states stay. A network without batch
+        normalisations stays as it is. One that is used several times in a pass has the mean over all its uses; one with
+        ``track_running_stats=False`` has no statistics to estimate; one that the forward pass does not use keeps its
+        own.
+    images : tensor (N, *in_shape)
+        Training images: uint8 pixels, which count as pixels / 255, or floats, which the network gets as they are. They
+        may be on the CPU or on the network's device.
+    batch_size : int
+        Number of images per batch. If the last batch had one image, it joins the batch before.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not an ``nn.Module``, or ``images`` is not a tensor.
+    ValueError
+        If the images are not finite numbers that the model takes, none of the batch normalisations is used in the
+        forward pass, or a statistic is not finite. All statistics are then as they were.
+
+    Notes
+    -----
+    Source: ``torch.optim.swa_utils.update_bn``, which does the same with the whole model in training mode.
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm2d(1).eval()
+    >>> recalibrate(norm, torch.tensor([1.0, 3.0]).reshape(2, 1, 1, 1))
+    >>> norm.running_mean, norm.running_var
+    (tensor([2.]), tensor([2.]))
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    check_int("batch_size", batch_size, 1)
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    _check_images(images, device)
+    norms = norms_to_estimate(model)
+    if not norms:
+        return
+    before = {name: _statistics(norm) for name, norm in norms.items()}
+    used: dict[str, _BatchNorm] = {}
+    try:
+        with _only_training(model, norms), _random_state_kept(device):
+            for norm in norms.values():
+                norm.reset_running_stats()
+            for batch in _batches(images, batch_size):
+                _run(model, batch.to(device))
+        used = {name: norm for name, norm in norms.items() if norm.num_batches_tracked}
+        _check_statistics(used)
+    except BaseException:
+        used = {}
+        raise
+    finally:  # one that the forward pass does not use, such as one of an auxiliary head, keeps its statistics
+        for name in norms.keys() - used.keys():
+            _restore(norms[name], before[name])
+
+
+def norms_to_estimate(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Return the batch normalisations, by name, whose running statistics `recalibrate` estimates."""
+    return {
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, _BatchNorm) and part.running_mean is not None and (part.training or not model.training)
+    }
+
+
+def spread_evenly(size: int, count: int) -> torch.Tensor:
+    """Return up to ``count`` different indices below ``size``, spread evenly, in ascending order, int64.
+
+    Examples
+    --------
+    >>> spread_evenly(10, 4)
+    tensor([0, 2, 5, 7])
+    """
+    count = min(size, count)
+    return torch.arange(count) * size // max(count, 1)
+
+
+def _check_images(images: torch.Tensor, device: torch.device) -> None:
+    """Check images that the statistics are estimated from.
+
+    Raises
+    ------
+    TypeError
+        If they are not a tensor.
+    ValueError
+        If there are none, or they are not finite, not uint8 or floats, or on a device that is not the network's.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
+    if images.device.type != "cpu" and images.device != device:
+        raise ValueError(f"images: expected images on the CPU or on the model's device {device}, got {images.device}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
+    if images.ndim < 2 or not images.numel():
+        raise ValueError(f"images: expected at least one image (N, *in_shape), got shape {tuple(images.shape)}")
+    if images.is_floating_point() and not images.isfinite().all():
+        raise ValueError("images: expected finite numbers, got NaN or infinity")
+
+
+def _batches(images: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
+    """Yield the batches as floats; a single image at the end joins the batch before."""
+    batches = list(images.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [images[-1 - len(batches[-2]) :]]
+    for batch in batches:
+        yield scale_pixels(batch) if batch.dtype == torch.uint8 else batch
+
+
+def _run(model: nn.Module, batch: torch.Tensor) -> None:
+    """Run the model on a batch for its statistics.
+
+    Raises
+    ------
+    ValueError
+        If the model does not take the batch.
+    """
+    try:
+        with torch.no_grad(), full_float32():
+            model(batch)
+    except Exception as error:  # a forward may raise anything
+        message = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"images: expected images that the model takes, got {type(error).__name__} on a batch of "
+            f"{batch.dtype} {tuple(batch.shape)}: {message}"
+        ) from error
+
+
+def _check_statistics(used: dict[str, _BatchNorm]) -> None:
+    """Check that statistics were estimated, and are finite.
+
+    Raises
+    ------
+    ValueError
+        If no batch normalisation was used, or a statistic is not finite.
+    """
+    if not used:
+        raise ValueError("model: expected a forward pass that uses its batch normalisations, got one that uses none")
+    for name, norm in used.items():
+        for statistic in STATISTICS:
+            if not getattr(norm, statistic).isfinite().all():
+                raise ValueError(f"model: expected finite statistics, got others in {name or 'the model'}.{statistic}")
+
+
+def _statistics(norm: _BatchNorm) -> dict[str, torch.Tensor]:
+    """Return copies of the statistics of a batch normalisation, by name."""
+    return {name: tensor.clone() for name in STATISTICS if (tensor := getattr(norm, name)) is not None}
+
+
+def _restore(norm: _BatchNorm, statistics: dict[str, torch.Tensor]) -> None:
+    """Write statistics back into the tensors that hold them."""
+    for name, value in statistics.items():
+        getattr(norm, name).copy_(value)
+
+
+@contextmanager
+def _only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[None]:
+    """Put the given normalisations into training mode, in which all batches weigh the same, and no other module."""
+    modes = [(part, part.training) for part in model.modules()]
+    momenta = [(norm, norm.momentum) for norm in norms.values()]
+    try:
+        model.eval()
+        for norm in norms.values():
+            norm.training, norm.momentum = True, None
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for norm, momentum in momenta:
+            norm.momentum = momentum
+
+
+@contextmanager
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restore the random states of torch, which the forward of a model may draw from."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
