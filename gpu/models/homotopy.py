@@ -165,7 +165,9 @@ def skip_strengths(model: nn.Module) -> dict[str, float]:
 def set_skip_strength(model: nn.Module, t: float | Mapping[str, float]) -> None:
     """Set the strength t of the skips of a network, in place.
 
-    At strength t, the main path has the weight 1 - t. Several skips into one layer share t equally.
+    At strength t, the main path has the weight 1 - t. Several skips into one layer share t equally. The running
+    statistics of batch normalisations are still those of the network before: train on, or call `gpu.recalibrate`,
+    before the network is used in evaluation mode. Setting t to 0 in a network that was not trained for it destroys it.
 
     Parameters
     ----------
