@@ -1,6 +1,7 @@
 """Parameters, buffers and constants that a forward reads while it is recorded: they have values, the data has none."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -82,6 +83,8 @@ def constants_known(module: nn.Module) -> Iterator[set[str]]:
         )
         return result
 
+    if "__signature__" in vars(forward):  # that of the function behind the method, with self
+        forward.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
     module.forward = forward
     try:
         yield unsteady
