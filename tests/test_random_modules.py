@@ -1,7 +1,5 @@
 """Random modules: several judges agree with the composition, a cut changes nothing, and hostile programs stay right."""
 
-from inspect import signature
-
 import numpy as np
 import pytest
 import torch
@@ -89,7 +87,6 @@ def test_a_program_that_asks_whether_it_is_exported_is_collapsed_rightly_or_refu
     assert_agrees(net, collapsed.affine, program)
 
 
-@pytest.mark.skipif("inputs" not in signature(gpu.linearize).parameters, reason="linearize runs the forward on proxies")
 @share(20)
 @given(programs(activated=True, conditions=CONDITIONS + CONDITIONS_OF_LUCK))
 def test_a_linearized_program_is_the_program_without_its_activations(program):

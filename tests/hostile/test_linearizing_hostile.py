@@ -165,6 +165,7 @@ GATES = {
     "through_a_list": lambda self, x: torch.cat([x.sigmoid(), x.sigmoid()], 1)[:, :4] * x,
     "attention": lambda self, x: (x[:, :, None].relu() @ x[:, None]) @ x[:, :, None],
     "einsum": lambda self, x: torch.einsum("ni,nj->nij", x.relu(), x),
+    "interpolated_by_data": lambda self, x: torch.lerp(torch.zeros(()), x, x.sigmoid()),
     "addcmul": lambda self, x: torch.addcmul(x, x, x.sigmoid()),
     "generated_weights": lambda self, x: functional.linear(x, x.tanh()),
     "written_into_a_buffer": lambda self, x: torch.zeros_like(x).copy_(x.sigmoid()) * x,
@@ -252,6 +253,18 @@ def test_a_module_applied_to_a_parameter_stays():
     linear, changes = gpu.linearize(model, X)
     assert changes == []
     torch.testing.assert_close(linear(X), model(X))
+
+
+@pytest.mark.parametrize("weight", [0.25, torch.tensor(0.25)])
+def test_an_interpolation_with_constant_weights_is_no_product(weight):
+    class Interpolating(nn.Module):
+        def forward(self, x):
+            return torch.lerp(functional.relu(x), x, weight)
+
+    linear, changes = gpu.linearize(Interpolating(), torch.randn(2, 4))
+    assert changes == ["the model: relu in forward -> identity"]
+    x = torch.randn(3, 4)
+    assert torch.allclose(linear(x), x)
 
 
 def test_a_function_for_constants_and_data_is_dropped_for_data_only():

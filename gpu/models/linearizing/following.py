@@ -106,6 +106,8 @@ class Following(TorchFunctionMode):
             return
         factors = [] if function.factors is None else operands[function.factors]
         varying = [factor for factor in factors if not self.is_constant(factor)]
+        if function.interpolates and all(map(self.is_constant, operands[2:])):
+            varying = []  # a sum with constant weights
         if len(varying) > 1:
             self.found_gates(self.marks_of(varying))
         if not function.is_layer or len(varying) > 1:

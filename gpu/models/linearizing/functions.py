@@ -62,6 +62,8 @@ class Function:
         Whether it changes its first argument.
     factors : slice, optional
         The tensors among its arguments that it multiplies with each other; None if it does not.
+    interpolates : bool
+        Whether its factors are two summands and, third, the weight that they are multiplied with, if it is a tensor.
     is_layer : bool
         Whether it is a layer with weights where all factors but one are constants.
     reads : slice
@@ -72,6 +74,7 @@ class Function:
     row: Nonlinearity | None
     in_place: bool
     factors: slice | None
+    interpolates: bool
     is_layer: bool
     reads: slice
 
@@ -100,6 +103,7 @@ def function_of(function: Any) -> Function:
         row,
         in_place=(name.endswith("_") and not name.endswith("__")) or name in {"__setitem__", "__set__"},
         factors=slice(None) if whole else slice(1, 3) if added else None,
+        interpolates=name.strip("_") == "lerp",
         is_layer=any(pattern.fullmatch(name) for pattern in (CONTRACTIONS, ADDED_CONTRACTIONS, LAYERS)),
         reads=slice(0) if OF_SHAPES.fullmatch(name) else slice(1) if OF_FIRST.fullmatch(name) else slice(None),
     )
