@@ -1,0 +1,69 @@
+"""What takes the place of an activation or a pooling, and what the forward and the user know of that module."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import gpu
+
+X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """A module whose forward is a function of the module and its arguments."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def nothing(module, gradients_in, gradients_out):
+    return (0 * gradients_in[0],)
+
+
+def test_a_full_backward_hook_moves_to_the_replacement():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    model[1].register_full_backward_hook(nothing)
+    linear, _ = gpu.linearize(model)
+    linear(X).sum().backward()
+    assert not linear[0].weight.grad.any()
+
+
+def test_the_parameter_of_prelu_keeps_its_name():
+    model = nn.Sequential(nn.Linear(4, 4), nn.PReLU(), nn.Linear(4, 2))
+    linear, changes = gpu.linearize(model)
+    assert changes == ["1: PReLU -> Identity"]
+    linear.load_state_dict(model.state_dict())
+    assert linear.state_dict().keys() == model.state_dict().keys()
+    gpu.collapse(linear.eval(), (4,))
+
+
+def test_what_a_forward_reads_from_an_activation_is_still_there():
+    def forward(net, x):
+        return functional.leaky_relu(net.act(x), net.act.negative_slope) + net.act.index
+
+    act = nn.LeakyReLU(0.5)
+    act.index = 7  # as detection networks number their layers
+    linear, _ = gpu.linearize(Net(forward, act=act))
+    torch.testing.assert_close(linear(X), X + 7)
+
+
+def test_an_activation_with_a_forward_of_its_own_stays():
+    act = nn.ReLU()
+    act.forward = lambda x: 3 * x
+    linear, changes = gpu.linearize(nn.Sequential(act, nn.ReLU()))
+    assert len(changes) == 2
+    assert changes[1].startswith("0: ReLU stays: it has a forward of its own")
+    torch.testing.assert_close(linear(X), 3 * X)
+
+
+@pytest.mark.parametrize("option", ["dilation", "return_indices"])
+def test_a_pooling_without_a_counterpart_is_named(option):
+    _, changes = gpu.linearize(nn.Sequential(nn.MaxPool2d(2, **{option: 2})))
+    assert changes == ["0: MaxPool2d stays: average pooling has no dilation, and no indices to return"]
