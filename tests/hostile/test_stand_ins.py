@@ -67,3 +67,18 @@ def test_an_activation_with_a_forward_of_its_own_stays():
 def test_a_pooling_without_a_counterpart_is_named(option):
     _, changes = gpu.linearize(nn.Sequential(nn.MaxPool2d(2, **{option: 2})))
     assert changes == ["0: MaxPool2d stays: average pooling has no dilation, and no indices to return"]
+
+
+class Frozen(Net):
+    """A network whose method train returns nothing, as in detection frameworks that freeze their norms."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+
+
+def test_a_train_that_returns_nothing_is_called():
+    net = Frozen(lambda net, x: functional.relu(net.norm(x)), norm=nn.BatchNorm1d(4))
+    linear, changes = gpu.linearize(net)
+    assert changes == ["the model: relu in forward -> identity"]
+    torch.testing.assert_close(linear(X), net.norm(X))
