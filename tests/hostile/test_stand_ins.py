@@ -82,3 +82,20 @@ def test_a_train_that_returns_nothing_is_called():
     linear, changes = gpu.linearize(net)
     assert changes == ["the model: relu in forward -> identity"]
     torch.testing.assert_close(linear(X), net.norm(X))
+
+
+@pytest.mark.parametrize("act", [nn.Tanh(), torch.tanh], ids=["module", "function"])
+def test_an_activation_where_gradients_are_off_stops_them_still(act):
+    def forward(net, x):
+        y = net.linear(x)
+        with torch.no_grad():
+            target = net.act(y)
+        return y + target
+
+    linear, changes = gpu.linearize(Net(forward, linear=nn.Linear(4, 4), act=act))
+    assert len(changes) == 1
+    x = X.clone().requires_grad_()
+    y = linear(x)
+    torch.testing.assert_close(y, 2 * linear.linear(x))
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, linear.linear.weight.sum(0).expand(3, 4))

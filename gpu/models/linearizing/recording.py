@@ -44,6 +44,8 @@ class Record:
         Whether its result is a factor of other values that depend on the input.
     is_overwritten : bool
         Whether its argument or its result was written into afterwards.
+    is_without_gradients : bool
+        Whether it was called where gradients are off, as in `torch.no_grad`: its result has no history.
     obstacle : str
         Why the call cannot be followed; empty if it can.
     """
@@ -57,6 +59,7 @@ class Record:
     on_constants: bool = False
     is_gate: bool = False
     is_overwritten: bool = False
+    is_without_gradients: bool = False
     obstacle: str = ""
 
     @property
@@ -171,6 +174,7 @@ class Recording(Following):
         if constant:
             return
         record.on_data = True
+        record.is_without_gradients |= not torch.is_grad_enabled()
         self.mark(result, frozenset({key}))
         if row.linear_function is None and not works_in_place(function, kwargs):
             tensors = [tensor for tensor in (*tensors_in(args[:1]), result) if not tensor.is_inference()]

@@ -17,7 +17,7 @@ NO_AVERAGE = "average pooling has no dilation, and no indices to return"
 
 
 class CopyingIdentity(nn.Identity):
-    """The identity, for an activation whose argument or result is written into later: the two share no memory."""
+    """The identity with a result of its own, which is written into later, or has no history where gradients are off."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """Return a copy of the input."""
@@ -73,7 +73,7 @@ def _stand_in(part: nn.Module, record: Record | None) -> nn.Module | None:
     given, kind = cast(Any, part), cast(Any, BY_MODULE[type(part)].linear_module)
     if getattr(given, "return_indices", False) or set(axes(getattr(given, "dilation", 1))) != {1}:
         return None
-    if kind is nn.Identity and record is not None and record.is_overwritten:
+    if kind is nn.Identity and record is not None and (record.is_overwritten or record.is_without_gradients):
         return CopyingIdentity()
     stand_in: nn.Module = kind(*(getattr(given, name) for name in POOL_OPTIONS if hasattr(given, name)))
     return stand_in
