@@ -99,3 +99,12 @@ def test_an_activation_where_gradients_are_off_stops_them_still(act):
     torch.testing.assert_close(y, 2 * linear.linear(x))
     y.sum().backward()
     torch.testing.assert_close(x.grad, linear.linear.weight.sum(0).expand(3, 4))
+
+
+@pytest.mark.parametrize("act", [lambda net: net.acts[0], lambda net: nn.ReLU()], ids=["in_a_list", "made_in_forward"])
+def test_an_activation_that_does_not_belong_to_the_network_is_named(act):
+    net = Net(lambda net, x: act(net)(net.linear(x)), linear=nn.Linear(4, 4), acts=[nn.ReLU()])
+    linear, changes = gpu.linearize(net)
+    assert len(changes) == 1
+    assert "stays: the module that it is in does not belong to the network" in changes[0]
+    torch.testing.assert_close(linear(X), net(X))

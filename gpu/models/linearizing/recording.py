@@ -17,6 +17,7 @@ from gpu.models.linearizing.following import GATE, Answer, Following, memory_of,
 from gpu.models.linearizing.functions import Function, function_of, replaced, tensors_in, works_in_place
 from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE
 
+NOT_A_PART = "the module that it is in does not belong to the network, which cannot replace it"
 UNSEEN = "torch.jit compiled the code that calls it, or the code switches the modes of torch off"
 THREAD = "it is called in another thread"
 
@@ -185,6 +186,8 @@ class Recording(Following):
         owner, obstacle = call.owner, call.obstacle
         path = "" if owner is None else self.paths.get(owner, "")
         site = call.site
+        if owner is not None and owner not in self.paths:  # made in the forward, or in a plain list
+            obstacle = obstacle or NOT_A_PART
         if not obstacle and type(owner) in BY_MODULE:
             site = ()
         elif not site:
