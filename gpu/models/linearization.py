@@ -6,7 +6,13 @@ from torch import nn
 
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.examination import Examination, examine, followable, run_eagerly
-from gpu.models.linearizing.forwards import compared, follow_forwards, leave_forwards, note_what_was_not_run
+from gpu.models.linearizing.forwards import (
+    compared,
+    follow_forwards,
+    leave_forwards,
+    leave_swapped,
+    note_what_was_not_run,
+)
 from gpu.models.linearizing.report import Linearized
 from gpu.models.linearizing.swapping import swap_modules
 from gpu.models.surroundings import surroundings_kept
@@ -101,6 +107,8 @@ def _linearized(model: nn.Module, inputs: Any) -> Linearized:
     difference = compared(model, done, swapped, found) if followed else None
     if difference is not None:
         leave_forwards(done, followed, found, difference)
+    if swapped:
+        leave_swapped(model, done, swapped, found)
     note_what_was_not_run(done, found)
     return done
 

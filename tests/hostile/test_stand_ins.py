@@ -108,3 +108,27 @@ def test_an_activation_that_does_not_belong_to_the_network_is_named(act):
     assert len(changes) == 1
     assert "stays: the module that it is in does not belong to the network" in changes[0]
     torch.testing.assert_close(linear(X), net(X))
+
+
+def test_an_activation_in_several_places_is_compared_in_all_of_them():
+    act = nn.ReLU()
+    layers = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4), act)
+    linear, changes = gpu.linearize(Net(lambda net, x: torch.tanh(net.layers(x)), layers=layers))
+    assert changes == ["layers.1: ReLU -> Identity", "the model: tanh in forward -> identity"]
+    torch.testing.assert_close(linear(X), layers[2](layers[0](X)))
+
+
+def test_features_that_a_forward_takes_by_the_class_of_a_layer_are_not_lost():
+    def forward(net, x):
+        features = []
+        for layer in net.layers:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                features.append(x)
+        return features
+
+    model = Net(forward, layers=nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU()))
+    linear, changes = gpu.linearize(model)
+    assert [line.partition(":")[0] for line in changes] == ["layers.1", "layers.3"]
+    assert all("stays: the network asks which class a module is of" in line for line in changes)
+    torch.testing.assert_close(linear(X), model(X))
