@@ -112,7 +112,8 @@ def leave_swapped(model: nn.Module, done: Linearized, swapped: dict[str, nn.Modu
     for training, inputs in found.inputs.items():
         with contextlib.suppress(Exception):  # of the answered network: a gate in a branch that was not taken
             difference = disagreement(answered, done.model, inputs, training=training)
-            differences += [] if difference is None else [difference]
+            if difference is not None and disagreement(answered, answered, inputs, training=training) is None:
+                differences.append(difference)
     if not differences:
         return
     _put_in_places(done.model, original, {path: swapped[path] for path in parts})
