@@ -313,4 +313,17 @@ def to_operation(module: nn.Module) -> Operation:
 
 
 def _values(tensor: torch.Tensor | None) -> Array | None:
-    return None if tensor is None else tensor.detach().cpu().numpy()
+    """Return a tensor as an array.
+
+    Raises
+    ------
+    TypeError
+        If its numbers are of another dtype than float32 and float64, or it has none.
+    """
+    if tensor is None:
+        return None
+    if tensor.is_meta:
+        raise TypeError("expected parameters with values, got some on the meta device; load them first")
+    if tensor.dtype not in {torch.float32, torch.float64}:
+        raise TypeError(f"expected parameters in float32 or float64, got {tensor.dtype}; call .float() first")
+    return tensor.detach().cpu().numpy()

@@ -6,7 +6,13 @@ from torch import nn
 
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.examination import Examination, examine, followable, run_eagerly
-from gpu.models.linearizing.forwards import compared, follow_forwards, leave_forwards, note_what_was_not_run
+from gpu.models.linearizing.forwards import (
+    compared,
+    follow_forwards,
+    leave_forwards,
+    leave_swapped,
+    note_what_was_not_run,
+)
 from gpu.models.linearizing.report import Linearized
 from gpu.models.linearizing.swapping import swap_modules
 from gpu.models.surroundings import surroundings_kept
@@ -52,6 +58,7 @@ def linearize(model: nn.Module, inputs: Any = None) -> tuple[nn.Module, list[str
     in a branch that these runs did not take, the linearised network raises a RuntimeError there. An activation of
     constants, such as ``sigmoid(self.weight)``, is affine and stays. What is returned has been compared with
     ``model``: with the activations put back, outputs and gradients are the same in both modes.
+    Modules stay if the forward asks for their class, as in ``isinstance(layer, nn.ReLU)``.
 
     Examples
     --------
@@ -101,6 +108,8 @@ def _linearized(model: nn.Module, inputs: Any) -> Linearized:
     difference = compared(model, done, swapped, found) if followed else None
     if difference is not None:
         leave_forwards(done, followed, found, difference)
+    if swapped:
+        leave_swapped(model, done, swapped, found)
     note_what_was_not_run(done, found)
     return done
 

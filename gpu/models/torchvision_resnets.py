@@ -69,6 +69,9 @@ def from_torchvision(model: ResNet, t: float = 0.5, *, inputs: Any = None) -> Re
     >>> torch.allclose(ours(image), theirs(image))
     True
     """
+    for name in SCALED[:4] if isinstance(model, ResNet) else ():
+        if not isinstance(getattr(model, name), nn.Sequential):
+            raise TypeError(f"model: expected an nn.Sequential of blocks as {name}, got {getattr(model, name)!r}")
     if not isinstance(model, ResNet) or not all(type(block) in BLOCKS for block in blocks_of(model)):
         raise TypeError(f"model: expected a ResNet of torchvision's with its own blocks, got {type(model).__name__}")
     strength = check_share("t", t)

@@ -182,6 +182,13 @@ def test_from_torchvision_refuses_a_forward_that_shows_scaled_activations():
         from_torchvision(small(Early))
 
 
+def test_from_torchvision_refuses_a_network_that_was_cut_off():
+    model = small()
+    model.layer4 = nn.Identity()
+    with pytest.raises(TypeError, match=r"expected an nn.Sequential of blocks as layer4, got Identity\(\)"):
+        from_torchvision(model)
+
+
 def test_from_torchvision_compares_in_training_mode_too():
     class Louder(Small):
         def forward(self, x):
@@ -406,6 +413,21 @@ def test_to_network_refuses_by_name(reason):
     model = gpu.three_layer_cnn()
     NOT_PLAIN[reason](model)
     with pytest.raises(TypeError, match=f"expected modules as their class computes them, .* {PLACES[reason]}"):
+        model.to_network()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.half(), r"layers\[0\]: expected parameters in float32 or float64, got torch.float16"),
+        (lambda model: model.bfloat16(), r"layers\[0\]: expected parameters in float32 or float64, got torch.bfloat16"),
+        (lambda model: model.to("meta"), r"layers\[0\]: expected parameters with values, got some on the meta device"),
+    ],
+    ids=["half", "bfloat16", "meta"],
+)
+def test_to_network_says_which_numbers_it_takes(change, message):
+    model = change(gpu.SkipCNN((1, 5, 5), [nn.Conv2d(1, 2, 3)]))
+    with pytest.raises(TypeError, match=message):
         model.to_network()
 
 

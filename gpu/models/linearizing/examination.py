@@ -145,7 +145,8 @@ def _run(
     for set_seed in (torch.manual_seed, random.seed, np.random.seed):
         set_seed(seed)
     arguments = redrawn(inputs, torch.Generator().manual_seed(seed))
-    recording = Recording(scratch.train(training), arguments, records, strangers)
+    scratch.train(training)  # a train of the user's own may return nothing
+    recording = Recording(scratch, arguments, records, strangers)
     before = _random_states()
     with recorded(recording):
         scratch(*arguments)

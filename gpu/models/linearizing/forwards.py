@@ -1,5 +1,6 @@
 """The forwards in which functions of the table are called: made followed ones, and compared with the original."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
@@ -14,6 +15,8 @@ from gpu.models.linearizing.following import GATE
 from gpu.models.linearizing.mentions import mentioned
 from gpu.models.linearizing.recording import Record
 from gpu.models.linearizing.report import Kept, Linearized
+
+BY_CLASS = "the network asks which class a module is of: with a module of another class, it computes something else"
 
 
 def follow_forwards(done: Linearized, found: Examination) -> dict[str, nn.Module]:
@@ -73,9 +76,7 @@ def compared(model: nn.Module, done: Linearized, swapped: dict[str, nn.Module], 
     for part in (*restored.modules(), *original.modules()):  # the original may be a linearised network itself
         if isinstance(part, Followed):
             follow(part, part._linearize_answers, restores=True)
-    for path in swapped:
-        owner, _, name = path.rpartition(".")
-        restored.get_submodule(owner)._modules[name] = copy_of(original.get_submodule(path))
+    _put_in_places(restored, original, {path: copy_of(original.get_submodule(path)) for path in swapped})
     for training, inputs in found.inputs.items():
         original.train(training)
         restored.train(training)
@@ -89,6 +90,38 @@ def compared(model: nn.Module, done: Linearized, swapped: dict[str, nn.Module], 
         if difference is not None:
             return f"{difference}, in {'training' if training else 'evaluation'} mode"
     return None
+
+
+def _put_in_places(model: nn.Module, original: nn.Module, parts: dict[str, nn.Module]) -> None:
+    """Put parts, given by the first paths of those of the original, in all places where the original has these."""
+    by_part = {original.get_submodule(path): part for path, part in parts.items()}
+    for path, part in original.named_modules(remove_duplicate=False):
+        if path and part in by_part:
+            owner, _, name = path.rpartition(".")
+            model.get_submodule(owner)._modules[name] = by_part[part]
+
+
+def leave_swapped(model: nn.Module, done: Linearized, swapped: dict[str, nn.Module], found: Examination) -> None:
+    """Put replaced modules back, in place, if the network takes another way through its code without their classes."""
+    original, parts = copy_of(model), {path: copy_of(part) for path, part in swapped.items() if path}
+    for path, part in parts.items():
+        part.forward = done.model.get_submodule(path).forward
+    answered = copy_of(done.model)
+    _put_in_places(answered, original, parts)
+    differences: list[str] = []
+    for training, inputs in found.inputs.items():
+        with contextlib.suppress(Exception):  # of the answered network: a gate in a branch that was not taken
+            difference = disagreement(answered, done.model, inputs, training=training)
+            if difference is not None and disagreement(answered, answered, inputs, training=training) is None:
+                differences.append(difference)
+    if not differences:
+        return
+    _put_in_places(done.model, original, {path: swapped[path] for path in parts})
+    for path, part in parts.items():
+        line = f"{path}: {type(part).__name__} -> "
+        done.changes = [change for change in done.changes if not change.startswith(line)]
+        done.replaced.discard((path, ""))
+        done.kept.append(Kept(path, type(part).__name__, "", f"{BY_CLASS} ({differences[0]})"))
 
 
 def leave_forwards(done: Linearized, followed: dict[str, nn.Module], found: Examination, difference: str) -> None:

@@ -149,7 +149,9 @@ def replaced(
         out = options.get("out")
         if out is not None:
             return lambda: torch.mul(x, 1, out=out)
-        return (lambda: x) if alias or works_in_place(function, kwargs) else (lambda: x.clone())
+        if works_in_place(function, kwargs):
+            return lambda: x
+        return (lambda: _passed_on(x)) if alias else (lambda: x.clone())
     adaptive = row.functions[0].startswith("adaptive")
     names = ADAPTIVE_POOL_ARGUMENTS if adaptive else MAX_POOL_ARGUMENTS
     options |= dict(zip(names, args[1:], strict=False))
@@ -157,6 +159,11 @@ def replaced(
         return None
     pool = row.linear_function
     return lambda: pool(x, **options)
+
+
+def _passed_on(x: torch.Tensor) -> torch.Tensor:
+    """Return the argument of an activation as its result, without a history where gradients are off."""
+    return x if torch.is_grad_enabled() or not x.requires_grad else x.detach()
 
 
 def works_in_place(function: Function, kwargs: Mapping[str, Any]) -> bool:

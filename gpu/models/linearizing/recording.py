@@ -17,6 +17,7 @@ from gpu.models.linearizing.following import GATE, Answer, Following, memory_of,
 from gpu.models.linearizing.functions import Function, function_of, replaced, tensors_in, works_in_place
 from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE
 
+NOT_A_PART = "the module that it is in does not belong to the network, which cannot replace it"
 UNSEEN = "torch.jit compiled the code that calls it, or the code switches the modes of torch off"
 THREAD = "it is called in another thread"
 
@@ -44,6 +45,8 @@ class Record:
         Whether its result is a factor of other values that depend on the input.
     is_overwritten : bool
         Whether its argument or its result was written into afterwards.
+    is_without_gradients : bool
+        Whether it was called where gradients are off, as in `torch.no_grad`: its result has no history.
     obstacle : str
         Why the call cannot be followed; empty if it can.
     """
@@ -57,6 +60,7 @@ class Record:
     on_constants: bool = False
     is_gate: bool = False
     is_overwritten: bool = False
+    is_without_gradients: bool = False
     obstacle: str = ""
 
     @property
@@ -171,6 +175,7 @@ class Recording(Following):
         if constant:
             return
         record.on_data = True
+        record.is_without_gradients |= not torch.is_grad_enabled()
         self.mark(result, frozenset({key}))
         if row.linear_function is None and not works_in_place(function, kwargs):
             tensors = [tensor for tensor in (*tensors_in(args[:1]), result) if not tensor.is_inference()]
@@ -181,6 +186,8 @@ class Recording(Following):
         owner, obstacle = call.owner, call.obstacle
         path = "" if owner is None else self.paths.get(owner, "")
         site = call.site
+        if owner is not None and owner not in self.paths:  # made in the forward, or in a plain list
+            obstacle = obstacle or NOT_A_PART
         if not obstacle and type(owner) in BY_MODULE:
             site = ()
         elif not site:
