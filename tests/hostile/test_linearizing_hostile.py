@@ -165,6 +165,8 @@ GATES = {
     "through_a_list": lambda self, x: torch.cat([x.sigmoid(), x.sigmoid()], 1)[:, :4] * x,
     "attention": lambda self, x: (x[:, :, None].relu() @ x[:, None]) @ x[:, :, None],
     "einsum": lambda self, x: torch.einsum("ni,nj->nij", x.relu(), x),
+    "along_an_axis": lambda self, x: torch.stack([x, x.sigmoid()]).prod(0),
+    "squared": lambda self, x: x.relu() ** 2,
     "interpolated_by_data": lambda self, x: torch.lerp(torch.zeros(()), x, x.sigmoid()),
     "addcmul": lambda self, x: torch.addcmul(x, x, x.sigmoid()),
     "generated_weights": lambda self, x: functional.linear(x, x.tanh()),

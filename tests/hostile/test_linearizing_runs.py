@@ -233,3 +233,18 @@ def test_results_of_runs_under_inference_mode_and_vmap_are_the_same():
     inner = Net(lambda self, x: self.inside(x))
     inner.inside = torch.inference_mode()(lambda x: x.relu())
     torch.testing.assert_close(gpu.linearize(inner, X)[0](X), X)
+
+
+def test_a_network_that_is_not_initialised_is_said_to_be_so():
+    class Lazy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.LazyLinear(3)
+
+        def forward(self, x):
+            return torch.relu(self.layer(x))
+
+    _, lines = gpu.linearize(Lazy())
+    assert any("layer.weight is not initialised; run the network on a batch first" in line for line in lines)
+    with pytest.raises(ValueError, match="layer.weight is not initialised"):
+        gpu.linearize(Lazy(), torch.randn(2, 4))

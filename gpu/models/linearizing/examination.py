@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.calls import is_of_torch
@@ -65,6 +66,11 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
         Arguments of its forward; by default shapes that fit its first layers are tried.
     """
     found, scratch = Examination(), copy_of(model)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    if lazy := next((name for name, tensor in tensors if is_lazy(tensor)), None):
+        error: Exception = ValueError(f"{lazy} is not initialised; run the network on a batch first")
+        found.errors = dict.fromkeys(MODES, error)
+        return found
     for path, part in followable(scratch).items():
         answers = part._linearize_answers if isinstance(part, Followed) else {}
         try:

@@ -108,9 +108,10 @@ class Following(TorchFunctionMode):
         varying = [factor for factor in factors if not self.is_constant(factor)]
         if function.interpolates and all(map(self.is_constant, operands[2:])):
             varying = []  # a sum with constant weights
-        if len(varying) > 1:
+        is_product = len(varying) > 1 or (function.multiplies_itself and bool(varying))
+        if is_product:
             self.found_gates(self.marks_of(varying))
-        if not function.is_layer or len(varying) > 1:
+        if not function.is_layer or is_product:
             self.mark((result, written), self.marks_of(operands[function.reads]))
 
     def found_gates(self, labels: frozenset[Label]) -> None:

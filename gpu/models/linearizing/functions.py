@@ -20,10 +20,13 @@ ADAPTIVE_POOL_ARGUMENTS = ("output_size", "return_indices")
 """Arguments of the functions for adaptive max pooling after the input, in their order."""
 
 PRODUCTS = re.compile(
-    r"_*r?i?(mul|div|truediv|true_divide|divide|multiply|pow|float_power|lerp)_*"
+    r"_*r?i?(mul|div|truediv|true_divide|divide|multiply|lerp)_*|_foreach_mul_?"
     r"|outer|ger|kron|cross|linalg_cross|grid_sample"
 )
 """Names of operations that multiply their operands entry by entry, or read one of them at the positions in another."""
+
+POWERS = re.compile(r"_*r?i?(pow|float_power)_*|square_?|(cum)?prod_?")
+"""Names of operations that multiply entries of one operand with each other."""
 
 ADDED_PRODUCTS = re.compile(r"addcmul_?|addcdiv_?|addr_?")
 """Names of products of the second and the third operand that are added to the first."""
@@ -62,6 +65,8 @@ class Function:
         Whether it changes its first argument.
     factors : slice, optional
         The tensors among its arguments that it multiplies with each other; None if it does not.
+    multiplies_itself : bool
+        Whether it multiplies entries of one tensor with each other.
     interpolates : bool
         Whether its factors are two summands and, third, the weight that they are multiplied with, if it is a tensor.
     is_layer : bool
@@ -74,6 +79,7 @@ class Function:
     row: Nonlinearity | None
     in_place: bool
     factors: slice | None
+    multiplies_itself: bool
     interpolates: bool
     is_layer: bool
     reads: slice
@@ -96,13 +102,14 @@ def function_of(function: Any) -> Function:
     row = BY_FUNCTION.get(name.rstrip("_")) if re.match(r"torch\b(?!\._ops\.(?!aten))", module) else None
     if row is not None:
         name = row.functions[0] + "_" * name.endswith("_")
-    whole = PRODUCTS.fullmatch(name) or CONTRACTIONS.fullmatch(name)
+    whole = PRODUCTS.fullmatch(name) or CONTRACTIONS.fullmatch(name) or POWERS.fullmatch(name)
     added = ADDED_PRODUCTS.fullmatch(name) or ADDED_CONTRACTIONS.fullmatch(name)
     return Function(
         name,
         row,
         in_place=(name.endswith("_") and not name.endswith("__")) or name in {"__setitem__", "__set__"},
         factors=slice(None) if whole else slice(1, 3) if added else None,
+        multiplies_itself=bool(POWERS.fullmatch(name)),
         interpolates=name.strip("_") == "lerp",
         is_layer=any(pattern.fullmatch(name) for pattern in (CONTRACTIONS, ADDED_CONTRACTIONS, LAYERS)),
         reads=slice(0) if OF_SHAPES.fullmatch(name) else slice(1) if OF_FIRST.fullmatch(name) else slice(None),
