@@ -3,6 +3,7 @@
 They agree bit for bit, except where weights such as 1/3 are rounded (the table's ``rtol``).
 """
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -18,14 +19,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operations import OPERATIONS
 from operations.row import integers
+from torch.nn import functional
 
 import linalg_cnn
 import linalg_cnn.ops
 from linalg_cnn import (
     AffineGraph,
+    AvgPool,
+    AxisDense,
     BatchNorm,
     Concatenate,
     Conv,
+    ConvTranspose,
     Dense,
     Flatten,
     Operation,
@@ -33,7 +38,13 @@ from linalg_cnn import (
     Scale,
     Take,
     WeightedSum,
+    avg_pool_matrix,
+    conv_matrix,
+    conv_transpose_matrix,
+    pad_matrix,
+    resample_matrix,
 )
+from linalg_cnn.ops import taps
 from linalg_cnn.types import size_of
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
@@ -74,6 +85,16 @@ def test_matrix_is_that_of_the_loops(info, data):
         assert unflagged.has_canonical_format  # scipy checks what the library may know from the rule
     assert sum(matrix.nnz for matrix in matrices) <= operation.count_entries(*in_shapes)
     np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
+
+
+@every_operation
+@given(data=st.data())
+def test_entries_are_counted_before_they_are_built(info, data):
+    operation, in_shapes = draw(data, info)
+    entries = operation.all_entries(*in_shapes)
+    assert sum(len(part.values) for part in entries) == operation.count_entries(*in_shapes)
+    if len(in_shapes) == 1:
+        assert operation.entries(*in_shapes).values.dtype == np.float64  # exact only if asked
 
 
 @same_warns
@@ -159,6 +180,16 @@ def test_repr_shows_no_weights(info, data):
     assert repr(operation).startswith(type(operation).__name__ + "(")
     assert len(repr(operation)) < 200
     assert "array" not in repr(operation)
+
+
+@every_operation
+@given(data=st.data())
+def test_operations_are_frozen_and_can_be_keys(info, data):
+    operation, _ = draw(data, info)
+    assert operation in {operation}
+    for field in dataclasses.fields(operation):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(operation, field.name, None)
 
 
 @every_operation
@@ -265,3 +296,88 @@ def test_an_operation_of_one_input_reads_one_value():
 def test_a_merging_operation_of_one_input_has_one_matrix():
     entries = WeightedSum([0.5]).entries((2,))
     assert entries.to_csr().toarray().tolist() == [[0.5, 0.0], [0.0, 0.5]]
+
+
+@pytest.mark.parametrize("cached", [1, 100])  # one row of pixels to a piece, or several
+@pytest.mark.parametrize("channels", [2, 18])  # all taps in one product, or each in its own
+@pytest.mark.parametrize(
+    ("make", "in_shape"),
+    [
+        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 3, 3, 2)), stride=(2, 1), padding=(1, 2)), (3, 7, 5)),
+        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 3, 2, 3)), dilation=2, padding=1), (3, 6, 5)),
+        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 2, 4)), stride=3, groups=2), (4, 12)),
+        (lambda rng, n: ConvTranspose(rng.integers(-3, 4, (3, n, 3, 2)), stride=(2, 3), padding=1), (3, 4, 3)),
+    ],
+    ids=["strides", "dilation", "groups", "transposed"],
+)
+def test_products_in_pieces_are_those_of_the_matrix(monkeypatch, make, in_shape, channels, cached):
+    monkeypatch.setattr(taps, "CACHED", cached)
+    rng = np.random.default_rng(0)
+    operation = make(rng, channels)
+    out_shape, matrix = operation.out_shape(in_shape), operation.matrix(in_shape)
+    x, y = rng.integers(-3, 4, (2, *in_shape)), rng.integers(-3, 4, (2, *out_shape))
+    np.testing.assert_array_equal(operation.forward(x).reshape(2, -1), (matrix @ x.reshape(2, -1).T).T)
+    np.testing.assert_array_equal(operation.adjoint(y, in_shape).reshape(2, -1), (matrix.T @ y.reshape(2, -1).T).T)
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(4, 2), (2, 4), (6, 4), (4, 6), (9, 6), (3, 3)])
+def test_transposed_convolutions_whose_stride_and_dilation_share_a_factor(stride, dilation):
+    operation = ConvTranspose([[[1.0, 2.0, 4.0, 8.0, 16.0]]], stride=stride, dilation=dilation, padding=1)
+    matrix = operation.matrix((1, 4))
+    x = torch.arange(1.0, 5.0, dtype=torch.float64)[None, None]
+    kernel = torch.from_numpy(operation.kernel)
+    theirs = functional.conv_transpose1d(x, kernel, stride=stride, dilation=dilation, padding=1)
+    np.testing.assert_array_equal(matrix @ x.numpy().ravel(), theirs.numpy().ravel())
+    np.testing.assert_array_equal(operation(x.numpy()), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    ("padding", "expected"), [((-1, 2), [1, 2, 3, 1, 2]), ((2, -1), [1, 2, 0, 1, 2]), ((-1, -1), [1, 2])]
+)
+def test_circular_padding_wraps_around_what_cropping_leaves(padding, expected):
+    """torch.nn.functional.pad gives the same for these widths."""
+    x = np.arange(4.0)[None, None]
+    assert Pad([padding], "circular")(x).ravel().tolist() == expected
+    assert functional.pad(torch.from_numpy(x), padding, mode="circular").numpy().ravel().tolist() == expected
+
+
+def test_matrices_without_options_are_torchs_without_options():
+    x = torch.arange(12.0, dtype=torch.float64).reshape(1, 2, 6)
+    kernel = torch.arange(1.0, 9.0, dtype=torch.float64).reshape(2, 2, 2)
+    for matrix, theirs in [
+        (conv_matrix(kernel.numpy(), (2, 6)), functional.conv1d(x, kernel)),
+        (conv_transpose_matrix(kernel.numpy(), (2, 6)), functional.conv_transpose1d(x, kernel)),
+        (avg_pool_matrix((2, 6), 2), functional.avg_pool1d(x, 2)),
+        (avg_pool_matrix((2, 6), 4, padding=2), functional.avg_pool1d(x, 4, padding=2)),
+        (avg_pool_matrix((2, 6), 4), functional.avg_pool1d(x, 4)),
+        (pad_matrix((2, 6), [(2, 1)]), functional.pad(x, (2, 1))),
+        (resample_matrix((2, 6), 4), functional.interpolate(x, 4)),
+        (resample_matrix((2, 6), 4, "linear"), functional.interpolate(x, 4, mode="linear")),
+    ]:
+        np.testing.assert_allclose(matrix @ x.numpy().ravel(), theirs.numpy().ravel(), rtol=1e-14)  # 1/3 is rounded
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Conv([[[1.0]]], None, 1), lambda: ConvTranspose([[[1.0]]], None, 1), lambda: AvgPool(2, 2)],
+    ids=["conv", "conv_transpose", "avg_pool"],
+)
+def test_options_of_a_layer_are_given_by_name(make):
+    with pytest.raises(TypeError, match="positional argument"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bias: Conv(np.ones((2, 1, 1)), bias),
+        lambda bias: ConvTranspose(np.ones((1, 2, 1)), bias),
+        lambda bias: Dense(np.ones((2, 3)), bias),
+        lambda bias: AxisDense(np.ones((2, 3)), bias),
+        lambda bias: Scale(np.ones(2), bias),
+    ],
+    ids=["conv", "conv_transpose", "dense", "axis_dense", "scale"],
+)
+def test_repr_tells_whether_there_is_a_bias(make):
+    assert "bias=False" in repr(make(None))
+    assert "bias=True" in repr(make(np.ones(2)))

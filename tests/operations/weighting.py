@@ -138,6 +138,7 @@ SCALE = OperationInfo(
     loops_scale,
     (
         (lambda: Scale([1, 2]).out_shape((3, 4)), r"in_shape: expected 2 channels, got \(3, 4\)"),
+        (lambda: Scale([1, 2, 3]).out_shape((1, 4)), r"in_shape: expected 3 channels, got \(1, 4\)"),
         (lambda: Scale([1, 2], [1]), r"bias: expected one entry per channel \(2\), got shape \(1,\)"),
         (lambda: Scale(ones(2, 3)).out_shape((2, 4)), r"in_shape: expected a shape that \(2, 3\) broadcasts to"),
         (lambda: Scale(ones(2, 3)).out_shape((2, 3, 1)), r"in_shape: expected a shape that \(2, 3\) broadcasts to"),
