@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse
 import sympy
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from operations import OPERATIONS
 from operations.row import integers
@@ -83,18 +83,12 @@ def test_matrix_is_that_of_the_loops(info, data):
         assert matrix.shape == (size_of(operation.out_shape(*in_shapes)), size_of(in_shape))
         unflagged = scipy.sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
         assert unflagged.has_canonical_format  # scipy checks what the library may know from the rule
-    assert sum(matrix.nnz for matrix in matrices) <= operation.count_entries(*in_shapes)
-    np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
-
-
-@every_operation
-@given(data=st.data())
-def test_entries_are_counted_before_they_are_built(info, data):
-    operation, in_shapes = draw(data, info)
     entries = operation.all_entries(*in_shapes)
     assert sum(len(part.values) for part in entries) == operation.count_entries(*in_shapes)
+    assert sum(matrix.nnz for matrix in matrices) <= operation.count_entries(*in_shapes)
     if len(in_shapes) == 1:
         assert operation.entries(*in_shapes).values.dtype == np.float64  # exact only if asked
+    np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
 
 
 @same_warns
@@ -132,6 +126,23 @@ def test_forward_and_adjoint_are_the_matrix(info, data):
     assert_agree(info, adjoint, y.reshape(n, len(A)) @ A)
     difference = np.sum(forward * y) - np.sum(x * adjoint)  # <A x, y> = <x, A' y>
     assert abs(difference) <= info.rtol * 10 * np.abs(forward * y).sum()
+
+
+@every_operation
+@settings(max_examples=20)
+@given(data=st.data())
+def test_tensors_are_carried_as_arrays_are(info, data):
+    operation, in_shapes = draw(data, info)
+    xs = draw_batch(data, in_shapes, smallest=1)
+    y = integers(data.draw, (len(xs[0]), *operation.out_shape(*in_shapes)))
+    pushed = operation.push(*map(torch.from_numpy, xs))
+    assert_agree(info, pushed.numpy(), operation.push(*xs))
+    pulled = operation.pull(torch.from_numpy(y), *in_shapes)
+    back = operation.pull(y, *in_shapes)
+    assert isinstance(pulled, tuple) == isinstance(back, tuple)
+    pairs = zip(pulled, back, strict=True) if isinstance(back, tuple) else [(pulled, back)]
+    for tensor, array in pairs:
+        assert_agree(info, tensor.numpy(), array)
 
 
 @every_operation
@@ -183,6 +194,7 @@ def test_repr_shows_no_weights(info, data):
 
 
 @every_operation
+@settings(max_examples=3)
 @given(data=st.data())
 def test_operations_are_frozen_and_can_be_keys(info, data):
     operation, _ = draw(data, info)
@@ -271,6 +283,7 @@ SYMBOL = sympy.Symbol("a", positive=True)
         (Dense(np.ones((1, 1), np.float32), np.ones(1)), np.float64),
         (Dense([[SYMBOL]]), object),
         (Conv([[[1.0]]], [SYMBOL]), object),
+        (BatchNorm(None, None, np.zeros(1, np.float32), np.ones(1, np.float32)), np.float32),
         (BatchNorm(None, None, [0], [1], eps=SYMBOL**2), object),
         (WeightedSum([1, SYMBOL]), object),
     ],
@@ -284,6 +297,7 @@ def test_exact_keeps_what_has_no_parameters():
     table = Take([0, -1])
     assert table.exact() is table
     assert Scale([0.5]).exact().weight.tolist() == [sympy.Rational(1, 2)]
+    assert Scale([0.5]).exact_matrix((1,)) == sympy.Matrix([[sympy.Rational(1, 2)]])
 
 
 def test_an_operation_of_one_input_reads_one_value():
@@ -335,10 +349,16 @@ def test_transposed_convolutions_whose_stride_and_dilation_share_a_factor(stride
     ("padding", "expected"), [((-1, 2), [1, 2, 3, 1, 2]), ((2, -1), [1, 2, 0, 1, 2]), ((-1, -1), [1, 2])]
 )
 def test_circular_padding_wraps_around_what_cropping_leaves(padding, expected):
-    """torch.nn.functional.pad gives the same for these widths."""
     x = np.arange(4.0)[None, None]
     assert Pad([padding], "circular")(x).ravel().tolist() == expected
     assert functional.pad(torch.from_numpy(x), padding, mode="circular").numpy().ravel().tolist() == expected
+
+
+def test_padding_by_zeros_may_crop_the_whole_axis():
+    x = np.ones((1, 1, 2))
+    for padding in [(-2, 1), (1, -2)]:
+        assert Pad([padding])(x).tolist() == [[[0.0]]]
+        assert functional.pad(torch.from_numpy(x), padding).tolist() == [[[0.0]]]
 
 
 def test_matrices_without_options_are_torchs_without_options():

@@ -61,7 +61,11 @@ WEIGHTED_SUM = OperationInfo(
     weighted_sum,
     torch_weighted_sum,
     lambda op, *in_shapes: np.hstack([weight * np.eye(prod(in_shapes[0])) for weight in op.weights]),
-    ((lambda: WeightedSum([1, 2]).out_shape((2,), (3,)), r"weighted sum: expected 2 inputs of one shape"),),
+    (
+        (lambda: WeightedSum([1, 2]).out_shape((2,), (3,)), r"weighted sum: expected 2 inputs of one shape"),
+        (lambda: WeightedSum([1, 2]).out_shape((2,)), r"weighted sum: expected 2 inputs of one shape"),
+        (lambda: WeightedSum([1]).out_shape((2,), (2,)), r"weighted sum: expected 1 inputs of one shape"),
+    ),
 )
 
 

@@ -182,6 +182,7 @@ SUM_OVER = OperationInfo(
     (
         (lambda: SumOver((1, 1)), r"axes: expected each axis once, got \(1, 1\)"),
         (lambda: SumOver(2).out_shape((1, 2)), r"in_shape: expected more than 2 axes, got \(1, 2\)"),
+        (lambda: SumOver(3).out_shape((1, 2)), r"in_shape: expected more than 3 axes, got \(1, 2\)"),
         (lambda: SumOver((-1,)), r"axes\[0\]: expected an int of at least 0, got -1"),
         (lambda: SumOver((1,), 1), "mean: expected True or False, got 1"),
     ),
