@@ -35,6 +35,7 @@ from linalg_cnn import (
     Flatten,
     Operation,
     Pad,
+    Reshape,
     Scale,
     Take,
     WeightedSum,
@@ -334,8 +335,10 @@ def test_products_in_pieces_are_those_of_the_matrix(monkeypatch, make, in_shape,
     np.testing.assert_array_equal(operation.adjoint(y, in_shape).reshape(2, -1), (matrix.T @ y.reshape(2, -1).T).T)
 
 
-@pytest.mark.parametrize(("stride", "dilation"), [(4, 2), (2, 4), (6, 4), (4, 6), (9, 6), (3, 3)])
-def test_transposed_convolutions_whose_stride_and_dilation_share_a_factor(stride, dilation):
+@pytest.mark.parametrize("stride", range(1, 8))
+@pytest.mark.parametrize("dilation", [1, 2, 3, 4, 6])
+def test_transposed_convolutions_of_any_stride_and_dilation(stride, dilation):
+    """Which taps read something follows from the common divisor of the two and from an inverse modulo the stride."""
     operation = ConvTranspose([[[1.0, 2.0, 4.0, 8.0, 16.0]]], stride=stride, dilation=dilation, padding=1)
     matrix = operation.matrix((1, 4))
     x = torch.arange(1.0, 5.0, dtype=torch.float64)[None, None]
@@ -375,6 +378,18 @@ def test_matrices_without_options_are_torchs_without_options():
         (resample_matrix((2, 6), 4, "linear"), functional.interpolate(x, 4, mode="linear")),
     ]:
         np.testing.assert_allclose(matrix @ x.numpy().ravel(), theirs.numpy().ravel(), rtol=1e-14)  # 1/3 is rounded
+
+
+def test_batch_norms_without_weight_and_bias_are_torchs():
+    x, mean, variance = np.array([[[5.0, 7.0]]]), np.array([3.0]), np.array([4.0])
+    ours = BatchNorm(None, None, mean, variance, eps=0.0)(x)
+    assert ours.tolist() == [[[1.0, 2.0]]]
+    theirs = functional.batch_norm(*map(torch.from_numpy, (x, mean, variance)), eps=0.0)
+    np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def test_an_empty_batch_is_reshaped():
+    assert Reshape((2, -1)).move(np.zeros((0, 4))).shape == (0, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ CONCATENATE = OperationInfo(
             lambda: Concatenate().out_shape((2, 3), (2, 4)),
             "concatenate: expected shapes that differ along axis 0 only",
         ),
+        (lambda: Concatenate(1).out_shape((2,), (2,)), "concatenate: expected shapes that differ along axis 1 only"),
+        (lambda: Concatenate().out_shape(), "concatenate: expected shapes that differ along axis 0 only"),
     ),
 )
 

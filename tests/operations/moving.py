@@ -107,6 +107,7 @@ SLICE = OperationInfo(
         (lambda: Slice(step=0), "step: expected an int other than 0, got 0"),
         (lambda: Slice(axis=-1), "axis: expected an int of at least 0, got -1"),
         (lambda: Slice(axis=2).out_shape((2, 3)), "in_shape: expected more than 2 axes"),
+        (lambda: Slice(axis=3).out_shape((2, 3)), "in_shape: expected more than 3 axes"),
         (lambda: Slice(2, 2).out_shape((4,)), "slice: expected to leave something of axis 0"),
     ),
 )

@@ -61,6 +61,7 @@ PAD = OperationInfo(
         (lambda: Pad([(1,), (1,)]), "padding: expected an int or one"),
         (lambda: Pad([(1, 1), (1, 1)]).out_shape((1, 5)), r"padding: expected an int or 1 \(before, after\) pairs"),
         (lambda: Pad([(-3, 1)]).out_shape((1, 2)), "padding: expected to leave at least one position"),
+        (lambda: Pad([(-3, 2)]).out_shape((1, 2)), "padding: expected to leave at least one position"),
         (lambda: Pad(1).out_shape((3,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
     ),
 )

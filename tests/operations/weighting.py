@@ -97,6 +97,7 @@ AXIS_DENSE = OperationInfo(
     loops_axis_dense,
     (
         (lambda: AxisDense(ones(2, 3), axis=1).out_shape((3, 4)), "in_shape: expected 3 entries along axis 1"),
+        (lambda: AxisDense(ones(2, 3), axis=1).out_shape((3,)), "in_shape: expected 3 entries along axis 1"),
         (lambda: AxisDense(ones(2, 3), ones(3)), r"bias: expected one entry per output feature \(2\)"),
     ),
 )
