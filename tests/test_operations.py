@@ -364,6 +364,13 @@ def test_padding_by_zeros_may_crop_the_whole_axis():
         assert functional.pad(torch.from_numpy(x), padding).tolist() == [[[0.0]]]
 
 
+def test_a_single_pixel_padded_by_more_positions_than_are_built_at_once():
+    """With one pixel, the mark of a joint miss is NOTHING itself, and whole blocks of rows have no entry."""
+    matrix = conv_matrix([[[2.0, 3.0]]], (1, 1), padding=40_000)
+    assert matrix.tocoo().coords[0].tolist() == [39_999, 40_000]
+    assert matrix.data.tolist() == [3.0, 2.0]
+
+
 def test_matrices_without_options_are_torchs_without_options():
     x = torch.arange(12.0, dtype=torch.float64).reshape(1, 2, 6)
     kernel = torch.arange(1.0, 9.0, dtype=torch.float64).reshape(2, 2, 2)
