@@ -277,6 +277,7 @@ AVG_POOL = OperationInfo(
             lambda: AvgPool(3).out_shape((1, 2)),
             "kernel_size: expected at most 2 on an axis of 2 padded by 0, got 3",
         ),
+        (lambda: AvgPool(3, stride=0), "stride: expected an int of at least 1, got 0"),
         (lambda: AvgPool(3, padding=-1), "padding: expected an int of at least 0, got -1"),
         (lambda: AvgPool(3, padding=2).out_shape((1, 9)), "padding: expected at most half of the kernel size 3"),
         (lambda: AvgPool(2).out_shape((5,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
