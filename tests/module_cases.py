@@ -117,6 +117,11 @@ AFFINE = {
     "matmul_on_the_left": (Lambda(lambda s, x: s.w @ x, w=randn(2, 4)), C),
     "matmul_with_a_matrix_of_one_row": (Lambda(lambda s, x: x[..., :1] @ s.w, w=randn(1, 2)), C),
     "matmul_of_a_matrix_of_one_row": (Lambda(lambda s, x: s.w @ x, w=randn(1, 4)), C),
+    "features_times_a_stack_of_equal_matrices": (
+        Lambda(lambda s, x: (x @ s.w).transpose(0, 1), w=torch.ones(2, 2, 4)),
+        (2,),
+    ),
+    "features_times_a_stack_of_one_matrix": (Lambda(lambda s, x: (x @ s.w)[0], w=randn(1, 3, 4)), (3,)),
     "matmul_with_a_vector": (Lambda(lambda s, x: x @ s.w, w=randn(5)), C),
     "matmul_per_channel": (Lambda(lambda s, x: x @ s.w, w=randn(3, 5, 2)), C),
     "bmm_with_an_expanded_constant": (
@@ -258,6 +263,10 @@ AFFINE = {
     "region_without_autocast": (Lambda(without_autocast, conv=conv()), C),
     "weights_behind_a_dropout": (
         Lambda(lambda s, x: functional.linear(x, functional.dropout(s.w, 0.5, s.training)), w=randn(2, 5)),
+        C,
+    ),
+    "rolled_with_the_samples_second": (
+        Lambda(lambda s, x: x.transpose(0, 1).roll(1, 0).transpose(0, 1)),
         C,
     ),
     "flipped_with_the_samples_second": (

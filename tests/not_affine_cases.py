@@ -169,6 +169,11 @@ NOT_AFFINE = {
     },
     "two_samples_in_a_view": (Lambda(lambda s, x: x.view(2, -1)), C, "joins their axis with another"),
     "triangle_of_samples": (Lambda(lambda s, x: x.flatten(1).tril(2)), C, "mixes the samples of the batch"),
+    "triangle_that_cuts_larger_batches_only": (
+        Lambda(lambda s, x: x.flatten(1).triu(-5)),
+        C,
+        "mixes the samples of the batch$",
+    ),
     "windows_of_samples": (
         Lambda(lambda s, x: x.unfold(0, 2, 1)[0].movedim(-1, 0)),
         C,
