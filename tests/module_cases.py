@@ -265,6 +265,10 @@ AFFINE = {
         Lambda(lambda s, x: functional.linear(x, functional.dropout(s.w, 0.5, s.training)), w=randn(2, 5)),
         C,
     ),
+    "einsum_with_the_samples_behind_an_ellipsis": (
+        Lambda(lambda s, x: torch.einsum("c...n,c->n...", x.permute(1, 2, 3, 0), s.w), w=randn(3)),
+        C,
+    ),
     "rolled_with_the_samples_second": (
         Lambda(lambda s, x: x.transpose(0, 1).roll(1, 0).transpose(0, 1)),
         C,

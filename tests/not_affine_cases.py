@@ -174,6 +174,11 @@ NOT_AFFINE = {
         C,
         "mixes the samples of the batch$",
     ),
+    "padding_of_the_samples": (
+        Lambda(lambda s, x: functional.pad(x.permute(1, 2, 3, 0), (1, 2)).permute(3, 0, 1, 2)),
+        C,
+        "mixes the samples of the batch",
+    ),
     "windows_of_samples": (
         Lambda(lambda s, x: x.unfold(0, 2, 1)[0].movedim(-1, 0)),
         C,
