@@ -179,6 +179,12 @@ NOT_AFFINE = {
         C,
         "mixes the samples of the batch",
     ),
+    "the_first_64_samples_by_a_slice": (Lambda(lambda s, x: x[:64]), C, "mixes the samples of the batch$"),
+    "the_first_sample_for_all": (
+        Lambda(lambda s, x: x[s.i], i=torch.tensor([0, 0])),
+        C,
+        "mixes the samples of the batch",
+    ),
     "windows_of_samples": (
         Lambda(lambda s, x: x.unfold(0, 2, 1)[0].movedim(-1, 0)),
         C,
