@@ -266,7 +266,9 @@ AFFINE = {
         C,
     ),
     "einsum_with_the_samples_behind_an_ellipsis": (
-        Lambda(lambda s, x: torch.einsum("c...n,c->n...", x.permute(1, 2, 3, 0), s.w), w=randn(3)),
+        Lambda(
+            lambda s, x: torch.einsum("c...n,nc->n...", x.permute(1, 2, 3, 0), s.w.expand(len(x), 3)), w=randn(1, 3)
+        ),
         C,
     ),
     "rolled_with_the_samples_second": (
