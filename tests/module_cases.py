@@ -115,6 +115,13 @@ AFFINE = {
     ),
     "matmul_on_the_right": (Lambda(lambda s, x: x @ s.w, w=randn(5, 2)), C),
     "matmul_on_the_left": (Lambda(lambda s, x: s.w @ x, w=randn(2, 4)), C),
+    "matmul_with_a_matrix_of_one_row": (Lambda(lambda s, x: x[..., :1] @ s.w, w=randn(1, 2)), C),
+    "matmul_of_a_matrix_of_one_row": (Lambda(lambda s, x: s.w @ x, w=randn(1, 4)), C),
+    "features_times_a_stack_of_equal_matrices": (
+        Lambda(lambda s, x: (x @ s.w).transpose(0, 1), w=torch.ones(2, 2, 4)),
+        (2,),
+    ),
+    "features_times_a_stack_of_one_matrix": (Lambda(lambda s, x: (x @ s.w)[0], w=randn(1, 3, 4)), (3,)),
     "matmul_with_a_vector": (Lambda(lambda s, x: x @ s.w, w=randn(5)), C),
     "matmul_per_channel": (Lambda(lambda s, x: x @ s.w, w=randn(3, 5, 2)), C),
     "bmm_with_an_expanded_constant": (
@@ -122,6 +129,7 @@ AFFINE = {
         C,
     ),
     "einsum_over_space": (Lambda(lambda s, x: torch.einsum("nchw,hwk->nck", x, s.w), w=randn(4, 5, 2)), C),
+    "einsum_with_an_ellipsis_inside": (Lambda(lambda s, x: torch.einsum("n...w,wk->n...k", x, s.w), w=randn(5, 2)), C),
     "einsum_per_channel": (Lambda(lambda s, x: torch.einsum("nchw,c->nhwc", x, s.c), c=randn(3)), C),
     "linear_on_the_last_axis": (Lambda(lambda s, x: s.linear(x), linear=nn.Linear(5, 2)), C),
     "addmm": (Lambda(lambda s, x: torch.addmm(s.b, x.flatten(1), s.w, beta=2, alpha=3), w=randn(60, 4), b=randn(4)), C),
@@ -135,6 +143,7 @@ AFFINE = {
         nn.Sequential(nn.ReflectionPad2d((1, 2, 0, 1)), nn.ReplicationPad2d(1), nn.CircularPad2d(1), nn.ZeroPad2d(-1)),
         C,
     ),
+    "padding_of_the_last_axis_alone": (Lambda(lambda s, x: functional.pad(x, (1, 2))), C),
     "padding_with_ones": (nn.ConstantPad2d((1, 0, 2, 1), 1.0), C),
     "padding_of_the_channels": (Lambda(lambda s, x: functional.pad(x, (0, 0, 0, 0, 1, 2))), C),
     "conv_with_reflected_borders": (conv(padding_mode="reflect"), C),
@@ -267,6 +276,16 @@ AFFINE = {
     "region_without_autocast": (Lambda(without_autocast, conv=conv()), C),
     "weights_behind_a_dropout": (
         Lambda(lambda s, x: functional.linear(x, functional.dropout(s.w, 0.5, s.training)), w=randn(2, 5)),
+        C,
+    ),
+    "einsum_with_the_samples_behind_an_ellipsis": (
+        Lambda(
+            lambda s, x: torch.einsum("c...n,nc->n...", x.permute(1, 2, 3, 0), s.w.expand(len(x), 3)), w=randn(1, 3)
+        ),
+        C,
+    ),
+    "rolled_with_the_samples_second": (
+        Lambda(lambda s, x: x.transpose(0, 1).roll(1, 0).transpose(0, 1)),
         C,
     ),
     "flipped_with_the_samples_second": (

@@ -162,6 +162,22 @@ NOT_AFFINE = {
     },
     "two_samples_in_a_view": (Lambda(lambda s, x: x.view(2, -1)), C, "joins their axis with another"),
     "triangle_of_samples": (Lambda(lambda s, x: x.flatten(1).tril(2)), C, "mixes the samples of the batch"),
+    "triangle_that_cuts_larger_batches_only": (
+        Lambda(lambda s, x: x.flatten(1).triu(-5)),
+        C,
+        "mixes the samples of the batch$",
+    ),
+    "padding_of_the_samples": (
+        Lambda(lambda s, x: functional.pad(x.permute(1, 2, 3, 0), (1, 2)).permute(3, 0, 1, 2)),
+        C,
+        "mixes the samples of the batch",
+    ),
+    "the_first_64_samples_by_a_slice": (Lambda(lambda s, x: x[:64]), C, "mixes the samples of the batch$"),
+    "the_first_sample_for_all": (
+        Lambda(lambda s, x: x[s.i], i=torch.tensor([0, 0])),
+        C,
+        "mixes the samples of the batch",
+    ),
     "windows_of_samples": (
         Lambda(lambda s, x: x.unfold(0, 2, 1)[0].movedim(-1, 0)),
         C,

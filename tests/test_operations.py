@@ -3,6 +3,7 @@
 They agree bit for bit, except where weights such as 1/3 are rounded (the table's ``rtol``).
 """
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -14,27 +15,38 @@ import pytest
 import scipy.sparse
 import sympy
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from operations import OPERATIONS
 from operations.row import integers
+from torch.nn import functional
 
 import linalg_cnn
 import linalg_cnn.ops
 from linalg_cnn import (
     AffineGraph,
+    AvgPool,
+    AxisDense,
     BatchNorm,
     Concatenate,
     Conv,
+    ConvTranspose,
     Dense,
     Flatten,
     Operation,
     Pad,
     PerSlice,
+    Reshape,
     Scale,
     Take,
     WeightedSum,
+    avg_pool_matrix,
+    conv_matrix,
+    conv_transpose_matrix,
+    pad_matrix,
+    resample_matrix,
 )
+from linalg_cnn.ops import taps
 from linalg_cnn.types import size_of
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
@@ -73,7 +85,11 @@ def test_matrix_is_that_of_the_loops(info, data):
         assert matrix.shape == (size_of(operation.out_shape(*in_shapes)), size_of(in_shape))
         unflagged = scipy.sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
         assert unflagged.has_canonical_format  # scipy checks what the library may know from the rule
+    entries = operation.all_entries(*in_shapes)
+    assert sum(len(part.values) for part in entries) == operation.count_entries(*in_shapes)
     assert sum(matrix.nnz for matrix in matrices) <= operation.count_entries(*in_shapes)
+    if len(in_shapes) == 1:
+        assert operation.entries(*in_shapes).values.dtype == np.float64  # exact only if asked
     np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
 
 
@@ -112,6 +128,23 @@ def test_forward_and_adjoint_are_the_matrix(info, data):
     assert_agree(info, adjoint, y.reshape(n, len(A)) @ A)
     difference = np.sum(forward * y) - np.sum(x * adjoint)  # <A x, y> = <x, A' y>
     assert abs(difference) <= info.rtol * 10 * np.abs(forward * y).sum()
+
+
+@every_operation
+@settings(max_examples=20)
+@given(data=st.data())
+def test_tensors_are_carried_as_arrays_are(info, data):
+    operation, in_shapes = draw(data, info)
+    xs = draw_batch(data, in_shapes, smallest=1)
+    y = integers(data.draw, (len(xs[0]), *operation.out_shape(*in_shapes)))
+    pushed = operation.push(*map(torch.from_numpy, xs))
+    assert_agree(info, pushed.numpy(), operation.push(*xs))
+    pulled = operation.pull(torch.from_numpy(y), *in_shapes)
+    back = operation.pull(y, *in_shapes)
+    assert isinstance(pulled, tuple) == isinstance(back, tuple)
+    pairs = zip(pulled, back, strict=True) if isinstance(back, tuple) else [(pulled, back)]
+    for tensor, array in pairs:
+        assert_agree(info, tensor.numpy(), array)
 
 
 @every_operation
@@ -161,6 +194,17 @@ def test_repr_shows_no_weights(info, data):
     assert repr(operation).startswith(type(operation).__name__ + "(")
     assert len(repr(operation)) < 200
     assert "array" not in repr(operation)
+
+
+@every_operation
+@settings(max_examples=3)
+@given(data=st.data())
+def test_operations_are_frozen_and_can_be_keys(info, data):
+    operation, _ = draw(data, info)
+    assert operation in {operation}
+    for field in dataclasses.fields(operation):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(operation, field.name, None)
 
 
 @every_operation
@@ -242,6 +286,7 @@ SYMBOL = sympy.Symbol("a", positive=True)
         (Dense(np.ones((1, 1), np.float32), np.ones(1)), np.float64),
         (Dense([[SYMBOL]]), object),
         (Conv([[[1.0]]], [SYMBOL]), object),
+        (BatchNorm(None, None, np.zeros(1, np.float32), np.ones(1, np.float32)), np.float32),
         (BatchNorm(None, None, [0], [1], eps=SYMBOL**2), object),
         (WeightedSum([1, SYMBOL]), object),
     ],
@@ -255,6 +300,7 @@ def test_exact_keeps_what_has_no_parameters():
     table = Take([0, -1])
     assert table.exact() is table
     assert Scale([0.5]).exact().weight.tolist() == [sympy.Rational(1, 2)]
+    assert Scale([0.5]).exact_matrix((1,)) == sympy.Matrix([[sympy.Rational(1, 2)]])
 
 
 def test_slices_are_told_what_their_operation_is():
@@ -277,3 +323,115 @@ def test_an_operation_of_one_input_reads_one_value():
 def test_a_merging_operation_of_one_input_has_one_matrix():
     entries = WeightedSum([0.5]).entries((2,))
     assert entries.to_csr().toarray().tolist() == [[0.5, 0.0], [0.0, 0.5]]
+
+
+@pytest.mark.parametrize("cached", [1, 100])  # one row of pixels to a piece, or several
+@pytest.mark.parametrize("channels", [2, 18])  # all taps in one product, or each in its own
+@pytest.mark.parametrize(
+    ("make", "in_shape"),
+    [
+        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 3, 3, 2)), stride=(2, 1), padding=(1, 2)), (3, 7, 5)),
+        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 3, 2, 3)), dilation=2, padding=1), (3, 6, 5)),
+        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 2, 4)), stride=3, groups=2), (4, 12)),
+        (lambda rng, n: ConvTranspose(rng.integers(-3, 4, (3, n, 3, 2)), stride=(2, 3), padding=1), (3, 4, 3)),
+    ],
+    ids=["strides", "dilation", "groups", "transposed"],
+)
+def test_products_in_pieces_are_those_of_the_matrix(monkeypatch, make, in_shape, channels, cached):
+    monkeypatch.setattr(taps, "CACHED", cached)
+    rng = np.random.default_rng(0)
+    operation = make(rng, channels)
+    out_shape, matrix = operation.out_shape(in_shape), operation.matrix(in_shape)
+    x, y = rng.integers(-3, 4, (2, *in_shape)), rng.integers(-3, 4, (2, *out_shape))
+    np.testing.assert_array_equal(operation.forward(x).reshape(2, -1), (matrix @ x.reshape(2, -1).T).T)
+    np.testing.assert_array_equal(operation.adjoint(y, in_shape).reshape(2, -1), (matrix.T @ y.reshape(2, -1).T).T)
+
+
+@pytest.mark.parametrize("stride", range(1, 8))
+@pytest.mark.parametrize("dilation", [1, 2, 3, 4, 6])
+def test_transposed_convolutions_of_any_stride_and_dilation(stride, dilation):
+    """Which taps read something follows from the common divisor of the two and from an inverse modulo the stride."""
+    operation = ConvTranspose([[[1.0, 2.0, 4.0, 8.0, 16.0]]], stride=stride, dilation=dilation, padding=1)
+    matrix = operation.matrix((1, 4))
+    x = torch.arange(1.0, 5.0, dtype=torch.float64)[None, None]
+    kernel = torch.from_numpy(operation.kernel)
+    theirs = functional.conv_transpose1d(x, kernel, stride=stride, dilation=dilation, padding=1)
+    np.testing.assert_array_equal(matrix @ x.numpy().ravel(), theirs.numpy().ravel())
+    np.testing.assert_array_equal(operation(x.numpy()), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    ("padding", "expected"), [((-1, 2), [1, 2, 3, 1, 2]), ((2, -1), [1, 2, 0, 1, 2]), ((-1, -1), [1, 2])]
+)
+def test_circular_padding_wraps_around_what_cropping_leaves(padding, expected):
+    x = np.arange(4.0)[None, None]
+    assert Pad([padding], "circular")(x).ravel().tolist() == expected
+    assert functional.pad(torch.from_numpy(x), padding, mode="circular").numpy().ravel().tolist() == expected
+
+
+def test_padding_by_zeros_may_crop_the_whole_axis():
+    x = np.ones((1, 1, 2))
+    for padding in [(-2, 1), (1, -2)]:
+        assert Pad([padding])(x).tolist() == [[[0.0]]]
+        assert functional.pad(torch.from_numpy(x), padding).tolist() == [[[0.0]]]
+
+
+def test_a_single_pixel_padded_by_more_positions_than_are_built_at_once():
+    """With one pixel, the mark of a joint miss is NOTHING itself, and whole blocks of rows have no entry."""
+    matrix = conv_matrix([[[2.0, 3.0]]], (1, 1), padding=40_000)
+    assert matrix.tocoo().coords[0].tolist() == [39_999, 40_000]
+    assert matrix.data.tolist() == [3.0, 2.0]
+
+
+def test_matrices_without_options_are_torchs_without_options():
+    x = torch.arange(12.0, dtype=torch.float64).reshape(1, 2, 6)
+    kernel = torch.arange(1.0, 9.0, dtype=torch.float64).reshape(2, 2, 2)
+    for matrix, theirs in [
+        (conv_matrix(kernel.numpy(), (2, 6)), functional.conv1d(x, kernel)),
+        (conv_transpose_matrix(kernel.numpy(), (2, 6)), functional.conv_transpose1d(x, kernel)),
+        (avg_pool_matrix((2, 6), 2), functional.avg_pool1d(x, 2)),
+        (avg_pool_matrix((2, 6), 4, padding=2), functional.avg_pool1d(x, 4, padding=2)),
+        (avg_pool_matrix((2, 6), 4), functional.avg_pool1d(x, 4)),
+        (pad_matrix((2, 6), [(2, 1)]), functional.pad(x, (2, 1))),
+        (resample_matrix((2, 6), 4), functional.interpolate(x, 4)),
+        (resample_matrix((2, 6), 4, "linear"), functional.interpolate(x, 4, mode="linear")),
+    ]:
+        np.testing.assert_allclose(matrix @ x.numpy().ravel(), theirs.numpy().ravel(), rtol=1e-14)  # 1/3 is rounded
+
+
+def test_batch_norms_without_weight_and_bias_are_torchs():
+    x, mean, variance = np.array([[[5.0, 7.0]]]), np.array([3.0]), np.array([4.0])
+    ours = BatchNorm(None, None, mean, variance, eps=0.0)(x)
+    assert ours.tolist() == [[[1.0, 2.0]]]
+    theirs = functional.batch_norm(*map(torch.from_numpy, (x, mean, variance)), eps=0.0)
+    np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def test_an_empty_batch_is_reshaped():
+    assert Reshape((2, -1)).move(np.zeros((0, 4))).shape == (0, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Conv([[[1.0]]], None, 1), lambda: ConvTranspose([[[1.0]]], None, 1), lambda: AvgPool(2, 2)],
+    ids=["conv", "conv_transpose", "avg_pool"],
+)
+def test_options_of_a_layer_are_given_by_name(make):
+    with pytest.raises(TypeError, match="positional argument"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bias: Conv(np.ones((2, 1, 1)), bias),
+        lambda bias: ConvTranspose(np.ones((1, 2, 1)), bias),
+        lambda bias: Dense(np.ones((2, 3)), bias),
+        lambda bias: AxisDense(np.ones((2, 3)), bias),
+        lambda bias: Scale(np.ones(2), bias),
+    ],
+    ids=["conv", "conv_transpose", "dense", "axis_dense", "scale"],
+)
+def test_repr_tells_whether_there_is_a_bias(make):
+    assert "bias=False" in repr(make(None))
+    assert "bias=True" in repr(make(np.ones(2)))

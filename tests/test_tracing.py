@@ -18,7 +18,7 @@ from gpu.tracing.aten import HANDLERS
 from gpu.tracing.export import export, like_of
 from gpu.tracing.nodes import name_of
 from gpu.tracing.trace import trace_with_shape
-from linalg_cnn import AffineGraph, compose
+from linalg_cnn import AffineGraph, Resample, compose
 
 even_kernel_warns = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 slow_jacrev_warns = pytest.mark.filterwarnings("ignore:There is a performance drop because")
@@ -223,6 +223,11 @@ def test_float32_images_show_the_pixels_that_float32_arithmetic_picks():
         module = nn.Upsample(**scale)
         x = torch.arange(14.0)[None, None]
         np.testing.assert_array_equal(gpu.trace(module, (1, 14))(x.numpy()), module(x).numpy())
+
+
+def test_images_enlarged_by_a_whole_factor_are_resampled_by_the_rule():
+    graph = gpu.trace(nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4, 5))
+    assert [type(node.operation) for node in graph.nodes] == [Resample]
 
 
 def test_the_shape_of_one_score_per_image():

@@ -44,6 +44,8 @@ CONCATENATE = OperationInfo(
             lambda: Concatenate().out_shape((2, 3), (2, 4)),
             "concatenate: expected shapes that differ along axis 0 only",
         ),
+        (lambda: Concatenate(1).out_shape((2,), (2,)), "concatenate: expected shapes that differ along axis 1 only"),
+        (lambda: Concatenate().out_shape(), "concatenate: expected shapes that differ along axis 0 only"),
     ),
 )
 
@@ -65,7 +67,11 @@ WEIGHTED_SUM = OperationInfo(
     weighted_sum,
     torch_weighted_sum,
     lambda op, *in_shapes: np.hstack([weight * np.eye(prod(in_shapes[0])) for weight in op.weights]),
-    ((lambda: WeightedSum([1, 2]).out_shape((2,), (3,)), r"weighted sum: expected 2 inputs of one shape"),),
+    (
+        (lambda: WeightedSum([1, 2]).out_shape((2,), (3,)), r"weighted sum: expected 2 inputs of one shape"),
+        (lambda: WeightedSum([1, 2]).out_shape((2,)), r"weighted sum: expected 2 inputs of one shape"),
+        (lambda: WeightedSum([1]).out_shape((2,), (2,)), r"weighted sum: expected 1 inputs of one shape"),
+    ),
 )
 
 

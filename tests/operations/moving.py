@@ -32,6 +32,7 @@ RESHAPE = OperationInfo(
             lambda: Reshape((2, 3)).out_shape((7,)),
             r"in_shape: expected a shape that can become \(2, 3\), got \(7,\)",
         ),
+        (lambda: Reshape((3,)).out_shape((6,)), r"in_shape: expected a shape that can become \(3,\), got \(6,\)"),
         (lambda: Reshape((2, -1)).out_shape((7,)), "in_shape: expected a shape that can become"),
         (lambda: Reshape((-1, -1)), "shape: expected at most one -1"),
         (lambda: Reshape((0, 2)), r"shape\[0\]: expected an int of at least 1, got 0"),
@@ -71,6 +72,7 @@ PERMUTE = OperationInfo(
     (
         (lambda: Permute((0, 2)), r"order: expected a permutation of 0 to 1, got \(0, 2\)"),
         (lambda: Permute((1, 0)).out_shape((2, 3, 4)), "in_shape: expected 2 axes for the order"),
+        (lambda: Permute((1, 0)).out_shape((2,)), "in_shape: expected 2 axes for the order"),
     ),
 )
 
@@ -105,6 +107,7 @@ SLICE = OperationInfo(
         (lambda: Slice(step=0), "step: expected an int other than 0, got 0"),
         (lambda: Slice(axis=-1), "axis: expected an int of at least 0, got -1"),
         (lambda: Slice(axis=2).out_shape((2, 3)), "in_shape: expected more than 2 axes"),
+        (lambda: Slice(axis=3).out_shape((2, 3)), "in_shape: expected more than 3 axes"),
         (lambda: Slice(2, 2).out_shape((4,)), "slice: expected to leave something of axis 0"),
     ),
 )
@@ -186,6 +189,7 @@ TAKE = OperationInfo(
     (
         (lambda: Take([-2]), "sources: expected numbers of entries, or -1 for a zero, got -2"),
         (lambda: Take([0, 6]).out_shape((2, 3)), r"in_shape: expected at least 7 entries, .* got \(2, 3\)"),
+        (lambda: Take([0, 7]).out_shape((2, 3)), r"in_shape: expected at least 8 entries, .* got \(2, 3\)"),
         (lambda: Take(3), r"sources: expected a shape"),
     ),
 )

@@ -58,7 +58,11 @@ PAD = OperationInfo(
     lambda op, shape: pad_loops(shape, op.pairs(len(shape) - 1), op.mode),
     (
         (lambda: Pad((1, 1)), "padding: expected an int or one"),
+        (lambda: Pad([]), "padding: expected an int or one"),
+        (lambda: Pad([(1,), (1,)]), "padding: expected an int or one"),
+        (lambda: Pad([(1, 1), (1, 1)]).out_shape((1, 5)), r"padding: expected an int or 1 \(before, after\) pairs"),
         (lambda: Pad([(-3, 1)]).out_shape((1, 2)), "padding: expected to leave at least one position"),
+        (lambda: Pad([(-3, 2)]).out_shape((1, 2)), "padding: expected to leave at least one position"),
         (lambda: Pad(1).out_shape((3,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
     ),
 )
@@ -293,6 +297,8 @@ AVG_POOL = OperationInfo(
             lambda: AvgPool(3).out_shape((1, 2)),
             "kernel_size: expected at most 2 on an axis of 2 padded by 0, got 3",
         ),
+        (lambda: AvgPool(3, stride=0), "stride: expected an int of at least 1, got 0"),
+        (lambda: AvgPool(3, padding=-1), "padding: expected an int of at least 0, got -1"),
         (lambda: AvgPool(3, padding=2).out_shape((1, 9)), "padding: expected at most half of the kernel size 3"),
         (lambda: AvgPool(2).out_shape((5,)), r"in_shape: expected \(channels, \*spatial\) with a spatial axis"),
     ),

@@ -200,6 +200,14 @@ CONV_TRANSPOSE = OperationInfo(
     loops_conv_transpose,
     (
         (lambda: ConvTranspose(ones(2, 2, 3)).out_shape((3, 5)), "in_shape: expected 2 channels"),
+        (lambda: ConvTranspose(ones(2, 2, 3), stride=0), "stride: expected an int of at least 1, got 0"),
+        (lambda: ConvTranspose(ones(2, 2, 3), dilation=0), "dilation: expected an int of at least 1, got 0"),
+        (lambda: ConvTranspose(ones(2, 2, 3), groups=0), "groups: expected an int of at least 1, got 0"),
+        (lambda: ConvTranspose(ones(2, 2, 3), padding=-1), "padding: expected an int of at least 0, got -1"),
+        (
+            lambda: ConvTranspose(ones(2, 2, 3), output_padding=-1),
+            "output_padding: expected an int of at least 0, got -1",
+        ),
         (lambda: ConvTranspose(ones(2, 2)), r"kernel: expected \(C_in, C_out / groups, \*k\)"),
         (lambda: ConvTranspose(ones(3, 2, 3), groups=2), "groups: expected a divisor of the 3 input channels"),
         (lambda: ConvTranspose(ones(2, 2, 3), ones(3)), r"bias: expected one entry per output channel \(2\)"),

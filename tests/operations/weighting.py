@@ -97,6 +97,7 @@ AXIS_DENSE = OperationInfo(
     loops_axis_dense,
     (
         (lambda: AxisDense(ones(2, 3), axis=1).out_shape((3, 4)), "in_shape: expected 3 entries along axis 1"),
+        (lambda: AxisDense(ones(2, 3), axis=1).out_shape((3,)), "in_shape: expected 3 entries along axis 1"),
         (lambda: AxisDense(ones(2, 3), ones(3)), r"bias: expected one entry per output feature \(2\)"),
     ),
 )
@@ -182,6 +183,7 @@ SCALE = OperationInfo(
     loops_scale,
     (
         (lambda: Scale([1, 2]).out_shape((3, 4)), r"in_shape: expected 2 channels, got \(3, 4\)"),
+        (lambda: Scale([1, 2, 3]).out_shape((1, 4)), r"in_shape: expected 3 channels, got \(1, 4\)"),
         (lambda: Scale([1, 2], [1]), r"bias: expected one entry per channel \(2\), got shape \(1,\)"),
         (lambda: Scale(ones(2, 3)).out_shape((2, 4)), r"in_shape: expected a shape that \(2, 3\) broadcasts to"),
         (lambda: Scale(ones(2, 3)).out_shape((2, 3, 1)), r"in_shape: expected a shape that \(2, 3\) broadcasts to"),
@@ -225,6 +227,7 @@ SUM_OVER = OperationInfo(
     (
         (lambda: SumOver((1, 1)), r"axes: expected each axis once, got \(1, 1\)"),
         (lambda: SumOver(2).out_shape((1, 2)), r"in_shape: expected more than 2 axes, got \(1, 2\)"),
+        (lambda: SumOver(3).out_shape((1, 2)), r"in_shape: expected more than 3 axes, got \(1, 2\)"),
         (lambda: SumOver((-1,)), r"axes\[0\]: expected an int of at least 0, got -1"),
         (lambda: SumOver((1,), 1), "mean: expected True or False, got 1"),
     ),
