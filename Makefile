@@ -11,7 +11,8 @@ help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
 	@echo "make test      every check: lint, types, tests, doctests, coverage"
 	@echo "make quick     the fast tests alone, with fewer random examples: under a minute, between two edits"
-	@echo "make sweep     the tests that take long, and SWEEP=3000 random configurations of every operation"
+	@echo "make sweep     the tests that take long, SWEEP=3000 random configurations of every operation and as many random"
+	@echo "               programs of each kind, and the whole suite in Python's development mode"
 	@echo "make notebooks open the notebooks in JupyterLab"
 	@echo "make docs      build the site in build/docs: the notebooks as run, the API reference, the records"
 	@echo "make sync      write the project's links, bring the notebooks' .py and .ipynb in line, remove outputs"
@@ -33,6 +34,8 @@ quick: $(VENV)/test.installed
 sweep: $(VENV)/test.installed
 	$(PYTEST) tests -m sweep
 	HYPOTHESIS_PROFILE=sweep $(PYTEST) tests/test_operations.py -k torch_computes
+	HYPOTHESIS_PROFILE=sweep $(PYTEST) tests/test_random_modules.py -k program
+	PYTHONDEVMODE=1 PYTHONWARNINGS=error $(PYTEST)
 
 format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .

@@ -1,20 +1,42 @@
 """Types and groups of options that several commands share. This module imports nothing heavy: help is shown at once."""
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
 from gpu.settings import DATASETS
 
+DEEPEST = 50
+"""Number of levels of a JSON object that any later step can show and write again without too many nested calls."""
+
 
 def int_list(text: str) -> tuple[int, ...]:
-    """Return the ints of ``3,64,64``, or raise a ValueError, which argparse reports."""
-    return tuple(int(part) for part in text.split(","))
+    """Return the ints of ``3,64,64``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is another.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected ints with commas between them, got {text!r}") from error
 
 
 def float_list(text: str) -> tuple[float, ...]:
-    """Return the numbers of ``0.485,0.456,0.406``, or raise a ValueError, which argparse reports."""
-    return tuple(float(part) for part in text.split(","))
+    """Return the numbers of ``0.485,0.456,0.406``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is another.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, got {text!r}") from error
 
 
 def yes_or_no(text: str) -> str | bool:
@@ -22,26 +44,50 @@ def yes_or_no(text: str) -> str | bool:
 
     Raises
     ------
-    ValueError
+    argparse.ArgumentTypeError
         If the text is none of these.
     """
     if text not in {"auto", "yes", "no"}:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected auto, yes or no, got {text!r}")
     return "auto" if text == "auto" else text == "yes"
 
 
 def json_object(text: str) -> dict[str, object]:
-    """Return a JSON object.
+    """Return a JSON object, which can be written as JSON again.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is not JSON, or not an object, or nested too deeply.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise argparse.ArgumentTypeError("expected a JSON object, got one that is nested too deeply") from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got a {type(value).__name__}")
+    level: list[object] = [value]
+    for _ in range(DEEPEST):
+        children = (
+            node.values() if isinstance(node, dict) else node for node in level if isinstance(node, (dict, list))
+        )
+        level = list(itertools.chain.from_iterable(children))
+    if level:
+        raise argparse.ArgumentTypeError(f"expected a JSON object of at most {DEEPEST} levels, got one of more")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and infinity, which Python's parser takes although JSON has no such numbers.
 
     Raises
     ------
     ValueError
-        If the text is not JSON, or not an object.
+        Always.
     """
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, got {text}")  # noqa: TRY004 - argparse reports ValueErrors
-    return value
+    raise ValueError(f"JSON has no {name}")
 
 
 def add_data(parser: argparse.ArgumentParser, dataset: str) -> None:

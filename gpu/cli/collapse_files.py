@@ -1,6 +1,8 @@
 """Collapsing a network that is given by an import path and a safetensors file."""
 
-import importlib
+import html
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,12 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torchvision import transforms
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from gpu.cli.imported_model import current_folder_searched, make_model, shortened, told_in_one_line
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.memory import MapTooLargeError
 from gpu.collapsing.result import Collapsed
@@ -20,6 +24,9 @@ from gpu.models.linearizing.inputs import random_inputs
 from gpu.runtime.results import check_output_folder
 from gpu.settings import CollapseSettings
 from linalg_cnn.files import write_atomically, write_json
+
+WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
+"""The prefixes, also of a part of a network, by which wrappers around a module change the names of its weights."""
 
 RESULTS = ("collapsed.safetensors", "report.json", "report.html")
 
@@ -41,23 +48,16 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         If the map differs from the network by more than rounding.
     """
     steps = preprocessing(settings)
-    model = load_weights(make_model(settings.model, settings.model_args), settings).eval()
-    check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
-    changes: list[str] = []
-    if settings.linearize:
-        model, changes = linearize(model, random_inputs(model, settings.in_shape))
-    try:
-        collapsed = collapse(
-            model,
-            settings.in_shape,
-            factored=settings.factored,
-            preprocess=steps,
-            max_bytes=settings.max_bytes,
-            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
-        )
-    except MapTooLargeError as error:
-        helps = ", or give --factored yes" if error.factored_helps else ""
-        raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
+    with (
+        current_folder_searched(),  # until the end: a forward may import, too
+        told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
+    ):
+        model = load_weights(make_model(settings.model, settings.model_args), settings)
+        check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
+        changes: list[str] = []
+        if settings.linearize:
+            model, changes = linearize(model, random_inputs(model, settings.in_shape))
+        collapsed = _collapse(model, settings, steps)
     collapsed.save(settings.out / "collapsed.safetensors")
     report = {
         "experiment": "collapse",
@@ -70,44 +70,32 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         },
     } | collapsed.report.to_dict()
     write_json(settings.out / "report.json", report)
-    page = f"<!doctype html><meta charset=utf-8><title>{settings.model}</title>{collapsed._repr_html_()}\n"
+    title = html.escape(settings.model)
+    page = f"<!doctype html><meta charset=utf-8><title>{title}</title>{collapsed._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
     return collapsed, changes
 
 
-def make_model(path: str, arguments: dict[str, Any]) -> nn.Module:
-    """Return the network that a class or a function of an installed module makes.
-
-    Parameters
-    ----------
-    path : str
-        Module and name, as in ``torchvision.models:resnet18``.
-    arguments : dict
-        Keyword arguments of the class or function.
+def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) -> Collapsed:
+    """Collapse a network with the settings of the command, which an error about memory then names.
 
     Raises
     ------
-    ValueError
-        If nothing has that path, or it does not make an ``nn.Module`` from these arguments.
-
-    Examples
-    --------
-    >>> make_model("torch.nn:Linear", {"in_features": 2, "out_features": 1})
-    Linear(in_features=2, out_features=1, bias=True)
+    MemoryError
+        If more memory is needed than allowed.
     """
-    module_name, _, name = path.partition(":")
     try:
-        maker = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"--model: expected package.module:name, got {path!r}: {error}") from error
-    try:
-        model = maker(**arguments)
-    except TypeError as error:
-        raise ValueError(f"--model-args: expected arguments of {path}, got {arguments}: {error}") from error
-    if not isinstance(model, nn.Module):
-        made = type(model).__name__
-        raise ValueError(f"--model: expected {path} to make an nn.Module, got {made}")  # noqa: TRY004 - a bad argument
-    return model
+        return collapse(
+            model,
+            settings.in_shape,
+            factored=settings.factored,
+            preprocess=steps,
+            max_bytes=settings.max_bytes,
+            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
+        )
+    except MapTooLargeError as error:
+        helps = ", or give --factored yes" if error.factored_helps else ""
+        raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
 
 
 def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
@@ -136,25 +124,47 @@ def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
         model = model.to(floating.pop())
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # a shape differs
-        raise ValueError(
-            f"{path}: expected the weights of {settings.model}: {_shortened(str(error).splitlines())}"
-        ) from error
-    missing = [
-        name for name in missing if not name.endswith("num_batches_tracked")
-    ]  # a counter that evaluation does not use
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: expected the weights of {settings.model}, missing {_shortened(missing)}, "
-            f"unexpected {_shortened(unexpected)}"
-        )
+        told = "got others" if unexpected or not all(map(_is_counter, missing)) else ""
+    except Exception as error:  # a shape differs, or the model's own loading raises any error
+        told = f"got {shortened(f'{type(error).__name__}: {error}')}"
+    if told:
+        difference = _misfit(model.state_dict(), weights) or told
+        raise ValueError(f"{path}: expected the weights of {settings.model}, {difference}")
     return model
 
 
-def _shortened(lines: list[str]) -> str:
-    """Return the first four lines, joined, and the number of the others."""
-    shown = ", ".join(line.strip() for line in lines[:4])
-    return f"{shown} and {len(lines) - 4} more" if len(lines) > 4 else shown or "none"
+def _is_counter(name: str) -> bool:
+    """Return whether a name is that of a counter of batches, which evaluation does not use."""
+    return name.endswith("num_batches_tracked")
+
+
+def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
+    """Return how weights differ from those that a network has, with a remedy where only a wrapper is in the way."""
+    missing = [name for name in wanted if name not in given and not _is_counter(name)]
+    unexpected = [name for name in given if name not in wanted]
+    if unexpected and _inner_names(given) == _inner_names(wanted):
+        return (
+            f"got {unexpected[0]} for {missing[0]}: wrappers, which are DataParallel and DistributedDataParallel "
+            "(module.) and torch.compile (_orig_mod.), name weights so; save the state_dict of, and let --model make, "
+            "the network without them, which is model.module or model._orig_mod"
+        )
+    shapes = [
+        f"{name} {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
+        for name, tensor in given.items()
+        if name in wanted and not is_lazy(wanted[name]) and wanted[name].shape != tensor.shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    return ", ".join(f"{kind} {_shortened(names)}" for kind, names in kinds.items() if names)
+
+
+def _inner_names(names: Iterable[str]) -> set[str]:
+    """Return the names of weights in the network inside of wrappers; counters of batches are left out."""
+    return {WRAPPERS.sub("", name) for name in names if not _is_counter(name)}
+
+
+def _shortened(names: list[str]) -> str:
+    """Return the first four names, joined, and the number of the others."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def preprocessing(settings: CollapseSettings) -> list[Any]:

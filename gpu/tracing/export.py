@@ -32,7 +32,9 @@ TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_sh
 """Loggers that repeat errors which are also raised."""
 
 
-def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.ExportedProgram:
+def export(
+    module: nn.Module, in_shape: Shape, samples: int, *, second_call: bool = False
+) -> torch.export.ExportedProgram:
     """Return a module as ``torch.export`` records it.
 
     A copy of the module is first run on zeros. What a forward computes at its first call and keeps outside the module
@@ -47,6 +49,8 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
         Shape of one sample of its input.
     samples : int
         Number of samples in the batch.
+    second_call : bool
+        Whether the module itself is run on zeros, too, so that the export records its second call.
 
     Raises
     ------
@@ -59,6 +63,8 @@ def export(module: nn.Module, in_shape: Shape, samples: int) -> torch.export.Exp
     """
     example = like_of(module).new_zeros(samples, *in_shape)
     fault = _fault_of_a_run(copy_of(module), example)
+    if second_call:
+        fault = fault or _fault_of_a_run(module, example)
     try:
         # Gradients are on from the start: torch cannot rewrite operations in place after a forward switches them on.
         with torch.enable_grad(), _silence():

@@ -124,5 +124,6 @@ def _walked_copy(module: nn.Module, builder: GraphBuilder, output: str | int | N
     give_one_tensor(copied, output)
     training = {name for name, part in copied.named_modules() if part.training}
     quantised = without_fake_quantisation(copied)
-    program = export(copied, builder.input.shape, builder.samples)
+    # counters and random numbers of Python differ between a first call and a second, and with them the two graphs
+    program = export(copied, builder.input.shape, builder.samples, second_call=builder.samples == COUNTS[-1])
     return ProgramWalker(program, builder, training, quantised).walk()
