@@ -1,0 +1,75 @@
+"""Files that commands and trainings read and write: none is lost, none is used for what it does not belong to."""
+
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from gpu.cli.main import main
+from linalg_cnn import load_map
+
+NETS = """
+from torch import nn
+
+def plain():
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+
+def tied():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[1].weight
+    return model
+"""
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """Make a folder the current one, with a module of networks in it, and return that module's name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept_files_nets.py").write_text(NETS)
+    yield "kept_files_nets"
+    sys.modules.pop("kept_files_nets", None)
+
+
+def collapse(model, weights, out="out"):
+    given = ["--model", model, "--weights", str(weights), "--in-shape", "1,2,2", "--out", out]
+    return main(["collapse", *given, "--no-progress"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int8, torch.complex64], ids=str)
+def test_weights_that_the_network_would_round_or_misread_are_refused(nets, dtype, capsys):
+    state = nn.Linear(4, 3).state_dict(prefix="1.")
+    state["1.weight"] = (100 * state["1.weight"]).to(dtype)
+    safetensors.torch.save_file(state, "mixed.safetensors")
+    assert collapse(f"{nets}:plain", "mixed.safetensors") == 1
+    assert f"got 1.weight in {dtype} for torch.float32" in capsys.readouterr().err
+
+
+def test_weights_in_several_narrower_dtypes_are_exact_in_the_networks_own(nets):
+    linear = nn.Linear(4, 3)
+    safetensors.torch.save_file({"1.weight": linear.weight.half(), "1.bias": linear.bias.bfloat16()}, "w")
+    assert collapse(f"{nets}:plain", "w") == 0
+    assert torch.equal(torch.from_numpy(load_map("out/collapsed.safetensors").B).bfloat16(), linear.bias.bfloat16())
+
+
+def test_a_shared_weight_may_stand_in_the_file_once_as_safetensors_saves_it(nets):
+    shared = nn.Linear(4, 4)
+    other = nn.Linear(4, 4)
+    other.weight = shared.weight
+    model = nn.Sequential(nn.Flatten(), shared, other)
+    safetensors.torch.save_model(model, "tied.safetensors")
+    assert collapse(f"{nets}:tied", "tied.safetensors") == 0
+    x = torch.rand(1, 1, 2, 2)
+    expected = model.double()(x.double()).detach()
+    found = load_map("out/collapsed.safetensors")(255 * x.double().flatten(1).numpy())
+    assert torch.allclose(torch.from_numpy(found), expected)
+
+
+def test_the_file_of_the_weights_is_not_replaced_by_the_result(nets, tmp_path, capsys):
+    path = tmp_path / "collapsed.safetensors"
+    safetensors.torch.save_file(nn.Linear(4, 3).state_dict(prefix="1."), path)
+    before = path.read_bytes()
+    assert collapse(f"{nets}:plain", path, out=".") == 1
+    assert "--out: expected a folder without the file of the weights" in capsys.readouterr().err
+    assert path.read_bytes() == before
