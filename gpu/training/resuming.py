@@ -1,11 +1,14 @@
 """The check that a state belongs to a training: a file with the right checksum can still hold anything."""
 
+import hashlib
 import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
+from gpu.training.data import Digits
 from gpu.training.epoch import check_history
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -13,6 +16,24 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 SHORT = reprlib.Repr()
 """Shows values of any size and depth."""
 SHORT.maxdict = 20
+
+
+def fingerprints(model: nn.Module, *parts: Digits) -> dict[str, str]:
+    """Return the settings by which a training with other images, or with other layers, is known to be another.
+
+    Layers are known by their names and classes: networks with ReLU and without have the same weights.
+
+    Examples
+    --------
+    >>> sorted(fingerprints(nn.ReLU()))
+    ['digits', 'layers']
+    """
+    digits = hashlib.sha256()
+    for part in parts:
+        for tensor in (part.images, part.labels):
+            digits.update(tensor.cpu().numpy().tobytes())
+    layers = [f"{name} {type(layer).__qualname__}" for name, layer in model.named_modules()]
+    return {"digits": digits.hexdigest(), "layers": hashlib.sha256("\n".join(layers).encode()).hexdigest()}
 
 
 def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.Tensor], batches: int) -> None:

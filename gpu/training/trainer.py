@@ -18,7 +18,7 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
-from gpu.training.resuming import check_state
+from gpu.training.resuming import check_state, fingerprints
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -103,7 +103,7 @@ class Trainer:
             "seed": seed,
             "precision": precision,
             "taught": None if teacher is None else [teacher.weight, teacher.temperature],
-        }
+        } | fingerprints(model, training, held_out)
         self.schedule, self.teacher = schedule, teacher
         if teacher is not None:
             teacher.model.eval()

@@ -2,13 +2,16 @@
 
 import sys
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import nn
 
+import gpu
 from gpu.cli.main import main
-from linalg_cnn import load_map
+from linalg_cnn import AffineMap, load_map
 
 NETS = """
 from torch import nn
@@ -73,3 +76,30 @@ def test_the_file_of_the_weights_is_not_replaced_by_the_result(nets, tmp_path, c
     assert collapse(f"{nets}:plain", path, out=".") == 1
     assert "--out: expected a folder without the file of the weights" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def digits(seed):
+    torch.manual_seed(seed)
+    return gpu.Digits(torch.randint(0, 256, (16, 1, 28, 28), dtype=torch.uint8), torch.randint(0, 10, (16,)))
+
+
+def trainer(training=0, held_out=1, activation="identity"):
+    model = gpu.three_layer_cnn(channels=1, activation=activation)
+    return gpu.Trainer(model, digits(training), digits(held_out), epochs=1, batch_size=8)
+
+
+@pytest.mark.parametrize("other", [{"training": 2}, {"held_out": 2}, {"activation": "relu"}], ids=str)
+def test_the_checkpoint_of_other_images_or_of_another_network_is_not_resumed_from(other, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    history = trainer().run(checkpoint)
+    assert trainer().run(checkpoint) == history
+    with pytest.raises(ValueError, match=r"checkpoint: state: expected settings"):
+        trainer(**other).run(checkpoint)
+
+
+@pytest.mark.parametrize(("rows", "out_shape"), [(1, None), (1, (1,)), (32, (2, 4, 4))], ids=str)
+def test_a_map_that_is_no_classifier_predicts_no_class(rows, out_shape, tmp_path, capsys):
+    AffineMap(np.ones((rows, 4)), np.ones(rows), (1, 2, 2), out_shape).save(tmp_path / "map")
+    Image.new("L", (2, 2)).save(tmp_path / "picture.png")
+    assert main(["predict", str(tmp_path / "map"), str(tmp_path / "picture.png")]) == 1
+    assert "expected a map to one score for each of several classes" in capsys.readouterr().err
