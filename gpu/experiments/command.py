@@ -12,8 +12,9 @@ from gpu.experiments.sweep import sweep
 from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.results import folder_locked
+from gpu.runtime.results import check_output_folder, folder_locked
 from gpu.settings import EXPERIMENTS, ExperimentSettings
+from gpu.training.data import check_seed
 from linalg_cnn.checks import check_int
 from linalg_cnn.files import write_atomically, write_json
 
@@ -35,6 +36,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     """
     experiment = find_experiment(settings.name)
     check_int("trials", settings.trials, 1)
+    check_seed(settings.seed)
     check_int("batch_size", settings.batch_size, 1)
     if settings.epochs is not None:
         check_int("epochs", settings.epochs, 1)
@@ -42,8 +44,8 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     if len(set(settings.t)) != len(settings.t):
         raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)
-    settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / f"{settings.name}.json"
+    check_output_folder(settings.out, (path.name, path.with_suffix(".png").name))  # before the work, which takes hours
     if experiment.measure is None:
         record_so_far = _train(experiment, settings, path)
     else:

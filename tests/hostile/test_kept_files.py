@@ -1,5 +1,6 @@
 """Files that commands and trainings read and write: none is lost, none is used for what it does not belong to."""
 
+import json
 import sys
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import nn
 
 import gpu
 from gpu.cli.main import main
+from gpu.training.checkpoints import save_checkpoint
 from linalg_cnn import AffineMap, load_map
+from linalg_cnn.files import write_json
 
 NETS = """
 from torch import nn
@@ -103,3 +106,58 @@ def test_a_map_that_is_no_classifier_predicts_no_class(rows, out_shape, tmp_path
     Image.new("L", (2, 2)).save(tmp_path / "picture.png")
     assert main(["predict", str(tmp_path / "map"), str(tmp_path / "picture.png")]) == 1
     assert "expected a map to one score for each of several classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", [[1], torch.ones(2), {"big": 1 << 3000}], ids=["list", "tensor", "int"])
+def test_a_state_that_could_not_be_read_again_is_not_written(state, tmp_path):
+    with pytest.raises(ValueError, match="state: expected"):
+        save_checkpoint(tmp_path / "checkpoint", state)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_entry_is_lost_where_two_names_are_one_in_json(tmp_path):
+    with pytest.raises(ValueError, match="record: expected names that differ as strings"):
+        write_json(tmp_path / "record", {"rows": {1: "a", "1": "b"}})
+    assert not list(tmp_path.iterdir())
+
+
+ROW = {"matrix": "m", "seconds": 0.1, "spread": 0.01}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seconds": 0}, {"seconds": "1"}, {"seconds": float("nan")}, {"seconds": 10**400}, {"spread": -1}, {"matrix": 3}],
+    ids=lambda change: str(change)[:20],
+)
+def test_an_edited_record_is_one_error_with_its_path_and_no_traceback(change, tmp_path, capsys):
+    for name, row in (("a.json", ROW), ("b.json", ROW | change)):
+        (tmp_path / name).write_text(json.dumps({"experiment": "bench matrices", "rows": [row], "scaling": []}))
+    assert main(["bench", "compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 1
+    assert f"{tmp_path / 'b.json'}: expected a benchmark's record, got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["hardware", "versions", "settings"])
+def test_conditions_that_are_no_mapping_are_one_error(part, tmp_path, capsys):
+    record = {"experiment": "bench matrices", "rows": [ROW], "scaling": [], part: [1]}
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    assert main(["bench", "compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 1
+    assert "a.json: expected a benchmark's record, got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["bench", "matrices", "--out", "folder.json"], "--out: expected a file, got the folder folder.json"),
+        (["bench", "predict", "--out", "one", "--picture", "./one"], "--out, --picture: expected two files"),
+        (["bench", "all", "--out", "."], "predict.json: expected a file to write, got a folder"),
+        (["experiment", "timing", "--out", "."], "timing.png: expected a file to write, got a folder"),
+        (["experiment", "figure1", "--seed", str(10**30)], "seed: expected an int"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_a_result_that_could_not_be_kept_is_an_error_before_the_work(command, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder.json", "predict.json", "timing.png"):
+        (tmp_path / name).mkdir()
+    assert main(command) == 1
+    assert says in capsys.readouterr().err
