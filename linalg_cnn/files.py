@@ -100,7 +100,8 @@ def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     OSError
         If the folder does not exist or cannot be written. ``path`` is then unchanged.
     ValueError
-        If the record holds NaN or infinity, which JSON does not have. Nothing is written then.
+        If the record holds NaN or infinity, which JSON does not have, or two names that are one in JSON, such as 1 and
+        "1". Nothing is written then.
 
     Examples
     --------
@@ -113,10 +114,24 @@ def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
       "sha256": "d54d5ba4cb5a3266f948eb4683f443bc809a3484076838c182e4cf51ba1a457d"
     }
     """
-    content = json.loads(json.dumps(dict(record), allow_nan=False))  # as it will be read: names are strings
+    content = json.loads(json.dumps(dict(record), allow_nan=False), object_pairs_hook=_different)  # as it will be read
     content.pop(SEAL, None)
     content[SEAL] = _digest(_canonical(content))
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dict of pairs.
+
+    Raises
+    ------
+    ValueError
+        If two of them have the same name.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError(f"record: expected names that differ as strings, got {[name for name, _ in pairs]}")
+    return content
 
 
 def read_json(

@@ -15,6 +15,7 @@ from gpu.schedules import Listed, SkipSchedule, ThresholdSchedule
 from gpu.training.checkpoints import load_checkpoint, save_checkpoint
 from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
+from gpu.training.resuming import LATER_SETTINGS
 from gpu.training.trainer import Trainer
 
 EPOCHS = 3
@@ -230,8 +231,9 @@ def test_a_sealed_checkpoint_of_anything_is_one_error_that_names_the_path(digits
         trainer(digits).run(path)
 
 
-def test_a_state_from_before_recalibration_is_resumed(digits, state):
-    settings = {name: value for name, value in state["settings"].items() if name != "recalibration_images"}
+def test_a_state_of_an_earlier_version_is_resumed(digits, state):
+    settings = {name: value for name, value in state["settings"].items() if name not in LATER_SETTINGS}
+    assert len(settings) == len(state["settings"]) - 3
     resumed = trainer(digits)
     resumed.load_state_dict(state | {"settings": settings})
     assert len(resumed.history) == len(state["history"])

@@ -1,5 +1,6 @@
 """The comparison of benchmarks' records: what changed beyond their noise."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,10 @@ LEAST_CHANGE_OF_ONE_RUN = 0.25
 """Smallest relative change that is reported if one side is a single run: it does not show how much runs differ."""
 READERS = {benchmark.experiment: benchmark.measurements for benchmark in BENCHMARKS.values()} | {"timing": of_timing}
 """Functions that yield the measurements of a record, by the record's ``experiment``."""
+
+
+CONDITIONS = ("hardware", "versions", "settings")
+"""Entries of a record that say how it was measured."""
 
 
 def measurements(record: Record) -> dict[str, Measured]:
@@ -80,10 +85,29 @@ def read_record(path: Path) -> Record:
     """
     record = read_json(path, "a benchmark's record", {"experiment": str})
     try:
-        measurements(record)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        _check(record)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, ArithmeticError) as error:
         raise ValueError(f"{path}: expected a benchmark's record, got {type(error).__name__}: {error}") from error
     return record
+
+
+def _check(record: Record) -> None:
+    """Check that everything in a record can be compared; a record without its SHA-256 may hold anything.
+
+    Raises
+    ------
+    ValueError
+        If a measurement is no time, or its name no text, or the conditions are no mappings.
+    """
+    for name, measured in measurements(record).items():
+        if not isinstance(name, str):
+            raise ValueError(f"expected names of measurements, got {name!r}")  # noqa: TRY004 - a bad file
+        numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in measured)
+        if not numbers or measured.seconds <= 0 or measured.spread < 0:
+            raise ValueError(f"expected positive seconds and their spread, got {tuple(measured)} for {name}")
+    for part in CONDITIONS:
+        if not isinstance(record.get(part, {}), dict):
+            raise ValueError(f"expected a mapping, got another {part}")  # noqa: TRY004 - a bad file
 
 
 def compare(a: Sequence[Record], b: Sequence[Record]) -> str:
@@ -173,7 +197,7 @@ def _show(measured: Measured) -> str:
 def _other_conditions(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
     """Return a line for each difference in hardware, versions and settings, and an empty line if there is one."""
     lines = []
-    for part in ("hardware", "versions", "settings"):
+    for part in CONDITIONS:
         for key in sorted({key for record in (*a, *b) for key in record.get(part, {})}):
             sides = [list(dict.fromkeys(str(record.get(part, {}).get(key)) for record in side)) for side in (a, b)]
             if sides[0] != sides[1] or len(sides[0]) > 1:

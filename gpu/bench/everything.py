@@ -12,6 +12,7 @@ from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS, Benchmark
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.results import check_output_folder
 from linalg_cnn.display import to_png
 from linalg_cnn.files import write_atomically, write_json
 
@@ -34,7 +35,8 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
         Whether to draw a progress bar on standard error.
     """
     where = resolve_device(device)
-    out.mkdir(parents=True, exist_ok=True)
+    files = [f"{name}{suffix}" for name in BENCHMARKS for suffix in (".json", ".png")]
+    check_output_folder(out, [*files, "all.json", "report.md"])  # before the work, which takes minutes
     bar = Progress(progress, len(BENCHMARKS))
     record: Record = {
         "experiment": "bench all",

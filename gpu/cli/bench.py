@@ -59,11 +59,15 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
     Raises
     ------
     ValueError
-        If the folder of a file does not exist.
+        If the folder of a file does not exist, or a folder has its name, or both files are one.
     """
     for option, path in (("--out", out), ("--picture", picture)):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{option}: expected a file in an existing folder, got {path}")
+        if path is not None and path.is_dir():  # before the work, which takes minutes
+            raise ValueError(f"{option}: expected a file, got the folder {path}")
+    if out is not None and picture is not None and out.resolve() == picture.resolve():
+        raise ValueError(f"--out, --picture: expected two files, got {out} for both")
     record = benchmark.measure(**options)
     if out is not None:
         from linalg_cnn.files import write_json

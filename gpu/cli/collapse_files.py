@@ -54,6 +54,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     ):
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
+        _check_weights_stay(settings)
         changes: list[str] = []
         if settings.linearize:
             model, changes = linearize(model, random_inputs(model, settings.in_shape))
@@ -122,15 +123,58 @@ def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
     floating = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     if len(floating) == 1:
         model = model.to(floating.pop())
+    own = model.state_dict()
+    narrowed = [name for name, tensor in weights.items() if name in own and not _is_kept(name, tensor, own[name])]
+    if narrowed:
+        name = narrowed[0]
+        raise ValueError(
+            f"{path}: expected weights that {settings.model} can hold without rounding, got {name} in "
+            f"{weights[name].dtype} for {own[name].dtype}; save all weights in one floating-point dtype"
+        )
+    # safetensors.torch.save_model leaves out all names but one of a weight that several layers share
+    given = {_memory_of(tensor) for name, tensor in own.items() if name in weights}
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
-        told = "got others" if unexpected or not all(map(_is_counter, missing)) else ""
+        missing = [name for name in missing if not (_is_counter(name) or _memory_of(own[name]) in given)]
+        told = "got others" if unexpected or missing else ""
     except Exception as error:  # a shape differs, or the model's own loading raises any error
         told = f"got {shortened(f'{type(error).__name__}: {error}')}"
     if told:
         difference = _misfit(model.state_dict(), weights) or told
         raise ValueError(f"{path}: expected the weights of {settings.model}, {difference}")
     return model
+
+
+def _check_weights_stay(settings: CollapseSettings) -> None:
+    """Refuse to write a result over the file of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the two are one file.
+    """
+    for result in (settings.out / name for name in RESULTS):
+        if result.exists() and result.samefile(settings.weights):
+            raise ValueError(f"--out: expected a folder without the file of the weights, which is its {result.name}")
+
+
+def _is_kept(name: str, given: torch.Tensor, own: torch.Tensor) -> bool:
+    """Return whether a network holds a weight exactly as it is in a file; a counter of batches is not used."""
+    if _is_counter(name) or given.dtype == own.dtype:
+        return True
+    try:
+        exact = torch.promote_types(given.dtype, own.dtype) == own.dtype
+    except RuntimeError:  # 8-bit floats, which need a scale beside them
+        return False
+    # integers for a floating-point weight are quantised ones, and need a scale, too
+    return exact and given.is_floating_point() == own.is_floating_point()
+
+
+def _memory_of(tensor: torch.Tensor) -> Any:
+    """Return what only tensors that are the same memory, seen in the same way, have in common."""
+    if is_lazy(tensor) or not tensor.numel():
+        return id(tensor)
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _is_counter(name: str) -> bool:

@@ -27,7 +27,7 @@ def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bo
     Raises
     ------
     ValueError
-        If the file is damaged, or its map does not take gray or colour pictures.
+        If the file is damaged, or its map does not take gray or colour pictures, or has no score for each class.
     """
     from gpu.cli.picture_files import read_picture
     from linalg_cnn import load_map
@@ -36,6 +36,9 @@ def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bo
     shape = affine.in_shape
     if shape is None or len(shape) != 3 or shape[0] not in {1, 3}:
         raise ValueError(f"{map}: expected a map from pictures (1 or 3, height, width), got in_shape {shape}")
+    if affine.out_size == 1 or (affine.out_shape is not None and len(affine.out_shape) != 1):
+        shown = affine.out_shape or (affine.out_size,)
+        raise ValueError(f"{map}: expected a map to one score for each of several classes, got out_shape {shown}")
     status = 0
     for path in pictures:
         try:

@@ -13,8 +13,9 @@ from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
 from gpu.models.resnets import check_stem_stride
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.results import folder_locked
+from gpu.runtime.results import check_output_folder, folder_locked
 from gpu.settings import EXPERIMENTS, ExperimentSettings
+from gpu.training.data import check_seed
 from linalg_cnn.checks import check_int
 from linalg_cnn.files import write_atomically, write_json
 
@@ -36,6 +37,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     """
     experiment = find_experiment(settings.name)
     check_int("trials", settings.trials, 1)
+    check_seed(settings.seed)
     check_int("batch_size", settings.batch_size, 1)
     check_stem_stride(settings.stem_stride)
     if settings.epochs is not None:
@@ -44,8 +46,8 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     if len(set(settings.t)) != len(settings.t):
         raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)
-    settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / f"{settings.name}.json"
+    check_output_folder(settings.out, (path.name, path.with_suffix(".png").name))  # before the work, which takes hours
     if experiment.measure is None:
         record_so_far = _train(experiment, settings, path)
     else:

@@ -49,6 +49,8 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     ...     load_checkpoint(f"{folder}/last.ckpt")
     {'epoch': 3, 'weights': tensor([1., 1.])}
     """
+    if not isinstance(state, dict):
+        raise ValueError(f"state: expected a dict, got {type(state).__name__}")  # noqa: TRY004 - documented so
     buffer = io.BytesIO()
     torch.save(state, buffer)
     with zipfile.ZipFile(buffer) as archive:
@@ -120,6 +122,8 @@ def _forbidden_name(archive: zipfile.ZipFile) -> str | None:
         if not part.lower().endswith(".pkl"):
             continue
         for operation, argument, _ in pickletools.genops(archive.read(part)):
+            if operation.name == "LONG4":
+                return "an int of more than 2,039 bits"  # torch writes it, but does not read it
             # In protocol 2, in which torch writes, GLOBAL is the only operation with a name that is used.
             named = operation.name in {"GLOBAL", "STACK_GLOBAL", "INST"} or operation.name.startswith("EXT")
             if named and not (operation.name == "GLOBAL" and MADE.fullmatch(str(argument))):

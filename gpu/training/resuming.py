@@ -1,18 +1,41 @@
 """The check that a state belongs to a training: a file with the right checksum can still hold anything."""
 
+import hashlib
 import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
+from gpu.training.data import Digits
 from gpu.training.epoch import check_history
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of the shape of their parameter; torch loads others, and fails in the next step."""
+LATER_SETTINGS = ("recalibration_images", "digits", "layers")
+"""Settings of which states say nothing that were written before there were these; such states are resumed as before."""
 SHORT = reprlib.Repr()
 """Shows values of any size and depth."""
 SHORT.maxdict = 20
+
+
+def fingerprints(model: nn.Module, *parts: Digits) -> dict[str, str]:
+    """Return the settings by which a training with other images, or with other layers, is known to be another.
+
+    Layers are known by their names and classes: networks with ReLU and without have the same weights.
+
+    Examples
+    --------
+    >>> sorted(fingerprints(nn.ReLU()))
+    ['digits', 'layers']
+    """
+    digits = hashlib.sha256()
+    for part in parts:
+        for tensor in (part.images, part.labels):
+            digits.update(tensor.cpu().numpy().tobytes())
+    layers = [f"{name} {type(layer).__qualname__}" for name, layer in model.named_modules()]
+    return {"digits": digits.hexdigest(), "layers": hashlib.sha256("\n".join(layers).encode()).hexdigest()}
 
 
 def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.Tensor], batches: int) -> None:
@@ -39,9 +62,8 @@ def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.T
     if not isinstance(state, dict) or not own.keys() <= state.keys():
         raise ValueError(f"state: expected a dict with the entries {', '.join(own)}, got something else")
     settings = state["settings"]
-    if isinstance(settings, dict) and "recalibration_images" not in settings:
-        # a state from before recalibration, on which the weights do not depend
-        settings = settings | {"recalibration_images": own["settings"]["recalibration_images"]}
+    if isinstance(settings, dict):
+        settings = {name: own["settings"][name] for name in LATER_SETTINGS} | settings
     if settings != own["settings"] or (state["schedule"] is None) != (own["schedule"] is None):
         expected, got = ("no" if of["schedule"] is None else "a" for of in (own, state))
         raise ValueError(

@@ -18,7 +18,7 @@ from gpu.training.epoch import Epoch, EpochProgress
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
-from gpu.training.resuming import check_state
+from gpu.training.resuming import check_state, fingerprints
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -114,7 +114,7 @@ class Trainer:
             "precision": precision,
             "taught": None if teacher is None else [teacher.weight, teacher.temperature],
             "recalibration_images": count,
-        }
+        } | fingerprints(model, training, held_out)
         self.schedule, self.teacher = schedule, teacher
         if teacher is not None:
             teacher.model.eval()
