@@ -1,0 +1,37 @@
+"""What tracing and collapsing promise of a module, in cases that real code bases hold."""
+
+import pytest
+import torch
+from torch import nn
+
+import gpu
+
+
+class Shared(nn.Linear):
+    """A layer that all models share, such as a frozen teacher."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class SharedWeight(nn.Linear):
+    def __deepcopy__(self, memo):
+        copied = SharedWeight(self.in_features, self.out_features)
+        copied.weight = self.weight
+        return copied
+
+
+@pytest.mark.parametrize("work", [gpu.trace, gpu.collapse])
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (Shared(3, 3), "one: Shared"),
+        (nn.Sequential(nn.Linear(3, 3), Shared(3, 3)), "1: Shared"),
+        (nn.Sequential(SharedWeight(3, 3)), "0.weight: Parameter"),
+    ],
+)
+def test_a_module_whose_copy_would_share_its_parts_is_refused_rather_than_changed(module, named, work):
+    with pytest.raises(ValueError, match=f"copies as a whole, got {named}, which the copy shares"):
+        work(module, (3,))
+    assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
+    assert not module._forward_hooks
