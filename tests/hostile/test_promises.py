@@ -35,3 +35,11 @@ def test_a_module_whose_copy_would_share_its_parts_is_refused_rather_than_change
         work(module, (3,))
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
     assert not module._forward_hooks
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+@pytest.mark.parametrize("work", [gpu.trace, gpu.collapse])
+def test_a_scripted_part_is_refused_by_its_name(work):
+    module = nn.Sequential(nn.Linear(3, 3), torch.jit.script(nn.Linear(3, 3)))
+    with pytest.raises(TypeError, match="expected a module of Python, got a ScriptModule in 1; give the module that"):
+        work(module, (3,))
