@@ -43,3 +43,19 @@ def test_a_scripted_part_is_refused_by_its_name(work):
     module = nn.Sequential(nn.Linear(3, 3), torch.jit.script(nn.Linear(3, 3)))
     with pytest.raises(TypeError, match="expected a module of Python, got a ScriptModule in 1; give the module that"):
         work(module, (3,))
+
+
+class SequenceFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        steps = x.transpose(0, 1).contiguous()
+        return self.layer(steps.view(-1, 3)).view(len(steps), len(x), 2).mean(0)
+
+
+def test_a_view_of_a_contiguous_tensor_whose_samples_do_not_come_first():
+    module = SequenceFirst()
+    x = torch.randn(7, 4, 3)
+    torch.testing.assert_close(gpu.collapse(module, (4, 3)).module(x), module(x))
