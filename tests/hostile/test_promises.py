@@ -93,3 +93,23 @@ class Gradient(nn.Module):
 def test_a_gradient_is_not_taken_for_a_use_of_data():
     with pytest.raises(ValueError, match=r"loses track of a tensor, as it may where .* calls torch.autograd.grad"):
         gpu.trace(Gradient(), (3,))
+
+
+class Hidden(nn.Module):
+    """A network that keeps its backbone in a list, so that it is no part of the state dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval()]
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        for layer in self.backbone:
+            x = layer(x)
+        return self.head(x)
+
+
+def test_layers_that_a_module_keeps_in_a_list():
+    module = Hidden().eval()
+    x = torch.randn(3, 3, 5, 5)
+    torch.testing.assert_close(gpu.collapse(module, (3, 5, 5)).module(x), module(x), rtol=1e-4, atol=1e-5)
