@@ -8,6 +8,10 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
+
+CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
+"""Functions that check the dtypes of their arguments before any mode of dispatch sees them."""
 
 
 class Relation(Enum):
@@ -60,7 +64,10 @@ class Replaying(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function; copy its result, or return its argument, if the recorded run did."""
-        result, place = func(*args, **(kwargs or {})), _place(func)
+        place, kwargs = _place(func), kwargs or {}
+        if func in CONVOLUTIONS:
+            args, kwargs = _in_one_dtype(args, kwargs)
+        result = func(*args, **kwargs)
         number, recorded = self.seen[place], self.recording.calls.get(place, ())
         self.seen[place] += 1
         if number >= len(recorded):
@@ -75,6 +82,17 @@ class Replaying(TorchFunctionMode):
         if known is Relation.SHARED and now is Relation.OTHER and _same_layout(given, result):
             return given
         return result
+
+
+def _in_one_dtype(args: Any, kwargs: Any) -> Any:
+    """Return the arguments of a call with all floating-point tensors in float64, if one of them is.
+
+    Layers that a module keeps out of its sight, as in a list, stay in their own dtype when the module becomes float64.
+    """
+    tensors = [leaf for leaf in (*args, *kwargs.values()) if isinstance(leaf, torch.Tensor)]
+    if all(tensor.dtype != torch.float64 for tensor in tensors):
+        return args, kwargs
+    return tree_map_only(torch.Tensor, lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, (args, kwargs))
 
 
 def _place(func: Any) -> Hashable:

@@ -22,7 +22,7 @@ def copy_of(module: nn.Module) -> nn.Module:
     TypeError
         If ``module`` is not an ``nn.Module``.
     ValueError
-        If a part of it cannot be copied, such as a lock or an open file.
+        If a part of it cannot be copied, such as a lock or an open file, or the copy shares a part with it.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
@@ -37,11 +37,35 @@ def copy_of(module: nn.Module) -> nn.Module:
         raise ValueError(
             f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
         ) from error
+    _check_nothing_shared(module, copied)
     for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
         if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
             hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
             vars(copied_part).update(copy.deepcopy(hooks, known))
     return _as_written(copied, known)
+
+
+def _check_nothing_shared(module: nn.Module, copied: nn.Module) -> None:
+    """Refuse a copy that has a part in common with its module, because changing the copy would change the module.
+
+    Raises
+    ------
+    ValueError
+        If a ``__deepcopy__`` returns its object, or gives the copy its own parameters.
+    """
+    originals = {id(part) for _, part in _parts_of(module)}
+    shared = next(((name, part) for name, part in _parts_of(copied) if id(part) in originals), None)
+    if shared is not None:
+        name, part = shared
+        raise ValueError(
+            f"module: expected a module that copy.deepcopy copies as a whole, got {name or 'one'}: "
+            f"{type(part).__name__}, which the copy shares with the module because of a __deepcopy__ method"
+        )
+
+
+def _parts_of(module: nn.Module) -> list[tuple[str, Any]]:
+    """Return the modules, parameters and buffers in a module, with their names."""
+    return [*module.named_modules(), *module.named_parameters(), *module.named_buffers()]
 
 
 def _as_written(module: nn.Module, copies: dict[int, Any]) -> nn.Module:

@@ -25,13 +25,15 @@ def give_one_tensor(module: nn.Module, output: str | int | None) -> None:
     Raises
     ------
     TypeError
-        If ``output`` is not a str, an int or None, or the module is a ScriptModule, which cannot be recorded.
+        If ``output`` is not a str, an int or None, or a part of the module is a ScriptModule, which cannot be recorded.
     """
     if output is not None and (not isinstance(output, (str, int)) or isinstance(output, bool)):
         raise TypeError(f"output: expected a name, an index or None, got {type(output).__name__}")
-    if isinstance(module, torch.jit.ScriptModule):
+    scripted = next((name for name, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
+    if scripted is not None:
         raise TypeError(
-            "module: expected a module of Python, got a ScriptModule; give the module that it was made from"
+            f"module: expected a module of Python, got a ScriptModule{f' in {scripted}' * bool(scripted)}; give the "
+            "module that it was made from"
         )
     module.register_forward_hook(lambda _module, _args, result: one_tensor(result, output))
 

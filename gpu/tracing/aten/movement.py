@@ -152,7 +152,8 @@ def numbers_of(value: Value, offset: int, per_sample: int, samples: int) -> torc
     size = size_of(value.whole)
     one = torch.arange(offset, offset + size, dtype=torch.float64).reshape(*value.folds, *value.shape)
     slices = torch.stack([one + sample * per_sample for sample in range(samples)], dim=1)
-    return slices.flatten(0, 2).movedim(0, value.batch)
+    # a view of the tensor exists wherever torch recorded one, however the tensor lies in memory
+    return slices.flatten(0, 2).movedim(0, value.batch).contiguous()
 
 
 def _moved(
