@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gpu.collapsing.distances import against, apply_factors, distances
 from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.rounding import rounding_bound
 from gpu.collapsing.samples import in_batches
@@ -227,7 +228,7 @@ def differences(
     Raises
     ------
     VerificationError
-        If the map is further from the float64 network than rounding explains.
+        If the map, or the network in its own dtype, is further from the float64 network than rounding explains.
     """
     mapped, start = apply_factors(factors, x), 0
     for theirs in exact:
@@ -235,16 +236,17 @@ def differences(
         start += len(theirs)
     expected = np.concatenate(exact)
     scale = float(np.abs(expected).max())
-    seen, bound = _distances(ours, mapped), rounding_bound(factors, reference.dtype, x)
+    _check_original(reference, original, expected)
+    seen, bound = distances(ours, mapped), rounding_bound(factors, reference.dtype, x)
     largest_bound, largest_seen = float(bound.max()), float(seen.max())
     return {
         "inputs": len(x),
         "batches": sorted({len(batch) for batch in exact}),
         "largest_score": scale,
         "allowed": reference.allowed(scale),
-        "map": _against(mapped, expected, scale),
-        "module": _against(ours, expected, scale),
-        "original": _against(original, expected, scale),
+        "map": against(mapped, expected, scale),
+        "module": against(ours, expected, scale),
+        "original": against(original, expected, scale),
         "bound": {
             "largest": largest_bound,
             "seen": largest_seen,
@@ -301,11 +303,26 @@ def differences_by_size(
     return found
 
 
-def apply_factors(factors: Sequence[AffineMap], x: Array) -> Array:
-    """Return the map's float64 scores of rows of inputs, factor by factor, the innermost first."""
-    for factor in reversed(factors):
-        x = factor(x)
-    return x
+def _check_original(reference: Reference, original: Array, expected: Array) -> None:
+    """Check that the network computes in its own dtype what it computes in float64, up to half of the digits.
+
+    It does not where a constant is rounded to another whole number: ``torch.floor(10 * w)`` for w = 0.7 in float32.
+
+    Raises
+    ------
+    VerificationError
+        If it does not. Dtypes of less than 32 bits, which round coarsely, and scores that overflow are not compared.
+    """
+    eps = torch.finfo(reference.dtype).eps
+    if eps > torch.finfo(torch.float32).eps or not (np.isfinite(original).all() and np.isfinite(expected).all()):
+        return
+    largest = float(np.abs(original - expected).max())
+    if largest > math.sqrt(eps) * max(float(np.abs(expected).max()), reference.largest):
+        raise VerificationError(
+            f"module: expected a network that computes in {reference.dtype} what it computes in float64, got scores "
+            f"off by {largest:.3g}; a constant that it rounds to a whole number or compares is another one in "
+            f"{reference.dtype}: take module.double(), or compute the constant once"
+        )
 
 
 def _compared(reference: Reference, what: str, ours: Array, theirs: Array, cause: str = CAUSES) -> dict[str, float]:
@@ -317,7 +334,7 @@ def _compared(reference: Reference, what: str, ours: Array, theirs: Array, cause
         If it is larger than rounding explains.
     """
     scale = float(np.abs(theirs).max(initial=0))
-    found = _against(ours, theirs, scale)
+    found = against(ours, theirs, scale)
     allowed = reference.allowed(scale)
     if not found["largest"] <= allowed:
         raise VerificationError(
@@ -326,16 +343,3 @@ def _compared(reference: Reference, what: str, ours: Array, theirs: Array, cause
             "please report it"
         )
     return found
-
-
-def _against(ours: Array, theirs: Array, scale: float) -> dict[str, float]:
-    """Return the largest difference, absolute and relative to the scale, or to 1 where that is zero."""
-    largest = float(_distances(ours, theirs).max(initial=0))
-    return {"largest": largest, "relative": largest / (scale or 1.0)}
-
-
-def _distances(ours: Array, theirs: Array) -> Array:
-    """Return absolute differences, infinite where a score has overflowed."""
-    with np.errstate(invalid="ignore"):
-        found = np.abs(ours - theirs)
-    return np.where(np.isnan(found), np.inf, found)
