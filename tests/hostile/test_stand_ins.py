@@ -54,6 +54,15 @@ def test_what_a_forward_reads_from_an_activation_is_still_there():
     torch.testing.assert_close(linear(X), X + 7)
 
 
+def test_a_pooling_function_that_has_no_average_stays_with_a_line():
+    pool = Net(lambda self, x: functional.max_pool1d(x[:, None], 2, stride=1, dilation=2)[:, 0])
+    linear, changes = gpu.linearize(pool, X)
+    assert len(changes) == 1
+    assert changes[0].startswith("the model: max_pool1d in line ")
+    assert changes[0].endswith("stays: average pooling has no dilation, and no indices to return")
+    assert torch.equal(linear(X), pool(X))
+
+
 def test_an_activation_with_a_forward_of_its_own_stays():
     act = nn.ReLU()
     act.forward = lambda x: 3 * x

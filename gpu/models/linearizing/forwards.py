@@ -13,7 +13,7 @@ from gpu.models.linearizing.examination import MODES, Examination, followable
 from gpu.models.linearizing.followed import Followed, follow, unfollow
 from gpu.models.linearizing.following import GATE
 from gpu.models.linearizing.mentions import mentioned
-from gpu.models.linearizing.recording import Record
+from gpu.models.linearizing.recording import NO_AVERAGE, Record
 from gpu.models.linearizing.report import Kept, Linearized
 
 BY_CLASS = "the network asks which class a module is of: with a module of another class, it computes something else"
@@ -43,7 +43,7 @@ def follow_forwards(done: Linearized, found: Examination) -> dict[str, nn.Module
     }
     for (path, site), record in found.records.items():
         if site and record.stays and record.matters and site not in known.get(path, ()):
-            reason = record.stays if record.stays == GATE else record.stays + _advice(record)
+            reason = record.stays if record.stays in {GATE, NO_AVERAGE} else record.stays + _advice(record)
             done.kept.append(Kept(path, record.function.name, record.line, reason, record.line_of_forward))
     return followed
 

@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -18,6 +18,7 @@ from gpu.models.linearizing.functions import Function, function_of, replaced, te
 from gpu.models.nonlinearities import BY_FUNCTION, BY_MODULE
 
 NOT_A_PART = "the module that it is in does not belong to the network, which cannot replace it"
+NO_AVERAGE = "average pooling has no dilation, and no indices to return"
 UNSEEN = "torch.jit compiled the code that calls it, or the code switches the modes of torch off"
 THREAD = "it is called in another thread"
 
@@ -168,8 +169,12 @@ class Recording(Following):
     def record(self, function: Function, call: Call, args: Any, kwargs: Any, result: Any, constant: bool) -> None:
         """Record a call of an activation or a pooling."""
         row = function.row
-        if row is None or replaced(function, args, kwargs, alias=True) is None:
+        if row is None:
             return
+        if replaced(function, args, kwargs, alias=True) is None:
+            if type(call.owner) in BY_MODULE:  # which is named as a module
+                return
+            call = replace(call, obstacle=call.obstacle or NO_AVERAGE)
         record, key = self.record_of(function, call)
         record.on_constants |= constant
         if constant:

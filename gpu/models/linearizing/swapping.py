@@ -7,13 +7,12 @@ from torch import nn
 
 from gpu.models.linearizing.examination import Examination
 from gpu.models.linearizing.functions import POOL_OPTIONS, axes
-from gpu.models.linearizing.recording import Record
+from gpu.models.linearizing.recording import NO_AVERAGE, Record
 from gpu.models.linearizing.report import Kept, Linearized
 from gpu.models.nonlinearities import BY_MODULE
 
 MIXED = "it is applied to values that depend on the input and to values that do not; use two modules"
 PATCHED = "it has a forward of its own, which may compute something else than its class"
-NO_AVERAGE = "average pooling has no dilation, and no indices to return"
 
 
 class CopyingIdentity(nn.Identity):
