@@ -28,9 +28,6 @@ FRESH = ("conv", "batch_norm", "linear", "add", "cat", "avg_pool")
 
 OWN_FOLDER = f"{Path(gpu.__file__).parent}{os.sep}"
 
-LOST = "fake tensor in the exported program constant"
-"""Part of the message of torch.export for a forward that computes with a tensor which it has not recorded."""
-
 TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch.export._trace")
 """Loggers that repeat errors which are also raised."""
 
@@ -103,11 +100,8 @@ def _fault_of_a_run(module: nn.Module, example: torch.Tensor) -> Fault | None:
 def _explanation(fault: Fault, shape: Shape, runs: bool) -> str:
     """Return the text of an error, for a forward that runs but cannot be recorded, or for one that does not run."""
     message = str(fault.error).strip().partition("\n")[0]
-    if LOST in message:
-        message = (
-            "torch.export loses track of a tensor, as it may where a forward reads or writes x.data, or calls "
-            "torch.autograd.grad or torch.vmap; instead of x.data, use x.detach()"
-        )
+    if "fake tensor in the exported program constant" in message:
+        message = "it reads or writes x.data, which torch.export does not follow; use x.detach()"
     expected = f"takes ({', '.join(map(str, shape))}) " + (
         "and that torch.export can record" if runs else "without an error"
     )
@@ -120,32 +114,13 @@ def _explanation(fault: Fault, shape: Shape, runs: bool) -> str:
 def _recorded(module: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
     """Return the recording of a module, in which branches on constants are decided.
 
-    A branch on ``torch.compiler.is_compiling`` is decided as in a run, unless that keeps torch from recording the
-    forward: ``torch.vmap`` asks, too.
-
     Raises
     ------
     NotAffineError
         If the forward decides by a tensor that it changes.
     """
     try:
-        return _recorded_once(module, example, compiling=False)
-    except Exception as error:
-        if LOST not in str(error):
-            raise
-        return _recorded_once(module, example, compiling=True)
-
-
-def _recorded_once(module: nn.Module, example: torch.Tensor, *, compiling: bool) -> torch.export.ExportedProgram:
-    """Return the recording of a module; see `constants_known` for ``compiling``.
-
-    Raises
-    ------
-    NotAffineError
-        If the forward decides by a tensor that it changes.
-    """
-    try:
-        with constants_known(module, compiling=compiling) as unsteady:
+        with constants_known(module) as unsteady:
             program = torch.export.export(module, (example,), strict=False)
     except Exception as error:
         if type(error).__name__ != "UncapturedHigherOrderOpError":

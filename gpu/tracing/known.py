@@ -53,7 +53,7 @@ class Known(NamedTuple):
 
 
 @contextmanager
-def constants_known(module: nn.Module, *, compiling: bool) -> Iterator[set[str]]:
+def constants_known(module: nn.Module) -> Iterator[set[str]]:
     """Let the forward of a module branch on its parameters, buffers and constants while torch.export records it.
 
     A branch is then decided as a run decides it; a mask chooses entries by their positions.
@@ -62,9 +62,6 @@ def constants_known(module: nn.Module, *, compiling: bool) -> Iterator[set[str]]
     ----------
     module : nn.Module
         A copy of the user's module, whose forward is wrapped in this context.
-    compiling : bool
-        The answer of ``torch.compiler.is_compiling`` and ``is_exporting`` to the forward, which a run gives as False.
-        Operations of torch are always answered True.
 
     Yields
     ------
@@ -78,8 +75,7 @@ def constants_known(module: nn.Module, *, compiling: bool) -> Iterator[set[str]]
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         before = _tensors(module)
-        known = {name: (tensor, values[name]) for name, tensor in before.items() if name in values}
-        with _compiling(compiling), _Knowing(known) as knowing:
+        with _Knowing({name: (tensor, values[name]) for name, tensor in before.items() if name in values}) as knowing:
             result = original(*args, **kwargs)
         after = _tensors(module)
         unsteady.update(
@@ -97,18 +93,6 @@ def constants_known(module: nn.Module, *, compiling: bool) -> Iterator[set[str]]
             module.forward = original
         else:
             del module.forward
-
-
-@contextmanager
-def _compiling(answer: bool) -> Iterator[None]:
-    """Let ``torch.compiler.is_compiling`` and ``is_exporting`` answer as given."""
-    flags = ("_is_compiling_flag", "_is_exporting_flag")
-    before = {flag: vars(torch.compiler)[flag] for flag in flags if flag in vars(torch.compiler)}
-    vars(torch.compiler).update(dict.fromkeys(before, answer))
-    try:
-        yield
-    finally:
-        vars(torch.compiler).update(before)
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -141,10 +125,7 @@ class _Knowing(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one function of torch in the recording, or answer it."""
-        with _compiling(True):
-            return self._answered(func, args, kwargs or {})
-
-    def _answered(self, func: Any, args: Any, kwargs: Any) -> Any:
+        kwargs = kwargs or {}
         if func in INDEXING:
             args = (args[0], self._by_positions(args[1]), *args[2:])
         if func in READS or (func in POSITIONS and len(args) + len(kwargs) == 1):

@@ -1,12 +1,10 @@
 """What tracing and collapsing promise of a module, in cases that real code bases hold."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import gpu
-from linalg_cnn import compose
 
 
 class Shared(nn.Linear):
@@ -61,38 +59,6 @@ def test_a_view_of_a_contiguous_tensor_whose_samples_do_not_come_first():
     module = SequenceFirst()
     x = torch.randn(7, 4, 3)
     torch.testing.assert_close(gpu.collapse(module, (4, 3)).module(x), module(x))
-
-
-class Branching(nn.Module):
-    def __init__(self, question):
-        super().__init__()
-        self.question = question
-
-    def forward(self, x):
-        return x if self.question() else 2 * x
-
-
-@pytest.mark.parametrize("question", [torch.compiler.is_compiling, torch.compiler.is_exporting])
-def test_a_branch_for_compilers_is_taken_as_in_a_run(question):
-    graph = gpu.trace(Branching(question), (3,))
-    np.testing.assert_array_equal(compose(graph).W, 2 * np.eye(3))
-    assert not question()
-
-
-class Gradient(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(3, 3)
-
-    def forward(self, x):
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return torch.autograd.grad(self.layer(x).square().sum(), x)[0]
-
-
-def test_a_gradient_is_not_taken_for_a_use_of_data():
-    with pytest.raises(ValueError, match=r"loses track of a tensor, as it may where .* calls torch.autograd.grad"):
-        gpu.trace(Gradient(), (3,))
 
 
 class Hidden(nn.Module):
