@@ -72,7 +72,7 @@ def assert_collapses(model, in_shape):
             gpu.trace(model, in_shape)
 
 
-DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn")
+DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn", "inception_v3")
 """Networks that take longer to collapse than others of the same kind."""
 
 
