@@ -172,7 +172,7 @@ class Recording(Following):
         if row is None:
             return
         if replaced(function, args, kwargs, alias=True) is None:
-            if type(call.owner) in BY_MODULE:  # which is named as a module
+            if row.linear_function is None or type(call.owner) in BY_MODULE:  # of integers; named as a module
                 return
             call = replace(call, obstacle=call.obstacle or NO_AVERAGE)
         record, key = self.record_of(function, call)
