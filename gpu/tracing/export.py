@@ -17,8 +17,9 @@ from torch import nn
 
 import gpu
 from gpu.models.copying import copy_of
+from gpu.models.linearizing.calls import TORCH_FOLDER
 from gpu.tracing.known import constants_known
-from gpu.tracing.nodes import TORCH_FOLDER, name_of
+from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import OutputError
 from linalg_cnn.types import Shape

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from gpu.models.linearizing.calls import OWN_FOLDER
+from gpu.models.linearizing.calls import OWN_FOLDER, TORCH_FOLDER
 
-TORCH_FOLDER, TRACING_FOLDER = (f"{Path(file).parent}{os.sep}" for file in (torch.__file__, __file__))
+TRACING_FOLDER = f"{Path(__file__).parent}{os.sep}"
 
 
 def name_of(node: torch.fx.Node) -> str:

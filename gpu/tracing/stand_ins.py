@@ -13,8 +13,8 @@ from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensor
 
+from gpu.models.linearizing.calls import TORCH_FOLDER
 from gpu.models.surroundings import LOCK
-from gpu.tracing.nodes import TORCH_FOLDER
 
 CONTAINERS = (list, tuple, dict, set, deque, types.CellType)
 """Types of objects that are named by what holds them."""

@@ -1,5 +1,6 @@
 """A fully connected layer along one axis, the same at every position of the other axes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +119,12 @@ class AxisDense(Operation):
         return self._along(y, self.weight.T)
 
     def _along(self, x: Any, weight: Array) -> Any:
-        axis = self.axis + 1
-        last = permute(x, (*(i for i in range(x.ndim) if i != axis), axis)) @ like(weight, x).T
-        order = list(range(x.ndim - 1))
-        order.insert(axis, x.ndim - 1)
-        return permute(last, tuple(order))
+        return along_axis(x, self.axis + 1, lambda last: last @ like(weight, x).T)
+
+
+def along_axis(x: Any, axis: int, apply: Callable[[Any], Any]) -> Any:
+    """Return what a function of the last axis gives along another axis of an array or a tensor."""
+    result = apply(permute(x, (*(i for i in range(x.ndim) if i != axis), axis)))
+    order = list(range(x.ndim - 1))
+    order.insert(axis, x.ndim - 1)
+    return permute(result, tuple(order))

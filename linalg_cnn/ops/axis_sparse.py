@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from linalg_cnn.arrays import add_at, index_like, like, permute, zeros
+from linalg_cnn.arrays import add_at, index_like, like, zeros
 from linalg_cnn.checks import as_array, check_array, check_int, check_per_axis, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
+from linalg_cnn.ops.axis_dense import along_axis
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
@@ -137,12 +138,11 @@ class AxisSparse(Operation):
         return self._along(y, self.columns, self.rows, self.shape[1])
 
     def _along(self, x: Any, rows: IntArray, columns: IntArray, size: int) -> Any:
-        axis = self.axis + 1
-        last = permute(x, (*(i for i in range(x.ndim) if i != axis), axis))
-        product = _times(last.reshape(-1, last.shape[-1]), rows, columns, self.weight, size)
-        order = list(range(x.ndim - 1))
-        order.insert(axis, x.ndim - 1)
-        return permute(product.reshape(*last.shape[:-1], size), tuple(order))
+        def times(last: Any) -> Any:
+            product = _times(last.reshape(-1, last.shape[-1]), rows, columns, self.weight, size)
+            return product.reshape(*last.shape[:-1], size)
+
+        return along_axis(x, self.axis + 1, times)
 
 
 def _positions(name: str, value: Any, size: int, count: int) -> IntArray:
