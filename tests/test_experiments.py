@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
 import torch
 
+import gpu
 import gpu.experiments.sweep as sweeping
 from gpu.cli.main import main
 from gpu.experiments.command import _record_of, run_experiment
@@ -93,6 +95,13 @@ def test_schedules_end_at_zero_for_any_number_of_epochs(name, epochs):
         assert [t(epoch) for epoch in range(10)] == [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0]
 
 
+@pytest.fixture
+def shallow_resnets(monkeypatch):
+    """Let trials in this process train ResNet18 for ResNet34, which has the same stages with fewer blocks."""
+    monkeypatch.setattr("gpu.experiments.trial.resnet", lambda depth, **options: gpu.resnet(18, **options))
+
+
+@pytest.mark.usefixtures("shallow_resnets")
 @pytest.mark.parametrize("name", ["figure1", "distillation"])
 def test_an_experiment_from_the_command_line(tmp_path, capsys, name):
     arguments = ["--epochs", "1", "--trials", "1", "--subset", "64", "--held-out", "50", "--dataset", "mnist-5k"]
@@ -274,6 +283,7 @@ def test_timings_have_the_papers_rows(tmp_path, monkeypatch):
     assert (tmp_path / "timing.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 def test_a_record_has_both_accuracies_and_the_stem(tmp_path):
     """The accuracy of the network as it would be used, and the one with the running statistics that training left."""
     small = SMALL | {"series": ("Static t",), "epochs": 1, "stem_stride": 1}
@@ -287,7 +297,8 @@ def test_a_record_has_both_accuracies_and_the_stem(tmp_path):
     assert "With the running statistics" not in format_experiment(record)
 
 
-def test_the_stem_stride_reaches_every_resnet_that_is_timed():
+def test_the_stem_stride_reaches_every_resnet_that_is_timed(monkeypatch):
+    monkeypatch.setattr("gpu.experiments.timing.collapse", lambda network, in_shape: SimpleNamespace(module=network))
     for stride in (1, 2):
         resnets = [
             module for name, variant, module in networks(0, stride) if "ResNet" in name and variant != "collapsed"
@@ -296,6 +307,7 @@ def test_the_stem_stride_reaches_every_resnet_that_is_timed():
         assert len(resnets) == 4
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 def test_figures_of_records_that_have_just_begun(tmp_path):
     record = run_experiment(
         ExperimentSettings(

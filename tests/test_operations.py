@@ -53,6 +53,8 @@ FEW = min(30, settings().max_examples)
 """Number of examples where a matrix is not judged entry by entry, or its entries follow from another test's."""
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
+# of tests with many examples, whose lines are reached in those with a few
+unmeasured = pytest.mark.no_cover
 # torch warns that an even kernel with padding="same" costs a copy
 same_warns = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -78,6 +80,7 @@ def full_matrix(operation, in_shapes):
     return np.hstack([matrix.toarray() for matrix in operation.matrices(*in_shapes)])
 
 
+@unmeasured
 @every_operation
 @given(data=st.data())
 def test_matrix_is_that_of_the_loops(info, data):
@@ -97,6 +100,7 @@ def test_matrix_is_that_of_the_loops(info, data):
     np.testing.assert_array_equal(full_matrix(operation, in_shapes), info.loops(operation, *in_shapes))
 
 
+@unmeasured
 @same_warns
 @every_operation
 @given(data=st.data())
@@ -113,6 +117,7 @@ def test_torch_computes_the_same(info, record_configuration, data):
     assert_agree(info, (y if bias is None else y + bias).reshape(theirs.shape), theirs)
 
 
+@unmeasured
 @every_operation
 @given(data=st.data())
 def test_forward_and_adjoint_are_the_matrix(info, data):
