@@ -8,6 +8,7 @@ import matplotlib.image
 import pytest
 import torch
 
+import gpu
 import gpu.experiments.sweep as sweeping
 from gpu.cli.main import main
 from gpu.experiments.command import _record_of, run_experiment
@@ -85,12 +86,81 @@ def test_a_record_names_every_batch_size_that_its_trials_have(tmp_path):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("epochs", [2, 3, 10, 17])
-def test_schedules_end_at_zero_for_any_number_of_epochs(name, epochs):
-    t = SCHEDULES[name](epochs)
-    assert t(epochs - 1) == 0
-    assert all(0 < t(epoch) < 1 for epoch in range(epochs - 1))
+def test_schedules_end_without_skips_for_any_number_of_epochs_and_not_before(name, epochs):
+    trial = small_trial(t=name, epochs=epochs, network="6-layer CNN")
+    model = trial.model()
+    at_first = gpu.skip_strengths(model)
+    schedule = trial.schedule(model)
+    assert gpu.skip_strengths(model) == at_first
+    sums = []
+    for epoch in range(epochs):
+        strengths = gpu.skip_strengths(model).values()
+        assert all(0 <= t < 1 for t in strengths)
+        sums.append(sum(strengths))
+        if name == "threshold":
+            schedule.step(1 - 2.0 ** -(epoch + 2))  # halves the error before each epoch
+        else:
+            schedule.step()
+    assert sums[0] > 0
+    if name == "threshold":
+        assert sums == [strength * 4 for strength in (0.9, 0.2, 0.0, *[0.0] * epochs)][:epochs]
+    else:
+        assert sums[-1] == 0
+        assert all(sums[:-1])
     if name == "paper from 0.9" and epochs == 10:
-        assert [t(epoch) for epoch in range(10)] == [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0]
+        assert sums == [4 * t for t in [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0]]
+
+
+def test_one_at_a_time_removes_skips_from_the_input_on_and_several_if_there_are_more_than_epochs():
+    trial = small_trial(t="one at a time", epochs=4, network="ResNet18")
+    model = trial.model()
+    schedule, left = trial.schedule(model), []
+    for _ in range(4):
+        left.append([t > 0 for t in gpu.skip_strengths(model).values()])
+        schedule.step()
+    assert left == [[False] * gone + [True] * (8 - gone) for gone in (0, 2, 5, 8)]
+
+
+def test_ways_without_skips_are_compared_with_the_network_with_skips_of_the_same_seed(tmp_path):
+    def trial(seed, accuracies, strengths):
+        epochs = [
+            {"epoch": n, "t": t, "validation_accuracy": a, "validation_accuracy_running": a / 2}
+            for n, (a, t) in enumerate(zip(accuracies, strengths, strict=True), 1)
+        ]
+        return {"seed": seed, "epochs": epochs}
+
+    small = SMALL | {"epochs": 1, "subset": 16, "held_out": 8, "series": ("No skips from the start",)}
+    record = run_experiment(ExperimentSettings("schedules", tmp_path, depth=18, **small))
+    assert record["settings"]["network"] == "ResNet18"
+    assert record["series"][0]["trials"][0]["skips_removed"]["largest_difference"] == 0
+    record["series"] = [
+        {
+            "name": "Static t = 0.5, with skips",
+            "trials": [trial(1, [0.5, 0.75], [0.5, 0.5]), trial(0, [0.5, 0.9], [0.5, 0.5])],
+        },
+        {
+            "name": "One skip at a time",
+            "trials": [
+                trial(0, [0.5, 0.8, 0.88], [{"a": 0.5, "b": 0.0}, {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}]),
+                trial(1, [0.5, 0.6, 0.76], [0.9, 0.5, 0.2]),
+            ],
+        },
+        {"name": "No skips, taught", "trials": [{"seed": 0, "epochs": [], "stopped": "diverged"}]},
+    ]
+    lines = format_experiment(record).splitlines()
+    assert lines[2].startswith("| Static t = 0.5, with skips | 0 of 2 |  | 82.50% (75.00% to 90.00%) | 10.61% |  | ")
+    assert lines[3] == (
+        "| One skip at a time | 1 of 2 | 2.0 | 82.00% (76.00% to 88.00%) | 8.49% | -0.5 (-2.0 to +1.0) "
+        "| 41.00% (38.00% to 44.00%) |"
+    )
+    assert lines[4] == "| No skips, taught | 0 of 1 |  |  |  |  |  |"
+    assert "ResNet18, mnist-5k, 16 images" in lines[-1]
+    assert "One skip at a time: 82.00% (76.00% to 88.00%); No skips, taught: none." in gpu.record_picture(record).alt
+
+
+def test_a_depth_that_no_resnet_has_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="depth: expected one of 18, 34, 50, 101, 152, got 19"):
+        run_experiment(ExperimentSettings("schedules", tmp_path, depth=19, **SMALL))
 
 
 @pytest.mark.parametrize("name", ["figure1", "distillation"])
@@ -181,6 +251,7 @@ def test_bad_settings_are_named(tmp_path):
         ({"epochs": 0}, "epochs: expected an int of at least 1, got 0"),
         ({"batch_size": 0}, "batch_size: expected an int of at least 1, got 0"),
         ({"t": (0.5,)}, "t: expected only with figure2, got it with figure1"),
+        ({"depth": 18}, "depth: expected only with schedules, got it with figure1"),
         ({"stem_stride": 3}, "stem_stride: expected 1 or 2, got 3"),
         ({"workers": 0}, "workers: expected an int of at least 1, got 0"),
         ({"backend": "mpi"}, "backend: expected one of"),
