@@ -118,7 +118,7 @@ def _check_norms(model: nn.Module, norms: dict[str, _BatchNorm]) -> None:
         `nn.BatchNorm`: leaving them as they are without a word would leave the network as useless as it was.
     """
     for name, norm in norms.items():
-        if is_lazy(norm.running_mean):
+        if is_lazy(norm.get_buffer("running_mean")):
             got = f"{name or 'the model'}: {type(norm).__name__}"
             raise ValueError(f"model: expected initialised batch normalisations, got {got}; run the model once")
     if any(isinstance(part, _BatchNorm) for part in model.modules()):
