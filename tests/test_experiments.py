@@ -421,3 +421,39 @@ def test_the_names_of_trials_folders_stay_so_that_they_are_resumed():
     assert small_trial(stem_stride=1).key != small_trial().key
     taught = [small_trial(teacher=small_trial(stem_stride=stride)).key for stride in (1, 2)]
     assert taught[0] != taught[1] == small_trial(teacher=small_trial()).key
+
+
+def test_the_trials_on_a_gpu_that_the_pages_cite_are_in_their_record(pytestconfig):
+    docs = pytestconfig.rootpath / "docs"
+    rows = json.loads((docs / "records" / "probe_h200.json").read_text())["rows"]
+    experiments, errata = (" ".join((docs / page).read_text().split()) for page in ("experiments.md", "errata.md"))
+
+    def found(which, **options):
+        return [row[which] for row in rows if options.items() <= row.items()]
+
+    torchvisions, stride_1, *_ = dict.fromkeys(row["stem"] for row in rows if row["network"] == "ResNet34")
+    ended = {"stem": torchvisions, "t": "from 0.9", "learning_rate": 3e-4}
+    for which in ("as_trained", "recalibrated"):
+        assert ", ".join(f"{value:.2%}".replace("%", " %") for value in found(which, **ended)) in experiments
+    assert len(found("recalibrated", **ended)) == 2
+    for stem in (torchvisions, stride_1):
+        for t in "01":
+            trials = {"stem": stem, "t": t, "learning_rate": 1e-3, "network": "ResNet34"}
+            cells = [
+                ", ".join(f"{value:.1%}".replace("%", " %") for value in found(which, **trials))
+                for which in ("as_trained", "recalibrated")
+            ]
+            assert "; ".join(cells) in experiments
+    two_epochs = {"trained_epochs": 2, "network": "ResNet34"}
+    by_stem = {}
+    for stem in dict.fromkeys(row["stem"] for row in rows):
+        values = found("recalibrated", t="1", stem=stem, **two_epochs)
+        by_stem[stem] = tuple(dict.fromkeys(f"{100 * value:.0f}" for value in sorted(values)))
+    for values in by_stem.values():
+        assert f"{' to '.join((values[0], values[-1])[: len(values)])} % with" in errata
+    for which, cited in (("recalibrated", "from 56 to 98 % after two"), ("as_trained", "from 25 to 98 % as trained")):
+        values = found(which, t="0", **two_epochs)
+        assert f"from {100 * min(values):.0f} to {100 * max(values):.0f} %" in cited
+        assert cited in errata
+    (epochs,) = found("epochs", stem=stride_1, t="from 0.9")
+    assert min(epoch["as_trained"] for epoch in epochs) >= 0.98
