@@ -128,8 +128,8 @@ def test_norms_without_statistics_and_norms_that_are_not_used_stay():
     assert model.unused.running_mean == 7
 
 
-def test_a_network_without_batch_norms_stays_as_it_is():
-    model = gpu.perceptron()
+@pytest.mark.parametrize("model", [gpu.perceptron(), gpu.three_layer_cnn()], ids=["without buffers", "with buffers"])
+def test_a_network_without_batch_norms_stays_as_it_is(model):
     before = state_of(model)
     gpu.recalibrate(model, torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     assert_same(state_of(model), before)
