@@ -40,9 +40,7 @@ def batch_pieces(graph: "PiecewiseGraph", xs: Any) -> tuple[Any, tuple[Any, ...]
         try:
             pieces.append(operation.pieces(*states))
         except TypeError as error:
-            if not any(isinstance(state, np.ndarray) and state.dtype == object for state in states):
-                raise
-            raise TypeError(f"{node.name}: expected numbers that can be compared, got symbols: {error}") from error
+            raise TypeError(f"{node.name}: expected numbers that can be compared: {error}") from error
         return operation.at(pieces[-1], *states)
 
     values = graph.walk(xs, step)
