@@ -151,7 +151,7 @@ class Zonotope:
         [(2, 2), (1, 0)]
         """
         if polynomial.factors is None:
-            raise ValueError("polynomial: expected one with known factors, as tropical_form gives it without prune")
+            raise ValueError("polynomial: expected one with known factors, such as tropical_form gives")
         start = [Fraction(0)] * polynomial.variables
         generators = []
         for factor, power in polynomial.factors:
