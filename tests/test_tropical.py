@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gpu
 from linalg_cnn import (
     Abs,
     AdaptiveMaxPool,
@@ -202,7 +203,7 @@ def test_a_second_layer_follows_the_recursion_of_the_source():
 ENTRY_FUNCTIONS = [
     (ReLU(), torch.relu),
     (LeakyReLU(0.25), lambda x: torch.nn.functional.leaky_relu(x, 0.25)),
-    (PReLU([0.5, -0.25, 2.0]), lambda x: torch.nn.functional.prelu(x, torch.tensor([0.5, -0.25, 2.0]).double())),
+    (PReLU([1.0, -0.25, 2.0]), lambda x: torch.nn.functional.prelu(x, torch.tensor([1.0, -0.25, 2.0]).double())),
     (Abs(), torch.abs),
     (Hardtanh(-0.5, 1.0), lambda x: torch.nn.functional.hardtanh(x, -0.5, 1.0)),
     (ReLU6(), torch.nn.functional.relu6),
@@ -293,6 +294,19 @@ def test_pruning_changes_no_value_of_a_network_whether_at_the_end_or_on_the_way(
     assert (exact_difference(pruned, x) == graph(x)).all()
     assert all(set(fewer.monomials) <= set(form.monomials) for form, fewer in zip(forms, pruned, strict=True))
     assert (exact_difference(tropical_form(graph, prune=True), x) == graph(x)).all()
+
+
+def test_the_form_of_a_traced_torch_module_is_the_module():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(1, 2, 2), torch.nn.ReLU(), torch.nn.MaxPool2d((1, 2)), torch.nn.Flatten()]
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(4, 3)).double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_((8 * parameter).round() / 8)  # eighths, for which float64 is exact
+        x = torch.randint(-8, 9, (5, 1, 3, 3)).double() / 4
+        expected = module(x).numpy()
+    forms = tropical_form(gpu.trace(module, (1, 3, 3), piecewise=True))
+    assert (exact_difference(forms, x.numpy()) == expected).all()
 
 
 def test_a_network_of_the_paper_and_an_affine_graph_have_forms_too():

@@ -44,9 +44,8 @@ def envelope(rows: Array) -> Envelope:
     Notes
     -----
     In few variables, a convex hull in floats proposes most proofs at once. Otherwise a linear program compares one
-    function with those that are known to be kept; where it is larger than they are, the largest function there is kept,
-    too. Source: K. L. Clarkson, "More output-sensitive
-    geometric algorithms", FOCS 1994.
+    function with those that are known to be kept; where it is larger than they are, the largest function there is
+    kept, too. Source: K. L. Clarkson, "More output-sensitive geometric algorithms", FOCS 1994.
     """
     kept: dict[int, Point | None] = {}
     removed: dict[int, dict[int, Fraction]] = {}
