@@ -177,12 +177,13 @@ def _graph_panel(kept: TropicalPolynomial, breaks: list[Fraction]) -> Picture:
 
 def _numbered_dots(frame: Frame, points: Sequence[Sequence[Any]]) -> str:
     """Return the points of the monomials that are kept, with their colours and numbers."""
-    many = len(points) > MOST_NUMBERED
+    numbered = len(points) <= MOST_NUMBERED
+    radius = 9.0 if len(points) <= 20 else 7.0 if numbered else 4.0
     body = ""
     for i, (point, color) in enumerate(zip(points, several_colors(len(points)), strict=True)):
         x, y = frame.at(point)
-        body += dot(x, y, 4 if many else 9, color, title=f"{1 + i}: {point_words(point)}")
-        body += "" if many else text(str(1 + i), x, y, 11, color=ink_on(color), more=NO_POINTER)
+        body += dot(x, y, radius, color, title=f"{1 + i}: {point_words(point)}")
+        body += text(str(1 + i), x, y, radius + 2, color=ink_on(color), more=NO_POINTER) if numbered else ""
     return body
 
 
