@@ -77,8 +77,8 @@ class Pruning:
 def prune(polynomial: TropicalPolynomial) -> Pruning:
     """Remove the monomials that are never the only largest one, each with an exact certificate.
 
-    A linear program in floats only proposes: a monomial is removed if rational weights prove, exactly, that a convex
-    combination of kept monomials dominates it. A kept monomial has an exact witness, a point where it is larger than
+    Floats only propose: a monomial is removed if rational weights prove, exactly, that a convex combination of kept
+    monomials dominates it. A kept monomial has an exact witness, a point where it is larger than
     all others; where floats can tell neither, it is kept for lack of a certificate.
 
     Parameters
@@ -88,6 +88,11 @@ def prune(polynomial: TropicalPolynomial) -> Pruning:
     Returns
     -------
     Pruning
+
+    Notes
+    -----
+    In up to three variables a convex hull proposes most proofs at once, and thousands of monomials take seconds. In
+    more variables there is a linear program for about each monomial.
 
     Examples
     --------
