@@ -14,6 +14,8 @@ from linalg_cnn import (
     Abs,
     AdaptiveMaxPool,
     AffineGraph,
+    AMax,
+    AMin,
     AvgPool,
     BatchNorm,
     Clamp,
@@ -22,8 +24,10 @@ from linalg_cnn import (
     Hardsigmoid,
     Hardtanh,
     LeakyReLU,
+    Maximum,
     MaxOver,
     MaxPool,
+    Minimum,
     MinOver,
     PiecewiseGraph,
     PReLU,
@@ -239,6 +243,8 @@ CHOICES = [
     (AdaptiveMaxPool((1, 2)), lambda x: torch.nn.functional.adaptive_max_pool2d(x, (1, 2))),
     (MaxOver(1), lambda x: x.amax(2, keepdim=True)),
     (MinOver(0), lambda x: x.amin(1, keepdim=True)),
+    (AMax((0, 2)), lambda x: x.amax((1, 3), keepdim=True)),
+    (AMin(1), lambda x: x.amin(2, keepdim=True)),
 ]
 
 
@@ -248,6 +254,16 @@ def test_choices_of_the_largest_or_smallest_are_torchs(operation, theirs):
     graph.add(operation, 0)
     x = np.random.default_rng(0).integers(-4, 5, (20, 2, 2, 3)) / 2
     assert (exact_difference(tropical_form(graph), x) == theirs(torch.from_numpy(x)).numpy()).all()
+
+
+@pytest.mark.parametrize(("operation", "theirs"), [(Maximum(), torch.maximum), (Minimum(), torch.minimum)])
+def test_the_larger_and_the_smaller_of_two_values_are_torchs(operation, theirs):
+    graph = PiecewiseGraph((3,))
+    graph.add(operation, 0, graph.add(Dense([[0.0, 1.0, 0.0], [1.0, 0.0, -1.0], [0.5, 0.0, 0.0]]), 0))
+    x = np.random.default_rng(0).integers(-4, 5, (20, 3)) / 2
+    other = np.stack([x[:, 1], x[:, 0] - x[:, 2], 0.5 * x[:, 0]], axis=1)
+    expected = theirs(torch.from_numpy(x), torch.from_numpy(other)).numpy()
+    assert (exact_difference(tropical_form(graph), x) == expected).all()
 
 
 @st.composite

@@ -12,9 +12,10 @@ from linalg_cnn.ops.batch_norm import BatchNorm
 from linalg_cnn.ops.scale import Scale, spread
 from linalg_cnn.piecewise.choices import Choice
 from linalg_cnn.piecewise.entry_functions import EntryFunction
+from linalg_cnn.piecewise.maxima import SharedMaximum
 from linalg_cnn.tropical.rationals import to_fractions
 from linalg_cnn.tropical.signed_sum import Expansion, SignedSum, combine
-from linalg_cnn.types import Array, Shape, size_of
+from linalg_cnn.types import Array, IntArray, Shape, size_of
 
 Sums = Sequence[SignedSum]
 """The entries of a value in C order."""
@@ -79,15 +80,25 @@ def _entry_function(
 
 @output_sums.register
 def _choice(operation: Choice, inputs: list[Sums], in_shapes: tuple[Shape, ...], expansion: Expansion) -> Sums:
-    windows = [[inputs[0][number] for number in window if number >= 0] for window in operation.windows(in_shapes[0])]
-    return [_extreme(window, expansion, smallest=operation.smallest) for window in windows]
+    return _extremes(operation.windows(*in_shapes), inputs[0], expansion, smallest=operation.smallest)
 
 
-def _extreme(sums: Sums, expansion: Expansion, *, smallest: bool) -> SignedSum:
-    """Return the maximum, or the minimum as minus the maximum of the negatives."""
-    if not smallest:
-        return expansion.maximum(sums)
-    return combine([(MINUS_ONE, expansion.maximum([combine([(MINUS_ONE, part)]) for part in sums]))])
+@output_sums.register
+def _maximum(operation: SharedMaximum, inputs: list[Sums], in_shapes: tuple[Shape, ...], expansion: Expansion) -> Sums:
+    entries = [entry for value in inputs for entry in value]
+    return _extremes(operation.competitors(*in_shapes), entries, expansion, smallest=operation.smallest)
+
+
+def _extremes(windows: IntArray, entries: Sums, expansion: Expansion, *, smallest: bool) -> Sums:
+    """Return the largest entry of each window of numbers, of which -1 stands for none, or the smallest.
+
+    The minimum is minus the maximum of the negatives.
+    """
+    sign = MINUS_ONE if smallest else ONE
+    signed = [combine([(sign, entry)]) for entry in entries]
+    return [
+        combine([(sign, expansion.maximum([signed[number] for number in window if number >= 0]))]) for window in windows
+    ]
 
 
 def _spread(values: Array, shape: Shape) -> list[Fraction]:
