@@ -1,6 +1,7 @@
 """The tropical form is the network, exactly, and each pruned monomial has a proof."""
 
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 import pytest
@@ -8,14 +9,13 @@ import sympy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operations.piecewise import PIECEWISE
 
 import gpu
+import linalg_cnn
 from linalg_cnn import (
     Abs,
-    AdaptiveMaxPool,
     AffineGraph,
-    AMax,
-    AMin,
     AvgPool,
     BatchNorm,
     Clamp,
@@ -24,11 +24,8 @@ from linalg_cnn import (
     Hardsigmoid,
     Hardtanh,
     LeakyReLU,
-    Maximum,
     MaxOver,
     MaxPool,
-    Minimum,
-    MinOver,
     PiecewiseGraph,
     PReLU,
     ReLU,
@@ -36,9 +33,11 @@ from linalg_cnn import (
     Scale,
     SkipNetwork,
     Softshrink,
+    Take,
     WeightedSum,
     tropical,
 )
+from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.tropical import TropicalPolynomial, prune, tropical_form
 from linalg_cnn.tropical.layers import output_sums
 from linalg_cnn.tropical.signed_sum import Expansion
@@ -238,32 +237,33 @@ def test_hardsigmoid_has_sixths_and_not_floats():
     assert values.tolist() == [0, F(1, 3), F(5, 9), F(5, 6), 1]
 
 
-CHOICES = [
-    (MaxPool(2, stride=1, padding=1), lambda x: torch.nn.functional.max_pool2d(x, 2, 1, 1)),
-    (AdaptiveMaxPool((1, 2)), lambda x: torch.nn.functional.adaptive_max_pool2d(x, (1, 2))),
-    (MaxOver(1), lambda x: x.amax(2, keepdim=True)),
-    (MinOver(0), lambda x: x.amin(1, keepdim=True)),
-    (AMax((0, 2)), lambda x: x.amax((1, 3), keepdim=True)),
-    (AMin(1), lambda x: x.amin(2, keepdim=True)),
-]
+def small(drawn):
+    return sum(prod(shape) for shape in drawn[1:]) <= 40
 
 
-@pytest.mark.parametrize(("operation", "theirs"), CHOICES, ids=lambda value: type(value).__name__)
-def test_choices_of_the_largest_or_smallest_are_torchs(operation, theirs):
-    graph = PiecewiseGraph((2, 2, 3))
-    graph.add(operation, 0)
-    x = np.random.default_rng(0).integers(-4, 5, (20, 2, 2, 3)) / 2
-    assert (exact_difference(tropical_form(graph), x) == theirs(torch.from_numpy(x)).numpy()).all()
+@pytest.mark.parametrize("row", PIECEWISE, ids=lambda row: row.name)
+@settings(max_examples=6)
+@given(data=st.data())
+def test_each_piecewise_operation_of_the_table_has_the_form_of_torchs_function(row, data):
+    operation, *in_shapes = data.draw(row.draw().filter(small))
+    sizes = [prod(shape) for shape in in_shapes]
+    graph, values, start = PiecewiseGraph((sum(sizes),)), [], 0
+    for shape, size in zip(in_shapes, sizes, strict=True):
+        values.append(graph.add(Take(np.arange(start, start + size).reshape(shape)), 0))
+        start += size
+    graph.add(operation, *values)
+    x = np.random.default_rng(0).integers(-8, 9, (8, sum(sizes))) / 2
+    parts = torch.from_numpy(x).split(sizes, dim=1)
+    expected = row.torch(operation, *(part.reshape(8, *s) for part, s in zip(parts, in_shapes, strict=True)))
+    found = exact_difference(tropical_form(graph), x).astype(float)  # what is exact loses nothing here
+    np.testing.assert_allclose(found, expected.numpy(), rtol=row.rtol, atol=row.rtol)
 
 
-@pytest.mark.parametrize(("operation", "theirs"), [(Maximum(), torch.maximum), (Minimum(), torch.minimum)])
-def test_the_larger_and_the_smaller_of_two_values_are_torchs(operation, theirs):
-    graph = PiecewiseGraph((3,))
-    graph.add(operation, 0, graph.add(Dense([[0.0, 1.0, 0.0], [1.0, 0.0, -1.0], [0.5, 0.0, 0.0]]), 0))
-    x = np.random.default_rng(0).integers(-4, 5, (20, 3)) / 2
-    other = np.stack([x[:, 1], x[:, 0] - x[:, 2], 0.5 * x[:, 0]], axis=1)
-    expected = theirs(torch.from_numpy(x), torch.from_numpy(other)).numpy()
-    assert (exact_difference(tropical_form(graph), x) == expected).all()
+def test_every_piecewise_operation_has_a_form():
+    kinds = [kind for kind in vars(linalg_cnn).values() if isinstance(kind, type)]
+    piecewise = {kind for kind in kinds if issubclass(kind, PiecewiseOperation)} - {PiecewiseOperation}
+    assert piecewise == {row.kind for row in PIECEWISE}
+    assert [kind for kind in piecewise if output_sums.dispatch(kind) is output_sums.dispatch(object)] == []
 
 
 @st.composite
