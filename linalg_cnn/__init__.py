@@ -15,6 +15,7 @@ Data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `co
 
 from linalg_cnn import display as display
 from linalg_cnn import symbolic as symbolic
+from linalg_cnn import tropical as tropical
 from linalg_cnn.affine import AffineMap as AffineMap
 from linalg_cnn.compose import compose as compose
 from linalg_cnn.factored import FactoredMap as FactoredMap
@@ -78,5 +79,5 @@ from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
 from linalg_cnn.skip_network import shared_skip_weights as shared_skip_weights
 
 # The imports above are the list of what is public.
-__all__ = ["display", "symbolic"]
+__all__ = ["display", "symbolic", "tropical"]
 __all__ += [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("linalg_cnn.")]
