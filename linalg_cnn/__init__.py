@@ -66,6 +66,10 @@ from linalg_cnn.piecewise.clipping import Clamp as Clamp
 from linalg_cnn.piecewise.clipping import Hardsigmoid as Hardsigmoid
 from linalg_cnn.piecewise.clipping import Hardtanh as Hardtanh
 from linalg_cnn.piecewise.clipping import ReLU6 as ReLU6
+from linalg_cnn.piecewise.region import Region as Region
+from linalg_cnn.piecewise.region import region as region
+from linalg_cnn.piecewise.walls import Distance as Distance
+from linalg_cnn.piecewise.walls import Wall as Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph
 from linalg_cnn.piecewise_graph import PiecewiseNode as PiecewiseNode
 from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
