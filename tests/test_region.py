@@ -11,10 +11,12 @@ from torch import nn
 from linalg_cnn import (
     Abs,
     AffineGraph,
+    AMax,
     Conv,
     Dense,
     Hardtanh,
     LeakyReLU,
+    Maximum,
     MaxOver,
     MaxPool,
     MinOver,
@@ -154,6 +156,7 @@ def activation(draw, shape):
         Softshrink(0.5),
         MaxOver(0),
         MinOver(len(shape) - 1),
+        AMax(list(range(len(shape)))),
     ]
     if len(shape) > 1 and min(shape[1:]) > 1:
         options += [MaxPool(2, stride=1), MaxPool(2, padding=1), MaxPool(2, ceil_mode=True)] * 2
@@ -181,7 +184,7 @@ def piecewise_graphs(draw):
             skipped = draw(st.integers(0, value - 1))
             table = rng.standard_normal((size_of(shape), size_of(graph.shapes[skipped])))
             side = graph.add(Reshape(shape), graph.add(Dense(table), skipped))
-            value = graph.add(WeightedSum([0.5, 0.5]), value, side)
+            value = graph.add(draw(st.sampled_from([WeightedSum([0.5, 0.5]), Maximum()])), value, side)
     return graph, x
 
 
@@ -275,6 +278,18 @@ def test_an_input_on_a_piece_of_width_0_has_its_two_walls_as_ties_and_no_other()
     assert sorted(around.wall(tie).normal.tolist() for tie in around.ties) == [[-1, 0], [1, 0]]
     assert around.distance() == 1.0
     assert around.contains([[0.0, 3.0], [0.1, 3.0]]).tolist() == [True, False]
+
+
+def test_values_that_share_a_maximum_are_walls_on_both_sides_and_named_by_their_position():
+    graph = PiecewiseGraph((3,))
+    graph.add(Maximum(), 0, graph.add(Dense([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [2.0, 0.0, 0.0]]), 0))
+    around = region(graph, [3.0, 3.0, 7.0])  # against 3, 3 and 6; the second is equal to itself
+    A, b = around.walls()
+    np.testing.assert_array_equal(A, [[-1, 1, 0], [2, 0, -1], [1, -1, 0]])
+    np.testing.assert_array_equal(b, 0)
+    assert around.ties.tolist() == [0, 2]
+    assert around.wall(1).entries == ((2,), (2,))
+    assert around.distance("linf") == pytest.approx(1 / 3)
 
 
 def test_without_another_wall_the_distance_is_infinite():
