@@ -73,6 +73,10 @@ from linalg_cnn.piecewise.maxima import AMax as AMax
 from linalg_cnn.piecewise.maxima import AMin as AMin
 from linalg_cnn.piecewise.maxima import Maximum as Maximum
 from linalg_cnn.piecewise.maxima import Minimum as Minimum
+from linalg_cnn.piecewise.region import Region as Region
+from linalg_cnn.piecewise.region import region as region
+from linalg_cnn.piecewise.walls import Distance as Distance
+from linalg_cnn.piecewise.walls import Wall as Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph
 from linalg_cnn.piecewise_graph import PiecewiseNode as PiecewiseNode
 from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
