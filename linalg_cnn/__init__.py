@@ -53,6 +53,22 @@ from linalg_cnn.ops.scale import Scale as Scale
 from linalg_cnn.ops.sum_over import SumOver as SumOver
 from linalg_cnn.ops.take import Take as Take
 from linalg_cnn.ops.weighted_sum import WeightedSum as WeightedSum
+from linalg_cnn.piecewise.activations import Abs as Abs
+from linalg_cnn.piecewise.activations import LeakyReLU as LeakyReLU
+from linalg_cnn.piecewise.activations import PReLU as PReLU
+from linalg_cnn.piecewise.activations import ReLU as ReLU
+from linalg_cnn.piecewise.activations import Softshrink as Softshrink
+from linalg_cnn.piecewise.base import PiecewiseOperation as PiecewiseOperation
+from linalg_cnn.piecewise.choices import AdaptiveMaxPool as AdaptiveMaxPool
+from linalg_cnn.piecewise.choices import MaxOver as MaxOver
+from linalg_cnn.piecewise.choices import MaxPool as MaxPool
+from linalg_cnn.piecewise.choices import MinOver as MinOver
+from linalg_cnn.piecewise.clipping import Clamp as Clamp
+from linalg_cnn.piecewise.clipping import Hardsigmoid as Hardsigmoid
+from linalg_cnn.piecewise.clipping import Hardtanh as Hardtanh
+from linalg_cnn.piecewise.clipping import ReLU6 as ReLU6
+from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph
+from linalg_cnn.piecewise_graph import PiecewiseNode as PiecewiseNode
 from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
 from linalg_cnn.skip_network import shared_skip_weights as shared_skip_weights
 

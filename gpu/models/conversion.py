@@ -18,6 +18,7 @@ from linalg_cnn import (
     Dense,
     Operation,
     Pad,
+    PiecewiseOperation,
     Resample,
     ResampleTo,
 )
@@ -126,7 +127,7 @@ def check_plain(module: nn.Module, root: str) -> None:
 
 
 @singledispatch
-def to_module(layer: Operation, in_shape: Shape) -> nn.Module:
+def to_module(layer: Operation | PiecewiseOperation, in_shape: Shape) -> nn.Module:
     """Return the torch module that computes a layer on inputs of shape ``in_shape``.
 
     Raises

@@ -7,10 +7,22 @@ from typing import Any, TypeVar
 import torch
 
 from gpu.tracing.values import Refusal, Value, planes
-from linalg_cnn import AffineGraph, Constant, Flatten, Operation, PerSlice, ResampleTo, Reshape
+from linalg_cnn import (
+    AffineGraph,
+    Constant,
+    Flatten,
+    Operation,
+    PerSlice,
+    PiecewiseGraph,
+    PiecewiseOperation,
+    ResampleTo,
+    Reshape,
+)
 from linalg_cnn.types import Shape, size_of
 
 Made = TypeVar("Made")
+
+AnyGraph = AffineGraph | PiecewiseGraph
 
 Memo = dict[tuple[Any, ...], tuple[Any, Any]]
 """Pairs of an object and the tensors that it was made from, by the function, tensors and options that made it."""
@@ -27,10 +39,12 @@ class GraphBuilder:
         Number of samples that the module was exported for.
     memo : dict
         Operations already made from the module's parameters, shared by the builders of one trace.
+    piecewise : bool
+        Whether the graph may hold piecewise-linear operations.
 
     Attributes
     ----------
-    graph : AffineGraph
+    graph : AffineGraph or PiecewiseGraph
         The operations so far.
     input : Value
         The input of the module.
@@ -38,10 +52,10 @@ class GraphBuilder:
         Place of the operation that is being read; operations that are added bear it as their name.
     """
 
-    def __init__(self, in_shape: Shape, samples: int, memo: Memo) -> None:
-        self.graph = AffineGraph(in_shape)
+    def __init__(self, in_shape: Shape, samples: int, memo: Memo, *, piecewise: bool = False) -> None:
+        self.graph: AnyGraph = PiecewiseGraph(in_shape) if piecewise else AffineGraph(in_shape)
         self.input = Value(0, in_shape, 0)
-        self.samples, self.memo = samples, memo
+        self.samples, self.memo, self.piecewise = samples, memo, piecewise
         self.place = ""
 
     def add(self, operation: Operation, *inputs: Value, shape: Shape | None = None, batch: int | None = None) -> Value:
@@ -89,12 +103,12 @@ class GraphBuilder:
         y = self.add(operation, self.reshape(x, (1, *x.shape), x.batch))
         return self.reshape(y, y.shape[1:], x.batch)
 
-    def add_whole(self, operation: Operation, value: Value, like: Value) -> Value:
+    def add_whole(self, operation: Operation | PiecewiseOperation, value: Value, like: Value) -> Value:
         """Append an operation on whole samples, with all slices, and return its value, which is laid out ``like`` one.
 
         Parameters
         ----------
-        operation : Operation
+        operation : Operation or PiecewiseOperation
             The operation to append.
         value : Value
             The value that it reads.

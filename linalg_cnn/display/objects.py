@@ -16,11 +16,11 @@ from linalg_cnn.display.networks import network_picture
 from linalg_cnn.display.picture import TIMES, Picture, X, side_by_side
 from linalg_cnn.display.words import clause
 from linalg_cnn.factored import FactoredMap
-from linalg_cnn.graph import AffineGraph
 from linalg_cnn.notebook import html_of, latex_of
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.skip_network import SkipNetwork
+from linalg_cnn.wiring import Graph
 
 MOST_ENTRIES = 4_000_000
 """Number of entries above which notebooks show the repr of a matrix, because drawing it takes too long."""
@@ -107,9 +107,9 @@ def operation_html(operation: Operation) -> str | None:
     return picture.with_title(repr(operation)).svg
 
 
-@html_of.register(AffineGraph)
+@html_of.register(Graph)
 @html_of.register(SkipNetwork)
-def network_html(network: AffineGraph | SkipNetwork) -> str:
+def network_html(network: Graph[Any] | SkipNetwork) -> str:
     """Return a network as boxes and arrows."""
     return network_picture(network).svg
 
