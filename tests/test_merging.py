@@ -515,6 +515,8 @@ def test_bad_input_is_refused_by_name():
     net = trained(conv(1, 2), nn.ReLU())
     with pytest.raises(ValueError, match="batch_size: expected an int of at least 1, got 0"):
         gpu.merge(net, (1, 4, 4), batch_size=0)
+    with pytest.raises(ValueError, match="forms: expected one of 'convolution', .*, got 'dense'"):
+        gpu.merge(net, (1, 4, 4), forms=["dense"])
     with pytest.raises(ValueError, match="max_bytes: expected an int of at least 0, got -1"):
         gpu.merge(net, (1, 4, 4), max_bytes=-1)
     with pytest.raises(ValueError, match=r"inputs: expected shape \(N, 1, 4, 4\), got \(1, 1, 5, 5\)"):

@@ -8,6 +8,7 @@ import torch
 
 from gpu.cli.collapse_files import check_weights_stay, load_weights
 from gpu.cli.imported_model import current_folder_searched, make_model, told_in_one_line
+from gpu.merging.forms import FORMS
 from gpu.merging.merge import Merged, merge
 from gpu.runtime.results import check_output_folder
 from gpu.settings import MergeSettings
@@ -35,6 +36,8 @@ def run_merge(settings: MergeSettings) -> tuple[Merged, list[str]]:
         If the merged network differs from the network by more than rounding.
     """
     files = [PROGRAM, *([ONNX] if settings.onnx else []), "report.json", "report.html"]
+    # onnxruntime is slow at sparse matrices
+    forms = [form for form in FORMS if not (settings.onnx and form == "sparse matrix")]
     with (
         current_folder_searched(),  # until the end: a forward may import, too
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
@@ -42,7 +45,9 @@ def run_merge(settings: MergeSettings) -> tuple[Merged, list[str]]:
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         check_output_folder(settings.out, files)  # before the work, which takes minutes
         check_weights_stay(settings, files)
-        merged = merge(model, settings.in_shape, batch_size=settings.batch_size, max_bytes=settings.max_bytes)
+        merged = merge(
+            model, settings.in_shape, batch_size=settings.batch_size, forms=forms, max_bytes=settings.max_bytes
+        )
     write_atomically(settings.out / PROGRAM, _program(merged))
     if settings.onnx:
         write_atomically(settings.out / ONNX, _onnx(merged))

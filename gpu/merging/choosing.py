@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gpu.merging.cutting import MOST_UNITS, cuts_of, fastest_cuts, segment_of
-from gpu.merging.forms import CHAIN, Form, cast, chain_form, other_forms
+from gpu.merging.forms import CHAIN, FORMS, Form, cast, chain_form, other_forms
 from gpu.merging.latency import FEW_ROUNDS, ROUNDS, Latency, latencies
 from gpu.merging.report import StretchReport
 from gpu.merging.stretches import Stretch
@@ -35,6 +35,8 @@ class Candidates:
         Tensor with the network's dtype, on its device.
     max_bytes : int
         Limit on the matrices of a form.
+    allowed : collection of str
+        Names of the forms that the chain competes with.
     rounds : int
         Number of times that each form is timed.
 
@@ -58,13 +60,19 @@ class Candidates:
     """
 
     def __init__(
-        self, graph: AffineGraph, batch_size: int, like: torch.Tensor, max_bytes: int, rounds: int = ROUNDS
+        self,
+        graph: AffineGraph,
+        batch_size: int,
+        like: torch.Tensor,
+        max_bytes: int,
+        allowed: Collection[str] = FORMS,
+        rounds: int = ROUNDS,
     ) -> None:
         self.graph, self.like = graph, like
         others, self.notes = other_forms(graph, max_bytes)
         self.forms: dict[str, Form] = {}
         self.modules: dict[str, nn.Module] = {}
-        for form in (chain_form(graph, max_bytes), *others):
+        for form in (chain_form(graph, max_bytes), *(form for form in others if form.name in allowed)):
             self._take(form)
         if CHAIN not in self.forms:
             raise ValueError(
@@ -155,14 +163,16 @@ class Candidates:
         return {"of": largest, "share": min(1.0, bounds[largest] / found.seconds)}
 
 
-def candidates_of(stretch: Stretch, batch_size: int, like: torch.Tensor, max_bytes: int) -> Candidates:
+def candidates_of(
+    stretch: Stretch, batch_size: int, like: torch.Tensor, max_bytes: int, allowed: Collection[str] = FORMS
+) -> Candidates:
     """Return the forms of a stretch, the fastest sequence of forms of its segments among them.
 
     Parameters
     ----------
     stretch : Stretch
         The stretch, with its scales folded.
-    batch_size, like, max_bytes
+    batch_size, like, max_bytes, allowed
         As for `Candidates`.
 
     Raises
@@ -173,7 +183,7 @@ def candidates_of(stretch: Stretch, batch_size: int, like: torch.Tensor, max_byt
         If torch has no function for an operation, and its matrix takes more than ``max_bytes``.
     """
     graph = stretch.graph
-    whole = Candidates(graph, batch_size, like, max_bytes)
+    whole = Candidates(graph, batch_size, like, max_bytes, allowed)
     cuts = cuts_of(graph)
     if not 3 <= len(cuts) <= MOST_UNITS + 1:
         return whole
@@ -181,7 +191,7 @@ def candidates_of(stretch: Stretch, batch_size: int, like: torch.Tensor, max_byt
     def measure(start: int, end: int) -> tuple[float, tuple[Candidates, str]]:
         if (start, end) == (cuts[0], cuts[-1]):
             return math.inf, (whole, CHAIN)  # it competes with the sequence afterwards
-        segment = Candidates(segment_of(graph, start, end), batch_size, like, max_bytes, FEW_ROUNDS)
+        segment = Candidates(segment_of(graph, start, end), batch_size, like, max_bytes, allowed, FEW_ROUNDS)
         name = segment.fastest()
         return segment.took[name].seconds, (segment, name)
 

@@ -29,6 +29,8 @@ from linalg_cnn.types import size_of
 
 CHAIN = "chain"
 """Name of the form in which a stretch is computed operation by operation."""
+FORMS = ("convolution", "convolution + border", "sparse matrix", "dense matrix", "two matrices")
+"""Names of the other forms."""
 MOST_TIMES = 4
 """A dense form with more than this many times the multiply-accumulates (MACs) of the chain is not built: it is slower,
 though a large matrix product has a higher rate than convolutions of few channels."""

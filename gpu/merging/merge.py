@@ -1,5 +1,6 @@
 """A trained network with each affine stretch between its nonlinearities as one operation: the same function."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from gpu.collapsing.costs import Costs, machine_rates
 from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
 from gpu.merging.choosing import candidates_of
 from gpu.merging.folding import fold_scales
-from gpu.merging.forms import CHAIN
+from gpu.merging.forms import CHAIN, FORMS
 from gpu.merging.latency import latencies
 from gpu.merging.network import network_of
 from gpu.merging.report import MergeReport
@@ -25,7 +26,7 @@ from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import Operation, PiecewiseGraph
-from linalg_cnn.checks import check_int, memory_limit
+from linalg_cnn.checks import check_choice, check_int, memory_limit
 from linalg_cnn.types import Shape, size_of
 
 
@@ -65,6 +66,7 @@ def merge(
     in_shape: Shape,
     *,
     batch_size: int = 64,
+    forms: Collection[str] = FORMS,
     output: str | int | None = None,
     inputs: torch.Tensor | None = None,
     max_bytes: int | None = None,
@@ -86,6 +88,9 @@ def merge(
         Shape (channels, *spatial) of a sample.
     batch_size : int
         Number of samples in the batch for which the forms are chosen. The result takes batches of any size.
+    forms : collection of str
+        Names of the forms that compete with the chain; all of `gpu.merging.forms.FORMS` by default. Leave out "sparse
+        matrix" for a network that goes to ONNX: onnxruntime is slow at it.
     output : str or int, optional
         Key, field or index of the output, if the network returns several, as in `gpu.collapse`.
     inputs : tensor (N, *in_shape), optional
@@ -133,6 +138,7 @@ def merge(
     True
     """
     batch_size = check_int("batch_size", batch_size, 1)
+    allowed = {check_choice("forms", form, FORMS) for form in forms}
     limit = memory_limit(max_bytes)
     watch = Stopwatch()
 
@@ -150,8 +156,8 @@ def merge(
     watch.lap("tracing")
 
     rates = machine_rates(like.dtype, like.device)
-    found = {stretch: candidates_of(stretch, batch_size, like, limit) for stretch in stretches}
-    forms = {stretch: candidates.fastest() for stretch, candidates in found.items()}
+    found = {stretch: candidates_of(stretch, batch_size, like, limit, allowed) for stretch in stretches}
+    chosen = {stretch: candidates.fastest() for stretch, candidates in found.items()}
 
     def whole(forms: dict[Stretch, str], *, exact: bool = False) -> torch.fx.GraphModule:
         modules = {
@@ -164,10 +170,10 @@ def merge(
     chains = dict.fromkeys(found, CHAIN)
     batch = draw_samples(in_shape, pixels=False, given=None, count=batch_size).to(like)
     with surroundings_kept(model):
-        took = _microseconds(copy_of(network), whole(chains), whole(forms), batch)
+        took = _microseconds(copy_of(network), whole(chains), whole(chosen), batch)
     if took["low"] > 1:  # together, the forms may use the caches worse than one by one
-        forms, took = chains, took | {"merged": took["chain"], "ratio": 1.0, "low": 1.0, "high": 1.0}
-    module, exact = whole(forms), whole(forms, exact=True)
+        chosen, took = chains, took | {"merged": took["chain"], "ratio": 1.0, "low": 1.0, "high": 1.0}
+    module, exact = whole(chosen), whole(chosen, exact=True)
     watch.lap("composing and measuring")
 
     samples = draw_samples(in_shape, pixels=False, given=given)
@@ -177,7 +183,7 @@ def merge(
         differences = verify(network, exact, module, samples, unusual, like, size_of(out_shape))
     watch.lap("verifying")
 
-    rows = [candidates.report(stretch.place, forms[stretch], rates) for stretch, candidates in found.items()]
+    rows = [candidates.report(stretch.place, chosen[stretch], rates) for stretch, candidates in found.items()]
     report = MergeReport(
         in_shape=in_shape,
         out_shape=out_shape,
