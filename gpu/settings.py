@@ -89,6 +89,40 @@ class CollapseSettings:
     progress: bool = True
 
 
+@dataclass(frozen=True)
+class MergeSettings:
+    """Settings of ``linalg-cnn merge``, named like its options.
+
+    Attributes
+    ----------
+    model : str
+        Import path, ``package.module:name``, of the class or function that makes the network.
+    weights : Path
+        safetensors file with the network's state_dict.
+    in_shape : tuple of int
+        Shape of one input of the network.
+    out : Path
+        Folder for the results; made if it is not there.
+    model_args : dict
+        Keyword arguments of the class or function that ``model`` names.
+    batch_size : int
+        Batch size for which the forms are chosen.
+    onnx : bool
+        Whether the merged network is also written as an ONNX file.
+    max_bytes : int, optional
+        Limit on the matrices of a stretch; half of the machine's memory if not given.
+    """
+
+    model: str
+    weights: Path
+    in_shape: tuple[int, ...]
+    out: Path
+    model_args: dict[str, Any]
+    batch_size: int = 64
+    onnx: bool = False
+    max_bytes: int | None = None
+
+
 EXPERIMENTS = {
     "figure1": "accuracy of the paper's linear networks by epoch",
     "figure2": "accuracy after two epochs against the strength t of the skips",

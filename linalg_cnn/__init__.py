@@ -18,6 +18,7 @@ from linalg_cnn import symbolic as symbolic
 from linalg_cnn import tropical as tropical
 from linalg_cnn.affine import AffineMap as AffineMap
 from linalg_cnn.compose import compose as compose
+from linalg_cnn.equivalent_kernel import equivalent_kernel as equivalent_kernel
 from linalg_cnn.factored import FactoredMap as FactoredMap
 from linalg_cnn.factored import load_map as load_map
 from linalg_cnn.graph import AffineGraph as AffineGraph

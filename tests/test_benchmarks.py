@@ -24,6 +24,7 @@ from gpu.bench.matrices import kron_sum
 from gpu.bench.measurements import Measured, of_timing
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
+from gpu.bench.merge import bench_merge
 from gpu.bench.pictures import MARKS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, paper_number
 from gpu.bench.progress import Progress
@@ -167,6 +168,30 @@ def test_bench_matrices(record):
     first = part["rows"][0]["others_times_slower"]
     assert set(first) == {"sum of scipy.sparse.kron", "unit images through torch"}
     assert [round(np.log10(row["entries"])) for row in part["scaling"]] == [4, 5]
+
+
+def test_bench_merge(record):
+    rows = record["benchmarks"]["merge"]["rows"]
+    assert [row["variant"] for row in rows] == [
+        "eager",
+        "batch norm folded, eager",
+        "merged, eager",
+        "onnxruntime",
+        "merged, onnxruntime",
+    ]
+    assert all(row["microseconds_per_image"] > 0 for row in rows)
+    assert all(row["error"] < 1e-5 for row in rows if row["forms"])
+    assert "sparse matrix" not in rows[-1]["forms"]
+
+
+def test_bench_merge_leaves_out_a_runtime_that_is_not_there(monkeypatch):
+    def refuse(*args):
+        raise ModuleNotFoundError("No module named 'onnxruntime'")
+
+    monkeypatch.setattr("gpu.bench.merge.in_onnxruntime", refuse)
+    part = bench_merge(quick=True, device="cpu", progress=False)
+    assert part["left_out"] == ["1 -> 8 -> 4, stride 2: ModuleNotFoundError: No module named 'onnxruntime'"]
+    assert len(part["rows"]) == 3
 
 
 def test_bench_architectures(record):

@@ -69,6 +69,12 @@ def of_architectures(record: Record) -> Measurements:
             yield f"{row['network']}: {step}", Measured(seconds, row["spread"][step])
 
 
+def of_merge(record: Record) -> Measurements:
+    """Yield the measurements of ``bench merge``: seconds per image."""
+    for row in record["rows"]:
+        yield f"{row['network']}, {row['variant']}", _from_microseconds(row["microseconds_per_image"], row["spread"])
+
+
 def of_training(record: Record) -> Measurements:
     """Yield the measurements of ``bench training``: seconds per epoch."""
     for row in record["rows"]:

@@ -13,6 +13,7 @@ from gpu.bench.measurements import (
     of_architectures,
     of_collapse,
     of_matrices,
+    of_merge,
     of_predict,
     of_training,
 )
@@ -112,6 +113,14 @@ BENCHMARKS = {
             measure=imported("gpu.bench.architectures:bench_architectures"),
             show=imported("gpu.bench.tables:format_architectures"),
             measurements=of_architectures,
+        ),
+        Benchmark(
+            "merge",
+            title="Merging affine stretches",
+            help="time networks before and after merging, in torch and in onnxruntime",
+            measure=imported("gpu.bench.merge:bench_merge"),
+            show=imported("gpu.bench.tables:format_merge"),
+            measurements=of_merge,
         ),
         Benchmark(
             "matrices",

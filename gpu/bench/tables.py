@@ -162,6 +162,28 @@ def format_architectures(record: Record) -> str:
     ])
 
 
+def format_merge(record: Record) -> str:
+    """Return the record of ``bench merge`` as Markdown."""
+    first = {row["network"]: row for row in reversed(record["rows"])}
+    rows = [
+        (
+            row["network"],
+            row["variant"],
+            f"{row['microseconds_per_image']:,.1f}",
+            f"{row['spread']:,.1f}",
+            f"{first[row['network']]['microseconds_per_image'] / row['microseconds_per_image']:.2f}",
+            ", ".join(dict.fromkeys(row["forms"] or [])),
+        )
+        for row in record["rows"]
+    ]
+    return "\n".join([
+        *markdown_table(("network", "variant", "us per image", "IQR", "times faster", "forms"), rows, (0, 1, 5)),
+        "",
+        f"Batches of {record['rows'][0]['batch_size']}, random weights. {describe_machine(record)}; medians of "
+        f"{record['settings']['runs']} runs, all variants of a network in turn.",
+    ])
+
+
 def format_matrices(record: Record) -> str:
     """Return the record of ``bench matrices`` as Markdown."""
     return "\n".join([
