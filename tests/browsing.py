@@ -77,7 +77,8 @@ def jupyter_lab(folder, scratch):
             command,
             stdout=log,
             stderr=log,
-            env={**os.environ, **settings, "OMP_NUM_THREADS": "1"},
+            # in Python's development mode, asyncio would write into the notebook whatever is slow
+            env={**os.environ, **settings, "OMP_NUM_THREADS": "1", "PYTHONDEVMODE": ""},
             start_new_session=True,
         ) as server,
     ):

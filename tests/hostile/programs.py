@@ -40,6 +40,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.flag, self.grid, self.count = True, None, 0
+        self.register_buffer("kind", torch.zeros(1), persistent=False)  # says that all computes in float64
         INIT
 
     def forward(self, x, scale=None, flag=True):
