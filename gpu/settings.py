@@ -94,6 +94,7 @@ EXPERIMENTS = {
     "figure2": "accuracy after two epochs against the strength t of the skips",
     "figure3": "accuracy by epoch with a constant t and with t on a schedule",
     "distillation": "accuracy of networks that lose their skips, with and without a teacher",
+    "schedules": "accuracy at the end of several ways to a network without skips",
     "timing": "time of a prediction with skips, without them, and as one matrix",
 }
 """Names of the experiments, each a module in `gpu.experiments`, with their help texts."""
@@ -133,6 +134,8 @@ class ExperimentSettings:
         Names of the networks to train; all of the experiment's if empty.
     t : tuple of float
         Strengths of the skips in figure 2; the paper's 54 if empty.
+    depth : {18, 34, 50, 101, 152}
+        Depth of the ResNets that `schedules` compares.
     device : str, optional
         Name of the device; CUDA where there is one, the CPU otherwise, if not given.
     workers : int
@@ -161,6 +164,7 @@ class ExperimentSettings:
     seed: int = 0
     series: tuple[str, ...] = ()
     t: tuple[float, ...] = ()
+    depth: int = 34
     device: str | None = None
     workers: int = 1
     backend: str = "local"

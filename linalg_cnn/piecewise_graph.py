@@ -136,7 +136,8 @@ class PiecewiseGraph(Graph[PiecewiseNode]):
         array = self.checked(x)
         if array.shape != self.in_shape:
             raise ValueError(f"x: expected one sample of shape {self.in_shape}, got {array.shape}")
-        return tuple(pieces[0] for pieces in batch_pieces(self, array[np.newaxis]))
+        graph = self.exact() if array.dtype == object else self
+        return tuple(pieces[0] for pieces in batch_pieces(graph, array[np.newaxis])[1])
 
     def at(self, x: npt.ArrayLike) -> AffineGraph:
         """Return the affine graph that equals this one around an input.
@@ -180,7 +181,7 @@ class PiecewiseGraph(Graph[PiecewiseNode]):
                     raise ValueError(
                         f"pieces: expected shape {operation.piece_shape(*shapes)} for {node.name}, got {array.shape}"
                     )
-                operation = operation.affine(array, *shapes)
+                operation = operation.affine(array, *shapes, exact=self.symbolic)
             graph.add(operation, *node.inputs, name=node.name)
         return graph
 

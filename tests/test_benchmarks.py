@@ -41,11 +41,13 @@ CPU = torch.device("cpu")
 def folder(tmp_path_factory):
     """The folder that ``bench all`` writes, with one quick run of every benchmark.
 
-    Torch stands in for onnxruntime, since an export takes seconds; `test_onnxruntime_computes_the_same` exports.
+    Torch as it is stands in for onnxruntime and for what `torch.compile` makes, since an export and a compilation take
+    seconds; `test_onnxruntime_computes_the_same` exports, and `test_what_cannot_be_made_is_left_out_by_name` compiles.
     """
     out = tmp_path_factory.mktemp("bench") / "all"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contenders, "in_onnxruntime", lambda module: module)
+        patch.setattr(contenders, "compiled", lambda module, batch, backend: module)
         assert main(["bench", "all", "--quick", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     return out
 

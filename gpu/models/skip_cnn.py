@@ -11,6 +11,7 @@ from gpu.models.agreement import disagreement, images_for
 from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, check_plain, to_module, to_operation
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
+from gpu.models.piecewise_layers import operation_of
 from linalg_cnn import ResampleTo, SkipNetwork
 from linalg_cnn.types import Shape
 
@@ -28,8 +29,10 @@ class SkipCNN(WithSkips):
     in_shape : tuple of int
         Shape of one image, (channels, *spatial), with at most three spatial axes.
     layers : sequence of nn.Module
-        Affine modules of one dtype: Conv1d to Conv3d, ConvTranspose, ``Sequential(Flatten(), Linear(...))``, AvgPool,
-        padding, BatchNorm with running statistics, `gpu.NearestResample`, linear Upsample by size.
+        Modules of one dtype. Affine ones are Conv1d to Conv3d, ConvTranspose, AvgPool, padding, BatchNorm with running
+        statistics, ``Sequential(Flatten(), Linear(...))``, `gpu.NearestResample`, and linear Upsample by size.
+        Piecewise linear ones are ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, MaxPool and
+        AdaptiveMaxPool.
     skip_weights : mapping of (int, int) to float, optional
         Weight t^(k,j) of f^(k) in the input of layer j + 1, as in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so
         that `gpu.set_skip_strength` can change it.
@@ -41,7 +44,7 @@ class SkipCNN(WithSkips):
     Raises
     ------
     TypeError
-        If a layer has no counterpart in `linalg_cnn`, for example because it is not affine.
+        If a layer has no counterpart in `linalg_cnn`, for example because it is not piecewise linear.
     ValueError
         If the shapes do not chain, the weights do not fit, the layers' dtypes differ, or the activation is unknown.
 
@@ -140,27 +143,37 @@ class SkipCNN(WithSkips):
     def to_network(self) -> SkipNetwork:
         """Return the network as a SkipNetwork with its present parameters, in their dtype.
 
+        Activations become layers of their own, which counts the f^(k) anew: f^(k) of this module is f^(2k) of the
+        network.
+
         The network and a copy of the module are compared on two random images before it is returned.
 
         Raises
         ------
         TypeError
-            If the network has activations, which are not affine, or a part with hooks, a parametrization or a method of
+            If the activation is not piecewise linear, or a part has hooks, a parametrization or a method of
             its own.
         ValueError
             If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), a parameter is not
             finite, or the module computes something else than its layers and skip weights say.
         """
-        if type(self.activation) is not nn.Identity:
-            raise TypeError(f"activation: expected identity for an affine network, got {self.activation}")
         check_plain(self, "model")
+        linear = type(self.activation) is nn.Identity
+        activation = None if linear else operation_of(self.activation)
+        if not linear and activation is None:
+            raise TypeError(
+                f"activation: expected the identity or a piecewise linear function, such as ReLU, got {self.activation}"
+            )
         for name, module in self.named_modules():
             if type(module) in BATCH_NORM.values() and module.training:
                 raise ValueError(
                     f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
                 )
-        operations = _each(self.layers, to_operation)
-        network = SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
+        operations, weights = _each(self.layers, to_operation), self.skip_weights
+        if activation is not None:
+            operations = [part for layer in operations for part in (layer, activation)][:-1]
+            weights = {(2 * k, 2 * j): weight for (k, j), weight in weights.items()}
+        network = SkipNetwork(self.in_shape, operations, weights, self.resample)
         images = next(images_for(self))
         scores = torch.from_numpy(network(images.double().cpu().numpy())).to(images)
         difference = disagreement(self, _Known(scores), images)

@@ -37,8 +37,8 @@ class PiecewiseOperation(Parametrised, ABC):
         """Return the pieces (N, *piece_shape) of numpy arrays or torch tensors (N, *in_shape) that are not checked."""
 
     @abstractmethod
-    def affine(self, pieces: IntArray, *in_shapes: Shape) -> Operation:
-        """Return the affine operation at the pieces (*piece_shape) of one sample."""
+    def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Operation:
+        """Return the affine operation at the pieces (*piece_shape) of one sample, with sympy entries if ``exact``."""
 
     @abstractmethod
     def push_at(self, pieces: Any, *xs: Any) -> Any:
@@ -89,14 +89,14 @@ class PiecewiseOperation(Parametrised, ABC):
         ndarray (k, functions)
         """
 
-    def offset_at(self, pieces: Any, *in_shapes: Shape) -> Any:
-        """Return the biases (N, *out_shape) at given pieces, or None where no piece has one."""
+    def offset_at(self, pieces: Any, like: Any) -> Any:
+        """Return the biases (N, *out_shape) at given pieces, as an array of the kind of another; None if all are 0."""
         return None
 
     def at(self, pieces: Any, *xs: Any) -> Any:
         """Return A x + b at the pieces (N, *piece_shape) of a batch, one vector per sample, which is not checked."""
         y = self.push_at(pieces, *xs)
-        offset = self.offset_at(pieces, *(tuple(x.shape[1:]) for x in xs))
+        offset = self.offset_at(pieces, xs[0])
         return y + (0 if offset is None else offset)  # adding 0 turns -0 into 0
 
     def __call__(self, *xs: Array) -> Array:

@@ -46,7 +46,7 @@ class Choice(PiecewiseOperation):
             best, chosen = where(better, entry, best), where(better, numbers, chosen)
         return chosen.reshape(len(x), *self.out_shape(in_shape))
 
-    def affine(self, pieces: IntArray, *in_shapes: Shape) -> Take:
+    def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Take:
         """Return the choice of the same entries."""
         return Take(pieces)
 

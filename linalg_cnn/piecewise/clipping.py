@@ -13,8 +13,6 @@ from linalg_cnn.piecewise.entry_functions import EntryFunction, Value, number, p
 class Hardtanh(EntryFunction):
     """An entry, but not less than ``min_val`` and not more than ``max_val``.
 
-    It has the values of `Clamp`, and another gradient where an entry equals a limit: 0.
-
     Parameters
     ----------
     min_val, max_val : numbers
@@ -29,7 +27,7 @@ class Hardtanh(EntryFunction):
 
     Notes
     -----
-    Source: ``torch.nn.Hardtanh``.
+    Source: ``torch.nn.Hardtanh``, whose gradient at a limit is 0.
 
     Examples
     --------
@@ -109,7 +107,7 @@ class Hardsigmoid(EntryFunction):
 class Clamp(EntryFunction):
     """An entry, but not less than ``min`` and not more than ``max``.
 
-    It has the values of `Hardtanh`, and another gradient where an entry equals a bound: 1.
+    Where an entry equals a bound, the slope is 0.
 
     Parameters
     ----------
@@ -126,7 +124,8 @@ class Clamp(EntryFunction):
 
     Notes
     -----
-    Source: ``torch.clamp``.
+    Source: ``torch.clamp`` with numbers, whose gradient at a bound is 0 (1 in older builds). With tensors as bounds,
+    its gradient at a bound is 1/2, as that of `Maximum` and `Minimum`.
 
     Examples
     --------
@@ -182,5 +181,5 @@ class Clamp(EntryFunction):
 
     @property
     def closed_above(self) -> tuple[bool, ...]:
-        """An entry that equals a bound counts as one between the bounds."""
-        return (True,) * (self.min is not None) + (False,) * (self.max is not None)
+        """An entry that equals a bound counts as one beyond it."""
+        return (False,) * (self.min is not None) + (True,) * (self.max is not None)

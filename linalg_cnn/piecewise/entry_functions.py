@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import reduce
+from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
@@ -70,20 +71,22 @@ class EntryFunction(PiecewiseOperation):
         return replace(self, **exact) if exact else self  # type: ignore[type-var]
 
     def pieces(self, *xs: Any) -> Any:
-        """Return the number of thresholds below each entry."""
+        """Return the number of thresholds that each entry passes."""
         (x,) = xs
         axes = x.ndim - 1
         passed = (
             x >= _spread_like(threshold, axes, x) if closed else x > _spread_like(threshold, axes, x)
             for threshold, closed in zip(self.thresholds, self.closed_above, strict=True)
         )
-        return reduce(operator.add, map(as_counts, passed))
+        # an entry that did not pass a threshold passes none above, also where two are equal
+        return reduce(operator.add, map(as_counts, accumulate(passed, operator.and_)))
 
-    def affine(self, pieces: IntArray, *in_shapes: Shape) -> Scale:
+    def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Scale:
         """Return a factor, and a shift where there are some, for each entry."""
-        kind = np.empty(0, self.dtype)
-        shifts = None if self.shifts is None else _select(pieces, self.shifts, kind)
-        return Scale(_select(pieces, self.slopes, kind), shifts)
+        same = self.exact() if exact else self
+        kind = np.empty(0, object if exact else same.dtype)
+        shifts = None if same.shifts is None else _select(pieces, same.shifts, kind)
+        return Scale(_select(pieces, same.slopes, kind), shifts)
 
     def push_at(self, pieces: Any, *xs: Any) -> Any:
         """Return each entry times the slope of its piece."""
@@ -94,12 +97,9 @@ class EntryFunction(PiecewiseOperation):
         """Return each entry times the slope of its piece: a diagonal matrix is its own transpose."""
         return self.push_at(pieces, y)
 
-    def offset_at(self, pieces: Any, *in_shapes: Shape) -> Any:
+    def offset_at(self, pieces: Any, like: Any) -> Any:
         """Return the shift of each entry's piece."""
-        if self.shifts is None:
-            return None
-        kind = pieces.double() if not isinstance(pieces, np.ndarray) else np.empty(0, self.dtype)
-        return _select(pieces, self.shifts, kind, 1)
+        return None if self.shifts is None else _select(pieces, self.shifts, like, 1)
 
     def walls(self, pieces: IntArray, *in_shapes: Shape) -> tuple[scipy.sparse.csr_array, Array]:
         """Return the thresholds next to each entry: first those above, then those below."""

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
 
 
-def batch_pieces(graph: "PiecewiseGraph", xs: Any) -> tuple[Any, ...]:
-    """Return the pieces of a batch, one array (N, *piece_shape) for each piecewise operation in the order of the nodes.
+def batch_pieces(graph: "PiecewiseGraph", xs: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the values (N, *out_shape) of a batch, and its pieces.
+
+    The pieces are one array (N, *piece_shape) for each piecewise operation in the order of the nodes.
 
     Parameters
     ----------
@@ -38,25 +40,11 @@ def batch_pieces(graph: "PiecewiseGraph", xs: Any) -> tuple[Any, ...]:
         try:
             pieces.append(operation.pieces(*states))
         except TypeError as error:
-            if not any(isinstance(state, np.ndarray) and state.dtype == object for state in states):
-                raise
-            raise TypeError(f"{node.name}: expected numbers that can be compared, got symbols: {error}") from error
+            raise TypeError(f"{node.name}: expected numbers that can be compared: {error}") from error
         return operation.at(pieces[-1], *states)
 
-    graph.walk(xs, step)
-    return tuple(pieces)
-
-
-def forward_at(graph: "PiecewiseGraph", pieces: Sequence[Any], xs: Any) -> Any:
-    """Return W x + B at the pieces of each input, for one vector (N, *in_shape) per input that is not checked."""
-    at = _by_node(graph, pieces)
-
-    def step(node: "PiecewiseNode", states: list[Any]) -> Any:
-        if isinstance(node.operation, PiecewiseOperation):
-            return node.operation.at(at[id(node)], *states)
-        return _affine(graph, node, states)
-
-    return graph.walk(xs, step)
+    values = graph.walk(xs, step)
+    return values, tuple(pieces)
 
 
 def push_at(graph: "PiecewiseGraph", pieces: Sequence[Any], xs: Any) -> Any:
@@ -137,9 +125,8 @@ def local_maps(graph: "PiecewiseGraph", xs: Any, max_bytes: int | None = None) -
     units = np.eye(min(in_size, out_size)).reshape(-1, *(graph.in_shape if direction == "forward" else graph.out_shape))
     for start in range(0, len(batch), samples):
         chunk = batch[start : start + samples]
-        pieces = batch_pieces(graph, chunk)
+        values, pieces = batch_pieces(graph, chunk)
         stop = start + len(chunk)
-        B[start:stop] = forward_at(graph, pieces, np.zeros_like(chunk)).reshape(len(chunk), out_size)
         for low in range(0, len(units), vectors):
             part = units[low : low + vectors]
             high = low + len(part)
@@ -149,6 +136,9 @@ def local_maps(graph: "PiecewiseGraph", xs: Any, max_bytes: int | None = None) -
                 W[start:stop, :, low:high] = columns.transpose(0, 2, 1)
             else:
                 W[start:stop, low:high] = pull_at(graph, pieces, carried).reshape(len(chunk), len(part), in_size)
+        B[start:stop] = values.reshape(len(chunk), out_size) - np.einsum(
+            "noi,ni->no", W[start:stop], chunk.reshape(len(chunk), in_size)
+        )
     return W, B
 
 

@@ -85,6 +85,40 @@ def cells(polygon: Polygon, functions: Sequence[Function], tolerance: float) -> 
     return parts
 
 
+def divided(polygon: Polygon, contests: Array, tolerance: float) -> list[Polygon]:
+    """Return the parts of a convex polygon in each of which the same function of every contest is the largest.
+
+    Parameters
+    ----------
+    polygon : list of points
+    contests : array (contests, functions, 3)
+        Several functions each, as `Function`.
+    tolerance : float
+
+    Examples
+    --------
+    >>> square = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+    >>> signs = np.array([[[0.0, 0.0, 0.0], [-0.5, 1.0, 0.0]], [[0.0, 0.0, 0.0], [-0.5, 0.0, 1.0]]])
+    >>> [area(part) for part in divided(square, signs, 1e-12)]
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    parts: list[Polygon] = []
+    waiting = [(polygon, contests)]
+    while waiting:
+        part, open_contests = waiting.pop()
+        corners = np.array([(1.0, a, b) for a, b in part]).T
+        values = open_contests @ corners
+        # the largest function at all corners is the largest everywhere between them
+        decided = (values >= values.max(axis=1, keepdims=True) - tolerance).all(axis=2).any(axis=1)
+        left = open_contests[~decided]
+        if not len(left):
+            parts.append(part)
+            continue
+        found = cells(part, [(f, a, b) for f, a, b in left[0].tolist()], tolerance)
+        waiting += [(cell, left[1:]) for _, cell in reversed(found)]
+    return parts
+
+
 def _undominated(polygon: Polygon, functions: Sequence[Function], tolerance: float) -> list[int]:
     """Return the numbers of the functions that no other function reaches in the whole polygon."""
     values = [[value(function, point) for point in polygon] for function in functions]

@@ -1,6 +1,6 @@
 """Every break of a piecewise-linear network along a straight line, layer by layer."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -9,15 +9,13 @@ import numpy.typing as npt
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import as_numbers, check_int
+from linalg_cnn.chunks import Progress
 from linalg_cnn.compose import compose
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
 from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray, size_of
-
-Progress = Callable[[Iterable[int]], Iterable[int]]
-"""Wrapper of the percents of the way, such as ``tqdm.tqdm``."""
 
 STATE_BYTES = 2**26
 """Bytes that the values at the points carried at once may take. More points are carried in several parts."""

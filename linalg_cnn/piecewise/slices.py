@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from linalg_cnn.checks import check_choice, check_int
+from linalg_cnn.chunks import Progress
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE
-from linalg_cnn.piecewise.polygons import Function, Polygon, area, cells, centroid
-from linalg_cnn.piecewise.segment import STATE_BYTES, Progress, check_inputs
+from linalg_cnn.piecewise.polygons import Polygon, area, cells, centroid, divided
+from linalg_cnn.piecewise.segment import STATE_BYTES, check_inputs
 from linalg_cnn.piecewise_graph import Pieces, PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray, size_of
 
@@ -36,7 +37,7 @@ class SliceRegion:
         The network in the polygon, as a function of the coordinates: W (a, b) + B.
     """
 
-    slice: "Slice"
+    slice: "SliceRegions"
     vertices: Array
     W: Array
     B: Array
@@ -65,7 +66,7 @@ class SliceRegion:
 
 
 @dataclass(frozen=True, eq=False)
-class Slice(Drawn, Sequence[SliceRegion]):
+class SliceRegions(Drawn, Sequence[SliceRegion]):
     """The regions of a network in a part of a plane; a sequence of `SliceRegion`.
 
     Attributes
@@ -117,7 +118,7 @@ class Slice(Drawn, Sequence[SliceRegion]):
     def __repr__(self) -> str:
         """Show the number of regions."""
         known = "" if self.complete else f", incomplete: {self.covered:.1%} of the {self.shape}"
-        return f"Slice({len(self):,} regions of a {self.shape}{known})"
+        return f"SliceRegions({len(self):,} regions of a {self.shape}{known})"
 
 
 def slice_regions(
@@ -129,7 +130,7 @@ def slice_regions(
     shape: Literal["rectangle", "triangle"] = "rectangle",
     max_regions: int | None = None,
     progress: Progress | None = None,
-) -> Slice:
+) -> SliceRegions:
     """Return every region of a network in a rectangle or a triangle of the plane through an input.
 
     Layer by layer, each polygon is cut by the lines on which an operation changes its piece. Memory is bounded: where
@@ -151,7 +152,7 @@ def slice_regions(
 
     Returns
     -------
-    Slice
+    SliceRegions
         Regions are told apart by the pieces of all operations: neighbours may have the same affine map. Lines along
         which all compared values differ by less than 1e-12 of the largest value of their layer do not cut. An entry
         that lies on a threshold in a whole polygon (a tie, as of background pixels) does not cut it either.
@@ -171,7 +172,7 @@ def slice_regions(
     >>> output = graph.add(ReLU(), 0)
     >>> regions = slice_regions(graph, [-1.0, -1.0], [2.0, 0.0], [0.0, 2.0])
     >>> regions, [region.area for region in regions]
-    (Slice(4 regions of a rectangle), [0.25, 0.25, 0.25, 0.25])
+    (SliceRegions(4 regions of a rectangle), [0.25, 0.25, 0.25, 0.25])
     >>> regions[3].W, regions[3].B
     (array([[2., 0.],
            [0., 2.]]), array([-1., -1.]))
@@ -201,7 +202,7 @@ def slice_regions(
     found = np.concatenate(coefficients)
     complete = max_regions is None or len(polygons) <= max_regions
     kept = slice(None if complete else max_regions)
-    return Slice(graph, start, first, second, shape, tuple(polygons[kept]), found[kept], complete)
+    return SliceRegions(graph, start, first, second, shape, tuple(polygons[kept]), found[kept], complete)
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def _values(graph: PiecewiseGraph, node: PiecewiseNode, xs: list[Array], polygon
     if isinstance(operation, PiecewiseOperation):
         inner = np.stack([centroid(polygon) for polygon in polygons])
         pieces = operation.pieces(*(_at(x, inner) for x in xs))
-        y, offset = operation.push_at(pieces, *flat), operation.offset_at(pieces, *shapes)
+        y, offset = operation.push_at(pieces, *flat), operation.offset_at(pieces, xs[0])
     else:
         y, offset = operation.push(*flat), operation.offset(*shapes)
     y = y.reshape(len(polygons), 3, *y.shape[1:])
@@ -324,14 +325,7 @@ def _cut(graph: PiecewiseGraph, node: PiecewiseNode, group: _Group, number: int)
     polygons: list[Polygon] = []
     parents: list[int] = []
     for parent, whole in enumerate(group.polygons):
-        parts = [whole]
-        for contest in functions[first_of[parent] : first_of[parent + 1]].tolist():
-            parts = [cell for part in parts for _, cell in cells(part, [_function(f) for f in contest], tolerance)]
+        parts = divided(whole, functions[first_of[parent] : first_of[parent + 1]], tolerance)
         polygons += parts
         parents += [parent] * len(parts)
     return _Group(polygons, states, np.array(parents), number, True)
-
-
-def _function(coefficients: list[float]) -> Function:
-    at_zero, along_u, along_v = coefficients
-    return (at_zero, along_u, along_v)
