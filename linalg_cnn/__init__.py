@@ -79,6 +79,7 @@ from linalg_cnn.piecewise.segment import ClassChange as ClassChange
 from linalg_cnn.piecewise.segment import Path as Path
 from linalg_cnn.piecewise.segment import segment as segment
 from linalg_cnn.piecewise.slices import SliceRegion as SliceRegion
+from linalg_cnn.piecewise.slices import SliceRegions as SliceRegions
 from linalg_cnn.piecewise.slices import slice_regions as slice_regions
 from linalg_cnn.piecewise.walls import Distance as Distance
 from linalg_cnn.piecewise.walls import Wall as Wall

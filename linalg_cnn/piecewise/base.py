@@ -72,7 +72,8 @@ class PiecewiseOperation(Parametrised, ABC):
 
     def differ(self, first: IntArray, second: IntArray, *in_shapes: Shape) -> Array:
         """Return which outputs are on different pieces in two batches (N, *piece_shape), as truths (N, out_size)."""
-        return (first != second).reshape(len(first), size_of(self.out_shape(*in_shapes)))
+        differ: Array = (first != second).reshape(len(first), size_of(self.out_shape(*in_shapes)))
+        return differ
 
     @abstractmethod
     def candidates(self, samples: IntArray, outputs: IntArray, *xs: Array) -> Array:

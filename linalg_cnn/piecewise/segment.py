@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import as_numbers, check_int
+from linalg_cnn.checks import check_int
 from linalg_cnn.chunks import Progress
 from linalg_cnn.compose import compose
-from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
+from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray, size_of
 
@@ -40,7 +40,7 @@ class ClassChange(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Path(Drawn):
+class Path:
     """A network along the segment from one input to another: affine between each break and the next.
 
     Attributes
@@ -159,7 +159,9 @@ def segment(
     >>> path.local_map(1).W
     array([[0.]])
     """
-    first, last = check_ends(graph, start, end)
+    first, last = check_inputs(graph, start=start, end=end)
+    if (first == last).all():
+        raise ValueError("end: expected another input than the start, got the same: a segment of length zero")
     if max_regions is not None:
         check_int("max_regions", max_regions, 1)
     if progress is not None and not callable(progress):
@@ -182,49 +184,6 @@ def segment(
         points, outputs = points[: max_regions + 1], outputs[: max_regions + 1]
     changes = _class_changes(points, outputs.reshape(len(outputs), -1))
     return Path(graph, first, last, points[1:-1], outputs, changes, float(points[-1]))
-
-
-def check_ends(graph: PiecewiseGraph, start: npt.ArrayLike, end: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return the ends of a segment as float64.
-
-    Raises
-    ------
-    TypeError
-        If ``graph`` is not a PiecewiseGraph, or it or an input holds sympy expressions.
-    ValueError
-        If an input has another shape, is not finite, or both are equal.
-    """
-    first, last = check_inputs(graph, start=start, end=end)
-    if (first == last).all():
-        raise ValueError("end: expected another input than the start, got the same: a segment of length zero")
-    return first, last
-
-
-def check_inputs(graph: PiecewiseGraph, **inputs: npt.ArrayLike) -> list[Array]:
-    """Return inputs (*in_shape) of a graph as float64; their names are for the messages.
-
-    Raises
-    ------
-    TypeError
-        If ``graph`` is not a PiecewiseGraph, or it or an input holds sympy expressions.
-    ValueError
-        If an input has another shape, or is not finite.
-    """
-    if not isinstance(graph, PiecewiseGraph):
-        raise TypeError(f"graph: expected a PiecewiseGraph, got {type(graph).__name__}")
-    if graph.symbolic:
-        raise TypeError("graph: expected numbers, got sympy expressions")
-    arrays = []
-    for name, x in inputs.items():
-        array = as_numbers(x)
-        if array.dtype == object:
-            raise TypeError(f"{name}: expected numbers, got sympy expressions")
-        if array.shape != graph.in_shape:
-            raise ValueError(f"{name}: expected one input of shape {graph.in_shape}, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
-        arrays.append(array.astype(np.float64))
-    return arrays
 
 
 @dataclass(frozen=True)
@@ -347,4 +306,7 @@ def _class_changes(t: Array, values: Array) -> tuple[ClassChange, ...]:
     changes = changes_on_lines(values[line], values[line + 1], tolerance)
     low, high = t[line[changes.line]], t[line[changes.line] + 1]
     where = low + changes.position * (high - low)
-    return tuple(ClassChange(*change) for change in zip(where.tolist(), changes.before.tolist(), changes.after.tolist()))
+    return tuple(
+        ClassChange(*change)
+        for change in zip(where.tolist(), changes.before.tolist(), changes.after.tolist(), strict=True)
+    )

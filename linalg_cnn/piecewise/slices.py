@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.chunks import Progress
-from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE
+from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise.polygons import Polygon, area, cells, centroid, divided
-from linalg_cnn.piecewise.segment import STATE_BYTES, check_inputs
+from linalg_cnn.piecewise.segment import STATE_BYTES
 from linalg_cnn.piecewise_graph import Pieces, PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray, size_of
 
@@ -66,7 +66,7 @@ class SliceRegion:
 
 
 @dataclass(frozen=True, eq=False)
-class SliceRegions(Drawn, Sequence[SliceRegion]):
+class SliceRegions(Sequence[SliceRegion]):
     """The regions of a network in a part of a plane; a sequence of `SliceRegion`.
 
     Attributes
@@ -294,11 +294,11 @@ def _values(graph: PiecewiseGraph, node: PiecewiseNode, xs: list[Array], polygon
         y, offset = operation.push_at(pieces, *flat), operation.offset_at(pieces, xs[0])
     else:
         y, offset = operation.push(*flat), operation.offset(*shapes)
-    y = y.reshape(len(polygons), 3, *y.shape[1:])
+    made: Array = y.reshape(len(polygons), 3, *y.shape[1:])
     if offset is not None:
-        y = y.copy() if any(np.may_share_memory(y, x) for x in xs) else y
-        y[:, 0] += offset
-    return y
+        made = made.copy()  # an operation may return a view of its input
+        made[:, 0] += offset
+    return made
 
 
 def _cut(graph: PiecewiseGraph, node: PiecewiseNode, group: _Group, number: int) -> _Group:
@@ -317,9 +317,7 @@ def _cut(graph: PiecewiseGraph, node: PiecewiseNode, group: _Group, number: int)
         return group
     tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in at_corners)
     basis = [[x[:, 0], x[:, 0] + x[:, 1], x[:, 0] + x[:, 2]] for x in xs]
-    at_zero, at_u, at_v = (
-        operation.candidates(polygon, output, *(points[k] for points in basis)) for k in range(3)
-    )
+    at_zero, at_u, at_v = (operation.candidates(polygon, output, *(points[k] for points in basis)) for k in range(3))
     functions = np.stack([at_zero, at_u - at_zero, at_v - at_zero], axis=-1)
     first_of = np.searchsorted(polygon, np.arange(len(counts) + 1))
     polygons: list[Polygon] = []
