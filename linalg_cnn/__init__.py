@@ -76,6 +76,12 @@ from linalg_cnn.piecewise.maxima import Maximum as Maximum
 from linalg_cnn.piecewise.maxima import Minimum as Minimum
 from linalg_cnn.piecewise.region import Region as Region
 from linalg_cnn.piecewise.region import region as region
+from linalg_cnn.piecewise.segment import ClassChange as ClassChange
+from linalg_cnn.piecewise.segment import Path as Path
+from linalg_cnn.piecewise.segment import segment as segment
+from linalg_cnn.piecewise.slices import SliceRegion as SliceRegion
+from linalg_cnn.piecewise.slices import SliceRegions as SliceRegions
+from linalg_cnn.piecewise.slices import slice_regions as slice_regions
 from linalg_cnn.piecewise.walls import Distance as Distance
 from linalg_cnn.piecewise.walls import Wall as Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph

@@ -9,7 +9,7 @@ import scipy.sparse
 from linalg_cnn.checks import as_exact, as_numbers
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.parameters import Parametrised
-from linalg_cnn.types import Array, IntArray, Shape
+from linalg_cnn.types import Array, IntArray, Shape, size_of
 
 
 class PiecewiseOperation(Parametrised, ABC):
@@ -68,6 +68,26 @@ class PiecewiseOperation(Parametrised, ABC):
         G : csr_array (inequalities, entries)
             v are the entries of the inputs, one after the other if there are several.
         h : array (inequalities,)
+        """
+
+    def differ(self, first: IntArray, second: IntArray, *in_shapes: Shape) -> Array:
+        """Return which outputs are on different pieces in two batches (N, *piece_shape), as truths (N, out_size)."""
+        differ: Array = (first != second).reshape(len(first), size_of(self.out_shape(*in_shapes)))
+        return differ
+
+    @abstractmethod
+    def candidates(self, samples: IntArray, outputs: IntArray, *xs: Array) -> Array:
+        """Return functions of which the largest decides on the piece of an output: they are affine in the inputs.
+
+        Parameters
+        ----------
+        samples, outputs : int arrays (k,)
+            Number of a sample, and of an output in the C-order ravel.
+        *xs : ndarrays (N, *in_shape)
+
+        Returns
+        -------
+        ndarray (k, functions)
         """
 
     def offset_at(self, pieces: Any, like: Any) -> Any:

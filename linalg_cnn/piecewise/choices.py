@@ -72,6 +72,16 @@ class Choice(PiecewiseOperation):
         pair = windows[others], np.broadcast_to(chosen, windows.shape)[others]
         return comparisons(*(pair[::-1] if self.smallest else pair), size_of(in_shape))
 
+    def candidates(self, samples: IntArray, outputs: IntArray, *xs: Array) -> Array:
+        """Return the entries of the window, or their negatives where the smallest is chosen."""
+        (x,) = xs
+        in_shape = tuple(x.shape[1:])
+        windows = self.windows(in_shape)[outputs]
+        first = windows[np.arange(len(windows)), (windows >= 0).argmax(axis=1)]
+        numbers = np.where(windows < 0, first[:, np.newaxis], windows)
+        entries: Array = x.reshape(len(x), size_of(in_shape))[samples[:, np.newaxis], numbers]
+        return -entries if self.smallest else entries
+
 
 class Pooling(Choice):
     """A choice from windows that are a product of one range per spatial axis, channel by channel."""

@@ -114,6 +114,17 @@ class EntryFunction(PiecewiseOperation):
             bounds(below, -np.ones(len(below)), -limits[piece[below] - 1, below], size),
         )
 
+    def candidates(self, samples: IntArray, outputs: IntArray, *xs: Array) -> Array:
+        """Return for each piece p of an entry x: p x, less the thresholds below the piece."""
+        (x,) = xs
+        shape = tuple(x.shape[1:])
+        entries = x.reshape(len(x), size_of(shape))[samples, outputs]
+        largest = [np.zeros(len(entries))]
+        for threshold in self.thresholds:
+            limits = np.broadcast_to(_spread_like(threshold, len(shape), x), shape).ravel()
+            largest.append(largest[-1] + entries - limits[outputs])
+        return np.stack(largest, axis=1)
+
 
 def _exact(value: Any) -> Any:
     return to_exact(np.asarray(value, object))[()]

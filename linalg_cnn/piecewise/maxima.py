@@ -45,6 +45,19 @@ class SharedMaximum(PiecewiseOperation):
         pairs = (table[others], best[others]), (best[tied], table[tied])
         return stacked(*(comparisons(*(pair[::-1] if self.smallest else pair), size) for pair in pairs))
 
+    def differ(self, first: IntArray, second: IntArray, *in_shapes: Shape) -> Array:
+        """Return which maxima are attained by other entries in one batch than in the other."""
+        changed = (first != second).reshape(len(first), sum(map(size_of, in_shapes)))
+        differ: Array = changed[:, self.competitors(*in_shapes)].any(axis=2)
+        return differ
+
+    def candidates(self, samples: IntArray, outputs: IntArray, *xs: Array) -> Array:
+        """Return the entries that compete, or their negatives where the smallest counts."""
+        table = self.competitors(*(tuple(x.shape[1:]) for x in xs))[outputs]
+        flat = np.concatenate([x.reshape(len(x), size_of(tuple(x.shape[1:]))) for x in xs], axis=1)
+        entries: Array = flat[samples[:, np.newaxis], table]
+        return -entries if self.smallest else entries
+
 
 def _shares(pieces: Any, axes: Shape, x: Any) -> Any:
     """Return the share of each entry in its maximum, as an array of the kind of ``x``."""
