@@ -219,6 +219,17 @@ def test_bench_training(record):
     assert all(rate > 0 for row in rows for rate in row["images_per_second"].values())
 
 
+def test_bench_regions(record):
+    part = record["benchmarks"]["regions"]
+    assert part["local_maps"]["relative_error"] < 1e-12
+    assert part["local_maps"]["difference_from_autograd"] < 1e-12
+    assert set(part["local_maps"]["seconds"]) == {"local_maps", "autograd"}
+    two, inf = part["distances"]
+    assert (two["norm"], inf["norm"]) == ("l2", "linf")
+    assert 0 < inf["distance"] < two["distance"] < 8 * inf["distance"]  # of an image of 8 x 8
+    assert two["walls"] == inf["walls"] > 0
+
+
 def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):
     for name, part in (("compare_ways", "ways"), ("verdicts", "verdicts"), ("scaling", "scaling")):
         monkeypatch.setattr(collapse, name, lambda *_, part=part: record["benchmarks"]["collapse"][part])

@@ -82,6 +82,15 @@ def of_training(record: Record) -> Measurements:
             yield f"{row['network']}, {loop}", Measured(row["images"] / rate, row.get("spread", {}).get(loop, 0.0))
 
 
+def of_regions(record: Record) -> Measurements:
+    """Yield the measurements of ``bench regions``."""
+    maps, network = record["local_maps"], record["settings"]["network"]
+    for way, measured in maps["seconds"].items():
+        yield f"{network}, {maps['images']} images: {way}", Measured(**measured)
+    for row in record["distances"]:
+        yield f"{network}: distance, {row['norm']}", Measured(row["seconds"], row["spread"])
+
+
 def of_predict(record: Record) -> Measurements:
     """Yield the measurements of ``bench predict``."""
     for found, words in ((record["from_bytes"], ""), (record.get("from_bytes_memory_kept"), ", memory kept")):

@@ -15,6 +15,7 @@ from gpu.bench.measurements import (
     of_matrices,
     of_merge,
     of_predict,
+    of_regions,
     of_training,
 )
 
@@ -138,6 +139,15 @@ BENCHMARKS = {
             measure=imported("gpu.bench.training:bench_training"),
             show=imported("gpu.bench.tables:format_training"),
             measurements=of_training,
+        ),
+        Benchmark(
+            "regions",
+            title="Regions",
+            help="time local maps of a ResNet beside autograd, and the distances to the nearest walls",
+            measure=imported("gpu.bench.regions:bench_regions"),
+            show=imported("gpu.bench.tables:format_regions"),
+            measurements=of_regions,
+            on_device=False,
         ),
     )
 }

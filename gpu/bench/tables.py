@@ -245,3 +245,29 @@ def format_training(record: Record) -> str:
         f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores, {hardware['threads']} threads; "
         f"torch {versions['torch']}; batch {settings['batch_size']}, {settings['runs']} runs.",
     ])
+
+
+def format_regions(record: Record) -> str:
+    """Return the record of ``bench regions`` as Markdown."""
+    maps, settings = record["local_maps"], record["settings"]
+    images = maps["images"]
+    ways = [
+        (way.replace("_", " "), *(f"{1e3 * measured[what] / images:,.1f}" for what in ("seconds", "spread")))
+        for way, measured in maps["seconds"].items()
+    ]
+    distances = [
+        (row["norm"], f"{row['seconds']:.2f}", f"{row['distance']:.2e}", f"{row['walls']:,}", f"{row['ties']:,}")
+        for row in record["distances"]
+    ]
+    return "\n".join([
+        f"{settings['network']}, {'x'.join(map(str, settings['in_shape']))}, {settings['dtype']}:",
+        "",
+        *markdown_table(("way to the local maps", "ms per image", "IQR"), ways),
+        "",
+        f"The local maps take 1/{maps['times_autograd']:.1f} of the time of torch's vmap(jacrev), and differ from it "
+        f"by {maps['difference_from_autograd']:.1e}; W x + B differs from the network by {maps['relative_error']:.1e}.",
+        "",
+        *markdown_table(("norm", "seconds", "distance to the nearest wall", "walls", "through x"), distances),
+        "",
+        f"{describe_machine(record)}; medians of {settings['runs']} runs.",
+    ])

@@ -219,10 +219,10 @@ class Region:
         --------
         >>> from linalg_cnn import Dense, PiecewiseGraph, ReLU, region
         >>> graph = PiecewiseGraph((2,))
-        >>> output = graph.add(ReLU(), graph.add(Dense([[3.0, 4.0]], [5.0]), 0, name="hidden"))
+        >>> output = graph.add(ReLU(), graph.add(Dense([[3.0, 4.0]], [5.0]), 0), name="hidden")
         >>> nearest = region(graph, [0.0, 0.0]).distance("linf")
         >>> round(nearest, 3), nearest.point.round(3), nearest.wall
-        (0.714, array([-0.714, -0.714]), Wall(0: node 1 (ReLU) at (0,)))
+        (0.714, array([-0.714, -0.714]), Wall(0: hidden at (0,)))
         """
         check_choice("norm", norm, ("l2", "linf"))
         if not self._lengths:

@@ -37,6 +37,15 @@ class Wall:
         Those of several inputs have the same position.
     normal : ndarray (*in_shape), float64
     bound : float
+
+    Examples
+    --------
+    >>> from linalg_cnn import Dense, PiecewiseGraph, ReLU, region
+    >>> graph = PiecewiseGraph((2,))
+    >>> output = graph.add(ReLU(), graph.add(Dense([[3.0, 4.0]], [5.0]), 0), name="hidden")
+    >>> wall = region(graph, [0.0, 0.0]).wall(0)
+    >>> wall, wall.normal, wall.bound
+    (Wall(0: hidden at (0,)), array([-3., -4.]), 5.0)
     """
 
     number: int
@@ -59,6 +68,15 @@ class Distance(float):
         The nearest wall; None if no wall is at a finite distance.
     point : ndarray (*in_shape) or None
         Point of the wall that is nearest to the input, or one of them.
+
+    Examples
+    --------
+    >>> from linalg_cnn import PiecewiseGraph, ReLU, region
+    >>> graph = PiecewiseGraph((2,))
+    >>> output = graph.add(ReLU(), 0, name="hidden")
+    >>> distance = region(graph, [3.0, -2.0]).distance()
+    >>> distance, distance.wall, distance.point
+    (2.0, Wall(1: hidden at (1,)), array([3., 0.]))
     """
 
     wall: Wall | None
