@@ -32,6 +32,14 @@ class ClassChange(NamedTuple):
     t : float
     before, after : int
         Numbers of the largest output on both sides.
+
+    Examples
+    --------
+    >>> from linalg_cnn import Dense, PiecewiseGraph, segment
+    >>> graph = PiecewiseGraph((1,))
+    >>> output = graph.add(Dense([[1.0], [-1.0]], [-0.25, 0.25]), 0)
+    >>> segment(graph, [0.0], [1.0]).class_changes
+    (ClassChange(t=0.25, before=1, after=0),)
     """
 
     t: float
@@ -55,6 +63,15 @@ class Path:
         Where another output becomes the largest; exact, at breaks and between them.
     reached : float
         The breaks up to there are known: 1 if the path is complete.
+
+    Examples
+    --------
+    >>> from linalg_cnn import PiecewiseGraph, ReLU, segment
+    >>> graph = PiecewiseGraph((1,))
+    >>> output = graph.add(ReLU(), 0)
+    >>> path = segment(graph, [-1.0], [3.0])
+    >>> path, path.points, path.input_at(0.5)
+    (Path(2 regions, 0 changes of the largest output), array([0.  , 0.25, 1.  ]), array([1.]))
     """
 
     graph: PiecewiseGraph

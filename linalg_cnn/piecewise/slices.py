@@ -35,6 +35,15 @@ class SliceRegion:
     W : ndarray (out_size, 2)
     B : ndarray (out_size,)
         The network in the polygon, as a function of the coordinates: W (a, b) + B.
+
+    Examples
+    --------
+    >>> from linalg_cnn import PiecewiseGraph, ReLU, slice_regions
+    >>> graph = PiecewiseGraph((2,))
+    >>> output = graph.add(ReLU(), 0)
+    >>> first = slice_regions(graph, [-1.0, 0.0], [2.0, 0.0], [0.0, 1.0])[0]
+    >>> first.area, first.center, first.pieces[0]
+    (0.5, array([0.25, 0.5 ]), array([0, 1], dtype=int8))
     """
 
     slice: "SliceRegions"
@@ -78,6 +87,15 @@ class SliceRegions(Sequence[SliceRegion]):
         Rectangle: a and b in [0, 1]. Triangle: also a + b <= 1.
     complete : bool
         Whether the regions cover the shape; otherwise the search ended at ``max_regions``.
+
+    Examples
+    --------
+    >>> from linalg_cnn import PiecewiseGraph, ReLU, slice_regions
+    >>> graph = PiecewiseGraph((2,))
+    >>> output = graph.add(ReLU(), 0)
+    >>> regions = slice_regions(graph, [-1.0, 0.0], [2.0, 0.0], [0.0, 1.0])
+    >>> len(regions), regions.covered, regions.input_at((0.5, 1.0))
+    (2, 1.0, array([0., 1.]))
     """
 
     graph: PiecewiseGraph
