@@ -1,6 +1,7 @@
 """Running statistics estimated anew: `gpu.recalibrate`, and the Trainer that uses it."""
 
 import copy
+import random
 
 import numpy as np
 import pytest
@@ -299,3 +300,17 @@ def test_a_network_without_batch_norms_has_one_validation_accuracy(digits):
 def test_a_negative_number_of_images_is_refused(digits):
     with pytest.raises(ValueError, match="recalibration_images: expected an int of at least 0, got -1"):
         gpu.Trainer(chain(), *digits, recalibration_images=-1)
+
+
+def test_the_random_states_of_python_numpy_and_torch_stay():
+    class Noisy(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x * random.random() + np.random.rand() + torch.rand(()))  # noqa: NPY002
+
+    def states():
+        return random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2], torch.get_rng_state()  # noqa: NPY002
+
+    before = states()
+    gpu.recalibrate(Noisy(1), pictures())
+    assert states()[:3] == before[:3]
+    assert torch.equal(states()[3], before[3])

@@ -134,7 +134,8 @@ def collapse(
     factors = compose_form(form, budget, like, progress)
     watch.lap("composing")
 
-    replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
+    with torch.inference_mode(mode=False):  # it is to be used outside, too
+        replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
     unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
     with surroundings_kept(module):

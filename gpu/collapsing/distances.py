@@ -26,3 +26,11 @@ def distances(ours: Array, theirs: Array) -> Array:
     with np.errstate(invalid="ignore"):
         found = np.abs(ours - theirs)
     return np.where(np.isnan(found), np.inf, found)
+
+
+def columns_of(factors: Sequence[AffineMap], columns: Array) -> Array:
+    """Return columns of W, given by their indices."""
+    W: Array = factors[-1].W[:, columns]
+    for factor in reversed(factors[:-1]):
+        W = factor.W @ W
+    return W

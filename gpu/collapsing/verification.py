@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gpu.collapsing.distances import against, apply_factors, distances
+from gpu.collapsing.distances import against, apply_factors, columns_of, distances
 from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.rounding import rounding_bound
 from gpu.collapsing.samples import in_batches
@@ -155,7 +155,7 @@ def composition_error(
         for factor in factors:
             ours = ours @ factor.W
     else:
-        expected, ours = _columns_by_differences(reference, x, zero_score, columns), _columns_of_W(factors, columns)
+        expected, ours = _columns_by_differences(reference, x, zero_score, columns), columns_of(factors, columns)
     return {
         "judge": "autograd" if by_autograd else "differences of answers",
         "rows_compared": out_size,
@@ -192,13 +192,6 @@ def _columns_by_differences(reference: Reference, x: torch.Tensor, zero_score: A
     return difference
 
 
-def _columns_of_W(factors: Sequence[AffineMap], columns: Array) -> Array:
-    W: Array = factors[-1].W[:, columns]
-    for factor in reversed(factors[:-1]):
-        W = factor.W @ W
-    return W
-
-
 def differences(
     reference: Reference, factors: Sequence[AffineMap], x: Array, exact: Sequence[Array], ours: Array, original: Array
 ) -> dict[str, Any]:
@@ -228,7 +221,8 @@ def differences(
     Raises
     ------
     VerificationError
-        If the map, or the network in its own dtype, is further from the float64 network than rounding explains.
+        If the map, or the network in its own dtype, is further from the float64 network than rounding explains, or the
+        module that replaces the network from the map.
     """
     mapped, start = apply_factors(factors, x), 0
     for theirs in exact:
@@ -238,6 +232,12 @@ def differences(
     scale = float(np.abs(expected).max())
     _check_original(reference, original, expected)
     seen, bound = distances(ours, mapped), rounding_bound(factors, reference.dtype, x)
+    if not np.all(seen <= bound):
+        raise VerificationError(
+            f"module: expected nn.Linear to compute W x + B, got scores off by {float(seen.max()):.3g} where rounding "
+            f"explains {float(bound.max()):.3g}; a hook of all modules or a mode of torch changes what nn.Linear "
+            "computes: call collapse without it"
+        )
     largest_bound, largest_seen = float(bound.max()), float(seen.max())
     return {
         "inputs": len(x),

@@ -2,47 +2,103 @@
 
 import copy
 import sys
+import types
+from collections import deque
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
 
+from gpu.models.rebinding import rebind, rebound
+
 COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 """Layouts of tensors that `copy.deepcopy` cannot copy, although they can be cloned."""
+
+MAX_OBJECTS = 20_000
+"""Number of objects after which the search for tensors with a gradient history ends."""
+
+NOTHING_WITHIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.FunctionType)
+"""Types of objects that are not looked at, because `copy.deepcopy` does not copy them, or they hold nothing."""
 
 
 def copy_of(module: nn.Module) -> nn.Module:
     """Return a deep copy of a module, even if it holds results of its last run, as weight normalisation does.
 
-    What ``torch.compile`` wraps takes the place of the wrapper, so that running the copy compiles nothing.
+    Other than with `copy.deepcopy` alone, parameters keep what was set on them as attributes and their hooks for
+    gradients, and functions that were set on the module and work with its parts (``conv.forward = lambda x:
+    2 * original(x)``) work with those of the copy. Tensors are usual ones also where inference mode is on. What
+    ``torch.compile`` wraps takes the place of the wrapper, so that running the copy compiles nothing.
 
     Raises
     ------
     TypeError
         If ``module`` is not an ``nn.Module``.
     ValueError
-        If a part of it cannot be copied, such as a lock or an open file, or the copy shares a part with it.
+        If a part of it cannot be copied, such as a lock or an open file, or the copy shares a part with it; or inside
+        of ``with torch.device("meta")``.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
+    if torch.empty(0).is_meta:
+        raise ValueError(
+            "module: expected new tensors to hold numbers, got the meta device as torch's default; call this outside "
+            'of with torch.device("meta")'
+        )
     # torch refuses to copy tensors with a gradient history; hooks compute these results anew in the next forward pass
-    held = (value for part in module.modules() for value in (*vars(part).values(), *part.buffers(recurse=False)))
-    tensors = [value for value in held if isinstance(value, torch.Tensor)]
+    tensors = [value for value in _held_by(module) if isinstance(value, torch.Tensor)]
     kept = [value for value in tensors if not value.is_leaf or value.layout in COMPRESSED]
     known: dict[int, Any] = {id(value): value.detach().clone() for value in kept}
-    try:
-        copied = copy.deepcopy(module, known)
-    except Exception as error:  # a module may hold any object, and its copying may raise any error
-        raise ValueError(
-            f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
-        ) from error
-    _check_nothing_shared(module, copied)
-    for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
-        if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
-            hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
-            vars(copied_part).update(copy.deepcopy(hooks, known))
+    with torch.inference_mode(mode=False):
+        try:
+            copied = copy.deepcopy(module, known)
+            for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
+                if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
+                    hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
+                    vars(copied_part).update(copy.deepcopy(hooks, known))
+            for tensor in {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}.values():
+                _dress(known.get(id(tensor)), tensor, known)
+        except Exception as error:  # a module may hold any object, and its copying may raise any error
+            raise ValueError(
+                f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
+            ) from error
+        _check_nothing_shared(module, copied)
+        rebind(copied, known)
     return _as_written(copied, known)
+
+
+def _held_by(module: nn.Module) -> Iterator[Any]:
+    """Yield the buffers of a module, and what its attributes hold, also in containers and in objects in them."""
+    pending = [value for part in module.modules() for value in (*vars(part).values(), *part.buffers(recurse=False))]
+    seen: dict[int, Any] = {}  # holds the objects, so that no id is used again
+    while pending and len(seen) < MAX_OBJECTS:
+        value = pending.pop()
+        if id(value) in seen or isinstance(value, NOTHING_WITHIN):
+            continue
+        seen[id(value)] = value
+        yield value
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, (list, tuple, set, deque)):
+            pending += value
+        elif not isinstance(value, (torch.Tensor, nn.Module)):
+            pending += getattr(value, "__dict__", {}).values()
+
+
+def _dress(copied: torch.Tensor | None, tensor: torch.Tensor, copies: dict[int, Any]) -> None:
+    """Give the copy of a tensor, if there is one, its attributes and its hooks for gradients, which torch leaves out.
+
+    Hooks that run after a gradient was added up stay with the tensor: they take steps of its optimiser.
+    """
+    if copied is None:
+        return
+    for name, value in vars(tensor).items():
+        if name not in vars(copied):
+            vars(copied)[name] = copy.deepcopy(value, copies)
+    if copied.requires_grad:
+        for hook in dict(tensor._backward_hooks or {}).values():
+            copied.register_hook(rebound(copy.deepcopy(hook, copies), copies))
 
 
 def _check_nothing_shared(module: nn.Module, copied: nn.Module) -> None:

@@ -70,6 +70,8 @@ def shared_with_copies(module: nn.Module) -> list[tuple[str, Snapshot]]:
     """
     search = _Search()
     search.add("the module", module, shared=False)
+    for name, parameter in module.named_parameters():
+        search.add(f"a hook of {name}", parameter._backward_hooks, shared=True)
     hooks = (value for name, value in vars(global_hooks).items() if name.startswith("_global_") and "hooks" in name)
     for hook in hooks:
         search.add("a hook of all modules", hook, shared=False)
@@ -123,7 +125,7 @@ class _Search:
         for held in (function.__defaults__, function.__kwdefaults__, vars(function)):
             self.add(f"a default or an attribute of {name}", held, shared=True)
         if own:
-            names, attributes = _names_in(function.__code__)
+            names, attributes = names_in(function.__code__)
             self._globals(function.__globals__, names, attributes)
 
     def _globals(self, namespace: dict[str, Any], names: tuple[str, ...], attributes: tuple[str, ...]) -> None:
@@ -181,7 +183,7 @@ def _copies_itself(kind: type) -> bool:
 
 
 @functools.lru_cache(maxsize=8192)
-def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of globals and of attributes in the code of a function and of the functions within it."""
     codes, names, attributes = [code], dict[str, None](), dict[str, None]()
     for code in codes:

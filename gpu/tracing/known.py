@@ -69,12 +69,15 @@ def constants_known(module: nn.Module) -> Iterator[set[str]]:
         Names of the tensors that the forward decides by and also changes, so that the next call may decide otherwise;
         the recording fills it.
     """
-    values = {name: tensor.detach() for name, tensor in _tensors(module).items()}
+    tensors = _tensors(module)
+    values = {name: tensor.detach() for name, tensor in tensors.items()}
     unsteady, original, own = set[str](), module.forward, "forward" in vars(module)
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         before = _tensors(module)
+        for name in before.keys() & tensors.keys():  # what the user has set on a tensor, which its stand-in lacks
+            vars(before[name]).update(vars(tensors[name]) | vars(before[name]))
         with _Knowing({name: (tensor, values[name]) for name, tensor in before.items() if name in values}) as knowing:
             result = original(*args, **kwargs)
         after = _tensors(module)

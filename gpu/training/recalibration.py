@@ -1,8 +1,10 @@
 """`recalibrate`: the running statistics of batch normalisations, estimated anew for the network as it is now."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -230,6 +232,11 @@ def _only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[N
 
 @contextmanager
 def _random_state_kept(device: torch.device) -> Iterator[None]:
-    """Restore the random states of torch, which the forward of a model may draw from."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+    """Restore the random states of Python, numpy and torch, which the forward of a model may draw from."""
+    of_python, of_numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002 - as the forward does
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002

@@ -250,3 +250,18 @@ def test_a_network_that_is_not_initialised_is_said_to_be_so():
     assert any("layer.weight is not initialised; run the network on a batch first" in line for line in lines)
     with pytest.raises(ValueError, match="layer.weight is not initialised"):
         gpu.linearize(Lazy(), torch.randn(2, 4))
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [lambda self, x: x * x.sigmoid(), lambda self, x: x * next(map(torch.sigmoid, [x])),
+     lambda self, x: x * torch.cat(tuple(torch.sigmoid(part) for part in x.split(1)))],
+    ids=["method", "map", "generator"],
+)  # fmt: skip
+def test_a_call_is_at_the_same_place_when_python_has_specialised_its_code(gate):
+    """Python 3.11 makes calls of functions in C by another instruction once the code is warm."""
+    model = Net(lambda self, x: gate(self, x).relu())
+    linear, _ = gpu.linearize(model, X)
+    expected = gate(model, X)
+    for _ in range(20):
+        assert torch.equal(linear(X), expected)

@@ -218,3 +218,15 @@ def test_a_constant_that_is_another_whole_number_in_the_networks_dtype_is_found(
     x = torch.randn(2, 3, dtype=torch.float64)
     model = Floors().double()
     assert torch.allclose(gpu.collapse(model, (3,)).module(x), model(x))
+
+
+def test_a_replacement_that_a_hook_of_all_modules_changes_is_refused():
+    """The network has the hook, too, but its map needs it once, and the layer that computes the map would have it."""
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda layer, _, y: 2 * y if isinstance(layer, nn.Linear) else None
+    )
+    try:
+        with pytest.raises(VerificationError, match="expected nn.Linear to compute W x \\+ B, got scores off by"):
+            gpu.collapse(nn.Linear(4, 2), (4,))
+    finally:
+        handle.remove()

@@ -1,5 +1,6 @@
 """Where a function is called: in the forward of which module, at which line, and whether that can be followed."""
 
+import dis
 import functools
 import os
 from collections.abc import Callable
@@ -24,6 +25,9 @@ OBSTACLES = {
     }.items()
 }
 """Files of torch whose frames between a forward and a call say that the call cannot be followed, and why."""
+
+PRECALL = dis.opmap.get("PRECALL")
+"""Instruction of Python 3.11 before a call; when the code is warm, it makes the call itself if the function is in C."""
 
 FUNCTION = "it is in a torch.autograd.Function, whose backward would not fit any more"
 HOOK = "it is called by a hook, or by a forward that is an attribute of its module"
@@ -89,6 +93,14 @@ def _is_of_function(code: CodeType) -> bool:
     return False
 
 
+@functools.lru_cache(maxsize=4096)
+def _instruction(code: CodeType, position: int) -> int:
+    """Return the position of the instruction that makes a call, the same however often the code has run."""
+    if code.co_code[position] != PRECALL:
+        return position
+    return next(i.offset for i in dis.get_instructions(code) if i.offset > position and i.opname == "CALL")
+
+
 def followed_forward(module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run the forward of a module; `call_from` looks for the frame of this function."""
     return forward(module, *args, **kwargs)
@@ -115,7 +127,7 @@ def call_from(frame: FrameType | None) -> Call:
                 return Call(owner, (), obstacle, lines)
         if not file.startswith((TORCH_FOLDER, OWN_FOLDER)):
             lines.append((code.co_name, file, frame.f_lineno))
-            site.append((file, code.co_name, code.co_firstlineno, frame.f_lasti))
+            site.append((file, code.co_name, code.co_firstlineno, _instruction(code, frame.f_lasti)))
         last = (file, code.co_name, code.co_firstlineno, frame.f_lasti)
         obstacle = obstacle or OBSTACLES.get(file, FUNCTION if _is_of_function(code) else "")
         inner = inner if file == MODULE_FILE else file
