@@ -76,7 +76,7 @@ class Distance(float):
     >>> output = graph.add(ReLU(), 0, name="hidden")
     >>> distance = region(graph, [3.0, -2.0]).distance()
     >>> distance, distance.wall, distance.point
-    (2.0, Wall(1: hidden at (1,)), array([3., 0.]))
+    (2.0, Wall(0: hidden at (1,)), array([3., 0.]))
     """
 
     wall: Wall | None
