@@ -118,6 +118,11 @@ REFUSED = {
     ),
     "largest_of_a_batch": (Lambda(lambda s, x: x - x.max()), (4,), "mixes the samples of the batch"),
     "largest_over_the_batch": (Lambda(lambda s, x: x - x.amax(0)), (4,), "mixes the samples of the batch"),
+    "frames_beside_samples": (
+        Lambda(lambda s, x: torch.maximum(x.flatten(0, 1), x.transpose(0, 1).flatten(0, 1)).unflatten(0, (-1, 3))),
+        (3, 2),
+        "mixes the samples of the batch: they meet another axis",
+    ),
     "slopes_that_depend_on_the_data": (
         Lambda(lambda s, x: functional.prelu(x.mT, x[:, 0]).mT),
         (4,),

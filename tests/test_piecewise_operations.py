@@ -25,7 +25,7 @@ from linalg_cnn import Clamp, LeakyReLU, PiecewiseOperation, PReLU, ReLU
 from linalg_cnn.types import size_of
 
 every_operation = pytest.mark.parametrize("info", PIECEWISE, ids=lambda info: info.name)
-few = settings(max_examples=20)
+few = settings(max_examples=10)
 
 
 def draw(data, info, smallest=1):

@@ -49,9 +49,10 @@ def test_values_and_local_maps_are_those_of_torch(module, in_shape):
     np.testing.assert_allclose(compose(local).B, B[-1], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
-def test_without_piecewise_they_are_refused_as_ever(module, in_shape):
-    with pytest.raises(NotAffineError, match="expected affine operations only"):
+@pytest.mark.parametrize("name", ["relu", "max_pool2d", "clamp_in_place", "maximum", "amax"])
+def test_without_piecewise_they_are_refused_as_ever(name):
+    module, in_shape = PIECEWISE[name]
+    with pytest.raises(NotAffineError, match="expected affine operations only, got 1 that are not"):
         gpu.trace(copy.deepcopy(module).eval(), in_shape)
 
 

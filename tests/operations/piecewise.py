@@ -120,7 +120,7 @@ def between(low, high):
 
 @st.composite
 def clamp(draw):
-    in_shape = draw(shapes(ranks=(0, 1, 2)))
+    in_shape = draw(shapes(ranks=(0, 1, 2), longest=2))
     shape = draw(st.sampled_from([(), in_shape[:1], in_shape]))
     low, width = integers(draw, shape), integers(draw, shape, 0, 3)
     bounds = draw(st.sampled_from([{"min": low, "max": low + width}, {"min": low}, {"max": low}]))
