@@ -16,12 +16,17 @@ CPU = torch.device("cpu")
 
 
 def resnet_and_images(quick: bool, count: int) -> tuple[torch.nn.Module, Array]:
-    """Return a ResNet34 (ResNet18 if ``quick``) with random weights, float64, and noise images."""
+    """Return a ResNet34 (ResNet18 if ``quick``) with random weights, float64, and noise images.
+
+    Its running statistics are those of the images: otherwise its values vanish from block to block.
+    """
     depth, side = (18, 8) if quick else (34, 28)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = gpu.resnet(depth).double().eval().requires_grad_(False)
-    return module, np.random.default_rng(0).random((count, 1, side, side))
+    images = np.random.default_rng(0).random((count, 1, side, side))
+    gpu.recalibrate(module, torch.from_numpy(images))
+    return module, images
 
 
 def local_maps_row(graph: Any, module: torch.nn.Module, images: Array, runs: int, bar: Progress) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Distance(float):
     >>> output = graph.add(ReLU(), 0, name="hidden")
     >>> distance = region(graph, [3.0, -2.0]).distance()
     >>> distance, distance.wall, distance.point
-    (2.0, Wall(1: hidden at (1,)), array([3., 0.]))
+    (2.0, Wall(0: hidden at (1,)), array([3., 0.]))
     """
 
     wall: Wall | None
@@ -265,8 +265,7 @@ class Inequalities:
 
 def _position(column: int, shapes: tuple[Shape, ...]) -> Shape:
     """Return the position, in its input, of an entry of several inputs one after the other."""
-    for shape in shapes:
-        if column < size_of(shape):
-            break
-        column -= size_of(shape)
-    return tuple(int(index) for index in np.unravel_index(column, shape))
+    ends = np.cumsum([size_of(shape) for shape in shapes])
+    number = int(np.searchsorted(ends, column, side="right"))
+    shape = shapes[number]
+    return tuple(int(index) for index in np.unravel_index(column - ends[number] + size_of(shape), shape))
