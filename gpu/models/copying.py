@@ -50,7 +50,8 @@ def copy_of(module: nn.Module) -> nn.Module:
     tensors = [value for value in _held_by(module) if isinstance(value, torch.Tensor)]
     kept = [value for value in tensors if not value.is_leaf or value.layout in COMPRESSED]
     known: dict[int, Any] = {id(value): value.detach().clone() for value in kept}
-    with torch.inference_mode(mode=False):
+    gradients = torch.is_grad_enabled()  # leaving inference mode switches them on, and torch.jit clones with a history
+    with torch.inference_mode(mode=False), torch.set_grad_enabled(gradients):
         try:
             copied = copy.deepcopy(module, known)
             for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
