@@ -1,5 +1,6 @@
 """`SkipNetwork` as a torch module, and back."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar, cast
 
@@ -36,7 +37,7 @@ class SkipCNN(WithSkips):
     resample : str
         Mode in which skips between different shapes are resampled; "nearest" by default.
     activation : {"identity", "relu"}
-        The activation after every layer but the last.
+        The activation after every layer but the last, a module for each: ``activations.0``, ``activations.1``, ...
 
     Raises
     ------
@@ -65,8 +66,9 @@ class SkipCNN(WithSkips):
         activation: Activation = "identity",
     ) -> None:
         super().__init__()
-        self.activation = activation_module(activation)
+        given = activation_module(activation)
         operations = _each(layers, to_operation)
+        self.activations = nn.ModuleList(copy.deepcopy(given) for _ in operations[1:])
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
         if network.graph.symbolic:
             raise TypeError("skip_weights: expected numbers for a torch module, got sympy expressions")
@@ -151,8 +153,9 @@ class SkipCNN(WithSkips):
             If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), a parameter is not
             finite, or the module computes something else than its layers and skip weights say.
         """
-        if type(self.activation) is not nn.Identity:
-            raise TypeError(f"activation: expected identity for an affine network, got {self.activation}")
+        for activation in self.activations:
+            if type(activation) is not nn.Identity:
+                raise TypeError(f"activation: expected identity for an affine network, got {activation}")
         check_plain(self, "model")
         for name, module in self.named_modules():
             if type(module) in BATCH_NORM.values() and module.training:
@@ -183,7 +186,7 @@ class SkipCNN(WithSkips):
         f = [x]
         for j, layer in enumerate(self.layers):
             y = layer(self._input_of(j, f))
-            f.append(y if j == len(self.layers) - 1 else self.activation(y))
+            f.append(y if j == len(self.layers) - 1 else self.activations[j](y))
         return f[-1]
 
     def _input_of(self, j: int, f: list[torch.Tensor]) -> torch.Tensor:
