@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 # One process per core, and one thread per process: the networks of the tests are too small to gain from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadscope
 
-.PHONY: help demo test quick sweep format notebooks sync docs clean
+.PHONY: help demo test lint suite quick sweep format notebooks sync docs clean
 
 help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
 	@echo "make test      every check: lint, types, tests, doctests, coverage"
+	@echo "make lint      of these, style and types;  make suite: the tests, doctests, coverage"
 	@echo "make quick     the fast tests alone, with fewer random examples: under a minute, between two edits"
 	@echo "make sweep     the tests that take long, SWEEP=3000 random configurations of every operation and as many random"
 	@echo "               programs of each kind, and the whole suite in Python's development mode"
@@ -22,10 +23,14 @@ help:
 demo: $(VENV)/demo.installed
 	$(BIN)/linalg-cnn demo --out demo
 
-test: $(VENV)/test.installed
+test: lint suite
+
+lint: $(VENV)/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+suite: $(VENV)/test.installed
 	$(PYTEST) --cov --durations=20
 
 quick: $(VENV)/test.installed

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpu.collapsing.collapse import collapse
     from gpu.collapsing.verification import VerificationError
     from gpu.experiments.pictures import record_picture
+    from gpu.merging.merge import merge
     from gpu.models.activations import activation_slopes, remove_activations, set_activation_slope
     from gpu.models.conversion import NearestResample
     from gpu.models.homotopy import set_skip_strength, skip_strengths
@@ -52,6 +53,7 @@ __all__ = [
     "kept_memory",
     "linearize",
     "load_digits",
+    "merge",
     "microseconds_per_image",
     "perceptron",
     "predict",
@@ -90,6 +92,7 @@ _HOME = {
     "kept_memory": "gpu.bench.memory",
     "linearize": "gpu.models.linearization",
     "load_digits": "gpu.training.data",
+    "merge": "gpu.merging.merge",
     "microseconds_per_image": "gpu.runtime.timing",
     "perceptron": "gpu.models.shallow",
     "predict_picture": "gpu.bench.pictures",

@@ -89,11 +89,46 @@ class CollapseSettings:
     progress: bool = True
 
 
+@dataclass(frozen=True)
+class MergeSettings:
+    """Settings of ``linalg-cnn merge``, named like its options.
+
+    Attributes
+    ----------
+    model : str
+        Import path, ``package.module:name``, of the class or function that makes the network.
+    weights : Path
+        safetensors file with the network's state_dict.
+    in_shape : tuple of int
+        Shape of one input of the network.
+    out : Path
+        Folder for the results; made if it is not there.
+    model_args : dict
+        Keyword arguments of the class or function that ``model`` names.
+    batch_size : int
+        Batch size for which the forms are chosen.
+    onnx : bool
+        Whether the merged network is also written as an ONNX file.
+    max_bytes : int, optional
+        Limit on the matrices of a stretch; half of the machine's memory if not given.
+    """
+
+    model: str
+    weights: Path
+    in_shape: tuple[int, ...]
+    out: Path
+    model_args: dict[str, Any]
+    batch_size: int = 64
+    onnx: bool = False
+    max_bytes: int | None = None
+
+
 EXPERIMENTS = {
     "figure1": "accuracy of the paper's linear networks by epoch",
     "figure2": "accuracy after two epochs against the strength t of the skips",
     "figure3": "accuracy by epoch with a constant t and with t on a schedule",
     "distillation": "accuracy of networks that lose their skips, with and without a teacher",
+    "schedules": "accuracy at the end of several ways to a network without skips",
     "timing": "time of a prediction with skips, without them, and as one matrix",
 }
 """Names of the experiments, each a module in `gpu.experiments`, with their help texts."""
@@ -133,6 +168,8 @@ class ExperimentSettings:
         Names of the networks to train; all of the experiment's if empty.
     t : tuple of float
         Strengths of the skips in figure 2; the paper's 54 if empty.
+    depth : {18, 34, 50, 101, 152}
+        Depth of the ResNets that `schedules` compares.
     device : str, optional
         Name of the device; CUDA where there is one, the CPU otherwise, if not given.
     workers : int
@@ -161,6 +198,7 @@ class ExperimentSettings:
     seed: int = 0
     series: tuple[str, ...] = ()
     t: tuple[float, ...] = ()
+    depth: int = 34
     device: str | None = None
     workers: int = 1
     backend: str = "local"

@@ -15,8 +15,10 @@ Data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `co
 
 from linalg_cnn import display as display
 from linalg_cnn import symbolic as symbolic
+from linalg_cnn import tropical as tropical
 from linalg_cnn.affine import AffineMap as AffineMap
 from linalg_cnn.compose import compose as compose
+from linalg_cnn.equivalent_kernel import equivalent_kernel as equivalent_kernel
 from linalg_cnn.factored import FactoredMap as FactoredMap
 from linalg_cnn.factored import load_map as load_map
 from linalg_cnn.graph import AffineGraph as AffineGraph
@@ -29,6 +31,7 @@ from linalg_cnn.ops.axis_dense import AxisDense as AxisDense
 from linalg_cnn.ops.axis_sparse import AxisSparse as AxisSparse
 from linalg_cnn.ops.base import Operation as Operation
 from linalg_cnn.ops.batch_norm import BatchNorm as BatchNorm
+from linalg_cnn.ops.blend import Blend as Blend
 from linalg_cnn.ops.concatenate import Concatenate as Concatenate
 from linalg_cnn.ops.constant import Constant as Constant
 from linalg_cnn.ops.conv import Conv as Conv
@@ -52,9 +55,40 @@ from linalg_cnn.ops.scale import Scale as Scale
 from linalg_cnn.ops.sum_over import SumOver as SumOver
 from linalg_cnn.ops.take import Take as Take
 from linalg_cnn.ops.weighted_sum import WeightedSum as WeightedSum
+from linalg_cnn.ops.weighted_sum_over import WeightedSumOver as WeightedSumOver
+from linalg_cnn.piecewise.activations import Abs as Abs
+from linalg_cnn.piecewise.activations import LeakyReLU as LeakyReLU
+from linalg_cnn.piecewise.activations import PReLU as PReLU
+from linalg_cnn.piecewise.activations import ReLU as ReLU
+from linalg_cnn.piecewise.activations import Softshrink as Softshrink
+from linalg_cnn.piecewise.base import PiecewiseOperation as PiecewiseOperation
+from linalg_cnn.piecewise.choices import AdaptiveMaxPool as AdaptiveMaxPool
+from linalg_cnn.piecewise.choices import MaxOver as MaxOver
+from linalg_cnn.piecewise.choices import MaxPool as MaxPool
+from linalg_cnn.piecewise.choices import MinOver as MinOver
+from linalg_cnn.piecewise.clipping import Clamp as Clamp
+from linalg_cnn.piecewise.clipping import Hardsigmoid as Hardsigmoid
+from linalg_cnn.piecewise.clipping import Hardtanh as Hardtanh
+from linalg_cnn.piecewise.clipping import ReLU6 as ReLU6
+from linalg_cnn.piecewise.maxima import AMax as AMax
+from linalg_cnn.piecewise.maxima import AMin as AMin
+from linalg_cnn.piecewise.maxima import Maximum as Maximum
+from linalg_cnn.piecewise.maxima import Minimum as Minimum
+from linalg_cnn.piecewise.region import Region as Region
+from linalg_cnn.piecewise.region import region as region
+from linalg_cnn.piecewise.segment import ClassChange as ClassChange
+from linalg_cnn.piecewise.segment import Path as Path
+from linalg_cnn.piecewise.segment import segment as segment
+from linalg_cnn.piecewise.slices import SliceRegion as SliceRegion
+from linalg_cnn.piecewise.slices import SliceRegions as SliceRegions
+from linalg_cnn.piecewise.slices import slice_regions as slice_regions
+from linalg_cnn.piecewise.walls import Distance as Distance
+from linalg_cnn.piecewise.walls import Wall as Wall
+from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph
+from linalg_cnn.piecewise_graph import PiecewiseNode as PiecewiseNode
 from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
 from linalg_cnn.skip_network import shared_skip_weights as shared_skip_weights
 
 # The imports above are the list of what is public.
-__all__ = ["display", "symbolic"]
+__all__ = ["display", "symbolic", "tropical"]
 __all__ += [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("linalg_cnn.")]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from linalg_cnn.exact import to_exact
 from linalg_cnn.types import Array, IntArray, Shape
 
 
@@ -27,6 +28,23 @@ def like(values: Array, x: Any) -> Any:
 def index_like(index: IntArray, x: Any) -> Any:
     """Return positions as an index of ``x``."""
     return index if isinstance(x, np.ndarray) else x.new_tensor(index).long()
+
+
+def number_like(value: Any, x: Any) -> Any:
+    """Return a number, such as an int or a Fraction, as an array without axes of the same kind and dtype as ``x``."""
+    if not isinstance(x, np.ndarray):
+        return x.new_tensor(float(value))
+    return to_exact(np.array(value, object)) if x.dtype == object else np.array(float(value), x.dtype)
+
+
+def as_counts(condition: Any) -> Any:
+    """Return truth values as integers of 8 bits, without a copy where that is possible."""
+    return condition.view(np.int8) if isinstance(condition, np.ndarray) else condition.char()
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """Return entries of ``x`` where a condition holds and of ``y`` where not."""
+    return np.where(condition, x, y) if isinstance(condition, np.ndarray) else x.where(condition, y)
 
 
 def zeros(shape: Shape, x: Any, parameters: Array | None = None) -> Any:
@@ -76,6 +94,28 @@ def add_at(x: Any, columns: IntArray, values: Any) -> None:
         x[:, columns] += values
     else:
         np.add.at(x.T, columns, values.T)
+
+
+def take_along(x: Any, index: Any) -> Any:
+    """Return the entries of vectors (N, k, size) that an index (N, n) names, the same for the k vectors of a sample."""
+    if isinstance(x, np.ndarray):
+        return np.take_along_axis(x, index[:, np.newaxis], axis=2)
+    return x.gather(2, index[:, None].expand(-1, x.shape[1], -1))
+
+
+def add_along(y: Any, index: Any, size: int) -> Any:
+    """Return the transpose of `take_along`: vectors (N, k, size) of the sums of what an index (N, n) sends there."""
+    count, vectors = y.shape[:2]
+    if not isinstance(y, np.ndarray):
+        return y.new_zeros(count, vectors, size).scatter_add_(2, index[:, None].expand(-1, vectors, -1), y)
+    starts = np.arange(count * vectors).reshape(count, vectors, 1) * size
+    goals = (starts + index[:, np.newaxis]).ravel()
+    if y.dtype != object:
+        sums = np.bincount(goals, y.ravel(), count * vectors * size).astype(y.dtype, copy=False)
+    else:
+        sums = np.zeros(count * vectors * size, object)
+        np.add.at(sums, goals, y.ravel())
+    return sums.reshape(count, vectors, size)
 
 
 def inner_products(xs: Any, y: Any) -> Any:

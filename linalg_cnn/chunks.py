@@ -64,20 +64,38 @@ def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, al
         If W and one vector exceed the limit.
     """
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
-    shape = graph.in_shape if direction == "forward" else graph.out_shape
-    count = size_of(shape)
     per_vector = 8 * graph.largest_state(direction)
     largest = 8 * max(size_of(value) for value in graph.shapes)
-    limit = memory_limit(max_bytes)
-    fitting = max(1, (limit - 8 * in_size * out_size) // per_vector)
-    size = min(max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1), count, fitting)
-    workers = 1 if alone or count < 2 * size else max(1, min(_cores(), count // size, fitting // size))
+    left = memory_limit(max_bytes) - 8 * in_size * out_size
+    chunks = fit_chunks(graph.in_shape if direction == "forward" else graph.out_shape, per_vector, largest, left, alone)
+    at_once = chunks.size * chunks.workers
     check_memory(
-        f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {workers * size:,} vectors at a time,",
+        f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {at_once:,} vectors at a time,",
         # The check that W is finite takes one byte per entry.
-        8 * in_size * out_size + max(per_vector * size * workers, in_size * out_size),
+        8 * in_size * out_size + max(per_vector * at_once, in_size * out_size),
         max_bytes,
     )
+    return chunks
+
+
+def fit_chunks(shape: Shape, per_vector: int, largest: int, left: int, alone: bool = False) -> Chunks:
+    """Return chunks of as many unit vectors of a shape as the cache holds, or fewer if they would not fit.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    per_vector : int
+        Bytes that one vector takes while it passes through the graph.
+    largest : int
+        Bytes of the largest value of one vector.
+    left : int
+        Bytes that all vectors may take; a single one is planned even if it takes more.
+    alone : bool
+        Whether to compute one chunk at a time.
+    """
+    count, fitting = size_of(shape), max(1, left // per_vector)
+    size = min(max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1), count, fitting)
+    workers = 1 if alone or count < 2 * size else max(1, min(_cores(), count // size, fitting // size))
     return Chunks(shape, size, workers)
 
 

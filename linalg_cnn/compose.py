@@ -18,6 +18,7 @@ from linalg_cnn.checks import check_choice
 from linalg_cnn.chunks import Progress, carry_chunks, plan_chunks
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.types import Array, size_of
+from linalg_cnn.wiring import Graph
 
 DIRECTIONS = ("auto", "forward", "adjoint")
 FORMS = ("dense", "sparse", "sympy")
@@ -25,9 +26,11 @@ FORMS = ("dense", "sparse", "sympy")
 
 @runtime_checkable
 class HasGraph(Protocol):
-    """A network that holds its operations as an `AffineGraph`, such as `SkipNetwork`."""
+    """A network that holds its operations as a graph, such as `SkipNetwork`."""
 
-    graph: AffineGraph
+    @property
+    def graph(self) -> Graph[Any]:
+        """Operations wired in order."""
 
 
 def compose(
@@ -67,7 +70,7 @@ def compose(
     Raises
     ------
     TypeError
-        If ``network`` is neither of the two, or ``progress`` cannot be called.
+        If ``network`` is neither of the two or holds piecewise-linear operations, or ``progress`` cannot be called.
     ValueError
         If ``direction`` or ``form`` is unknown, ``form`` is not "sympy" for a network with sympy expressions, or
         ``max_bytes`` is not an int of at least 0.
@@ -87,9 +90,14 @@ def compose(
     [-a**2*t + a**2 + a*t, -2*a*b*t + 2*a*b + b*t],
     [                   0,   -a**2*t + a**2 + a*t]])
     """
-    if not isinstance(network, (AffineGraph, HasGraph)):
+    graph = network.graph if isinstance(network, HasGraph) else network
+    if isinstance(graph, Graph) and not isinstance(graph, AffineGraph):
+        raise TypeError(
+            f"network: expected an affine network, got a {type(graph).__name__}, which is affine around each input x "
+            "only; compose its .at(x)"
+        )
+    if not isinstance(graph, AffineGraph):
         raise TypeError(f"network: expected an AffineGraph or a SkipNetwork, got {type(network).__name__}")
-    graph = network if isinstance(network, AffineGraph) else network.graph
     if progress is not None and not callable(progress):
         raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
     check_choice("direction", direction, DIRECTIONS)

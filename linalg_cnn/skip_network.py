@@ -1,7 +1,7 @@
-"""The paper's linear CNN with skip connections: equation (10)."""
+"""The paper's CNN with skip connections: equation (10), without nonlinearities or with piecewise-linear ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import sympy
@@ -15,13 +15,15 @@ from linalg_cnn.notebook import Drawn
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.resample import NEAREST_MODES, ResampleTo
 from linalg_cnn.ops.weighted_sum import WeightedSum
+from linalg_cnn.piecewise.base import PiecewiseOperation
+from linalg_cnn.piecewise_graph import PiecewiseGraph
 from linalg_cnn.types import Array, Shape
 
 SkipWeights = dict[tuple[int, int], Any]
 
 
 class SkipNetwork(Drawn):
-    r"""A linear CNN with skip connections, the paper's equation (10).
+    r"""A CNN with skip connections, the paper's equation (10), linear unless a layer is piecewise linear.
 
     With f^(0)(X) = X, layer i computes::
 
@@ -34,8 +36,10 @@ class SkipNetwork(Drawn):
     ----------
     in_shape : tuple of int
         Shape of the input, (channels, *spatial).
-    layers : sequence of Operation
-        Operations such as `Conv`, `Dense`, `Resample`, `BatchNorm` or `AvgPool`; k counts every entry.
+    layers : sequence of Operation or PiecewiseOperation
+        Operations such as `Conv`, `Dense`, `Resample`, `BatchNorm` or `AvgPool`; k counts every entry. With
+        piecewise-linear ones such as `ReLU` or `MaxPool`, the network is affine around each input only: `at` and
+        `local_maps` give its map there.
     skip_weights : mapping {(k, j): t^(k,j)}, optional
         Weights of f^(k) in the input of layer j + 1, 0 <= k <= j < L. Where no key has this j, t^(j,j) = 1. Otherwise a
         missing weight is 0, and the sum over k must be 1 (to 1e-12; exactly for sympy). Weights may be negative, and
@@ -45,7 +49,7 @@ class SkipNetwork(Drawn):
 
     Attributes
     ----------
-    graph : AffineGraph
+    graph : AffineGraph, or PiecewiseGraph if a layer is piecewise linear
         The network as operations wired in order.
     shapes : tuple of tuple of int
         Shapes of f^(0) to f^(L).
@@ -53,7 +57,8 @@ class SkipNetwork(Drawn):
     Raises
     ------
     TypeError
-        If a layer is not an Operation, or a weight is neither a number nor a sympy expression.
+        If a layer is neither an Operation nor a PiecewiseOperation, or a weight is neither a number nor a sympy
+        expression.
     ValueError
         If shapes do not chain, a key is out of range, weights do not sum to 1 or are not finite, or a skip joins
         shapes of different rank.
@@ -75,7 +80,7 @@ class SkipNetwork(Drawn):
     def __init__(
         self,
         in_shape: Shape,
-        layers: Sequence[Operation],
+        layers: Sequence[Operation | PiecewiseOperation],
         skip_weights: Mapping[tuple[int, int], Any] | None = None,
         resample: str = "nearest",
     ) -> None:
@@ -84,7 +89,7 @@ class SkipNetwork(Drawn):
             raise TypeError(f"layers: expected a sequence of operations, got {type(layers).__name__}")
         self.layers = tuple(layers)
         for number, layer in enumerate(self.layers):
-            if not isinstance(layer, Operation):
+            if not isinstance(layer, (Operation, PiecewiseOperation)):
                 raise TypeError(
                     f"layers[{number}]: expected an operation such as Conv or Dense, got {type(layer).__name__}"
                 )
@@ -123,20 +128,49 @@ class SkipNetwork(Drawn):
         """
         return self.graph(x)
 
+    def at(self, x: Any) -> AffineGraph:
+        """Return the affine graph that equals the network around an input (*in_shape). See `PiecewiseGraph.at`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from linalg_cnn import Dense, ReLU, compose
+        >>> net = SkipNetwork((1,), [Dense([[1.0], [-1.0]]), ReLU(), Dense([[1.0, 1.0]])])  # the absolute value
+        >>> compose(net.at(np.array([-3.0]))).W
+        array([[-1.]])
+        """
+        return self._pieces().at(x)
+
+    def local_maps(self, xs: Any, max_bytes: int | None = None) -> tuple[Array, Array]:
+        """Return W (N, out_size, in_size) and B (N, out_size) around each input. See `PiecewiseGraph.local_maps`."""
+        return self._pieces().local_maps(xs, max_bytes)
+
+    def _pieces(self) -> PiecewiseGraph:
+        if isinstance(self.graph, PiecewiseGraph):
+            return self.graph
+        graph = PiecewiseGraph(self.in_shape)
+        graph.extend(self.graph, 0)
+        return graph
+
     def compose(self, direction: str = "auto", form: str | None = None) -> AffineMap:
-        """Return the whole network as one AffineMap: theorem 3.1. See `linalg_cnn.compose`."""
+        """Return the whole network as one AffineMap: theorem 3.1. See `linalg_cnn.compose`.
+
+        A network with piecewise-linear layers is refused: it has a map around each input, which is that of ``at``.
+        """
         return compose(self, direction, form)
 
     def latent(self, direction: str = "auto", form: str | None = None) -> AffineMap:
         """Return all but the last layer as one AffineMap: the paper's W_latent and B_latent."""
-        return compose(self._wire(len(self.layers) - 1)[0], direction, form)
+        graph = self._wire(len(self.layers) - 1)[0]
+        return compose(cast(AffineGraph, graph), direction, form)  # it refuses a graph with pieces
 
-    def _wire(self, depth: int) -> tuple[AffineGraph, tuple[Shape, ...]]:
+    def _wire(self, depth: int) -> tuple[AffineGraph | PiecewiseGraph, tuple[Shape, ...]]:
         """Return the first ``depth`` layers as a graph, and the shapes of f^(0) to f^(depth).
 
         A weight of zero adds no operation.
         """
-        graph = AffineGraph(self.in_shape)
+        piecewise = any(isinstance(layer, PiecewiseOperation) for layer in self.layers[:depth])
+        graph = PiecewiseGraph(self.in_shape) if piecewise else AffineGraph(self.in_shape)
         f = [0]  # f[k] is the number of the graph's value that is f^(k)
         for j, layer in enumerate(self.layers[:depth]):
             name = f"layers[{j}] ({type(layer).__name__})"

@@ -139,8 +139,9 @@ def test_each_use_in_a_skip_cnn_has_a_slope_of_its_own_and_all_gone_leave_an_aff
     x = torch.rand(2, 1, 28, 28)
     some = gpu.remove_activations(model)
     assert torch.equal(some(x), model(x))
-    with pytest.raises(TypeError, match="activation: expected identity"):
-        some.to_network()
+    network = some.to_network()
+    assert [type(layer).__name__ for layer in network.layers] == ["Conv", "ReLU", *["Conv"] * 5, "Dense"]
+    torch.testing.assert_close(torch.from_numpy(network(x.numpy())).float(), model(x))
     gpu.set_activation_slope(model, 1)
     torch.testing.assert_close(
         gpu.remove_activations(model).to_network()(x.numpy()), gpu.six_layer_cnn().to_network()(x.numpy())
@@ -284,6 +285,13 @@ def test_an_activation_beside_functions_gets_a_slope_by_its_name():
     model = Functions(nn.ReLU())
     gpu.set_activation_slope(model, {"act": 1})
     assert torch.equal(model(X), torch.tanh(X))
+
+
+def test_a_skip_cnn_with_an_activation_on_its_way_has_no_counterpart_in_linalg_cnn():
+    model = gpu.three_layer_cnn(activation="relu")
+    gpu.set_activation_slope(model, {"activations.1": 0.5})
+    with pytest.raises(TypeError, match=r"piecewise linear function, such as ReLU, got SlopedReLU\(slope=0.5\)"):
+        model.to_network()
 
 
 def test_activations_that_compute_otherwise_than_their_classes_get_no_slope():

@@ -24,6 +24,7 @@ from gpu.bench.matrices import kron_sum
 from gpu.bench.measurements import Measured, of_timing
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
+from gpu.bench.merge import bench_merge
 from gpu.bench.pictures import MARKS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, paper_number
 from gpu.bench.progress import Progress
@@ -41,11 +42,13 @@ CPU = torch.device("cpu")
 def folder(tmp_path_factory):
     """The folder that ``bench all`` writes, with one quick run of every benchmark.
 
-    Torch stands in for onnxruntime, since an export takes seconds; `test_onnxruntime_computes_the_same` exports.
+    Torch as it is stands in for onnxruntime and for what `torch.compile` makes, since an export and a compilation take
+    seconds; `test_onnxruntime_computes_the_same` exports, and `test_what_cannot_be_made_is_left_out_by_name` compiles.
     """
     out = tmp_path_factory.mktemp("bench") / "all"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contenders, "in_onnxruntime", lambda module: module)
+        patch.setattr(contenders, "compiled", lambda module, batch, backend: module)
         assert main(["bench", "all", "--quick", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     return out
 
@@ -167,6 +170,30 @@ def test_bench_matrices(record):
     assert [round(np.log10(row["entries"])) for row in part["scaling"]] == [4, 5]
 
 
+def test_bench_merge(record):
+    rows = record["benchmarks"]["merge"]["rows"]
+    assert [row["variant"] for row in rows] == [
+        "eager",
+        "batch norm folded, eager",
+        "merged, eager",
+        "onnxruntime",
+        "merged, onnxruntime",
+    ]
+    assert all(row["microseconds_per_image"] > 0 for row in rows)
+    assert all(row["error"] < 1e-5 for row in rows if row["forms"])
+    assert "sparse matrix" not in rows[-1]["forms"]
+
+
+def test_bench_merge_leaves_out_a_runtime_that_is_not_there(monkeypatch):
+    def refuse(*args):
+        raise ModuleNotFoundError("No module named 'onnxruntime'")
+
+    monkeypatch.setattr("gpu.bench.merge.in_onnxruntime", refuse)
+    part = bench_merge(quick=True, device="cpu", progress=False)
+    assert part["left_out"] == ["1 -> 8 -> 4, stride 2: ModuleNotFoundError: No module named 'onnxruntime'"]
+    assert len(part["rows"]) == 3
+
+
 def test_bench_architectures(record):
     part = record["benchmarks"]["architectures"]
     assert part["left_out"] == []
@@ -190,6 +217,17 @@ def test_bench_training(record):
     rows = record["benchmarks"]["training"]["rows"]
     assert {row["network"] for row in rows} == {"ResNet34", "3-layer CNN"}
     assert all(rate > 0 for row in rows for rate in row["images_per_second"].values())
+
+
+def test_bench_regions(record):
+    part = record["benchmarks"]["regions"]
+    assert part["local_maps"]["relative_error"] < 1e-12
+    assert part["local_maps"]["difference_from_autograd"] < 1e-12
+    assert set(part["local_maps"]["seconds"]) == {"local_maps", "autograd"}
+    two, inf = part["distances"]
+    assert (two["norm"], inf["norm"]) == ("l2", "linf")
+    assert 0 < inf["distance"] < two["distance"] < 8 * inf["distance"]  # of an image of 8 x 8
+    assert two["walls"] == inf["walls"] > 0
 
 
 def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):

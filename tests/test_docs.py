@@ -20,7 +20,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 
 import records  # noqa: E402
 
-PACKAGES = [linalg_cnn, gpu, gpu.predict, gpu.schedules]
+PACKAGES = [linalg_cnn, linalg_cnn.tropical, gpu, gpu.predict, gpu.schedules]
 
 
 def documented():

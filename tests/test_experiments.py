@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
 import torch
 
+import gpu
 import gpu.experiments.sweep as sweeping
 from gpu.cli.main import main
 from gpu.experiments.command import _record_of, run_experiment
@@ -86,14 +88,90 @@ def test_a_record_names_every_batch_size_that_its_trials_have(tmp_path):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("epochs", [2, 3, 10, 17])
-def test_schedules_end_at_zero_for_any_number_of_epochs(name, epochs):
-    t = SCHEDULES[name](epochs)
-    assert t(epochs - 1) == 0
-    assert all(0 < t(epoch) < 1 for epoch in range(epochs - 1))
+def test_schedules_end_without_skips_for_any_number_of_epochs_and_not_before(name, epochs):
+    trial = small_trial(t=name, epochs=epochs, network="6-layer CNN")
+    model = trial.model()
+    at_first = gpu.skip_strengths(model)
+    schedule = trial.schedule(model)
+    assert gpu.skip_strengths(model) == at_first
+    sums = []
+    for epoch in range(epochs):
+        strengths = gpu.skip_strengths(model).values()
+        assert all(0 <= t < 1 for t in strengths)
+        sums.append(sum(strengths))
+        if name == "threshold":
+            schedule.step(1 - 2.0 ** -(epoch + 2))  # halves the error before each epoch
+        else:
+            schedule.step()
+    assert sums[0] > 0
+    if name == "threshold":
+        assert sums == [strength * 4 for strength in (0.9, 0.2, 0.0, *[0.0] * epochs)][:epochs]
+    else:
+        assert sums[-1] == 0
+        assert all(sums[:-1])
     if name == "paper from 0.9" and epochs == 10:
-        assert [t(epoch) for epoch in range(10)] == [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0]
+        assert sums == [4 * t for t in [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0]]
 
 
+def test_one_at_a_time_removes_skips_from_the_input_on_and_several_if_there_are_more_than_epochs():
+    trial = small_trial(t="one at a time", epochs=4, network="ResNet18")
+    model = trial.model()
+    schedule, left = trial.schedule(model), []
+    for _ in range(4):
+        left.append([t > 0 for t in gpu.skip_strengths(model).values()])
+        schedule.step()
+    assert left == [[False] * gone + [True] * (8 - gone) for gone in (0, 2, 5, 8)]
+
+
+def test_ways_without_skips_are_compared_with_the_network_with_skips_of_the_same_seed(tmp_path):
+    def trial(seed, accuracies, strengths):
+        epochs = [
+            {"epoch": n, "t": t, "validation_accuracy": a, "validation_accuracy_running": a / 2}
+            for n, (a, t) in enumerate(zip(accuracies, strengths, strict=True), 1)
+        ]
+        return {"seed": seed, "epochs": epochs}
+
+    small = SMALL | {"epochs": 1, "subset": 16, "held_out": 8, "series": ("No skips from the start",)}
+    record = run_experiment(ExperimentSettings("schedules", tmp_path, depth=18, **small))
+    assert record["settings"]["network"] == "ResNet18"
+    assert record["series"][0]["trials"][0]["skips_removed"]["largest_difference"] == 0
+    record["series"] = [
+        {
+            "name": "Static t = 0.5, with skips",
+            "trials": [trial(1, [0.5, 0.75], [0.5, 0.5]), trial(0, [0.5, 0.9], [0.5, 0.5])],
+        },
+        {
+            "name": "One skip at a time",
+            "trials": [
+                trial(0, [0.5, 0.8, 0.88], [{"a": 0.5, "b": 0.0}, {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}]),
+                trial(1, [0.5, 0.6, 0.76], [0.9, 0.5, 0.2]),
+            ],
+        },
+        {"name": "No skips, taught", "trials": [{"seed": 0, "epochs": [], "stopped": "diverged"}]},
+    ]
+    lines = format_experiment(record).splitlines()
+    assert lines[2].startswith("| Static t = 0.5, with skips | 0 of 2 |  | 82.50% (75.00% to 90.00%) | 10.61% |  | ")
+    assert lines[3] == (
+        "| One skip at a time | 1 of 2 | 2.0 | 82.00% (76.00% to 88.00%) | 8.49% | -0.5 (-2.0 to +1.0) "
+        "| 41.00% (38.00% to 44.00%) |"
+    )
+    assert lines[4] == "| No skips, taught | 0 of 1 |  |  |  |  |  |"
+    assert "ResNet18, mnist-5k, 16 images" in lines[-1]
+    assert "One skip at a time: 82.00% (76.00% to 88.00%); No skips, taught: none." in gpu.record_picture(record).alt
+
+
+def test_a_depth_that_no_resnet_has_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="depth: expected one of 18, 34, 50, 101, 152, got 19"):
+        run_experiment(ExperimentSettings("schedules", tmp_path, depth=19, **SMALL))
+
+
+@pytest.fixture
+def shallow_resnets(monkeypatch):
+    """Let trials in this process train ResNet18 for ResNet34, which has the same stages with fewer blocks."""
+    monkeypatch.setattr("gpu.experiments.trial.resnet", lambda depth, **options: gpu.resnet(18, **options))
+
+
+@pytest.mark.usefixtures("shallow_resnets")
 @pytest.mark.parametrize("name", ["figure1", "distillation"])
 def test_an_experiment_from_the_command_line(tmp_path, capsys, name):
     arguments = ["--epochs", "1", "--trials", "1", "--subset", "64", "--held-out", "50", "--dataset", "mnist-5k"]
@@ -182,6 +260,7 @@ def test_bad_settings_are_named(tmp_path):
         ({"epochs": 0}, "epochs: expected an int of at least 1, got 0"),
         ({"batch_size": 0}, "batch_size: expected an int of at least 1, got 0"),
         ({"t": (0.5,)}, "t: expected only with figure2, got it with figure1"),
+        ({"depth": 18}, "depth: expected only with schedules, got it with figure1"),
         ({"stem_stride": 3}, "stem_stride: expected 1 or 2, got 3"),
         ({"workers": 0}, "workers: expected an int of at least 1, got 0"),
         ({"backend": "mpi"}, "backend: expected one of"),
@@ -275,6 +354,7 @@ def test_timings_have_the_papers_rows(tmp_path, monkeypatch):
     assert (tmp_path / "timing.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 def test_a_record_has_both_accuracies_and_the_stem(tmp_path):
     """The accuracy of the network as it would be used, and the one with the running statistics that training left."""
     small = SMALL | {"series": ("Static t",), "epochs": 1, "stem_stride": 1}
@@ -288,7 +368,8 @@ def test_a_record_has_both_accuracies_and_the_stem(tmp_path):
     assert "With the running statistics" not in format_experiment(record)
 
 
-def test_the_stem_stride_reaches_every_resnet_that_is_timed():
+def test_the_stem_stride_reaches_every_resnet_that_is_timed(monkeypatch):
+    monkeypatch.setattr("gpu.experiments.timing.collapse", lambda network, in_shape: SimpleNamespace(module=network))
     for stride in (1, 2):
         resnets = [
             module for name, variant, module in networks(0, stride) if "ResNet" in name and variant != "collapsed"
@@ -297,6 +378,7 @@ def test_the_stem_stride_reaches_every_resnet_that_is_timed():
         assert len(resnets) == 4
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 def test_figures_of_records_that_have_just_begun(tmp_path):
     record = run_experiment(
         ExperimentSettings(
@@ -351,3 +433,39 @@ def test_the_names_of_trials_folders_stay_so_that_they_are_resumed():
     assert small_trial(stem_stride=1).key != small_trial().key
     taught = [small_trial(teacher=small_trial(stem_stride=stride)).key for stride in (1, 2)]
     assert taught[0] != taught[1] == small_trial(teacher=small_trial()).key
+
+
+def test_the_trials_on_a_gpu_that_the_pages_cite_are_in_their_record(pytestconfig):
+    docs = pytestconfig.rootpath / "docs"
+    rows = json.loads((docs / "records" / "probe_h200.json").read_text())["rows"]
+    experiments, errata = (" ".join((docs / page).read_text().split()) for page in ("experiments.md", "errata.md"))
+
+    def found(which, **options):
+        return [row[which] for row in rows if options.items() <= row.items()]
+
+    torchvisions, stride_1, *_ = dict.fromkeys(row["stem"] for row in rows if row["network"] == "ResNet34")
+    ended = {"stem": torchvisions, "t": "from 0.9", "learning_rate": 3e-4}
+    for which in ("as_trained", "recalibrated"):
+        assert ", ".join(f"{value:.2%}".replace("%", " %") for value in found(which, **ended)) in experiments
+    assert len(found("recalibrated", **ended)) == 2
+    for stem in (torchvisions, stride_1):
+        for t in "01":
+            trials = {"stem": stem, "t": t, "learning_rate": 1e-3, "network": "ResNet34"}
+            cells = [
+                ", ".join(f"{value:.1%}".replace("%", " %") for value in found(which, **trials))
+                for which in ("as_trained", "recalibrated")
+            ]
+            assert "; ".join(cells) in experiments
+    two_epochs = {"trained_epochs": 2, "network": "ResNet34"}
+    by_stem = {}
+    for stem in dict.fromkeys(row["stem"] for row in rows):
+        values = found("recalibrated", t="1", stem=stem, **two_epochs)
+        by_stem[stem] = tuple(dict.fromkeys(f"{100 * value:.0f}" for value in sorted(values)))
+    for values in by_stem.values():
+        assert f"{' to '.join((values[0], values[-1])[: len(values)])} % with" in errata
+    for which, cited in (("recalibrated", "from 56 to 98 % after two"), ("as_trained", "from 25 to 98 % as trained")):
+        values = found(which, t="0", **two_epochs)
+        assert f"from {100 * min(values):.0f} to {100 * max(values):.0f} %" in cited
+        assert cited in errata
+    (epochs,) = found("epochs", stem=stride_1, t="from 0.9")
+    assert min(epoch["as_trained"] for epoch in epochs) >= 0.98

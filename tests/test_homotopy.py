@@ -240,15 +240,19 @@ def test_weights_of_zero_are_kept_to_be_changed_later():
     torch.testing.assert_close(model(x), torch.from_numpy(model.to_network()(x.numpy())))
 
 
-def test_a_relu_network_has_no_affine_twin():
+def test_a_relu_network_is_a_network_with_relu_layers():
     model = gpu.three_layer_cnn(activation="relu")
     x = torch.rand(2, 1, 28, 28)
     f1 = relu(model.layers[0](x))
     f2 = relu(model.layers[1](f1))
     f3 = relu(model.layers[2](0.5 * f2 + 0.5 * model.resamplers["1->2"](f1)))
     torch.testing.assert_close(model(x), model.layers[3](f3))
-    with pytest.raises(TypeError, match="activation: expected identity for an affine network, got ReLU"):
-        model.to_network()
+    network = model.double().to_network()
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds == ["Conv", "ReLU", "Conv", "ReLU", "Conv", "ReLU", "Dense"]
+    torch.testing.assert_close(model(x.double()), torch.from_numpy(network(x.double().numpy())))
+    with pytest.raises(TypeError, match=r"got a PiecewiseGraph, .* compose its .at\(x\)"):
+        network.compose()
 
 
 def test_set_skip_strength_refuses_and_changes_nothing():

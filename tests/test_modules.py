@@ -14,7 +14,19 @@ from torch.nn.functional import interpolate
 
 from gpu import NearestResample, SkipCNN, three_layer_cnn
 from gpu.models.conversion import to_module, to_operation
-from linalg_cnn import BatchNorm, Conv, Dense, Resample, ResampleTo, SkipNetwork, WeightedSum
+from linalg_cnn import (
+    Abs,
+    AdaptiveMaxPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    MaxPool,
+    PReLU,
+    Resample,
+    ResampleTo,
+    SkipNetwork,
+    WeightedSum,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -104,8 +116,8 @@ class Louder(nn.Conv1d):
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.ReLU(),
-        nn.MaxPool1d(2),
+        nn.ELU(),
+        nn.MaxPool1d(2, return_indices=True),
         nn.Dropout(),
         nn.LayerNorm(4),
         Louder(1, 1, 1),
@@ -121,6 +133,44 @@ class Louder(nn.Conv1d):
 def test_what_is_not_affine_is_refused(layer):
     with pytest.raises(TypeError, match=r"layers\[0\]: expected affine modules .* got"):
         SkipCNN((1, 4), [layer])
+
+
+@pytest.mark.parametrize(
+    ("module", "in_shape"),
+    [
+        (nn.ReLU(), (2, 4)),
+        (nn.ReLU6(), (3,)),
+        (nn.Hardsigmoid(), (3,)),
+        (nn.Hardtanh(-2, 1), (3,)),
+        (nn.Softshrink(0.25), (3,)),
+        (nn.LeakyReLU(0.25), (3,)),
+        (nn.PReLU(init=0.5), (2, 4)),
+        (nn.PReLU(2, init=0.5), (2, 4)),
+        (nn.MaxPool1d(3, stride=2, padding=1, dilation=1, ceil_mode=True), (2, 6)),
+        (nn.MaxPool2d(2, dilation=2), (1, 6, 5)),
+        (nn.MaxPool3d(2), (1, 2, 3, 2)),
+        (nn.AdaptiveMaxPool1d(3), (2, 7)),
+        (nn.AdaptiveMaxPool2d((2, 1)), (2, 4, 3)),
+        (nn.AdaptiveMaxPool3d(1), (1, 2, 3, 2)),
+    ],
+)
+def test_piecewise_linear_layers_go_there_and_back(module, in_shape):
+    model = SkipCNN(in_shape, [module.double()])
+    network = model.to_network()
+    back = SkipCNN.from_network(network)
+    assert type(back.layers[0]) is type(module)
+    x = torch.randn(3, *in_shape, dtype=torch.float64)
+    torch.testing.assert_close(torch.from_numpy(network(x.numpy())), module(x), rtol=1e-14, atol=1e-15)
+    torch.testing.assert_close(back(x), module(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape"),
+    [(Abs(), (3,)), (PReLU(np.ones((2, 3))), (2, 3)), (MaxPool(1), (1,) * 5), (AdaptiveMaxPool(1), (1,) * 5)],
+)
+def test_piecewise_linear_layers_without_a_module_of_torch_are_refused(layer, in_shape):
+    with pytest.raises(TypeError, match=r"layers\[0\]: expected layers that gpu.models.conversion has a module for"):
+        SkipCNN.from_network(SkipNetwork(in_shape, [layer]))
 
 
 def test_batch_norm_in_training_mode_is_refused():

@@ -23,7 +23,15 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 MODULES = [path for package in ("linalg_cnn", "gpu") for path in sorted((ROOT / package).rglob("*.py"))]
 PUBLIC = {
     module.__name__: module
-    for module in (linalg_cnn, linalg_cnn.display, linalg_cnn.symbolic, gpu, gpu.predict, gpu.schedules)
+    for module in (
+        linalg_cnn,
+        linalg_cnn.display,
+        linalg_cnn.symbolic,
+        linalg_cnn.tropical,
+        gpu,
+        gpu.predict,
+        gpu.schedules,
+    )
 }
 """The modules whose `__all__` users may import from."""
 

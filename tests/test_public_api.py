@@ -51,6 +51,7 @@ def test_the_core_imports_without_matplotlib():
         (linalg_cnn.Resample, "size, mode='nearest', align_corners=False"),
         (linalg_cnn.SkipNetwork, "in_shape, layers, skip_weights=None, resample='nearest'"),
         (linalg_cnn.AffineMap, "W, B, in_shape=None, out_shape=None"),
+        (linalg_cnn.tropical.tropical_form, "graph, *, max_monomials=100000, prune=False"),
         (linalg_cnn.compose, "network, direction='auto', form=None, *, max_bytes=None, progress=None, to_device=None"),
     ],
 )
@@ -60,7 +61,7 @@ def test_signatures(function, signature):
     assert str(bare) == f"({signature})"
 
 
-@pytest.mark.parametrize("module", [linalg_cnn, linalg_cnn.symbolic, gpu])
+@pytest.mark.parametrize("module", [linalg_cnn, linalg_cnn.symbolic, linalg_cnn.tropical, gpu])
 def test_every_public_name_is_there_and_has_a_docstring_with_an_example(module):
     assert sorted(module.__all__) == sorted(set(module.__all__))
     for name in module.__all__:
@@ -69,7 +70,7 @@ def test_every_public_name_is_there_and_has_a_docstring_with_an_example(module):
             continue
         documentation = inspect.getdoc(public)
         assert documentation, name
-        if name not in ("Operation", "Node"):  # an interface, and a record
+        if name not in ("Operation", "PiecewiseOperation", "Node", "PiecewiseNode"):  # interfaces, and records
             assert ">>>" in documentation, name
 
 

@@ -128,8 +128,8 @@ def test_norms_without_statistics_and_norms_that_are_not_used_stay():
     assert model.unused.running_mean == 7
 
 
-def test_a_network_without_batch_norms_stays_as_it_is():
-    model = gpu.perceptron()
+@pytest.mark.parametrize("model", [gpu.perceptron(), gpu.three_layer_cnn()], ids=["without buffers", "with buffers"])
+def test_a_network_without_batch_norms_stays_as_it_is(model):
     before = state_of(model)
     gpu.recalibrate(model, torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     assert_same(state_of(model), before)
@@ -194,6 +194,18 @@ class Unused(nn.Module):
         (network(), torch.zeros(2, 3, 8, 8), ValueError, r"images: expected images that the model takes, got Runtime"),
         (network(), torch.zeros(2, 1, 8, 8).double(), ValueError, r"a batch of torch.float64 \(2, 1, 8, 8\)"),
         (nn.BatchNorm1d(1), torch.zeros(1, 1), ValueError, "images: .*Expected more than 1 value per channel"),
+        (
+            network(),
+            pictures().float().to_sparse(),
+            ValueError,
+            "images: expected a dense tensor, got torch.sparse_coo",
+        ),
+        (
+            nn.Sequential(nn.InstanceNorm2d(1, track_running_stats=True)),
+            torch.zeros(2, 1, 8, 8),
+            ValueError,
+            "model: expected running statistics of batch normalisations, got 0.running_mean in a module that is none",
+        ),
         (Unused(), torch.zeros(2, 1), ValueError, "model: expected a forward pass that uses its batch normalisations"),
         (
             nn.Sequential(nn.BatchNorm1d(1)),
@@ -209,6 +221,21 @@ def test_bad_input_is_refused_and_the_model_stays_as_it_was(model, images, error
         gpu.recalibrate(model, images)
     if before is not None:
         assert_same(state_of(model), before)
+
+
+def test_a_lazy_norm_that_has_not_been_run_is_named():
+    with pytest.raises(
+        ValueError, match="model: expected initialised batch normalisations, got 0: LazyBatchNorm1d; run"
+    ):
+        gpu.recalibrate(nn.Sequential(nn.LazyBatchNorm1d()), torch.zeros(2, 3))
+
+
+def test_an_exported_model_whose_norms_are_no_modules_is_refused_and_not_passed_over():
+    exported = torch.export.export(network().eval(), (pictures(2).float(),)).module()
+    with pytest.raises(
+        ValueError, match=r"got 1.running_mean .*; recalibrate a model before it is scripted or exported"
+    ):
+        gpu.recalibrate(exported, pictures())
 
 
 @pytest.mark.parametrize("batch_size", [0, 1.5])

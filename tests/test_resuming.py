@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 import gpu
+from gpu.experiments.trial import Trial
+from gpu.experiments.trial_run import run_trial
+from gpu.experiments.workspace import Workspace
 from gpu.schedules import Linear, Listed, SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.checkpoints import load_checkpoint, save_checkpoint
 from gpu.training.data import Digits, load_digits
@@ -81,36 +84,30 @@ def test_resumed_training_ends_in_the_same_bits(digits, tmp_path, batches):
     assert resumed.images_seen == EPOCHS * 300
 
 
-SCRIPT = """
+TRIAL = ("3-layer CNN", 3, "paper from 0.9", "relu", "max", 4, 64, 640, 100, "mnist-5k", 1e-2, "float32")
+
+SCRIPT = f"""
     import sys, time
     from pathlib import Path
     from gpu.experiments.trial import Trial
     from gpu.experiments.trial_run import run_trial
     from gpu.experiments.workspace import Workspace
+    from gpu.training.trainer import Trainer
 
-    trial = Trial("3-layer CNN", 3, "paper from 0.9", "relu", "max", 4, 64, 640, 100, "mnist-5k", 1e-2, "float32")
-    def slow(images):
-        time.sleep(float(sys.argv[2]))
-    import gpu.training.trainer
-    # at every batch, not every minute
-    gpu.training.trainer.Trainer.run.__kwdefaults__["every_seconds"] = 0.0
-    run_trial(trial, Workspace(Path(sys.argv[1])), slow)
+    Trainer.run.__kwdefaults__["every_seconds"] = 0.0  # a checkpoint at every batch, not every minute
+    run_trial(Trial(*{TRIAL}), Workspace(Path(sys.argv[1])), lambda images: time.sleep(0.05))
 """
 
 
 def test_a_killed_process_is_resumed(tmp_path):
     """The result after SIGKILL at three moments is the result of an undisturbed run."""
 
-    def start(folder, pause):
-        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(pause)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
     def results(folder):
         return [file.read_text() for file in folder.glob("trials/*/result.json")]
 
-    undisturbed = start(tmp_path / "whole", 0)
     for _ in range(3):
-        process = start(tmp_path / "killed", 0.05)
+        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path / "killed")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 300
         folder = tmp_path / "killed"
         before = {file: file.stat().st_mtime_ns for file in folder.glob("trials/*/checkpoint")}
@@ -124,10 +121,8 @@ def test_a_killed_process_is_resumed(tmp_path):
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert results(folder) == []
-    last = start(tmp_path / "killed", 0)
-    for process in (last, undisturbed):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors.decode()
+    for name in ("killed", "whole"):
+        run_trial(Trial(*TRIAL), Workspace(tmp_path / name))
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     assert len(results(tmp_path / "whole")) == 1
 

@@ -17,6 +17,7 @@ from gpu.models.resnets import resnet
 from gpu.models.shallow import six_layer_cnn, three_layer_cnn
 from gpu.predict import Predictor
 from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from linalg_cnn.types import Shape
 
 Predict = Callable[[torch.Tensor], Any]
 """Takes a batch and computes its scores, in whatever form the runtime returns them."""
@@ -81,8 +82,15 @@ def compiled(module: nn.Module, batch: torch.Tensor, backend: str) -> Predict:
     return network
 
 
-def in_onnxruntime(module: nn.Module) -> Predict:
+def in_onnxruntime(module: nn.Module, in_shape: Shape = IN_SHAPE) -> Predict:
     """Return a network exported to ONNX, which onnxruntime runs on the CPU with as many threads as torch has.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, on the CPU.
+    in_shape : tuple of int
+        Shape of an image.
 
     Raises
     ------
@@ -91,7 +99,7 @@ def in_onnxruntime(module: nn.Module) -> Predict:
     """
     import onnxruntime
 
-    example = torch.rand(2, *IN_SHAPE)
+    example = torch.rand(2, *in_shape)
     shapes = ({0: torch.export.Dim.DYNAMIC},)
     exported = torch.onnx.export(copy_of(module), (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
     assert exported is not None  # noqa: S101 - for mypy: it is, with dynamo=True

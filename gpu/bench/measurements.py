@@ -69,11 +69,26 @@ def of_architectures(record: Record) -> Measurements:
             yield f"{row['network']}: {step}", Measured(seconds, row["spread"][step])
 
 
+def of_merge(record: Record) -> Measurements:
+    """Yield the measurements of ``bench merge``: seconds per image."""
+    for row in record["rows"]:
+        yield f"{row['network']}, {row['variant']}", _from_microseconds(row["microseconds_per_image"], row["spread"])
+
+
 def of_training(record: Record) -> Measurements:
     """Yield the measurements of ``bench training``: seconds per epoch."""
     for row in record["rows"]:
         for loop, rate in row["images_per_second"].items():
             yield f"{row['network']}, {loop}", Measured(row["images"] / rate, row.get("spread", {}).get(loop, 0.0))
+
+
+def of_regions(record: Record) -> Measurements:
+    """Yield the measurements of ``bench regions``."""
+    maps, network = record["local_maps"], record["settings"]["network"]
+    for way, measured in maps["seconds"].items():
+        yield f"{network}, {maps['images']} images: {way}", Measured(**measured)
+    for row in record["distances"]:
+        yield f"{network}: distance, {row['norm']}", Measured(row["seconds"], row["spread"])
 
 
 def of_predict(record: Record) -> Measurements:

@@ -13,7 +13,9 @@ from gpu.bench.measurements import (
     of_architectures,
     of_collapse,
     of_matrices,
+    of_merge,
     of_predict,
+    of_regions,
     of_training,
 )
 
@@ -114,6 +116,14 @@ BENCHMARKS = {
             measurements=of_architectures,
         ),
         Benchmark(
+            "merge",
+            title="Merging affine stretches",
+            help="time networks before and after merging, in torch and in onnxruntime",
+            measure=imported("gpu.bench.merge:bench_merge"),
+            show=imported("gpu.bench.tables:format_merge"),
+            measurements=of_merge,
+        ),
+        Benchmark(
             "matrices",
             title="Building matrices",
             help="time building the matrices, and compare with copying them and with other ways",
@@ -129,6 +139,15 @@ BENCHMARKS = {
             measure=imported("gpu.bench.training:bench_training"),
             show=imported("gpu.bench.tables:format_training"),
             measurements=of_training,
+        ),
+        Benchmark(
+            "regions",
+            title="Regions",
+            help="time local maps of a ResNet beside autograd, and the distances to the nearest walls",
+            measure=imported("gpu.bench.regions:bench_regions"),
+            show=imported("gpu.bench.tables:format_regions"),
+            measurements=of_regions,
+            on_device=False,
         ),
     )
 }

@@ -162,6 +162,28 @@ def format_architectures(record: Record) -> str:
     ])
 
 
+def format_merge(record: Record) -> str:
+    """Return the record of ``bench merge`` as Markdown."""
+    first = {row["network"]: row for row in reversed(record["rows"])}
+    rows = [
+        (
+            row["network"],
+            row["variant"],
+            f"{row['microseconds_per_image']:,.1f}",
+            f"{row['spread']:,.1f}",
+            f"{first[row['network']]['microseconds_per_image'] / row['microseconds_per_image']:.2f}",
+            ", ".join(dict.fromkeys(row["forms"] or [])),
+        )
+        for row in record["rows"]
+    ]
+    return "\n".join([
+        *markdown_table(("network", "variant", "us per image", "IQR", "times faster", "forms"), rows, (0, 1, 5)),
+        "",
+        f"Batches of {record['rows'][0]['batch_size']}, random weights. {describe_machine(record)}; medians of "
+        f"{record['settings']['runs']} runs, all variants of a network in turn.",
+    ])
+
+
 def format_matrices(record: Record) -> str:
     """Return the record of ``bench matrices`` as Markdown."""
     return "\n".join([
@@ -222,4 +244,30 @@ def format_training(record: Record) -> str:
         "",
         f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores, {hardware['threads']} threads; "
         f"torch {versions['torch']}; batch {settings['batch_size']}, {settings['runs']} runs.",
+    ])
+
+
+def format_regions(record: Record) -> str:
+    """Return the record of ``bench regions`` as Markdown."""
+    maps, settings = record["local_maps"], record["settings"]
+    images = maps["images"]
+    ways = [
+        (way.replace("_", " "), *(f"{1e3 * measured[what] / images:,.1f}" for what in ("seconds", "spread")))
+        for way, measured in maps["seconds"].items()
+    ]
+    distances = [
+        (row["norm"], f"{row['seconds']:.2f}", f"{row['distance']:.2e}", f"{row['walls']:,}", f"{row['ties']:,}")
+        for row in record["distances"]
+    ]
+    return "\n".join([
+        f"{settings['network']}, {'x'.join(map(str, settings['in_shape']))}, {settings['dtype']}:",
+        "",
+        *markdown_table(("way to the local maps", "ms per image", "IQR"), ways),
+        "",
+        f"The local maps take 1/{maps['times_autograd']:.1f} of the time of torch's vmap(jacrev), and differ from it "
+        f"by {maps['difference_from_autograd']:.1e}; W x + B differs from the network by {maps['relative_error']:.1e}.",
+        "",
+        *markdown_table(("norm", "seconds", "distance to the nearest wall", "walls", "through x"), distances),
+        "",
+        f"{describe_machine(record)}; medians of {settings['runs']} runs.",
     ])

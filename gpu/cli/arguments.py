@@ -110,3 +110,25 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_progress(parser: argparse.ArgumentParser) -> None:
     """Add ``--no-progress``."""
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="draw no progress bar")
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a network, its weights, the shape of its input, and the folder for the results."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODULE:NAME",
+        help="class or function that makes the network, e.g. torchvision.models:resnet18",
+    )
+    parser.add_argument(
+        "--model-args",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help="keyword arguments of the class or function in --model",
+    )
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors file with the network's state_dict")
+    parser.add_argument(
+        "--in-shape", type=int_list, required=True, metavar="C,H,W", help="shape of one input of the network"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")

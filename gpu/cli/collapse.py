@@ -1,9 +1,8 @@
 """``linalg-cnn collapse``: a network, given by its import path and a file of weights, becomes one map."""
 
-from pathlib import Path
 from typing import Any
 
-from gpu.cli.arguments import add_progress, float_list, int_list, json_object, yes_or_no
+from gpu.cli.arguments import add_network, add_progress, float_list, yes_or_no
 from gpu.settings import CollapseSettings
 
 
@@ -11,24 +10,7 @@ def add_collapse(commands: Any) -> None:
     """Add ``collapse`` to the parser of all commands."""
     parser = commands.add_parser("collapse", help="turn a trained network into one affine map, with a report")
     parser.set_defaults(command=collapse_command)
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="MODULE:NAME",
-        help="class or function that makes the network, e.g. torchvision.models:resnet18",
-    )
-    parser.add_argument(
-        "--model-args",
-        type=json_object,
-        default={},
-        metavar="JSON",
-        help="keyword arguments of the class or function in --model",
-    )
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors file with the network's state_dict")
-    parser.add_argument(
-        "--in-shape", type=int_list, required=True, metavar="C,H,W", help="shape of one input of the network"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    add_network(parser)
     parser.add_argument(
         "--linearize",
         action="store_true",

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from gpu.collapsing.result import Collapsed
 from gpu.models.linearization import linearize
 from gpu.models.linearizing.inputs import random_inputs
 from gpu.runtime.results import check_output_folder
-from gpu.settings import CollapseSettings
+from gpu.settings import CollapseSettings, MergeSettings
 from linalg_cnn.files import write_atomically, write_json
 
 WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
@@ -54,7 +54,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     ):
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
-        _check_weights_stay(settings)
+        check_weights_stay(settings, RESULTS)
         changes: list[str] = []
         if settings.linearize:
             model, changes = linearize(model, random_inputs(model, settings.in_shape))
@@ -99,7 +99,7 @@ def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) ->
         raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
 
 
-def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
+def load_weights(model: nn.Module, settings: CollapseSettings | MergeSettings) -> nn.Module:
     """Convert a network to the dtype of the weights in a safetensors file, load them into it, and return it.
 
     Raises
@@ -145,15 +145,15 @@ def load_weights(model: nn.Module, settings: CollapseSettings) -> nn.Module:
     return model
 
 
-def _check_weights_stay(settings: CollapseSettings) -> None:
-    """Refuse to write a result over the file of the weights.
+def check_weights_stay(settings: CollapseSettings | MergeSettings, results: Sequence[str]) -> None:
+    """Refuse to write one of the files of the results over the file of the weights.
 
     Raises
     ------
     ValueError
         If the two are one file.
     """
-    for result in (settings.out / name for name in RESULTS):
+    for result in (settings.out / name for name in results):
         if result.exists() and result.samefile(settings.weights):
             raise ValueError(f"--out: expected a folder without the file of the weights, which is its {result.name}")
 

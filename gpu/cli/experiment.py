@@ -52,6 +52,7 @@ def add_experiment(commands: Any) -> None:
         "--series", action="append", default=[], metavar="NAME", help="train this network only; can be repeated"
     )
     parser.add_argument("--t", type=float_list, default=(), metavar="T,T,...", help="strengths of the skips in figure2")
+    parser.add_argument("--depth", type=int, default=defaults.depth, help="depth of the ResNets in schedules")
     add_device(parser)
     parser.add_argument(
         "--workers", type=int, default=defaults.workers, help="number of trials that run at the same time"

@@ -8,6 +8,7 @@ from gpu.cli.bench import add_bench
 from gpu.cli.collapse import add_collapse
 from gpu.cli.demo import add_demo
 from gpu.cli.experiment import add_experiment
+from gpu.cli.merge import add_merge
 from gpu.cli.predict import add_predict
 
 
@@ -36,6 +37,6 @@ def build_parser() -> argparse.ArgumentParser:
         description="A convolutional network without nonlinearities is one matrix W and one vector B.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_demo, add_collapse, add_predict, add_experiment, add_bench):
+    for add in (add_demo, add_collapse, add_merge, add_predict, add_experiment, add_bench):
         add(commands)
     return parser

@@ -75,7 +75,7 @@ class AccuracyView(View):
         for name, found in measured.items():
             header.append(name)
             for x, cells in rows.items():
-                cells.append(_spread(found.get(x, [])))
+                cells.append(spread(found.get(x, [])))
             if paper := self.paper_curve(name):
                 header.append("the paper")
                 for x, cells in rows.items():
@@ -85,7 +85,7 @@ class AccuracyView(View):
         as_trained = {name: found for name, found in as_trained.items() if found}
         if not as_trained:
             return lines
-        left = [[f"{x:g}", *(_spread(found.get(x, [])) for found in as_trained.values())] for x in rows]
+        left = [[f"{x:g}", *(spread(found.get(x, [])) for found in as_trained.values())] for x in rows]
         return [
             *lines,
             "",
@@ -170,7 +170,7 @@ class AccuracyByT(AccuracyView):
         self.finish(axes, record)
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     """Return the mean of some accuracies, and their smallest and largest."""
     if not values:
         return ""

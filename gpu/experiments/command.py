@@ -137,6 +137,7 @@ def _record_of(
     return {
         "experiment": settings.name,
         "settings": {
+            "network": shared["network"],
             "epochs": shared["epochs"],
             "trials": settings.trials,
             "images": len(training),

@@ -42,8 +42,8 @@ def record_picture(record: dict[str, Any]) -> Picture:
     Parameters
     ----------
     record : dict
-        Record that ``linalg-cnn experiment`` wrote: ``figure1``, ``figure2``, ``figure3``, ``timing`` or
-        ``distillation``.
+        Record that ``linalg-cnn experiment`` wrote: ``figure1``, ``figure2``, ``figure3``, ``timing``,
+        ``distillation`` or ``schedules``.
 
     Returns
     -------

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu.models.homotopy import skip_strengths
 from gpu.models.resnets import resnet
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.schedules import (
@@ -20,8 +21,10 @@ from gpu.schedules import (
     Exponential,
     Linear,
     Listed,
+    OneAtATime,
     ScheduleFunction,
     SkipSchedule,
+    ThresholdSchedule,
 )
 
 LATER_FIELDS = {"stem_stride": 2}
@@ -82,27 +85,32 @@ class Trial:
         return replace(self, seed=seed, teacher=teacher)
 
     def model(self) -> nn.Module:
-        """Return the network, freshly initialised from the seed."""
-        start: Any = self.t if isinstance(self.t, float) else self.schedule_function()(0)
+        """Return the network, freshly initialised from the seed, with the strengths of the first epoch."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            if self.network == "perceptron":
-                return perceptron(seed=self.seed)
-            if self.network in SHALLOW:
-                return SHALLOW[self.network](t=start, activation=self.activation, seed=self.seed)  # type: ignore[arg-type]
-            depth = int(self.network.removeprefix("ResNet"))
-            names = ("activation", "stem_pool", "stem_stride")
-            options: dict[str, Any] = {name: getattr(self, name) for name in names}
-            model: nn.Module = resnet(depth, t=start, **options)
-            return model
+            model = self._initialised()
+        self.schedule(model)  # sets the strengths
+        return model
 
-    def schedule_function(self) -> ScheduleFunction:
-        """Return t as a function of the epoch, counted from 0."""
-        return SCHEDULES[self.t](self.epochs) if isinstance(self.t, str) else Constant(self.t)
+    def _initialised(self) -> nn.Module:
+        """Return the network with random weights and any strengths."""
+        if self.network == "perceptron":
+            return perceptron(seed=self.seed)
+        if self.network in SHALLOW:
+            return SHALLOW[self.network](activation=self.activation, seed=self.seed)  # type: ignore[arg-type]
+        depth = int(self.network.removeprefix("ResNet"))
+        names = ("activation", "stem_pool", "stem_stride")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        model: nn.Module = resnet(depth, **options)
+        return model
 
-    def schedule(self, model: nn.Module) -> SkipSchedule | None:
-        """Return the schedule of the skips of the trial's network; None for the perceptron, which has no skips."""
-        return None if self.network == "perceptron" else SkipSchedule(model, self.schedule_function())
+    def schedule(self, model: nn.Module) -> SkipSchedule | ThresholdSchedule | None:
+        """Return a new schedule of the skips of the trial's network; None for the perceptron, which has no skips."""
+        if self.network == "perceptron":
+            return None
+        if isinstance(self.t, str):
+            return SCHEDULES[self.t](model, self.epochs)
+        return SkipSchedule(model, Constant(self.t))
 
 
 def _without_later_defaults(fields: dict[str, Any]) -> dict[str, Any]:
@@ -113,23 +121,56 @@ def _without_later_defaults(fields: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def stretched(values: Sequence[float]) -> Callable[[int], Listed]:
-    """Return the function that fits a list of strengths to a number of epochs, keeping its last value.
+def stretched(values: Sequence[float], epochs: int) -> Listed:
+    """Return a list of strengths that is fitted to a number of epochs and keeps its last value.
 
     Examples
     --------
-    >>> stretched((0.9, 0.5, 0.1, 0.0))(2)
+    >>> stretched((0.9, 0.5, 0.1, 0.0), 2)
     Listed(values=(0.9, 0.0))
     """
-    return lambda epochs: Listed((*(values[e * len(values) // epochs] for e in range(epochs - 1)), values[-1]))
+    return Listed((*(values[e * len(values) // epochs] for e in range(epochs - 1)), values[-1]))
 
 
-SCHEDULES: dict[str, Callable[[int], ScheduleFunction]] = {
-    "paper from 0.9": stretched(PAPER_FROM_09),
-    "paper from 0.5": stretched(PAPER_FROM_05),
-    "paper from 0.5 as printed": stretched(PAPER_FROM_05_AS_PRINTED),
-    "linear": lambda epochs: Linear(0.5, max(epochs - 1, 1)),
-    "cosine": lambda epochs: Cosine(0.5, max(epochs - 1, 1)),
-    "exponential": lambda epochs: Exponential(0.5, 0.5, max(epochs - 1, 1)),
+def one_at_a_time(model: nn.Module, epochs: int) -> SkipSchedule:
+    """Remove the skips one after the other, from the input on, spread evenly over the epochs.
+
+    If there are more skips than epochs, several are removed before an epoch.
+
+    Examples
+    --------
+    >>> schedule = one_at_a_time(six_layer_cnn(t=0.5), epochs=3)
+    >>> for epoch in range(3):
+    ...     print(list(skip_strengths(schedule.model).values()))
+    ...     schedule.step()
+    [0.5, 0.5, 0.5, 0.5]
+    [0.0, 0.0, 0.5, 0.5]
+    [0.0, 0.0, 0.0, 0.0]
+    """
+    names = list(skip_strengths(model))
+    removal = OneAtATime(names, 0.5, every=max(epochs - 1, 1))
+    return SkipSchedule(model, lambda epoch: removal(epoch * len(names)))
+
+
+def threshold(model: nn.Module, epochs: int) -> ThresholdSchedule:
+    """Lower t to the next value when the validation error has been halved: below 1/2, 1/4 and 1/8."""
+    return ThresholdSchedule(model, values=(0.9, 0.5, 0.2, 0.0), thresholds=(0.5, 0.75, 0.875))
+
+
+def _by_epoch(function_for: Callable[[int], ScheduleFunction]) -> Callable[[nn.Module, int], SkipSchedule]:
+    """Return the schedule that sets all skips to a function of the epoch, given the function for a number of epochs."""
+    return lambda model, epochs: SkipSchedule(model, function_for(epochs))
+
+
+SCHEDULES: dict[str, Callable[[nn.Module, int], SkipSchedule | ThresholdSchedule]] = {
+    "paper from 0.9": _by_epoch(lambda epochs: stretched(PAPER_FROM_09, epochs)),
+    "paper from 0.5": _by_epoch(lambda epochs: stretched(PAPER_FROM_05, epochs)),
+    "paper from 0.5 as printed": _by_epoch(lambda epochs: stretched(PAPER_FROM_05_AS_PRINTED, epochs)),
+    "linear": _by_epoch(lambda epochs: Linear(0.5, max(epochs - 1, 1))),
+    "cosine": _by_epoch(lambda epochs: Cosine(0.5, max(epochs - 1, 1))),
+    "exponential": _by_epoch(lambda epochs: Exponential(0.5, 0.5, max(epochs - 1, 1))),
+    "one at a time": one_at_a_time,
+    "threshold": threshold,
 }
-"""Schedules by name, as functions of the number of epochs; t is 0 in the last epoch of each."""
+"""Schedules by name, for a network and a number of epochs; t is 0 in the last epoch of each, except for ``threshold``,
+where it is 0 once the validation accuracy has reached 87.5 %."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gpu.models.interventions import first_intervention
+from gpu.models.piecewise_layers import module_of, operation_of
 from linalg_cnn import (
     AdaptiveAvgPool,
     AvgPool,
@@ -18,6 +19,7 @@ from linalg_cnn import (
     Dense,
     Operation,
     Pad,
+    PiecewiseOperation,
     Resample,
     ResampleTo,
 )
@@ -126,7 +128,7 @@ def check_plain(module: nn.Module, root: str) -> None:
 
 
 @singledispatch
-def to_module(layer: Operation, in_shape: Shape) -> nn.Module:
+def to_module(layer: Operation | PiecewiseOperation, in_shape: Shape) -> nn.Module:
     """Return the torch module that computes a layer on inputs of shape ``in_shape``.
 
     Raises
@@ -137,7 +139,10 @@ def to_module(layer: Operation, in_shape: Shape) -> nn.Module:
         If there are more than three spatial axes, the most that torch's modules have, or the border is "symmetric",
         which they do not have.
     """
-    raise TypeError(f"expected layers that gpu.models.conversion has a module for, got {type(layer).__name__}")
+    module = module_of(layer, in_shape) if isinstance(layer, PiecewiseOperation) else None
+    if module is None:
+        raise TypeError(f"expected layers that gpu.models.conversion has a module for, got {type(layer).__name__}")
+    return module
 
 
 def _of_rank(modules: Mapping[int, type[nn.Module]], in_shape: Shape) -> Any:
@@ -250,7 +255,7 @@ def _(layer: BatchNorm, in_shape: Shape) -> nn.Module:
     return cast(nn.Module, module)
 
 
-def to_operation(module: nn.Module) -> Operation:
+def to_operation(module: nn.Module) -> Operation | PiecewiseOperation:
     """Return the operation that a torch module computes, with its present parameters.
 
     Subclasses, hooks, parametrizations and methods set on the instance are refused: they may compute something else.
@@ -258,7 +263,7 @@ def to_operation(module: nn.Module) -> Operation:
     Raises
     ------
     TypeError
-        If the module has no counterpart in `linalg_cnn`, for example because it is not affine.
+        If the module has no counterpart in `linalg_cnn`, for example because it is not piecewise linear.
     """
     kind: Any = type(module)
     m: Any = module
@@ -306,9 +311,13 @@ def to_operation(module: nn.Module) -> Operation:
     is_dense = kind is nn.Sequential and [type(part) for part in m] == [nn.Flatten, nn.Linear]
     if is_dense and (m[0].start_dim, m[0].end_dim) == (1, -1):
         return Dense(_values(m[1].weight), _values(m[1].bias))
+    piecewise = operation_of(module)
+    if piecewise is not None:
+        return piecewise
     raise TypeError(
         "expected affine modules (Conv, ConvTranspose, padding, AvgPool, AdaptiveAvgPool, BatchNorm with "
-        f"running statistics, NearestResample, linear Upsample by size, Sequential(Flatten(), Linear)), got {module}"
+        "running statistics, NearestResample, linear Upsample by size, Sequential(Flatten(), Linear)) or piecewise "
+        f"linear ones (ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, max pooling), got {module}"
     )
 
 

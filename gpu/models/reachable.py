@@ -8,7 +8,7 @@ import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -126,7 +126,7 @@ class _Search:
             names, attributes = _names_in(function.__code__)
             self._globals(function.__globals__, names, attributes)
 
-    def _globals(self, namespace: dict[str, Any], names: Iterable[str], attributes: Iterable[str]) -> None:
+    def _globals(self, namespace: dict[str, Any], names: tuple[str, ...], attributes: tuple[str, ...]) -> None:
         """Look at globals of a module, and at attributes of the modules that are among them."""
         module = namespace.get("__name__", "a module")
         self.found.append((f"globals of {module}", names_in_dict(namespace, names)))
@@ -136,8 +136,8 @@ class _Search:
                 self.add(f"{name} in {module}", value, shared=True)
             elif _is_library(value.__name__):
                 self.found.append((f"attributes of {value.__name__}", names_in_dict(vars(value), attributes)))
-            elif (id(value), tuple(attributes)) not in self.seen:
-                self.seen[id(value), tuple(attributes)] = value
+            elif (id(value), attributes) not in self.seen:
+                self.seen[id(value), attributes] = value
                 self._globals(vars(value), attributes, attributes)
 
     def _class(self, kind: type) -> None:
@@ -171,7 +171,8 @@ def _is(thing: Any, kinds: Any) -> bool:
 def _is_library(module: Any) -> bool:
     if not isinstance(module, str):
         return False
-    return module.partition(".")[0] in LIBRARIES or module.startswith("gpu.models.linearizing.")
+    # what this module remembers of code is no part of the user's
+    return module.partition(".")[0] in LIBRARIES or module.startswith(("gpu.models.linearizing.", __name__))
 
 
 def _copies_itself(kind: type) -> bool:
@@ -179,7 +180,8 @@ def _copies_itself(kind: type) -> bool:
     return any("__deepcopy__" in vars(base) and not _is_library(base.__module__) for base in kind.__mro__)
 
 
-def _names_in(code: types.CodeType) -> tuple[list[str], list[str]]:
+@functools.lru_cache(maxsize=8192)
+def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of globals and of attributes in the code of a function and of the functions within it."""
     codes, names, attributes = [code], dict[str, None](), dict[str, None]()
     for code in codes:
@@ -187,7 +189,7 @@ def _names_in(code: types.CodeType) -> tuple[list[str], list[str]]:
         used = {instruction.argval for instruction in dis.get_instructions(code) if instruction.opname in GLOBAL}
         names.update(dict.fromkeys(sorted(used)))
         attributes.update(dict.fromkeys(name for name in code.co_names if name not in used))
-    return list(names), list(attributes)
+    return tuple(names), tuple(attributes)
 
 
 def _parts_of(thing: Any) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,8 @@ from gpu.models.agreement import disagreement, images_for
 from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, check_plain, to_module, to_operation
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
-from linalg_cnn import ResampleTo, SkipNetwork
+from gpu.models.piecewise_layers import operation_of
+from linalg_cnn import Operation, PiecewiseOperation, ResampleTo, SkipNetwork
 from linalg_cnn.types import Shape
 
 Given = TypeVar("Given")
@@ -29,8 +30,10 @@ class SkipCNN(WithSkips):
     in_shape : tuple of int
         Shape of one image, (channels, *spatial), with at most three spatial axes.
     layers : sequence of nn.Module
-        Affine modules of one dtype: Conv1d to Conv3d, ConvTranspose, ``Sequential(Flatten(), Linear(...))``, AvgPool,
-        padding, BatchNorm with running statistics, `gpu.NearestResample`, linear Upsample by size.
+        Modules of one dtype. Affine ones are Conv1d to Conv3d, ConvTranspose, AvgPool, padding, BatchNorm with running
+        statistics, ``Sequential(Flatten(), Linear(...))``, `gpu.NearestResample`, and linear Upsample by size.
+        Piecewise linear ones are ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, MaxPool and
+        AdaptiveMaxPool.
     skip_weights : mapping of (int, int) to float, optional
         Weight t^(k,j) of f^(k) in the input of layer j + 1, as in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so
         that `gpu.set_skip_strength` can change it.
@@ -42,7 +45,7 @@ class SkipCNN(WithSkips):
     Raises
     ------
     TypeError
-        If a layer has no counterpart in `linalg_cnn`, for example because it is not affine.
+        If a layer has no counterpart in `linalg_cnn`, for example because it is not piecewise linear.
     ValueError
         If the shapes do not chain, the weights do not fit, the layers' dtypes differ, or the activation is unknown.
 
@@ -142,28 +145,34 @@ class SkipCNN(WithSkips):
     def to_network(self) -> SkipNetwork:
         """Return the network as a SkipNetwork with its present parameters, in their dtype.
 
+        Activations other than the identity become layers of their own, which counts the f^(k) anew: with ReLU
+        everywhere, f^(k) of this module is f^(2k) of the network.
+
         The network and a copy of the module are compared on two random images before it is returned.
 
         Raises
         ------
         TypeError
-            If the network has activations, which are not affine, or a part with hooks, a parametrization or a method of
-            its own.
+            If an activation is not piecewise linear, or a part has hooks, a parametrization or a method of its own.
         ValueError
             If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), a parameter is not
             finite, or the module computes something else than its layers and skip weights say.
         """
-        for activation in self.activations:
-            if type(activation) is not nn.Identity:
-                raise TypeError(f"activation: expected identity for an affine network, got {activation}")
         check_plain(self, "model")
         for name, module in self.named_modules():
             if type(module) in BATCH_NORM.values() and module.training:
                 raise ValueError(
                     f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
                 )
-        operations = _each(self.layers, to_operation)
-        network = SkipNetwork(self.in_shape, operations, self.skip_weights, self.resample)
+        operations: list[Operation | PiecewiseOperation] = []
+        counts = [0]  # f^(k) of this module is f^(counts[k]) of the network
+        for number, layer in enumerate(_each(self.layers, to_operation)):
+            operations.append(layer)
+            if number < len(self.activations):
+                operations += _as_layers(self.activations[number])
+            counts.append(len(operations))
+        weights = {(counts[k], counts[j]): weight for (k, j), weight in self.skip_weights.items()}
+        network = SkipNetwork(self.in_shape, operations, weights, self.resample)
         images = next(images_for(self))
         scores = torch.from_numpy(network(images.double().cpu().numpy())).to(images)
         difference = disagreement(self, _Known(scores), images)
@@ -199,6 +208,24 @@ class SkipCNN(WithSkips):
             skips.append(self.resamplers[name](f[k]) if name in self.resamplers else f[k])
         joined: torch.Tensor = self.joins[str(j)](f[j], *skips)
         return joined
+
+
+def _as_layers(activation: nn.Module) -> list[PiecewiseOperation]:
+    """Return the layers that an activation becomes: none for the identity.
+
+    Raises
+    ------
+    TypeError
+        If it is not piecewise linear.
+    """
+    if type(activation) is nn.Identity:
+        return []
+    operation = operation_of(activation)
+    if operation is None:
+        raise TypeError(
+            f"activation: expected the identity or a piecewise linear function, such as ReLU, got {activation}"
+        )
+    return [operation]
 
 
 class _Known(nn.Module):

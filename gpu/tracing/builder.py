@@ -7,10 +7,22 @@ from typing import Any, TypeVar
 import torch
 
 from gpu.tracing.values import Refusal, Value, planes
-from linalg_cnn import AffineGraph, Constant, Flatten, Operation, PerSlice, ResampleTo, Reshape
+from linalg_cnn import (
+    AffineGraph,
+    Constant,
+    Flatten,
+    Operation,
+    PerSlice,
+    PiecewiseGraph,
+    PiecewiseOperation,
+    ResampleTo,
+    Reshape,
+)
 from linalg_cnn.types import Shape, size_of
 
 Made = TypeVar("Made")
+
+AnyGraph = AffineGraph | PiecewiseGraph
 
 Memo = dict[tuple[Any, ...], tuple[Any, Any]]
 """Pairs of an object and the tensors that it was made from, by the function, tensors and options that made it."""
@@ -27,10 +39,12 @@ class GraphBuilder:
         Number of samples that the module was exported for.
     memo : dict
         Operations already made from the module's parameters, shared by the builders of one trace.
+    piecewise : bool
+        Whether the graph may hold piecewise-linear operations.
 
     Attributes
     ----------
-    graph : AffineGraph
+    graph : AffineGraph or PiecewiseGraph
         The operations so far.
     input : Value
         The input of the module.
@@ -38,18 +52,24 @@ class GraphBuilder:
         Place of the operation that is being read; operations that are added bear it as their name.
     """
 
-    def __init__(self, in_shape: Shape, samples: int, memo: Memo) -> None:
-        self.graph = AffineGraph(in_shape)
+    def __init__(self, in_shape: Shape, samples: int, memo: Memo, *, piecewise: bool = False) -> None:
+        self.graph: AnyGraph = PiecewiseGraph(in_shape) if piecewise else AffineGraph(in_shape)
         self.input = Value(0, in_shape, 0)
-        self.samples, self.memo = samples, memo
+        self.samples, self.memo, self.piecewise = samples, memo, piecewise
         self.place = ""
 
-    def add(self, operation: Operation, *inputs: Value, shape: Shape | None = None, batch: int | None = None) -> Value:
+    def add(
+        self,
+        operation: Operation | PiecewiseOperation,
+        *inputs: Value,
+        shape: Shape | None = None,
+        batch: int | None = None,
+    ) -> Value:
         """Append an operation that treats each slice of the batch axis by itself, and return its value.
 
         Parameters
         ----------
-        operation : Operation
+        operation : Operation or PiecewiseOperation
             The operation to append.
         *inputs : Value
             The values that it reads.
@@ -61,14 +81,17 @@ class GraphBuilder:
         Raises
         ------
         Refusal
-            If different axes are folded into the batch axes of the inputs.
+            If different axes are folded into the batch axes of the inputs, or any is for a PiecewiseOperation.
         """
         first = inputs[0]
         if any(value.folds != first.folds for value in inputs):
             raise Refusal("mixes the samples of the batch: they meet another axis")
         sliced = first.slices > 1
-        made = PerSlice(operation) if sliced else operation
-        number = self.graph.add(made, *(value.number for value in inputs), name=self.place)
+        if sliced:
+            if isinstance(operation, PiecewiseOperation):
+                raise Refusal("treats the axes that are folded into the batch axis by constants of more axes")
+            operation = PerSlice(operation)
+        number = self.graph.add(operation, *(value.number for value in inputs), name=self.place)
         return Value(
             number,
             self.graph.shapes[number][sliced:] if shape is None else shape,
@@ -89,19 +112,22 @@ class GraphBuilder:
         y = self.add(operation, self.reshape(x, (1, *x.shape), x.batch))
         return self.reshape(y, y.shape[1:], x.batch)
 
-    def add_whole(self, operation: Operation, value: Value, like: Value) -> Value:
+    def add_whole(self, operation: Operation | PiecewiseOperation, value: Value, like: Value, *others: Value) -> Value:
         """Append an operation on whole samples, with all slices, and return its value, which is laid out ``like`` one.
 
         Parameters
         ----------
-        operation : Operation
+        operation : Operation or PiecewiseOperation
             The operation to append.
         value : Value
             The value that it reads.
         like : Value
             A value whose shape, batch axis and folds are those of the result; its number does not count.
+        *others : Value
+            Other values that it reads.
         """
-        return replace(like, number=self.graph.add(operation, value.number, name=self.place))
+        numbers = (value.number, *(other.number for other in others))
+        return replace(like, number=self.graph.add(operation, *numbers, name=self.place))
 
     def arrange(self, value: Value, like: Value) -> Value:
         """Return the same entries of each sample, in the same order, in the shape and with the folds of another."""

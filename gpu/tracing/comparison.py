@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from linalg_cnn import AffineGraph
+from gpu.tracing.builder import AnyGraph
 
 
-def first_difference(graph: AffineGraph, other: AffineGraph) -> str | None:
+def first_difference(graph: AnyGraph, other: AnyGraph) -> str | None:
     """Return the name of the first operation whose parameters or inputs differ in two graphs; None if none does."""
     for mine, theirs in zip_longest(graph.nodes, other.nodes):
         if mine is None or theirs is None or mine.inputs != theirs.inputs or not same(mine.operation, theirs.operation):

@@ -24,7 +24,7 @@ from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import OutputError
 from linalg_cnn.types import Shape
 
-FRESH = ("conv", "batch_norm", "linear", "add", "cat", "avg_pool")
+FRESH = ("conv", "batch_norm", "linear", "add", "sub", "mul", "div", "mean", "clone", "cat", "avg_pool")
 """First parts of the names of operations whose result shares no memory with another tensor."""
 
 OWN_FOLDER = f"{Path(gpu.__file__).parent}{os.sep}"

@@ -8,6 +8,9 @@ from gpu.models.nonlinearities import nonlinearity_of
 
 LINEARIZE = ", as gpu.linearize does"
 
+DISCONTINUOUS = ("hardshrink", "sign", "threshold", "_threshold")
+"""Operations that are affine on pieces, but jump between them."""
+
 
 def remedy_of(name: str, args: Sequence[Any] = ()) -> str | None:
     """Return what to do about an operation that is known not to be affine, "" if nothing; None if it is unknown.
@@ -24,6 +27,26 @@ def remedy_of(name: str, args: Sequence[Any] = ()) -> str | None:
         return None
     dilated = name.startswith("max_pool") and any(step != 1 for dilation in args[4:5] for step in dilation)
     return row.remedy + LINEARIZE * (row.module is not None and not dilated)
+
+
+def reason_of(name: str, kind: str) -> str | None:
+    """Return why an operation without a handler is refused; None if it is unknown.
+
+    Parameters
+    ----------
+    name : str
+        Name of the operation in ATen, without the underscore of in-place variants.
+    kind : {"affine", "piecewise linear"}
+        What was expected.
+    """
+    row = nonlinearity_of(name)
+    if row is None:
+        return None
+    if kind == "affine" or not row.piecewise_linear:
+        return f"{name} is not {kind}"
+    if name in DISCONTINUOUS:
+        return f"{name} is not continuous: it jumps between its pieces"
+    return f"{name} is piecewise linear, but not followed"
 
 
 @dataclass(frozen=True)
@@ -55,12 +78,14 @@ class Obstacle:
 
 
 class NotAffineError(ValueError):
-    """Raised for a module that is not of the form W x + B, or not known to be.
+    """Raised for a module that is not of the form W x + B, or not known to be; or that is not piecewise of this form.
 
     Parameters
     ----------
     obstacles : sequence of Obstacle
         All operations that are not affine; also an attribute.
+    expected : str
+        What was expected of all operations.
 
     Examples
     --------
@@ -71,7 +96,7 @@ class NotAffineError(ValueError):
       1: ReLU: relu is not affine; replace it by the identity
     """
 
-    def __init__(self, obstacles: Sequence[Obstacle]) -> None:
+    def __init__(self, obstacles: Sequence[Obstacle], expected: str = "affine") -> None:
         self.obstacles = tuple(obstacles)
         lines = "".join(f"\n  {obstacle}" for obstacle in self.obstacles)
-        super().__init__(f"module: expected affine operations only, got {len(self.obstacles)} that are not:{lines}")
+        super().__init__(f"module: expected {expected} operations only, got {len(self.obstacles)} that are not:{lines}")

@@ -1,11 +1,13 @@
 """`trace`: a torch module as an AffineGraph, or an error that names each operation that is not affine."""
 
+from typing import Any, Literal, overload
+
 from torch import nn
 
 from gpu.models.copying import copy_of
 from gpu.models.surroundings import surroundings_kept
 from gpu.tracing.advice import with_advice
-from gpu.tracing.builder import GraphBuilder, Memo
+from gpu.tracing.builder import AnyGraph, GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import export
 from gpu.tracing.not_affine import NotAffineError, Obstacle
@@ -13,15 +15,23 @@ from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.quantisation import without_fake_quantisation
 from gpu.tracing.stand_ins import stand_ins_found
 from gpu.tracing.walker import ProgramWalker
-from linalg_cnn import AffineGraph
-from linalg_cnn.checks import check_shape
+from linalg_cnn import AffineGraph, PiecewiseGraph
+from linalg_cnn.checks import check_bool, check_shape
 from linalg_cnn.types import Shape
 
 COUNTS = (2, 3)
 """Batch sizes of the two exports: two samples show whether samples are mixed, a third whether their number matters."""
 
 
-def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None) -> AffineGraph:
+@overload
+def trace(
+    module: nn.Module, in_shape: Shape, *, output: str | int | None = None, piecewise: Literal[False] = False
+) -> AffineGraph: ...
+@overload
+def trace(
+    module: nn.Module, in_shape: Shape, *, output: str | int | None = None, piecewise: Literal[True]
+) -> PiecewiseGraph: ...
+def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None, piecewise: bool = False) -> AnyGraph:
     """Return a module as a graph of affine operations, with its present parameters in float64.
 
     A copy of the module is exported by ``torch.export``. Each recorded operation is either affine by its name and
@@ -38,16 +48,20 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     output : str or int, optional
         Key, field or index of the output to trace, if the module returns several. Of a tuple, a dict or another
         container with one tensor, that tensor is taken by default.
+    piecewise : bool
+        Whether to follow operations that are piecewise linear as well: ReLU and its relatives, max pooling, maxima,
+        clamping.
 
     Returns
     -------
-    AffineGraph
+    AffineGraph, or PiecewiseGraph if ``piecewise``
         The operations in the order of the forward pass, named by their places in the module.
 
     Raises
     ------
     NotAffineError
-        If an operation is not affine, or not known to be; the error lists all such operations with their places.
+        If an operation is not affine, or not known to be; the error lists all such operations with their places. If
+        ``piecewise``, the same for what is not piecewise linear, or jumps between its pieces.
     TypeError
         If ``module`` is not an ``nn.Module`` of Python, or ``output`` neither a name nor an index.
     ValueError
@@ -79,11 +93,17 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
         ...
     gpu.tracing.not_affine.NotAffineError: module: expected affine operations only, got 1 that are not:
       1: ReLU: relu is not affine; replace it by the identity, as gpu.linearize does
+    >>> trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (1, 4, 4), piecewise=True)
+    PiecewiseGraph((1, 4, 4) -> (2, 2, 2), 2 operations)
     """
-    return trace_with_shape(module, in_shape, output)[0]
+    check_bool("piecewise", piecewise)
+    graph: AnyGraph = trace_with_shape(module, in_shape, output, piecewise=piecewise)[0]
+    return graph
 
 
-def trace_with_shape(module: nn.Module, in_shape: Shape, output: str | int | None = None) -> tuple[AffineGraph, Shape]:
+def trace_with_shape(
+    module: nn.Module, in_shape: Shape, output: str | int | None = None, *, piecewise: bool = False
+) -> tuple[Any, Shape]:
     """Return the graph of a module, see `trace`, and the shape of its output for one sample, which may be ().
 
     Raises
@@ -100,25 +120,26 @@ def trace_with_shape(module: nn.Module, in_shape: Shape, output: str | int | Non
         raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     in_shape = check_shape("in_shape", in_shape)
     memo: Memo = {}
+    kind = "piecewise linear" if piecewise else "affine"
     try:
-        (graph, out_shape), (other, other_shape) = (_walked(module, in_shape, count, memo, output) for count in COUNTS)
+        (graph, out_shape), (other, other_shape) = (
+            _walked(module, GraphBuilder(in_shape, count, memo, piecewise=piecewise), output) for count in COUNTS
+        )
     except NotAffineError as error:
-        raise NotAffineError(with_advice(module, in_shape, error.obstacles)) from error.__cause__
+        raise NotAffineError(with_advice(module, in_shape, error.obstacles), kind) from error.__cause__
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
-        raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")])
+        raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")], kind)
     return graph, out_shape
 
 
-def _walked(
-    module: nn.Module, in_shape: Shape, samples: int, memo: Memo, output: str | int | None
-) -> tuple[AffineGraph, Shape]:
+def _walked(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AnyGraph, Shape]:
     """Return the graph of a module as a batch of some samples shows it, and the shape of its output for one sample."""
     with stand_ins_found(), surroundings_kept(module):
-        return _walked_copy(module, GraphBuilder(in_shape, samples, memo), output)
+        return _walked_copy(module, builder, output)
 
 
-def _walked_copy(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AffineGraph, Shape]:
+def _walked_copy(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AnyGraph, Shape]:
     """Return the graph of a copy of a module, and the shape of its output for one sample."""
     copied = copy_of(module)  # a forward may keep in its module what it computed for another number of samples
     give_one_tensor(copied, output)

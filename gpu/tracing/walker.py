@@ -1,4 +1,4 @@
-"""The walk over an exported program that turns each of its nodes into operations of an AffineGraph."""
+"""The walk over an exported program that turns each of its nodes into operations of a graph."""
 
 import operator
 from collections.abc import Collection
@@ -9,13 +9,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from gpu.models.nonlinearities import EVALUATE
-from gpu.tracing.aten import HANDLERS, check_product, is_traced
-from gpu.tracing.builder import GraphBuilder
+from gpu.tracing.aten import HANDLERS, PIECEWISE_HANDLERS, POSITIONS, check_product, is_traced
+from gpu.tracing.builder import AnyGraph, GraphBuilder
 from gpu.tracing.constants import constant, evaluate
 from gpu.tracing.nodes import full_name_of, name_of, owner_of, place_of
-from gpu.tracing.not_affine import NotAffineError, Obstacle, remedy_of
+from gpu.tracing.not_affine import NotAffineError, Obstacle, reason_of, remedy_of
 from gpu.tracing.values import UNKNOWN, Refusal, Unknown, Value
-from linalg_cnn import AffineGraph, Reshape
+from linalg_cnn import Reshape
 from linalg_cnn.types import Shape
 
 
@@ -42,6 +42,8 @@ class ProgramWalker:
         obstacles: Collection[Obstacle] = (),
     ) -> None:
         self.program, self.builder, self.training = program, builder, training
+        self.kind = "piecewise linear" if builder.piecewise else "affine"
+        self.handlers = PIECEWISE_HANDLERS if builder.piecewise else HANDLERS
         signature = program.graph_signature
         parts = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.names = {**parts, **signature.inputs_to_lifted_tensor_constants, **signature.inputs_to_lifted_custom_objs}
@@ -51,13 +53,13 @@ class ProgramWalker:
         self.known: dict[str, Any] = {}
         self.obstacles = {(obstacle.place, obstacle.reason): obstacle for obstacle in obstacles}
 
-    def walk(self) -> tuple[AffineGraph, Shape]:
+    def walk(self) -> tuple[AnyGraph, Shape]:
         """Return the graph, and the shape of one sample of the output.
 
         Raises
         ------
         NotAffineError
-            If an operation is not affine.
+            If an operation is not affine, or not piecewise linear where that is allowed.
         ValueError
             If the output does not have the samples first.
         """
@@ -75,7 +77,7 @@ class ProgramWalker:
                 self.builder.place = place_of(node)
                 self.known[node.name] = self._result(node)
         if self.obstacles:
-            raise NotAffineError(list(self.obstacles.values()))
+            raise NotAffineError(list(self.obstacles.values()), self.kind)
         self.builder.place = "the output"
         (output,) = self.program.graph_signature.user_outputs
         return self._finish(self.known[str(output)])
@@ -92,7 +94,7 @@ class ProgramWalker:
                 pending += node.all_input_nodes
         return wanted
 
-    def _finish(self, output: Any) -> tuple[AffineGraph, Shape]:
+    def _finish(self, output: Any) -> tuple[AnyGraph, Shape]:
         """Return the graph whose last value is the output, and the shape of one sample of the output.
 
         Raises
@@ -155,7 +157,7 @@ class ProgramWalker:
         Raises
         ------
         Refusal
-            If the operation is not affine, or has no handler.
+            If the operation is not of the kind that is followed, or has no handler.
         """
         name, unknown = name_of(node), any(leaf is UNKNOWN for leaf in leaves)
         if node.target is operator.getitem:
@@ -163,13 +165,15 @@ class ProgramWalker:
         if unknown and (name.startswith("sym_") or not isinstance(node.target, torch._ops.OperatorBase)):
             return UNKNOWN  # arithmetic with sizes that depend on the data
         if getattr(node.target, "namespace", "") != "aten":
-            raise Refusal(f"{full_name_of(node)} is not known to be affine")
-        handler = HANDLERS.get(name) or HANDLERS.get(name.rstrip("_"))
+            raise Refusal(f"{full_name_of(node)} is not known to be {self.kind}")
+        if any(leaf is POSITIONS for leaf in leaves):
+            raise Refusal(f"{name} reads positions of largest entries, which are not piecewise linear")
+        handler = self.handlers.get(name) or self.handlers.get(name.rstrip("_"))
         if handler is None:
-            remedy = remedy_of(name.rstrip("_"), args)
-            if remedy is None:
-                raise Refusal(f"{name} is not known to be affine")
-            raise Refusal(f"{name.rstrip('_')} is not affine", remedy)
+            reason = reason_of(name.rstrip("_"), self.kind)
+            if reason is None:
+                raise Refusal(f"{name} is not known to be {self.kind}")
+            raise Refusal(reason, remedy_of(name.rstrip("_"), args) or "")
         if unknown:
             check_product(name, args)
             return UNKNOWN

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from gpu.runtime.devices import full_float32
 from gpu.training.data import scale_pixels
@@ -32,7 +33,7 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
         evaluation mode, all are estimated. Weights, modes, ``momentum`` and random states stay. A network without batch
         normalisations stays as it is. One that is used several times in a pass has the mean over all its uses; one with
         ``track_running_stats=False`` has no statistics to estimate; one that the forward pass does not use keeps its
-        own.
+        own. Other normalisations, such as ``nn.InstanceNorm2d``, keep theirs.
     images : tensor (N, *in_shape)
         Training images: uint8 pixels, which count as pixels / 255, or floats, which the network gets as they are. They
         may be on the CPU or on the network's device.
@@ -45,7 +46,8 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
         If ``model`` is not an ``nn.Module``, or ``images`` is not a tensor.
     ValueError
         If the images are not finite numbers that the model takes, none of the batch normalisations is used in the
-        forward pass, or a statistic is not finite. All statistics are then as they were.
+        forward pass, running statistics are there but belong to no batch normalisation, as in a scripted or exported
+        model, or a statistic is not finite. All statistics are then as they were.
 
     Notes
     -----
@@ -64,6 +66,7 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     _check_images(images, device)
     norms = norms_to_estimate(model)
+    _check_norms(model, norms)
     if not norms:
         return
     before = {name: _statistics(norm) for name, norm in norms.items()}
@@ -105,6 +108,29 @@ def spread_evenly(size: int, count: int) -> torch.Tensor:
     return torch.arange(count) * size // max(count, 1)
 
 
+def _check_norms(model: nn.Module, norms: dict[str, _BatchNorm]) -> None:
+    """Check that the running statistics of a model can be estimated.
+
+    Raises
+    ------
+    ValueError
+        If a batch normalisation is lazy and has not been run, or the only running statistics belong to no
+        `nn.BatchNorm`: leaving them as they are without a word would leave the network as useless as it was.
+    """
+    for name, norm in norms.items():
+        if is_lazy(norm.get_buffer("running_mean")):
+            got = f"{name or 'the model'}: {type(norm).__name__}"
+            raise ValueError(f"model: expected initialised batch normalisations, got {got}; run the model once")
+    if any(isinstance(part, _BatchNorm) for part in model.modules()):
+        return
+    for name, _ in model.named_buffers():
+        if name.rpartition(".")[2] == "running_mean":
+            raise ValueError(
+                f"model: expected running statistics of batch normalisations, got {name} in a module that is none; "
+                "recalibrate a model before it is scripted or exported"
+            )
+
+
 def _check_images(images: torch.Tensor, device: torch.device) -> None:
     """Check images that the statistics are estimated from.
 
@@ -113,7 +139,8 @@ def _check_images(images: torch.Tensor, device: torch.device) -> None:
     TypeError
         If they are not a tensor.
     ValueError
-        If there are none, or they are not finite, not uint8 or floats, or on a device that is not the network's.
+        If there are none, or they are not finite, not dense, not uint8 or floats, or on a device that is not the
+        network's.
     """
     if not isinstance(images, torch.Tensor):
         raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
@@ -121,6 +148,8 @@ def _check_images(images: torch.Tensor, device: torch.device) -> None:
         raise ValueError(f"images: expected images on the CPU or on the model's device {device}, got {images.device}")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
+    if images.layout != torch.strided:
+        raise ValueError(f"images: expected a dense tensor, got {images.layout}")
     if images.ndim < 2 or not images.numel():
         raise ValueError(f"images: expected at least one image (N, *in_shape), got shape {tuple(images.shape)}")
     if images.is_floating_point() and not images.isfinite().all():

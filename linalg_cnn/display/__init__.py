@@ -12,6 +12,7 @@ does. `curves_picture` and the functions whose names end in ``_figure`` need mat
 `kernel_picture`       a kernel, one grid per pair of channels
 `rows_picture`         the rows of W as images
 `network_picture`      a network as boxes and arrows, with the weights of its skips
+`tropical_picture`     a tropical polynomial beside its Newton polytope; `zonotope_picture` draws a zonotope
 `curves_picture`       curves of numbers, such as spectra, accuracies and schedules
 `figure_picture`       a matplotlib figure with a text alternative
 `side_by_side`         pictures next to each other; `stacked` puts them below each other
@@ -43,6 +44,8 @@ from linalg_cnn.display.networks import network_picture
 from linalg_cnn.display.objects import affine_picture, factored_picture
 from linalg_cnn.display.operations import operation_picture
 from linalg_cnn.display.picture import Picture, figure_picture, side_by_side, stacked
+from linalg_cnn.display.tropical import tropical_picture
+from linalg_cnn.display.zonotopes import zonotope_picture
 
 __all__ = [
     "DIVERGING",
@@ -85,6 +88,8 @@ __all__ = [
     "side_by_side",
     "stacked",
     "to_png",
+    "tropical_picture",
     "vector_picture",
     "weights_figure",
+    "zonotope_picture",
 ]

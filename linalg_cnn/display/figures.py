@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse
@@ -11,6 +11,7 @@ from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import DIVERGING, INK, MUTED
 from linalg_cnn.display.grids import bins
+from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.conv import Conv
 from linalg_cnn.ops.resample import ResampleTo
 from linalg_cnn.skip_network import SkipNetwork
@@ -114,8 +115,10 @@ def matrix_panels(network: SkipNetwork) -> list[Panel]:
     >>> [panel.symbol for panel in matrix_panels(network)]
     ['$W^{(1)}$', '$W^{(2)}$', '$R^{(0,1)}$', '$W$']
     """
+    W = network.compose(form="sparse").W
     panels = []
     for number, (layer, shape) in enumerate(zip(network.layers, network.shapes[:-1], strict=True), start=1):
+        layer = cast(Operation, layer)  # those with pieces are refused by compose
         padded = isinstance(layer, Conv) and any(sum(pair) for pair in layer.padding_pairs)
         symbol = f"W^{{({number})}}" + (f"P^{{({number})}}" if padded else "")
         panels.append(Panel(f"${symbol}$", type(layer).__name__, layer.matrix(shape)))
@@ -124,7 +127,7 @@ def matrix_panels(network: SkipNetwork) -> list[Panel]:
         if source != target and network.skip_weights[k, j] != 0:
             matrix = ResampleTo(target, network.resample).matrix(source)
             panels.append(Panel(f"$R^{{({k},{j})}}$", "resampled skip", matrix))
-    return [*panels, Panel("$W$", "all of it", network.compose(form="sparse").W)]
+    return [*panels, Panel("$W$", "all of it", W)]
 
 
 def matrices_figure(network: SkipNetwork, across: int | None = None) -> "Figure":

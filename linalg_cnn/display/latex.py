@@ -12,6 +12,7 @@ from linalg_cnn.affine import AffineMap
 from linalg_cnn.display.entries import flat
 from linalg_cnn.display.words import abridged, plain
 from linalg_cnn.exact import to_sympy
+from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import size_of
 
@@ -152,12 +153,14 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
 
     Examples
     --------
-    >>> from linalg_cnn import Conv
+    >>> from linalg_cnn import Conv, ReLU
     >>> t = sympy.Symbol("t")
     >>> layers = [Conv([[[1.0, 1.0]]], bias=[1.0]), Conv([[[1.0, -1.0]]])]
     >>> net = SkipNetwork((1, 4), layers, {(0, 1): t, (1, 1): 1 - t})
     >>> layer_formula(net, 2)
     f(2) = W(2) ((t) R(0,1) f(0) + (1 - t) f(1))
+    >>> layer_formula(SkipNetwork((1, 4), [ReLU()]), 1)
+    f(1) = ReLU(f(0))
     >>> print(layer_formula(net, 1).latex)
     f^{(1)} = W^{(1)} f^{(0)} + B^{(1)}
     """
@@ -170,6 +173,11 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
         latex, words = rf"\left( {latex} \right)", f"({words})"
     if any(sum(pair) for pair in getattr(operation, "padding_pairs", ())):
         latex, words = rf"P^{{({layer})}} {latex}", f"P({layer}) {words}"
+    if isinstance(operation, PiecewiseOperation):
+        name = type(operation).__name__
+        return Formula(
+            rf"f^{{({layer})}} = \operatorname{{{name}}}\left( {latex} \right)", f"f({layer}) = {name}({words})"
+        )
     latex, words = rf"f^{{({layer})}} = W^{{({layer})}} {latex}", f"f({layer}) = W({layer}) {words}"
     if operation.bias_vector(network.shapes[j]) is not None:
         latex, words = rf"{latex} + B^{{({layer})}}", f"{words} + B({layer})"

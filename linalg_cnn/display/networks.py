@@ -9,10 +9,10 @@ from linalg_cnn.display.colors import INK, INPUT_BOX, LAYER_BOX, LIT, MUTED
 from linalg_cnn.display.picture import Picture
 from linalg_cnn.display.svg import NO_POINTER, number, rect, text, text_width
 from linalg_cnn.display.words import abridged, plain
-from linalg_cnn.graph import AffineGraph
 from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
+from linalg_cnn.wiring import Graph
 
 MOST_BOXES = 10
 """Largest number of boxes, dots included."""
@@ -40,14 +40,14 @@ class Arrow(NamedTuple):
     weight: Any
 
 
-def network_picture(network: SkipNetwork | AffineGraph, *, title: str | None = None) -> Picture:
+def network_picture(network: SkipNetwork | Graph[Any], *, title: str | None = None) -> Picture:
     """Return a network as a row of boxes, one per layer or operation, with an arrow from each of its inputs.
 
     Skips are arcs with their weights t^(k,j). A long network is drawn without the boxes in its middle.
 
     Parameters
     ----------
-    network : SkipNetwork or AffineGraph
+    network : SkipNetwork, AffineGraph or PiecewiseGraph
         The network.
     title : str, optional
         Title above the picture.
@@ -97,7 +97,7 @@ def _layers(network: SkipNetwork) -> tuple[list[Box], list[Arrow]]:
     return boxes, arrows
 
 
-def _nodes(graph: AffineGraph) -> tuple[list[Box], list[Arrow]]:
+def _nodes(graph: Graph[Any]) -> tuple[list[Box], list[Arrow]]:
     boxes = [Box("x", graph.in_shape, "the input")]
     arrows = []
     for value, (node, shape) in enumerate(zip(graph.nodes, graph.shapes[1:], strict=True), start=1):

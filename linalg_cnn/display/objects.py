@@ -14,16 +14,21 @@ from linalg_cnn.display.latex import affine_formula, network_formula
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.networks import network_picture
 from linalg_cnn.display.picture import TIMES, Picture, X, side_by_side
+from linalg_cnn.display.tropical import tropical_picture
 from linalg_cnn.display.words import clause
 from linalg_cnn.factored import FactoredMap
-from linalg_cnn.graph import AffineGraph
 from linalg_cnn.notebook import html_of, latex_of
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.skip_network import SkipNetwork
+from linalg_cnn.tropical import TropicalPolynomial
+from linalg_cnn.wiring import Graph
 
 MOST_ENTRIES = 4_000_000
 """Number of entries above which notebooks show the repr of a matrix, because drawing it takes too long."""
+
+MOST_MONOMIALS = 60
+"""Number of monomials above which notebooks show the repr of a polynomial, because pruning it takes seconds."""
 
 
 def affine_picture(affine: AffineMap) -> Picture | None:
@@ -96,6 +101,14 @@ def factored_html(factored: FactoredMap) -> str | None:
 
 
 @html_of.register
+def tropical_html(polynomial: TropicalPolynomial) -> str | None:
+    """Return the picture of a polynomial in one or two variables; None if it has more, or many monomials."""
+    if polynomial.variables > 2 or len(polynomial) > MOST_MONOMIALS:
+        return None
+    return tropical_picture(polynomial).with_title(repr(polynomial)).svg
+
+
+@html_of.register
 def operation_html(operation: Operation) -> str | None:
     """Return the picture of an operation's kernel; None if there is no kernel or it has more than two spatial axes."""
     if not isinstance(operation, TapOperation):
@@ -107,9 +120,9 @@ def operation_html(operation: Operation) -> str | None:
     return picture.with_title(repr(operation)).svg
 
 
-@html_of.register(AffineGraph)
+@html_of.register(Graph)
 @html_of.register(SkipNetwork)
-def network_html(network: AffineGraph | SkipNetwork) -> str:
+def network_html(network: Graph[Any] | SkipNetwork) -> str:
     """Return a network as boxes and arrows."""
     return network_picture(network).svg
 

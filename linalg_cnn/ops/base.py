@@ -1,21 +1,19 @@
 """The interface of operations y = A x + b: A as a matrix, applied to a batch, and transposed."""
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import sympy
 
 from linalg_cnn.checks import as_exact, as_numbers, check_memory
 from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
-from linalg_cnn.exact import to_exact
-from linalg_cnn.notebook import Drawn
+from linalg_cnn.ops.parameters import Parametrised
 from linalg_cnn.rules import AxisRule, apply_rule, apply_rule_adjoint
 from linalg_cnn.types import Array, Shape, size_of
 
 
-class Operation(Drawn, ABC):
+class Operation(Parametrised, ABC):
     """An affine map y = A x + b from values of one shape to values of another.
 
     A batch has one leading axis: (N, *in_shape) to (N, *out_shape). Calling an operation adds the bias:
@@ -27,25 +25,9 @@ class Operation(Drawn, ABC):
     """
 
     @property
-    def symbolic(self) -> bool:
-        """Whether a parameter holds sympy expressions."""
-        return any(_holds_expressions(value) for value in vars(self).values())
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Dtype that holds all parameters: object if one is symbolic, float64 if there is none."""
-        dtypes = [array.dtype for array in self._parameters().values()]
-        return np.dtype(object) if self.symbolic else np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
-
-    @property
     def weighted(self) -> bool:
         """Whether the operation multiplies by a kernel or a weight, so that its entries count as multiplications."""
         return hasattr(self, "kernel") or hasattr(self, "weight")
-
-    def _parameters(self) -> dict[str, Array]:
-        """Return the arrays of numbers among the fields; a table of positions is not one of them."""
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return {name: array for name, array in arrays.items() if array.dtype.kind in "fO"}
 
     @abstractmethod
     def out_shape(self, in_shape: Shape, /) -> Shape:
@@ -74,11 +56,6 @@ class Operation(Drawn, ABC):
     def offset(self, in_shape: Shape, /) -> Array | None:
         """Return the bias, of a shape that broadcasts to ``out_shape``, or None."""
         return None
-
-    def exact(self) -> Self:
-        """Return the same operation with sympy parameters; a float becomes the binary fraction that it is."""
-        parameters = {name: to_exact(array) for name, array in self._parameters().items()}
-        return replace(self, **parameters) if parameters else self  # type: ignore[type-var]
 
     def __call__(self, *xs: Array) -> Array:
         """Return A x + b for a batch.
@@ -152,19 +129,13 @@ class Operation(Drawn, ABC):
         return None if offset is None else np.broadcast_to(offset, self.out_shape(*in_shapes)).ravel()
 
 
-def _holds_expressions(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return bool(value.dtype == object)
-    if isinstance(value, tuple):
-        return any(map(_holds_expressions, value))
-    return isinstance(value, sympy.Expr)
-
-
 class MergingOperation(Operation):
     """An operation that reads several values, with one matrix for each: y = A_1 x_1 + A_2 x_2 + ...
 
     Its methods take one array and one shape per input, and `pull` returns a tuple of one array per input.
     """
+
+    merges = True
 
     @abstractmethod
     def out_shape(self, *in_shapes: Shape) -> Shape:

@@ -36,18 +36,13 @@ class Diagonal(Operation):
         """
         shape = check_shape("in_shape", in_shape)
         for values in (self.factors, self.shifts):
-            if values is None:
-                continue
-            if values.ndim == 1 and shape[0] != len(values):
-                raise ValueError(f"in_shape: expected {len(values)} channels, got {shape}")
-            spread = _spread(values, len(shape)).shape
-            if len(spread) != len(shape) or any(n not in {1, size} for n, size in zip(spread, shape, strict=True)):
-                raise ValueError(f"in_shape: expected a shape that {values.shape} broadcasts to, got {shape}")
+            if values is not None:
+                check_spread(values, shape)
         return shape
 
     def offset(self, in_shape: Shape) -> Array | None:
         """Return the shifts."""
-        return None if self.shifts is None else _spread(self.shifts, len(in_shape))
+        return None if self.shifts is None else spread(self.shifts, len(in_shape))
 
     def count_entries(self, in_shape: Shape) -> int:
         """Return the length of the diagonal."""
@@ -56,19 +51,34 @@ class Diagonal(Operation):
     def entries(self, in_shape: Shape, *, exact: bool = False) -> Entries:
         """Return the diagonal."""
         shape = self.out_shape(in_shape)
-        factors = _spread((self.exact() if exact else self).factors, len(shape))
+        factors = spread((self.exact() if exact else self).factors, len(shape))
         return diagonal_entries(np.broadcast_to(factors, shape).ravel())
 
     def push(self, x: Any) -> Any:
         """Return each entry times its factor."""
-        return x * like(_spread(self.factors, x.ndim - 1), x)
+        return x * like(spread(self.factors, x.ndim - 1), x)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return each entry times its factor: a diagonal matrix is its own transpose."""
         return self.push(y)
 
 
-def _spread(values: Array, axes: int) -> Array:
+def check_spread(values: Array, shape: Shape) -> None:
+    """Refuse values that are neither one per channel nor of as many axes as a shape that they broadcast to.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit the shape.
+    """
+    if values.ndim == 1 and shape[0] != len(values):
+        raise ValueError(f"in_shape: expected {len(values)} channels, got {shape}")
+    sizes = spread(values, len(shape)).shape
+    if len(sizes) != len(shape) or any(n not in {1, size} for n, size in zip(sizes, shape, strict=True)):
+        raise ValueError(f"in_shape: expected a shape that {values.shape} broadcasts to, got {shape}")
+
+
+def spread(values: Array, axes: int) -> Array:
     """Return values (channels,) as an array that broadcasts over all axes; others already do."""
     return values.reshape(-1, *(1,) * (axes - 1)) if values.ndim == 1 else values
 

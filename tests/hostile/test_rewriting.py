@@ -453,7 +453,7 @@ def test_to_network_takes_no_subclass_of_the_identity():
 
     model = gpu.three_layer_cnn()
     model.activations[2] = Squared()
-    with pytest.raises(TypeError, match="activation: expected identity for an affine network, got Squared"):
+    with pytest.raises(TypeError, match="activation: expected the identity or a piecewise linear .* ReLU, got Squared"):
         model.to_network()
 
 

@@ -7,7 +7,7 @@ import scipy.linalg
 import torch
 from hypothesis import strategies as st
 
-from linalg_cnn import Concatenate, Dense, PerSlice, WeightedSum
+from linalg_cnn import Blend, Concatenate, Dense, PerSlice, WeightedSum
 from operations.row import OperationInfo, integers, shapes
 from operations.sampling import PAD
 from operations.taps import CONV
@@ -75,6 +75,31 @@ WEIGHTED_SUM = OperationInfo(
 )
 
 
+@st.composite
+def blend(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2)))
+    count = draw(st.integers(1, 3))
+    return Blend(integers(draw, (count, *in_shape)) / 4), *([in_shape] * count)
+
+
+def torch_blend(operation, *xs):
+    return sum(torch.from_numpy(weights) * x for weights, x in zip(operation.weights, xs, strict=True))
+
+
+BLEND = OperationInfo(
+    "blend",
+    Blend,
+    blend,
+    torch_blend,
+    lambda op, *in_shapes: np.hstack([np.diag(weights.ravel()) for weights in op.weights]),
+    (
+        (lambda: Blend([[1.0, 2.0]]).out_shape((3,)), r"blend: expected 1 inputs of shape \(2,\), got \[\(3,\)\]"),
+        (lambda: Blend([[1.0, 2.0]]).out_shape((2,), (2,)), r"blend: expected 1 inputs of shape \(2,\)"),
+        (lambda: Blend([1.0, 2.0]), "weights: expected a shape"),
+    ),
+)
+
+
 SLICED = {row.kind: row for row in (CONCATENATE, WEIGHTED_SUM, CONSTANT, DENSE, CONV, PAD)}
 """Operations with several inputs, without entries, with a bias, and whose columns are in no order."""
 
@@ -115,5 +140,6 @@ PER_SLICE = OperationInfo(
 ROWS = (
     CONCATENATE,
     WEIGHTED_SUM,
+    BLEND,
     PER_SLICE,
 )

@@ -7,8 +7,8 @@ import torch
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from linalg_cnn import AxisDense, AxisSparse, BatchNorm, Constant, Dense, Scale, SumOver
-from operations.row import OperationInfo, integers, ones, shapes
+from linalg_cnn import AxisDense, AxisSparse, BatchNorm, Constant, Dense, Scale, SumOver, WeightedSumOver
+from operations.row import OperationInfo, flat, integers, ones, positions, shapes
 
 
 @st.composite
@@ -258,6 +258,41 @@ CONSTANT = OperationInfo(
 )
 
 
+@st.composite
+def weighted_sum_over(draw):
+    in_shape = draw(shapes(ranks=(0, 1, 2)))
+    axes = draw(st.lists(st.integers(0, len(in_shape) - 1), min_size=1, unique=True))
+    return WeightedSumOver(integers(draw, in_shape) / 2, axes), in_shape
+
+
+def torch_weighted_sum_over(operation, x):
+    return (torch.from_numpy(operation.weight) * x).sum([axis + 1 for axis in operation.axes], keepdim=True)
+
+
+def loops_weighted_sum_over(operation, in_shape):
+    out_shape = tuple(1 if axis in operation.axes else n for axis, n in enumerate(in_shape))
+    A = np.zeros((prod(out_shape), prod(in_shape)))
+    for q in positions(in_shape):
+        p = tuple(0 if axis in operation.axes else i for axis, i in enumerate(q))
+        A[flat(p, out_shape), flat(q, in_shape)] = operation.weight[q]
+    return A
+
+
+WEIGHTED_SUM_OVER = OperationInfo(
+    "weighted_sum_over",
+    WeightedSumOver,
+    weighted_sum_over,
+    torch_weighted_sum_over,
+    loops_weighted_sum_over,
+    (
+        (lambda: WeightedSumOver([1.0, 2.0], 0).out_shape((3,)), r"in_shape: expected \(2,\), the shape of the weight"),
+        (lambda: WeightedSumOver([1.0, 2.0], 1), "in_shape: expected more than 1 axes"),
+        (lambda: WeightedSumOver([1.0, 2.0], (0, 0)), "axes: expected at least one axis, and each once"),
+        (lambda: WeightedSumOver([1.0, 2.0], ()), "axes: expected at least one axis, and each once"),
+    ),
+)
+
+
 ROWS = (
     BATCH_NORM,
     DENSE,
@@ -265,5 +300,6 @@ ROWS = (
     AXIS_SPARSE,
     SCALE,
     SUM_OVER,
+    WEIGHTED_SUM_OVER,
     CONSTANT,
 )

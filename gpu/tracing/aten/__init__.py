@@ -15,6 +15,7 @@ from gpu.tracing.aten import (
     fourier,
     layers,
     movement,
+    piecewise,
     products,
     resampling,
     sampling,
@@ -23,8 +24,9 @@ from gpu.tracing.aten import (
 )
 from gpu.tracing.aten.arithmetic import check_product
 from gpu.tracing.aten.complex_parts import in_parts, is_traced
+from gpu.tracing.aten.piecewise import POSITIONS
 
-__all__ = ["HANDLERS", "check_product", "is_traced"]
+__all__ = ["HANDLERS", "PIECEWISE_HANDLERS", "POSITIONS", "check_product", "is_traced"]
 
 OF_REAL_VALUES: Mapping[str, Callable[..., Any]] = (
     layers.HANDLERS
@@ -44,3 +46,6 @@ HANDLERS: Mapping[str, Callable[..., Any]] = (
     | complex_parts.HANDLERS
     | fourier.HANDLERS
 )
+
+PIECEWISE_HANDLERS: Mapping[str, Callable[..., Any]] = {**HANDLERS, **piecewise.HANDLERS}
+"""The handlers of ``gpu.trace(piecewise=True)``."""

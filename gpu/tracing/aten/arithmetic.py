@@ -11,7 +11,7 @@ from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.constants import without_samples
 from gpu.tracing.nodes import name_of
 from gpu.tracing.values import Refusal, Unknown, Value
-from linalg_cnn import ResampleTo, Scale, SumOver, WeightedSum
+from linalg_cnn import Operation, PiecewiseOperation, ResampleTo, Scale, SumOver, WeightedSum
 from linalg_cnn.types import Array, Shape
 
 Node = torch.fx.Node
@@ -114,15 +114,25 @@ def lerp(builder: GraphBuilder, node: Node, x: Any, y: Any, weight: Any) -> Valu
 
 def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
     """Return weight * x + shift for constants, broadcast with ``x`` in either direction."""
-    weight, shift = (_real(c) for c in (weight, shift))
-    if x.slices > 1 and max(weight.ndim, shift.ndim) <= x.rank:  # each slice may have constants of its own
+
+    def make(factors: Array, shifts: Array) -> Scale:
+        return Scale(factors, shifts if np.any(shifts) else None)
+
+    return with_constants(builder, make, x, weight, shift)
+
+
+def with_constants(
+    builder: GraphBuilder, make: Callable[..., Operation | PiecewiseOperation], x: Value, *constants: Any
+) -> Value:
+    """Append ``make(*arrays)``, which acts entry by entry, for constants broadcast with ``x`` in either direction."""
+    tensors = tuple(map(_real, constants))
+    if x.slices > 1 and max(c.ndim for c in tensors) <= x.rank:  # each slice may have constants of its own
         whole = Value(x.number, x.whole, 0)
-        y = scale(builder, whole, *(_of_slices(c, x, builder.samples) for c in (weight, shift)))
+        y = with_constants(builder, make, whole, *(_of_slices(c, x, builder.samples) for c in tensors))
         return replace(x, number=y.number)
-    weight, shift = (_once(c, x) for c in (weight, shift))
-    x = spread(builder, x, tuple(torch.broadcast_shapes(weight.shape, shift.shape, _tensor_shape(x))))
-    factors, shifts = (_of_one_sample(c, x) for c in (weight, shift))
-    return builder.add(Scale(factors, shifts if np.any(shifts) else None), x, shape=x.shape)
+    tensors = tuple(_once(c, x) for c in tensors)
+    x = spread(builder, x, tuple(torch.broadcast_shapes(*(c.shape for c in tensors), _tensor_shape(x))))
+    return builder.add(make(*(_of_one_sample(c, x) for c in tensors)), x, shape=x.shape)
 
 
 def _real(c: Any) -> torch.Tensor:

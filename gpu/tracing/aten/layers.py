@@ -64,7 +64,7 @@ def conv(
     groups: int = 1,
 ) -> Value:
     """``conv1d``, ``conv2d``, ``conv3d``."""
-    options = {"stride": _ints(stride), "padding": _ints(padding), "dilation": _ints(dilation), "groups": groups}
+    options = {"stride": ints(stride), "padding": ints(padding), "dilation": ints(dilation), "groups": groups}
     check_constant(weight, bias)
     return builder.add(builder.once(_conv, weight, bias, **options), images(x, weight.ndim - 2))
 
@@ -91,10 +91,10 @@ def conv_transpose(
         _conv_transpose,
         weight,
         bias,
-        stride=_ints(stride),
-        padding=_ints(padding),
-        output_padding=_ints(output_padding),
-        dilation=_ints(dilation),
+        stride=ints(stride),
+        padding=ints(padding),
+        output_padding=ints(output_padding),
+        dilation=ints(dilation),
         groups=groups,
     )
     return builder.add(operation, images(x, weight.ndim - 2))
@@ -123,7 +123,7 @@ def convolution(
     return conv(builder, node, x, weight, bias, stride, padding, dilation, groups)
 
 
-def _ints(value: Any) -> Any:
+def ints(value: Any) -> Any:
     """Return a list of torch's as a tuple, or as a number if it has one entry, which stands for all axes."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 1 else tuple(value)
@@ -232,9 +232,9 @@ def avg_pool(
 ) -> Value:
     """``avg_pool1d``, ``avg_pool2d``, ``avg_pool3d``."""
     operation = AvgPool(
-        _ints(kernel_size),
-        stride=_ints(stride) or None,
-        padding=_ints(padding),
+        ints(kernel_size),
+        stride=ints(stride) or None,
+        padding=ints(padding),
         ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
         divisor_override=divisor_override,
@@ -250,7 +250,7 @@ def avg_pool(
 
 def adaptive_avg_pool(builder: GraphBuilder, node: Node, x: Any, size: Any) -> Value:
     """``adaptive_avg_pool1d``, ``adaptive_avg_pool2d``, ``adaptive_avg_pool3d``."""
-    return builder.add_planar(AdaptiveAvgPool(_ints(size)), x, int(name_of(node)[-2]))
+    return builder.add_planar(AdaptiveAvgPool(ints(size)), x, int(name_of(node)[-2]))
 
 
 PADDING_MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "circular", "constant": "zeros"}

@@ -1,0 +1,1 @@
+"""Operations that are affine on each of finitely many pieces: activations, max pooling, maxima."""

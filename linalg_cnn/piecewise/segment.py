@@ -1,0 +1,312 @@
+"""Every break of a piecewise-linear network along a straight line, layer by layer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from linalg_cnn.affine import AffineMap
+from linalg_cnn.checks import check_int
+from linalg_cnn.chunks import Progress
+from linalg_cnn.compose import compose
+from linalg_cnn.piecewise.base import PiecewiseOperation
+from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
+from linalg_cnn.piecewise.inputs import check_inputs
+from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
+from linalg_cnn.types import Array, IntArray, size_of
+
+STATE_BYTES = 2**26
+"""Bytes that the values at the points carried at once may take. More points are carried in several parts."""
+
+CLOSEST = 2.0**-48
+"""Distance in t below which two breaks are one."""
+
+
+class ClassChange(NamedTuple):
+    """A point of a segment at which another output becomes the largest.
+
+    Attributes
+    ----------
+    t : float
+    before, after : int
+        Numbers of the largest output on both sides.
+    """
+
+    t: float
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """A network along the segment from one input to another: affine between each break and the next.
+
+    Attributes
+    ----------
+    graph : PiecewiseGraph
+    start, end : ndarray (*in_shape)
+    t : ndarray (breaks,)
+        Breaks in (0, 1) in increasing order: where pieces change. The input there is ``(1 - t) start + t end``.
+    values : ndarray (breaks + 2, *out_shape)
+        Outputs at the start, at each break, and at the end.
+    class_changes : tuple of ClassChange
+        Where another output becomes the largest; exact, at breaks and between them.
+    reached : float
+        The breaks up to there are known: 1 if the path is complete.
+    """
+
+    graph: PiecewiseGraph
+    start: Array
+    end: Array
+    t: Array
+    values: Array
+    class_changes: tuple[ClassChange, ...]
+    reached: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether all breaks are known."""
+        return self.reached == 1
+
+    @property
+    def regions(self) -> int:
+        """Number of regions that the segment is known to pass through."""
+        return len(self.t) + 1
+
+    @property
+    def points(self) -> Array:
+        """Positions (breaks + 2,) of `values`: the start, the breaks, and the end or how far the path reaches."""
+        return np.concatenate([[0.0], self.t, [self.reached]])
+
+    def input_at(self, t: float) -> Array:
+        """Return the input (*in_shape) at a position."""
+        x: Array = (1 - t) * self.start + t * self.end
+        return x
+
+    def local_map(self, number: int) -> AffineMap:
+        """Return the affine map of a region, counted from 0 at the start.
+
+        Raises
+        ------
+        IndexError
+            If there are not as many regions.
+        """
+        if not 0 <= number < self.regions:
+            raise IndexError(f"number: expected a region from 0 to {self.regions - 1}, got {number}")
+        low, high = self.points[number : number + 2]
+        return compose(self.graph.at(self.input_at((low + high) / 2)))
+
+    def __repr__(self) -> str:
+        """Show the numbers of regions and of changes of the class."""
+        reached = "" if self.complete else f", complete up to t = {self.reached:.6g} only"
+        return f"Path({self.regions:,} regions, {len(self.class_changes)} changes of the largest output{reached})"
+
+
+def segment(
+    graph: PiecewiseGraph,
+    start: npt.ArrayLike,
+    end: npt.ArrayLike,
+    *,
+    max_regions: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Return every break of a network along the segment from one input to another.
+
+    Layer by layer, the values at the breaks found so far are carried through the graph; between two neighbours each
+    value is affine, so that new breaks are where thresholds are crossed and where maxima change. Memory is bounded:
+    where there are many breaks, parts of the segment are carried one after the other.
+
+    Parameters
+    ----------
+    graph : PiecewiseGraph
+        Any wiring: skips, max pooling.
+    start, end : array_like (*in_shape)
+        Two different inputs.
+    max_regions : int, optional
+        Number of regions after which the search ends; the path is then incomplete.
+    progress : callable, optional
+        Wrapper of the percents of the way, such as ``tqdm.tqdm``.
+
+    Returns
+    -------
+    Path
+        Breaks are where the pieces of an operation change, also where the output does not notice. Breaks at which all
+        compared values differ by less than 1e-12 of the largest value of their layer are left out, and those closer
+        than 4e-15 in t are one.
+
+    Raises
+    ------
+    TypeError
+        If ``graph`` is not a PiecewiseGraph, it or an input holds sympy expressions, or ``progress`` cannot be called.
+    ValueError
+        If an input has another shape, is not finite, or both are equal; or ``max_regions`` is not an int of at least 1.
+
+    Notes
+    -----
+    Source: the exact restriction of a network to a line, Sotoudeh and Thakur 2019, here for any graph.
+
+    Examples
+    --------
+    >>> from linalg_cnn import Dense, PiecewiseGraph, ReLU
+    >>> graph = PiecewiseGraph((1,))
+    >>> hidden = graph.add(ReLU(), graph.add(Dense([[1.0], [-1.0]], [-0.25, 0.75]), 0))
+    >>> output = graph.add(Dense([[1.0, 1.0]]), hidden)
+    >>> path = segment(graph, [0.0], [1.0])
+    >>> path.t, path.values.ravel()
+    (array([0.25, 0.75]), array([0.75, 0.5 , 0.5 , 0.75]))
+    >>> path.local_map(1).W
+    array([[0.]])
+    """
+    first, last = check_inputs(graph, start=start, end=end)
+    if (first == last).all():
+        raise ValueError("end: expected another input than the start, got the same: a segment of length zero")
+    if max_regions is not None:
+        check_int("max_regions", max_regions, 1)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+    percents = iter(range(100) if progress is None else progress(range(100)))
+    ts, values = [np.zeros(1)], [graph(first)[np.newaxis]]
+    done, shown = 0, 0
+    for t, y in _carried(graph, first, last):
+        ts.append(t[1:])
+        values.append(y[1:])
+        done += len(t) - 1
+        while shown < int(100 * t[-1]):
+            next(percents)
+            shown += 1
+        if max_regions is not None and done > max_regions:
+            break
+    next(percents, None)  # a progress bar closes when its sequence ends
+    points, outputs = np.concatenate(ts), np.concatenate(values)
+    if max_regions is not None:
+        points, outputs = points[: max_regions + 1], outputs[: max_regions + 1]
+    changes = _class_changes(points, outputs.reshape(len(outputs), -1))
+    return Path(graph, first, last, points[1:-1], outputs, changes, float(points[-1]))
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Neighbouring points of the segment on their way through the graph.
+
+    Attributes
+    ----------
+    t : array (points,)
+    states : dict
+        Values that are still to be read, by their numbers: arrays (points, *shape).
+    number : int
+        Number of the next node.
+    refined : bool
+        Whether the breaks of that node are among the points.
+    between : (int array, array), optional
+        For each point, the number of the state before it and the position between that state and the next. Without it,
+        each state belongs to a point.
+    """
+
+    t: Array
+    states: dict[int, Array]
+    number: int = 0
+    refined: bool = False
+    between: tuple[IntArray, Array] | None = field(default=None)
+
+    def filled(self) -> "_Stretch":
+        """Return the stretch with a state for each point."""
+        if self.between is None:
+            return self
+        before, position = self.between
+        states = {value: _interpolated(state, before, position) for value, state in self.states.items()}
+        return replace(self, states=states, between=None)
+
+    def parts(self, points: int) -> list["_Stretch"]:
+        """Return parts of at most some points, of which each begins where the one before ends."""
+        starts = range(0, max(len(self.t) - 1, 1), max(points - 1, 1))
+        return [self._part(slice(start, start + max(points, 2))) for start in starts]
+
+    def _part(self, points: slice) -> "_Stretch":
+        if self.between is None:
+            states = {value: state[points] for value, state in self.states.items()}
+            return replace(self, t=self.t[points], states=states)
+        before, position = (array[points] for array in self.between)
+        low, high = int(before[0]), int(before[-1]) + 2
+        states = {value: state[low:high] for value, state in self.states.items()}
+        return replace(self, t=self.t[points], states=states, between=(before - low, position))
+
+
+def _interpolated(states: Array, before: IntArray, position: Array) -> Array:
+    """Return the values at positions between neighbouring states, exactly the state itself where the position is 0."""
+    filled = states[before]
+    inside = np.flatnonzero(position)
+    s = position[inside].reshape(-1, *(1,) * (states.ndim - 1))
+    filled[inside] = (1 - s) * filled[inside] + s * states[before[inside] + 1]
+    return filled
+
+
+def _carried(graph: PiecewiseGraph, start: Array, end: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield the points and the outputs of one part of the segment after the other."""
+    last_reader = {value: number for number, node in enumerate(graph.nodes) for value in node.inputs}
+    waiting = [_Stretch(np.array([0.0, 1.0]), {0: np.stack([start, end])})]
+    while waiting:
+        stretch = waiting.pop().filled()
+        parts = None
+        for number in range(stretch.number, len(graph.nodes)):
+            node = graph.nodes[number]
+            if isinstance(node.operation, PiecewiseOperation) and not (stretch.refined and number == stretch.number):
+                stretch = _with_breaks(graph, node, replace(stretch, number=number, refined=True))
+            bytes_per_point = 8 * sum(size_of(graph.shapes[value]) for value in {number + 1, *stretch.states})
+            most = max(STATE_BYTES // bytes_per_point, 2)
+            if len(stretch.t) > most:
+                parts = replace(stretch, number=number).parts(most)
+                break
+            stretch = stretch.filled()
+            states = dict(stretch.states)
+            states[number + 1] = _values(node, [states[value] for value in node.inputs])
+            kept = {value: x for value, x in states.items() if last_reader.get(value, len(graph.nodes)) > number}
+            stretch = _Stretch(stretch.t, kept, number + 1)
+        if parts is None:
+            yield stretch.t, stretch.states[len(graph.nodes)]
+        else:
+            waiting += reversed(parts)
+
+
+def _values(node: PiecewiseNode, xs: list[Array]) -> Array:
+    y: Array = node.operation(*xs)
+    return y
+
+
+def _with_breaks(graph: PiecewiseGraph, node: PiecewiseNode, stretch: _Stretch) -> _Stretch:
+    """Return a stretch, which has a state for each point, with the breaks of a node as further points."""
+    operation: Any = node.operation
+    xs = [stretch.states[value] for value in node.inputs]
+    pieces = operation.pieces(*xs)
+    line, output = np.nonzero(operation.differ(pieces[:-1], pieces[1:], *graph.input_shapes(node)))
+    if not len(line):
+        return stretch
+    tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in xs)
+    first, last = (operation.candidates(points, output, *xs) for points in (line, line + 1))
+    changes = changes_on_lines(first, last, tolerance)
+    before = np.concatenate([np.arange(len(stretch.t)), line[changes.line]])
+    position = np.concatenate([np.zeros(len(stretch.t)), changes.position])
+    following = np.minimum(before + 1, len(stretch.t) - 1)
+    t = stretch.t[before] + position * (stretch.t[following] - stretch.t[before])
+    order = np.lexsort((position > 0, t))  # of equal points, those that have a state come first
+    before, position, t = before[order], position[order], t[order]
+    own = position == 0
+    # a break is left out beside another break, and beside a point that has a state
+    apart = own | (np.diff(t, prepend=-1.0) > CLOSEST)
+    apart &= own | ~np.append(own[1:] & (np.diff(t) <= CLOSEST), False)
+    return replace(stretch, t=t[apart], between=(before[apart], position[apart]))
+
+
+def _class_changes(t: Array, values: Array) -> tuple[ClassChange, ...]:
+    """Return where the largest of the outputs (points, out_size) changes."""
+    tolerance = TOLERANCE * float(np.abs(values).max())
+    largest = values.argmax(axis=1)
+    line = np.flatnonzero(largest[:-1] != largest[1:])
+    changes = changes_on_lines(values[line], values[line + 1], tolerance)
+    low, high = t[line[changes.line]], t[line[changes.line] + 1]
+    where = low + changes.position * (high - low)
+    return tuple(
+        ClassChange(*change)
+        for change in zip(where.tolist(), changes.before.tolist(), changes.after.tolist(), strict=True)
+    )

@@ -1,0 +1,329 @@
+"""Every region of a piecewise-linear network in a triangle or a rectangle of a plane, layer by layer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from linalg_cnn.checks import check_choice, check_int
+from linalg_cnn.chunks import Progress
+from linalg_cnn.piecewise.base import PiecewiseOperation
+from linalg_cnn.piecewise.contests import TOLERANCE
+from linalg_cnn.piecewise.inputs import check_inputs
+from linalg_cnn.piecewise.polygons import Polygon, area, cells, centroid, divided
+from linalg_cnn.piecewise.segment import STATE_BYTES
+from linalg_cnn.piecewise_graph import Pieces, PiecewiseGraph, PiecewiseNode
+from linalg_cnn.types import Array, IntArray, size_of
+
+SHAPES: dict[str, Polygon] = {
+    "rectangle": [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
+    "triangle": [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SliceRegion:
+    """A convex polygon of a slice in which a network is affine.
+
+    Attributes
+    ----------
+    vertices : ndarray (corners, 2)
+        Coordinates (a, b) of the inputs ``origin + a u + b v``, counterclockwise.
+    W : ndarray (out_size, 2)
+    B : ndarray (out_size,)
+        The network in the polygon, as a function of the coordinates: W (a, b) + B.
+    """
+
+    slice: "SliceRegions"
+    vertices: Array
+    W: Array
+    B: Array
+
+    @property
+    def area(self) -> float:
+        """Area in coordinates; the rectangle has 1, the triangle 1/2."""
+        return area(self.vertices.tolist())
+
+    @property
+    def center(self) -> Array:
+        """Coordinates (2,) of a point inside: the mean of the corners."""
+        return centroid(self.vertices.tolist())
+
+    @property
+    def pieces(self) -> Pieces:
+        """Pieces that the network takes inside, computed anew: see `PiecewiseGraph.pieces`."""
+        return self.slice.graph.pieces(self.slice.input_at(self.center))
+
+    def classes(self) -> list[tuple[int, Array]]:
+        """Return the parts in each of which one output is the largest: its number and the corners (corners, 2)."""
+        functions = [(float(b), float(w[0]), float(w[1])) for w, b in zip(self.W, self.B, strict=True)]
+        tolerance = TOLERANCE * float(np.abs(self.W).max() + np.abs(self.B).max())
+        parts = cells([(a, b) for a, b in self.vertices.tolist()], functions, tolerance)
+        return [(number, np.array(part)) for number, part in parts]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceRegions(Sequence[SliceRegion]):
+    """The regions of a network in a part of a plane; a sequence of `SliceRegion`.
+
+    Attributes
+    ----------
+    graph : PiecewiseGraph
+    origin, u, v : ndarray (*in_shape)
+        The input with the coordinates (a, b) is ``origin + a u + b v``.
+    shape : {"rectangle", "triangle"}
+        Rectangle: a and b in [0, 1]. Triangle: also a + b <= 1.
+    complete : bool
+        Whether the regions cover the shape; otherwise the search ended at ``max_regions``.
+    """
+
+    graph: PiecewiseGraph
+    origin: Array
+    u: Array
+    v: Array
+    shape: str
+    polygons: tuple[Array, ...]
+    coefficients: Array
+    complete: bool
+
+    def __len__(self) -> int:
+        """Return the number of regions."""
+        return len(self.polygons)
+
+    @overload
+    def __getitem__(self, number: int) -> SliceRegion: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[SliceRegion]: ...
+    def __getitem__(self, number: int | slice) -> SliceRegion | list[SliceRegion]:
+        """Return a region, or a list of some."""
+        if isinstance(number, slice):
+            return [self[k] for k in range(*number.indices(len(self)))]
+        vertices, (B, first, second) = self.polygons[number], self.coefficients[number]
+        return SliceRegion(self, vertices, np.stack([first, second], axis=1), B)
+
+    def input_at(self, coordinates: npt.ArrayLike) -> Array:
+        """Return the input (*in_shape) with given coordinates (a, b)."""
+        a, b = np.asarray(coordinates, np.float64)
+        x: Array = self.origin + a * self.u + b * self.v
+        return x
+
+    @cached_property
+    def covered(self) -> float:
+        """Share of the shape that the regions cover: 1 up to rounding if the slice is complete."""
+        return sum(region.area for region in self) / area(SHAPES[self.shape])
+
+    def __repr__(self) -> str:
+        """Show the number of regions."""
+        known = "" if self.complete else f", incomplete: {self.covered:.1%} of the {self.shape}"
+        return f"SliceRegions({len(self):,} regions of a {self.shape}{known})"
+
+
+def slice_regions(
+    graph: PiecewiseGraph,
+    origin: npt.ArrayLike,
+    u: npt.ArrayLike,
+    v: npt.ArrayLike,
+    *,
+    shape: Literal["rectangle", "triangle"] = "rectangle",
+    max_regions: int | None = None,
+    progress: Progress | None = None,
+) -> SliceRegions:
+    """Return every region of a network in a rectangle or a triangle of the plane through an input.
+
+    Layer by layer, each polygon is cut by the lines on which an operation changes its piece. Memory is bounded: where
+    there are many polygons, groups of them are carried through the graph one after the other.
+
+    Parameters
+    ----------
+    graph : PiecewiseGraph
+        Any wiring: skips, max pooling.
+    origin : array_like (*in_shape)
+    u, v : array_like (*in_shape)
+        Two directions that are not parallel. For the triangle of three inputs x, y and z, take x, y - x and z - x.
+    shape : {"rectangle", "triangle"}
+        The inputs ``origin + a u + b v`` with a and b in [0, 1], or those of them with a + b <= 1.
+    max_regions : int, optional
+        Number of regions after which the search ends; the slice is then incomplete.
+    progress : callable, optional
+        Wrapper of the percents of the area, such as ``tqdm.tqdm``.
+
+    Returns
+    -------
+    SliceRegions
+        Regions are told apart by the pieces of all operations: neighbours may have the same affine map. Lines along
+        which all compared values differ by less than 1e-12 of the largest value of their layer do not cut. An entry
+        that lies on a threshold in a whole polygon (a tie, as of background pixels) does not cut it either.
+
+    Raises
+    ------
+    TypeError
+        If ``graph`` is not a PiecewiseGraph, it or an input holds sympy expressions, or ``progress`` cannot be called.
+    ValueError
+        If an input has another shape or is not finite, u and v are parallel or zero, ``shape`` is unknown, or
+        ``max_regions`` is not an int of at least 1.
+
+    Examples
+    --------
+    >>> from linalg_cnn import PiecewiseGraph, ReLU
+    >>> graph = PiecewiseGraph((2,))
+    >>> output = graph.add(ReLU(), 0)
+    >>> regions = slice_regions(graph, [-1.0, -1.0], [2.0, 0.0], [0.0, 2.0])
+    >>> regions, [region.area for region in regions]
+    (SliceRegions(4 regions of a rectangle), [0.25, 0.25, 0.25, 0.25])
+    >>> regions[3].W, regions[3].B
+    (array([[2., 0.],
+           [0., 2.]]), array([-1., -1.]))
+    """
+    start, first, second = check_inputs(graph, origin=origin, u=u, v=v)
+    check_choice("shape", shape, tuple(SHAPES))
+    if max_regions is not None:
+        check_int("max_regions", max_regions, 1)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+    spread = np.linalg.svd(np.stack([first.ravel(), second.ravel()]), compute_uv=False)
+    if spread[-1] <= TOLERANCE * spread[0] or first.size == 1:
+        raise ValueError("v: expected a direction that is not parallel to u, and neither to be zero")
+    percents, shown, seen = iter(range(100) if progress is None else progress(range(100))), 0, 0.0
+    polygons: list[Array] = []
+    coefficients: list[Array] = []
+    for group in _carried(graph, np.stack([start, first, second]), SHAPES[shape]):
+        polygons += [np.array(polygon) for polygon in group.polygons]
+        coefficients.append(group.states[len(graph.nodes)].reshape(len(group.polygons), 3, -1))
+        seen += sum(area(polygon) for polygon in group.polygons)
+        while shown < int(100 * seen / area(SHAPES[shape])):
+            next(percents, None)
+            shown += 1
+        if max_regions is not None and len(polygons) > max_regions:
+            break
+    next(percents, None)  # a progress bar closes when its sequence ends
+    found = np.concatenate(coefficients)
+    complete = max_regions is None or len(polygons) <= max_regions
+    kept = slice(None if complete else max_regions)
+    return SliceRegions(graph, start, first, second, shape, tuple(polygons[kept]), found[kept], complete)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Polygons on their way through the graph.
+
+    Attributes
+    ----------
+    polygons : list of polygons
+    states : dict
+        Values that are still to be read, by their numbers: arrays (parents, 3, *shape), which hold a value at the
+        origin and its change along u and v.
+    parents : int array (polygons,)
+        Number of the state of each polygon.
+    number : int
+        Number of the next node.
+    refined : bool
+        Whether that node has cut the polygons.
+    """
+
+    polygons: list[Polygon]
+    states: dict[int, Array]
+    parents: IntArray
+    number: int = 0
+    refined: bool = False
+
+    def filled(self) -> dict[int, Array]:
+        """Return the states with one entry for each polygon."""
+        if len(self.parents) == len(next(iter(self.states.values()))):
+            return self.states
+        return {value: state[self.parents] for value, state in self.states.items()}
+
+    def parts(self, count: int) -> list["_Group"]:
+        """Return groups of at most ``count`` polygons."""
+        return [self._part(slice(start, start + count)) for start in range(0, len(self.polygons), count)]
+
+    def _part(self, kept: slice) -> "_Group":
+        parents, numbers = np.unique(self.parents[kept], return_inverse=True)
+        states = {value: state[parents] for value, state in self.states.items()}
+        return _Group(self.polygons[kept], states, numbers, self.number, self.refined)
+
+
+def _carried(graph: PiecewiseGraph, states: Array, polygon: Polygon) -> Iterator[_Group]:
+    """Yield one group of polygons after the other, with their outputs."""
+    last_reader = {value: number for number, node in enumerate(graph.nodes) for value in node.inputs}
+    waiting = [_Group([polygon], {0: states[np.newaxis]}, np.zeros(1, int))]
+    while waiting:
+        group = waiting.pop()
+        parts = None
+        for number in range(group.number, len(graph.nodes)):
+            node = graph.nodes[number]
+            piecewise = isinstance(node.operation, PiecewiseOperation)
+            if piecewise and not (group.refined and number == group.number):
+                group = _cut(graph, node, group, number)
+            bytes_per_polygon = 24 * sum(size_of(graph.shapes[value]) for value in {number + 1, *group.states})
+            most = max(STATE_BYTES // bytes_per_polygon, 1)
+            if len(group.polygons) > most:
+                parts = _Group(group.polygons, group.states, group.parents, number, piecewise).parts(most)
+                break
+            states_here = group.filled()
+            made = _values(graph, node, [states_here[value] for value in node.inputs], group.polygons)
+            kept = {
+                value: x
+                for value, x in (*states_here.items(), (number + 1, made))
+                if last_reader.get(value, len(graph.nodes)) > number
+            }
+            group = _Group(group.polygons, kept, np.arange(len(group.polygons)), number + 1)
+        if parts is None:
+            yield group
+        else:
+            waiting += reversed(parts)
+
+
+def _at(states: Array, coordinates: Array) -> Array:
+    """Return values (points, *shape) at coordinates (points, 2) from states (points, 3, *shape)."""
+    a, b = coordinates.T.reshape(2, -1, *(1,) * (states.ndim - 2))
+    x: Array = states[:, 0] + a * states[:, 1] + b * states[:, 2]
+    return x
+
+
+def _values(graph: PiecewiseGraph, node: PiecewiseNode, xs: list[Array], polygons: list[Polygon]) -> Array:
+    """Return the output (polygons, 3, *shape) of a node whose inputs are (polygons, 3, *shape)."""
+    operation: Any = node.operation
+    flat = [x.reshape(-1, *x.shape[2:]) for x in xs]
+    shapes = graph.input_shapes(node)
+    if isinstance(operation, PiecewiseOperation):
+        inner = np.stack([centroid(polygon) for polygon in polygons])
+        pieces = operation.pieces(*(_at(x, inner) for x in xs))
+        y, offset = operation.push_at(pieces, *flat), operation.offset_at(pieces, xs[0])
+    else:
+        y, offset = operation.push(*flat), operation.offset(*shapes)
+    made: Array = y.reshape(len(polygons), 3, *y.shape[1:])
+    if offset is not None:
+        made = made.copy()  # an operation may return a view of its input
+        made[:, 0] += offset
+    return made
+
+
+def _cut(graph: PiecewiseGraph, node: PiecewiseNode, group: _Group, number: int) -> _Group:
+    """Return a group, which has a state for each polygon, with its polygons cut where a node changes its pieces."""
+    operation: Any = node.operation
+    shapes, states = graph.input_shapes(node), group.filled()
+    xs = [states[value] for value in node.inputs]
+    counts = np.array([len(polygon) for polygon in group.polygons])
+    owner, starts = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts) - counts
+    corners = np.array([point for polygon in group.polygons for point in polygon])
+    at_corners = [_at(x[owner], corners) for x in xs]
+    pieces = operation.pieces(*at_corners)
+    differ = operation.differ(pieces, pieces[starts[owner]], *shapes)  # each corner beside the first of its polygon
+    polygon, output = np.nonzero(np.logical_or.reduceat(differ, starts))
+    if not len(polygon):
+        return group
+    tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in at_corners)
+    basis = [[x[:, 0], x[:, 0] + x[:, 1], x[:, 0] + x[:, 2]] for x in xs]
+    at_zero, at_u, at_v = (operation.candidates(polygon, output, *(points[k] for points in basis)) for k in range(3))
+    functions = np.stack([at_zero, at_u - at_zero, at_v - at_zero], axis=-1)
+    first_of = np.searchsorted(polygon, np.arange(len(counts) + 1))
+    polygons: list[Polygon] = []
+    parents: list[int] = []
+    for parent, whole in enumerate(group.polygons):
+        parts = divided(whole, functions[first_of[parent] : first_of[parent + 1]], tolerance)
+        polygons += parts
+        parents += [parent] * len(parts)
+    return _Group(polygons, states, np.array(parents), number, True)
