@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpu.collapsing.verification import VerificationError
     from gpu.experiments.pictures import record_picture
     from gpu.merging.merge import merge
+    from gpu.models.activations import activation_slopes, remove_activations, set_activation_slope
     from gpu.models.conversion import NearestResample
     from gpu.models.homotopy import set_skip_strength, skip_strengths
     from gpu.models.linearization import linearize
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from gpu.models.skip_cnn import SkipCNN
     from gpu.models.torchvision_resnets import from_torchvision
     from gpu.runtime.timing import microseconds_per_image
-    from gpu.schedules.schedule import SkipSchedule, ThresholdSchedule
+    from gpu.schedules.schedule import SkipSchedule, SlopeSchedule, ThresholdSchedule
     from gpu.tracing.not_affine import NotAffineError
     from gpu.tracing.trace import trace
     from gpu.training.data import Digits, load_digits
@@ -40,11 +41,13 @@ __all__ = [
     "NotAffineError",
     "SkipCNN",
     "SkipSchedule",
+    "SlopeSchedule",
     "Teacher",
     "ThresholdSchedule",
     "Trainer",
     "VerificationError",
     "accuracy_of",
+    "activation_slopes",
     "collapse",
     "from_torchvision",
     "kept_memory",
@@ -58,9 +61,11 @@ __all__ = [
     "predict_scores",
     "recalibrate",
     "record_picture",
+    "remove_activations",
     "remove_skips",
     "resnet",
     "schedules",
+    "set_activation_slope",
     "set_skip_strength",
     "six_layer_cnn",
     "skip_strengths",
@@ -75,11 +80,13 @@ _HOME = {
     "NotAffineError": "gpu.tracing.not_affine",
     "SkipCNN": "gpu.models.skip_cnn",
     "SkipSchedule": "gpu.schedules.schedule",
+    "SlopeSchedule": "gpu.schedules.schedule",
     "Teacher": "gpu.training.distillation",
     "ThresholdSchedule": "gpu.schedules.schedule",
     "Trainer": "gpu.training.trainer",
     "VerificationError": "gpu.collapsing.verification",
     "accuracy_of": "gpu.training.evaluation",
+    "activation_slopes": "gpu.models.activations",
     "collapse": "gpu.collapsing.collapse",
     "from_torchvision": "gpu.models.torchvision_resnets",
     "kept_memory": "gpu.bench.memory",
@@ -92,8 +99,10 @@ _HOME = {
     "predict_scores": "gpu.training.evaluation",
     "recalibrate": "gpu.training.recalibration",
     "record_picture": "gpu.experiments.pictures",
+    "remove_activations": "gpu.models.activations",
     "remove_skips": "gpu.models.removal",
     "resnet": "gpu.models.resnets",
+    "set_activation_slope": "gpu.models.activations",
     "set_skip_strength": "gpu.models.homotopy",
     "six_layer_cnn": "gpu.models.shallow",
     "skip_strengths": "gpu.models.homotopy",

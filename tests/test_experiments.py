@@ -71,7 +71,8 @@ def test_figure2_asks_for_the_papers_strengths(tmp_path):
     series = plan(ExperimentSettings("figure2", tmp_path))
     assert len(series) == 8
     assert sorted({trial.t for trial in series["ResNet34"]}) == sorted(PAPER.columns()["t"])
-    assert all(trial.model().activation.__class__.__name__ == "Identity" for trial in series["3-layer CNN, linear"][:1])
+    linear = series["3-layer CNN, linear"][0].model()
+    assert [type(activation).__name__ for activation in linear.activations] == ["Identity"] * 3
     with pytest.raises(ValueError, match="series: expected some of ResNet34, .*; got LeNet"):
         plan(ExperimentSettings("figure2", tmp_path, series=("LeNet",)))
 

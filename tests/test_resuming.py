@@ -14,7 +14,7 @@ import gpu
 from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
-from gpu.schedules import Listed, SkipSchedule, ThresholdSchedule
+from gpu.schedules import Linear, Listed, SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.checkpoints import load_checkpoint, save_checkpoint
 from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
@@ -232,6 +232,69 @@ def test_a_state_of_an_earlier_version_is_resumed(digits, state):
     resumed = trainer(digits)
     resumed.load_state_dict(state | {"settings": settings})
     assert len(resumed.history) == len(state["history"])
+
+
+def test_a_state_from_before_blocks_had_several_activations_is_resumed(digits, state):
+    settings = {name: value for name, value in state["settings"].items() if name != "network"} | {"layers": "0" * 64}
+    resumed = trainer(digits)
+    resumed.load_state_dict(state | {"settings": settings})
+    assert len(resumed.history) == len(state["history"])
+    assert "slopes" not in state
+
+
+def sloped(digits):
+    """Return a training in which skips go out and two of three activations go to the identity at the same time."""
+    torch.manual_seed(5)
+    model = network()
+    names, ramp = list(gpu.activation_slopes(model))[1:], Linear(0, steps=2, end=1)
+    return Trainer(
+        model,
+        *digits,
+        epochs=EPOCHS,
+        learning_rate=1e-2,
+        schedule=SkipSchedule(model, Listed((0.5, 0.25, 0.0))),
+        slope_schedule=SlopeSchedule(model, lambda step: dict.fromkeys(names, ramp(step))),
+    )
+
+
+@pytest.mark.parametrize("batches", [4, 6, 13])
+def test_resumed_training_with_slopes_ends_in_the_same_bits(digits, tmp_path, batches):
+    whole, path = sloped(digits), tmp_path / "checkpoint"
+    history = whole.run()
+    assert [list(epoch["slope"].values()) for epoch in history] == [[0, 0], [0.5, 0.5], [1, 1]]
+    assert [epoch["t"] for epoch in history] == [0.5, 0.25, 0.0]
+    with pytest.raises(KilledError):
+        sloped(digits).run(path, every_seconds=0.0, report=killed_after(batches))
+    torch.manual_seed(99)
+    resumed = sloped(digits)
+    assert resumed.run(path) == history
+    assert all(map(torch.equal, whole.model.state_dict().values(), resumed.model.state_dict().values()))
+    slopes = {"activations.0": 0, "activations.1": 1, "activations.2": 1}
+    assert gpu.activation_slopes(resumed.model) == gpu.activation_slopes(whole.model) == slopes
+
+
+def test_slopes_are_kept_beside_the_weights_without_a_schedule(digits, tmp_path):
+    path, model = tmp_path / "checkpoint", network()
+    gpu.set_activation_slope(model, {"activations.1": 0.25})
+    Trainer(model, *digits, epochs=1).run(path)
+    resumed = Trainer(network(), *digits, epochs=2)
+    resumed.run(path)
+    assert gpu.activation_slopes(resumed.model)["activations.1"] == 0.25
+
+
+def test_a_state_with_other_slopes_is_refused(digits, tmp_path):
+    path = tmp_path / "checkpoint"
+    sloped(digits).run(path)
+    with pytest.raises(ValueError, match=r"and a schedule, got settings .* and a schedule and a slope schedule"):
+        trainer(digits).run(path)
+    state = load_checkpoint(path)
+    for slopes in ({"activations.9": 0.5}, {"activations.1": 2.0}, {3: 0.5}, "half", None):
+        save_checkpoint(path, state | {"slopes": slopes})
+        with pytest.raises(ValueError, match=r"state\['slopes'\]: expected those of this model, got others: slope"):
+            sloped(digits).run(path)
+    save_checkpoint(path, {name: value for name, value in state.items() if name != "slopes"})
+    with pytest.raises(ValueError, match="state: expected a dict with the entries slopes, slope_schedule, model"):
+        sloped(digits).run(path)
 
 
 def test_settings_too_deep_to_be_shown_are_refused_as_others(digits, state):

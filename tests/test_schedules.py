@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu import resnet
+from gpu.models.activations import activation_slopes
 from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.models.shallow import three_layer_cnn
 from gpu.models.skip_cnn import SkipCNN
@@ -25,6 +26,7 @@ from gpu.schedules import (
     Listed,
     OneAtATime,
     SkipSchedule,
+    SlopeSchedule,
     ThresholdSchedule,
 )
 from linalg_cnn import shared_skip_weights
@@ -476,3 +478,62 @@ def test_bad_thresholds(values, thresholds, message):
 def test_thresholds_want_a_module():
     with pytest.raises(TypeError, match="model: expected an nn.Module, got NoneType"):
         ThresholdSchedule(None, VALUES, THRESHOLDS)
+
+
+def two_activations():
+    return torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Tanh())
+
+
+def test_functions_of_t_take_activations_to_the_identity():
+    model = two_activations()
+    schedule = SlopeSchedule(model, OneAtATime(["1", "0"], 0, every=2, fall=2, end=1))
+    seen = []
+    for _ in range(5):
+        seen.append(tuple(activation_slopes(model).values()))
+        schedule.step()
+    assert seen == [(0, 0), (0, 0.5), (0, 1), (0.5, 1), (1, 1)]
+    for function in (Linear(0, 4, end=1), Cosine(0, 4, end=1), Listed((0, 1)), lambda n: 1 - Exponential(1, 0.5, 4)(n)):
+        schedule = SlopeSchedule(model, function)
+        assert activation_slopes(model) == {"0": 0, "1": 0}
+        for _ in range(4):
+            schedule.step()
+        assert schedule.get_last_slope() == 1
+        assert activation_slopes(model) == {"0": 1, "1": 1}
+
+
+def test_a_slope_schedule_continues_from_its_state_alone():
+    function = OneAtATime(["0", "1"], 0, every=1, end=1)
+    first = SlopeSchedule(two_activations(), function)
+    first.step()
+    resumed = SlopeSchedule(two_activations(), function)
+    resumed.load_state_dict(first.state_dict())
+    assert first.state_dict() == resumed.state_dict() == {"last_step": 1, "last_slope": {"0": 1.0, "1": 0.0}}
+    assert activation_slopes(resumed.model) == {"0": 1, "1": 0}
+    of_skips = SkipSchedule(chain(), Constant(0.5))
+    with pytest.raises(ValueError, match=r"state_dict: expected a mapping with the keys \['last_slope', 'last_step'\]"):
+        resumed.load_state_dict(of_skips.state_dict())
+    with pytest.raises(ValueError, match=r"state_dict: expected a mapping with the keys \['last_step', 'last_t'\]"):
+        of_skips.load_state_dict(first.state_dict())
+
+
+def test_one_slope_then_some_by_name_belong_to_the_state():
+    schedule = SlopeSchedule(two_activations(), lambda step: {"1": 1.0} if step else 0.5)
+    schedule.step()
+    assert schedule.get_last_slope() == {"0": 0.5, "1": 1.0}
+
+
+def test_a_slope_schedule_refuses_bad_slopes_and_networks_by_name():
+    model = two_activations()
+    schedule = SlopeSchedule(model, lambda step: 1.5 if step else 0.5)
+    with pytest.raises(ValueError, match=r"function\(1\): expected a number in \[0, 1\], got 1.5"):
+        schedule.step()
+    assert schedule.last_step == 0
+    assert activation_slopes(model) == {"0": 0.5, "1": 0.5}
+    with pytest.raises(ValueError, match="slope: expected names of activations, which are 0, 1, got 7"):
+        SlopeSchedule(model, OneAtATime(["7"], 0, every=1, end=1))
+    with pytest.raises(ValueError, match="model: expected activations that are modules, got Linear without any"):
+        SlopeSchedule(torch.nn.Linear(1, 1), Constant(0))
+    with pytest.raises(TypeError, match="function: expected a callable that takes the step, got 0.5"):
+        SlopeSchedule(model, 0.5)
+    with pytest.raises(ValueError, match=r"end: expected a number in \[0, 1\], got 2"):
+        OneAtATime(["0"], 0, every=1, end=2)

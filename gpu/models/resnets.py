@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Literal, Self, cast
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 import torchvision
@@ -21,18 +21,25 @@ DEPTHS = (18, 34, 50, 101, 152)
 class SkipBlock(WithSkips):
     """A residual block with a skip of strength t: act((1 - t) F(x) + t skip(x)), where F is its main path.
 
-    The class is mixed into torchvision's blocks, and keeps their submodules and the names in their state_dict.
+    The class is mixed into torchvision's blocks, and keeps their submodules and the names in their state_dict. Where
+    torchvision uses one activation several times, it has one for each use, so that each can have a slope of its own
+    (`gpu.set_activation_slope`): ``relu1`` after ``bn1``, ``relu2`` after the ``bn2`` of a bottleneck, and ``relu`` at
+    the end.
 
     Attributes
     ----------
+    inner_activations : dict of str to str
+        Names of the activations on the main path by the names of the batch normalisations that they follow.
     skip_sum : SkipSum or None
         The sum; None if the skip has been removed, in which case the block is act(F(x)).
     """
 
+    inner_activations: ClassVar[dict[str, str]]
     conv1: nn.Conv2d
     conv2: nn.Conv2d
     bn1: nn.Module
     bn2: nn.Module
+    relu1: nn.Module
     relu: nn.Module
     downsample: nn.Sequential | None
     skip_sum: SkipSum | None
@@ -42,10 +49,17 @@ class SkipBlock(WithSkips):
         """Return a block of this class with the submodules of one of torchvision's blocks."""
         made = cls.__new__(cls)
         made.__dict__ = block.__dict__.copy()
+        made._modules = {}
+        for name, part in block._modules.items():  # in the order of the forward pass, as names are listed
+            if name != "relu":
+                made._modules[name] = part
+            if name in cls.inner_activations:
+                made._modules[cls.inner_activations[name]] = copy.deepcopy(block._modules["relu"])
         like = next(made.parameters(), torch.zeros(()))
         made.skip_sum = SkipSum(t).to(like.device)
         if like.dtype == torch.float64:
             made.skip_sum.double().set_skip_strength(t)
+        made._modules["relu"] = block._modules["relu"]
         return made
 
     @abstractmethod
@@ -78,9 +92,11 @@ class SkipBlock(WithSkips):
 class BasicBlock(SkipBlock, theirs.BasicBlock):  # type: ignore[misc] # torchvision is without types
     """Two 3x3 convolutions beside a skip of strength t: the block of ResNet18 and 34."""
 
+    inner_activations: ClassVar = {"bn1": "relu1"}
+
     def main_path(self, x: torch.Tensor) -> torch.Tensor:
         """Return F(x)."""
-        y: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        y: torch.Tensor = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         return y
 
     @property
@@ -92,13 +108,15 @@ class BasicBlock(SkipBlock, theirs.BasicBlock):  # type: ignore[misc] # torchvis
 class Bottleneck(SkipBlock, theirs.Bottleneck):  # type: ignore[misc] # torchvision is without types
     """A 1x1, a 3x3 and a 1x1 convolution beside a skip of strength t: the block of ResNet50, 101 and 152."""
 
+    inner_activations: ClassVar = {"bn1": "relu1", "bn2": "relu2"}
+    relu2: nn.Module
     conv3: nn.Conv2d
     bn3: nn.Module
 
     def main_path(self, x: torch.Tensor) -> torch.Tensor:
         """Return F(x)."""
-        y = self.conv2(self.relu(self.bn1(self.conv1(x))))
-        z: torch.Tensor = self.bn3(self.conv3(self.relu(self.bn2(y))))
+        y = self.conv2(self.relu1(self.bn1(self.conv1(x))))
+        z: torch.Tensor = self.bn3(self.conv3(self.relu2(self.bn2(y))))
         return z
 
     @property
@@ -148,7 +166,8 @@ def resnet(
     -------
     torchvision.models.ResNet
         A network in training mode that maps images (N, in_channels, height, width) to scores (N, num_classes). Its
-        state_dict has torchvision's names.
+        state_dict has torchvision's names. Its blocks have one activation for each use, where torchvision's share one:
+        ``relu1`` after ``bn1``, ``relu2`` after ``bn2`` in depths from 50, and ``relu`` at the end.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """`SkipNetwork` as a torch module, and back."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar, cast
 
@@ -12,7 +13,7 @@ from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, chec
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
 from gpu.models.piecewise_layers import operation_of
-from linalg_cnn import ResampleTo, SkipNetwork
+from linalg_cnn import Operation, PiecewiseOperation, ResampleTo, SkipNetwork
 from linalg_cnn.types import Shape
 
 Given = TypeVar("Given")
@@ -39,7 +40,7 @@ class SkipCNN(WithSkips):
     resample : str
         Mode in which skips between different shapes are resampled; "nearest" by default.
     activation : {"identity", "relu"}
-        The activation after every layer but the last.
+        The activation after every layer but the last, a module for each: ``activations.0``, ``activations.1``, ...
 
     Raises
     ------
@@ -68,8 +69,9 @@ class SkipCNN(WithSkips):
         activation: Activation = "identity",
     ) -> None:
         super().__init__()
-        self.activation = activation_module(activation)
+        given = activation_module(activation)
         operations = _each(layers, to_operation)
+        self.activations = nn.ModuleList(copy.deepcopy(given) for _ in operations[1:])
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
         if network.graph.symbolic:
             raise TypeError("skip_weights: expected numbers for a torch module, got sympy expressions")
@@ -143,36 +145,33 @@ class SkipCNN(WithSkips):
     def to_network(self) -> SkipNetwork:
         """Return the network as a SkipNetwork with its present parameters, in their dtype.
 
-        Activations become layers of their own, which counts the f^(k) anew: f^(k) of this module is f^(2k) of the
-        network.
+        Activations other than the identity become layers of their own, which counts the f^(k) anew: with ReLU
+        everywhere, f^(k) of this module is f^(2k) of the network.
 
         The network and a copy of the module are compared on two random images before it is returned.
 
         Raises
         ------
         TypeError
-            If the activation is not piecewise linear, or a part has hooks, a parametrization or a method of
-            its own.
+            If an activation is not piecewise linear, or a part has hooks, a parametrization or a method of its own.
         ValueError
             If a batch normalisation is in training mode, which mixes the samples (call ``.eval()``), a parameter is not
             finite, or the module computes something else than its layers and skip weights say.
         """
         check_plain(self, "model")
-        linear = type(self.activation) is nn.Identity
-        activation = None if linear else operation_of(self.activation)
-        if not linear and activation is None:
-            raise TypeError(
-                f"activation: expected the identity or a piecewise linear function, such as ReLU, got {self.activation}"
-            )
         for name, module in self.named_modules():
             if type(module) in BATCH_NORM.values() and module.training:
                 raise ValueError(
                     f"{name}: expected batch normalisation in evaluation mode, got training mode; call .eval()"
                 )
-        operations, weights = _each(self.layers, to_operation), self.skip_weights
-        if activation is not None:
-            operations = [part for layer in operations for part in (layer, activation)][:-1]
-            weights = {(2 * k, 2 * j): weight for (k, j), weight in weights.items()}
+        operations: list[Operation | PiecewiseOperation] = []
+        counts = [0]  # f^(k) of this module is f^(counts[k]) of the network
+        for number, layer in enumerate(_each(self.layers, to_operation)):
+            operations.append(layer)
+            if number < len(self.activations):
+                operations += _as_layers(self.activations[number])
+            counts.append(len(operations))
+        weights = {(counts[k], counts[j]): weight for (k, j), weight in self.skip_weights.items()}
         network = SkipNetwork(self.in_shape, operations, weights, self.resample)
         images = next(images_for(self))
         scores = torch.from_numpy(network(images.double().cpu().numpy())).to(images)
@@ -196,7 +195,7 @@ class SkipCNN(WithSkips):
         f = [x]
         for j, layer in enumerate(self.layers):
             y = layer(self._input_of(j, f))
-            f.append(y if j == len(self.layers) - 1 else self.activation(y))
+            f.append(y if j == len(self.layers) - 1 else self.activations[j](y))
         return f[-1]
 
     def _input_of(self, j: int, f: list[torch.Tensor]) -> torch.Tensor:
@@ -209,6 +208,24 @@ class SkipCNN(WithSkips):
             skips.append(self.resamplers[name](f[k]) if name in self.resamplers else f[k])
         joined: torch.Tensor = self.joins[str(j)](f[j], *skips)
         return joined
+
+
+def _as_layers(activation: nn.Module) -> list[PiecewiseOperation]:
+    """Return the layers that an activation becomes: none for the identity.
+
+    Raises
+    ------
+    TypeError
+        If it is not piecewise linear.
+    """
+    if type(activation) is nn.Identity:
+        return []
+    operation = operation_of(activation)
+    if operation is None:
+        raise TypeError(
+            f"activation: expected the identity or a piecewise linear function, such as ReLU, got {activation}"
+        )
+    return [operation]
 
 
 class _Known(nn.Module):

@@ -1,7 +1,8 @@
-"""Schedules of the skip strength t: the homotopy from a network with skips to one without.
+"""Schedules of the skip strength t: the homotopy from a network with skips to one without; and of activations' slopes.
 
-A `gpu.SkipSchedule` or a `gpu.ThresholdSchedule` sets t in a network while it is trained (`schedule.py`). The first
-follows a function of the step, such as `Linear` (`functions.py`).
+A `gpu.SkipSchedule` or a `gpu.ThresholdSchedule` sets t in a network while it is trained, and a `gpu.SlopeSchedule`
+takes activations to the identity (`schedule.py`). The first and the last follow a function of the step, such as
+`Linear` (`functions.py`).
 """
 
 from gpu.schedules.functions import (
@@ -16,7 +17,7 @@ from gpu.schedules.functions import (
     OneAtATime,
     ScheduleFunction,
 )
-from gpu.schedules.schedule import SkipSchedule, ThresholdSchedule
+from gpu.schedules.schedule import SkipSchedule, SlopeSchedule, ThresholdSchedule
 
 __all__ = [
     "PAPER_FROM_05",
@@ -30,5 +31,6 @@ __all__ = [
     "OneAtATime",
     "ScheduleFunction",
     "SkipSchedule",
+    "SlopeSchedule",
     "ThresholdSchedule",
 ]

@@ -1,4 +1,4 @@
-"""The skip strength t as a function of the step, for a `gpu.SkipSchedule`.
+"""The skip strength t as a function of the step, for a `gpu.SkipSchedule`; a `gpu.SlopeSchedule` takes the same.
 
 A step is usually an epoch. Steps count from 0, and the last of n epochs is step n - 1: ``Linear(0.9, steps=9)`` trains
 the last of ten epochs at t = 0.
@@ -21,7 +21,7 @@ PAPER_FROM_05 = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.025, 0.01, 0.005, 0.0)
 """The second list with 0.005 in place of the second 0.05, as was probably meant (erratum 7)."""
 
 ScheduleFunction = Callable[[int], float | Mapping[str, float]]
-"""Function from the step to t: one number for all skips, or one for each skip by its name."""
+"""Function from the step to t, or to a slope: one number for all skips or activations, or one for each by its name."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,8 @@ class Exponential:
 
     Notes
     -----
+    For a slope, which ends at 1, take ``lambda step: 1 - t(step)``.
+
     The idea comes from the paper's [12], Z. Li and S. Arora, *An exponential learning rate schedule for deep learning*
     (ICLR 2020), whose theorem does not apply here. There the learning rate *grows* by a factor above 1 at every step,
     and networks with normalised layers are proven to train as with a fixed learning rate and weight decay. A t in
@@ -206,7 +208,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class OneAtATime:
-    """The skips go from ``start`` to 0 one after the other, in the order of ``names``, as in Tailor.
+    """The skips go from ``start`` to ``end`` one after the other, in the order of ``names``, as in Tailor.
 
     Parameters
     ----------
@@ -218,13 +220,15 @@ class OneAtATime:
     every : int
         Number of steps from one removal to the next, and before the first.
     fall : int
-        Number of equal steps in which a skip goes to 0, at most ``every``: with 1 it is removed at once, as in Tailor;
-        with ``fall=every`` each removal is a homotopy.
+        Number of equal steps in which a skip goes to ``end``, at most ``every``: with 1 it is removed at once, as in
+        Tailor; with ``fall=every`` each removal is a homotopy.
+    end : float in [0, 1]
+        Strength of each skip after its removal: 0, or 1 for the slopes of activations.
 
     Raises
     ------
     ValueError
-        If there are no names, a name is not a string or occurs twice, ``start`` is not in [0, 1], or a number of steps
+        If there are no names, a name is not a string or occurs twice, a strength is not in [0, 1], or a number of steps
         is out of range.
 
     Notes
@@ -250,6 +254,7 @@ class OneAtATime:
     start: float
     every: int
     fall: int = 1
+    end: float = 0.0
 
     def __post_init__(self) -> None:
         if not is_sequence(self.names) or not all(isinstance(name, str) for name in self.names) or len(self.names) == 0:
@@ -257,6 +262,7 @@ class OneAtATime:
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"names: expected different names, got {self.names!r}")
         _store(self, names=tuple(self.names), start=check_share("start", self.start))
+        _store(self, end=check_share("end", self.end))
         _store(self, every=check_int("every", self.every, 1), fall=check_int("fall", self.fall, 1))
         if self.fall > self.every:
             raise ValueError(f"fall: expected at most every={self.every}, one skip at a time, got {self.fall}")
@@ -266,7 +272,7 @@ class OneAtATime:
         check_int("step", step, 0)
         ends = range(self.every, (len(self.names) + 1) * self.every, self.every)
         shares = (1 - (end - step) / self.fall for end in ends)
-        return {name: _between(self.start, 0.0, share) for name, share in zip(self.names, shares, strict=True)}
+        return {name: _between(self.start, self.end, share) for name, share in zip(self.names, shares, strict=True)}
 
 
 def check_shares(name: str, values: object) -> tuple[float, ...]:

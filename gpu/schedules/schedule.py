@@ -1,50 +1,61 @@
-"""Schedules of the skip strength t: the homotopy from a network with skips to one without, sections 4 and 5.3.
+"""Schedules of the skip strength t, sections 4 and 5.3, and of the slope of activations: homotopies of a network.
 
 They are used like torch's LRScheduler: a schedule sets t for the first epoch when it is made, and ``step`` is called
-after each epoch. A step can also be a batch.
+after each epoch. A step can also be a batch. The slope takes the place of t in a `SlopeSchedule`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
+from gpu.models.activations import activation_slopes, set_activation_slope
 from gpu.models.homotopy import check_share, set_skip_strength, skip_strengths
 from gpu.schedules.functions import ScheduleFunction, check_shares
 from linalg_cnn.checks import check_int
 
 
 class Schedule:
-    """The common part of all schedules of t, which differ in the arguments of ``step``.
+    """The common part of all schedules, which differ in what they set and in the arguments of ``step``.
 
     Attributes
     ----------
     model : nn.Module
-        Network whose t is set when the schedule is made and at every step.
+        Network whose t, or slopes, are set when the schedule is made and at every step.
     last_step : int
         Number of steps that were taken.
     """
+
+    _entry: ClassVar[str] = "last_t"
+    """Name in the state of what was set last."""
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
         self.model = model
         self.last_step = 0
-        self._last_t: float | dict[str, float] = {}
+        self._last: float | dict[str, float] = {}
 
-    def get_last_t(self) -> float | dict[str, float]:
-        """Return the t that was set last: one number for all skips, or, by name, that of each skip ever set."""
-        return dict(self._last_t) if isinstance(self._last_t, dict) else self._last_t
+    def _present(self) -> dict[str, float]:
+        """Return all numbers in the network that are of the kind that the schedule sets, by name."""
+        return skip_strengths(self.model)
+
+    def _change(self, value: float | dict[str, float]) -> None:
+        """Set such numbers."""
+        set_skip_strength(self.model, value)
+
+    def _copy_of_last(self) -> float | dict[str, float]:
+        return dict(self._last) if isinstance(self._last, dict) else self._last
 
     def state_dict(self) -> dict[str, Any]:
-        """Return ``last_step`` and ``last_t`` in plain Python types, which ``torch.load(weights_only=True)`` reads.
+        """Return ``last_step`` and ``last_t``, or ``last_slope``, in types that ``torch.load`` reads with weights_only.
 
         As with LRScheduler and LambdaLR, the state does not hold the settings: make the same schedule again, then load.
         """
-        return {"last_step": self.last_step, "last_t": self.get_last_t()}
+        return {"last_step": self.last_step, self._entry: self._copy_of_last()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from the state of another schedule, and set the t of that state in the model.
+        """Continue from the state of another schedule, and set what that state has set last in the model.
 
         Raises
         ------
@@ -56,23 +67,46 @@ class Schedule:
             got = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else type(state_dict).__name__
             raise ValueError(f"state_dict: expected a mapping with the keys {sorted(keys)}, got {got}")
         step = check_int("state_dict['last_step']", state_dict["last_step"], 0)
-        self._set("state_dict['last_t']", state_dict["last_t"])
+        self._set(f"state_dict[{self._entry!r}]", state_dict[self._entry])
         self.last_step = step
 
-    def _set(self, name: str, t: object) -> None:
-        if isinstance(t, Mapping):
-            named = {skip: check_share(f"{name}[{skip!r}]", strength) for skip, strength in t.items()}
-            set_skip_strength(self.model, named)
-            # Strengths that were set before and are not named now belong to the state, too.
-            last = self._last_t
-            self._last_t = (last if isinstance(last, dict) else dict.fromkeys(skip_strengths(self.model), last)) | named
+    def _set(self, name: str, value: object) -> None:
+        if isinstance(value, Mapping):
+            named = {part: check_share(f"{name}[{part!r}]", number) for part, number in value.items()}
+            self._change(named)
+            # Numbers that were set before and are not named now belong to the state, too.
+            last = self._last
+            self._last = (last if isinstance(last, dict) else dict.fromkeys(self._present(), last)) | named
         else:
-            strength = check_share(name, t)
-            set_skip_strength(self.model, strength)
-            self._last_t = strength
+            number = check_share(name, value)
+            self._change(number)
+            self._last = number
 
 
-class SkipSchedule(Schedule):
+class FunctionSchedule(Schedule):
+    """The common part of `SkipSchedule` and `SlopeSchedule`, which follow a function of the step."""
+
+    def __init__(self, model: nn.Module, function: ScheduleFunction) -> None:
+        super().__init__(model)
+        if not callable(function):
+            raise TypeError(f"function: expected a callable that takes the step, got {function!r}")
+        self.function = function
+        self._set("function(0)", function(0))
+
+    def step(self) -> None:
+        """Take one step, and set what the function gives for it.
+
+        Raises
+        ------
+        ValueError
+            If the function does not return numbers for this network. Nothing is changed then.
+        """
+        step = self.last_step + 1
+        self._set(f"function({step})", self.function(step))
+        self.last_step = step
+
+
+class SkipSchedule(FunctionSchedule):
     """A schedule that sets t to a function of the step.
 
     Parameters
@@ -111,24 +145,58 @@ class SkipSchedule(Schedule):
     {'joins.2': 0.0625}
     """
 
-    def __init__(self, model: nn.Module, function: ScheduleFunction) -> None:
-        super().__init__(model)
-        if not callable(function):
-            raise TypeError(f"function: expected a callable that takes the step, got {function!r}")
-        self.function = function
-        self._set("function(0)", function(0))
+    def get_last_t(self) -> float | dict[str, float]:
+        """Return the t that was set last: one number for all skips, or, by name, that of each skip ever set."""
+        return self._copy_of_last()
 
-    def step(self) -> None:
-        """Take one step, and set the t that the function gives for it.
 
-        Raises
-        ------
-        ValueError
-            If the function does not return a t for this network. Nothing is changed then.
-        """
-        step = self.last_step + 1
-        self._set(f"function({step})", self.function(step))
-        self.last_step = step
+class SlopeSchedule(FunctionSchedule):
+    """A schedule that sets the slope of activations to a function of the step, from 0, the activation, to 1.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network whose activations are modules; see `gpu.set_activation_slope`.
+    function : callable
+        Function from the step, 0, 1, 2, ..., to the slope in [0, 1] of all activations, or to a mapping from names of
+        activations to such numbers; other activations keep their slopes. The functions in `gpu.schedules` serve, with
+        0 as the start and 1 as the end, such as ``Linear(0, steps, end=1)``.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not an ``nn.Module``, or ``function`` cannot be called.
+    ValueError
+        If a slope is not in [0, 1], or the network has no activations that are modules, or none of that name.
+
+    Examples
+    --------
+    All activations but the first become linear:
+
+    >>> import gpu
+    >>> from gpu.schedules import Cosine
+    >>> model = gpu.three_layer_cnn(activation="relu")
+    >>> ramp, names = Cosine(0, steps=2, end=1), list(gpu.activation_slopes(model))[1:]
+    >>> schedule = gpu.SlopeSchedule(model, lambda step: dict.fromkeys(names, ramp(step)))
+    >>> for epoch in range(3):
+    ...     print(gpu.activation_slopes(model))  # and train one epoch
+    ...     schedule.step()
+    {'activations.0': 0.0, 'activations.1': 0.0, 'activations.2': 0.0}
+    {'activations.0': 0.0, 'activations.1': 0.5, 'activations.2': 0.5}
+    {'activations.0': 0.0, 'activations.1': 1.0, 'activations.2': 1.0}
+    """
+
+    _entry = "last_slope"
+
+    def _present(self) -> dict[str, float]:
+        return activation_slopes(self.model)
+
+    def _change(self, value: float | dict[str, float]) -> None:
+        set_activation_slope(self.model, value)
+
+    def get_last_slope(self) -> float | dict[str, float]:
+        """Return the slope that was set last: one number for all activations, or, by name, that of each ever set."""
+        return self._copy_of_last()
 
 
 class ThresholdSchedule(Schedule):
@@ -183,6 +251,10 @@ class ThresholdSchedule(Schedule):
             )
         self._set("values", self.values[0])
 
+    def get_last_t(self) -> float | dict[str, float]:
+        """Return the t that was set last: one number for all skips, or, by name, that of each skip ever set."""
+        return self._copy_of_last()
+
     def step(self, accuracy: float) -> None:
         """Take one step with the validation accuracy that was reached, in [0, 1].
 
@@ -193,11 +265,11 @@ class ThresholdSchedule(Schedule):
         """
         reached = check_share("accuracy", accuracy)
         passed = sum(reached >= threshold for threshold in self.thresholds)
-        self._set("values", self.values[max(passed, self.values.index(self._last_t))])
+        self._set("values", self.values[max(passed, self.values.index(self._last))])
         self.last_step += 1
 
-    def _set(self, name: str, t: object) -> None:
+    def _set(self, name: str, value: object) -> None:
         # The values are distinct: t alone gives the position in the list, and shows whether a state belongs to it.
-        if t not in self.values:
-            raise ValueError(f"{name}: expected one of the values {self.values}, got {t!r}")
-        super()._set(name, t)
+        if value not in self.values:
+            raise ValueError(f"{name}: expected one of the values {self.values}, got {value!r}")
+        super()._set(name, value)

@@ -15,6 +15,7 @@ class Epoch(TypedDict):
 
     epoch: int
     t: NotRequired[float | dict[str, float]]
+    slope: NotRequired[float | dict[str, float]]
     loss: float
     train_accuracy: float
     validation_accuracy: float
@@ -38,7 +39,7 @@ def check_history(name: str, epochs: object) -> None:
             or epoch.get("epoch") != number
             or not all(isinstance(epoch.get(key), (int, float)) for key in numbers)
             or not isinstance(epoch.get("validation_accuracy_running", 0.0), (int, float))
-            or not isinstance(epoch.get("t", 0.0), (int, float, dict))
+            or not all(isinstance(epoch.get(key, 0.0), (int, float, dict)) for key in ("t", "slope"))
         ):
             raise ValueError(
                 f"{name}: expected epoch {number} with loss, train_accuracy and validation_accuracy, got another entry"

@@ -8,13 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu.models.activations import activation_slopes, class_of, set_activation_slope
+from gpu.schedules import SlopeSchedule
 from gpu.training.data import Digits
 from gpu.training.epoch import check_history
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of the shape of their parameter; torch loads others, and fails in the next step."""
-LATER_SETTINGS = ("recalibration_images", "digits", "layers")
+LATER_SETTINGS = ("recalibration_images", "digits", "network")
 """Settings of which states say nothing that were written before there were these; such states are resumed as before."""
+EARLIER_SETTINGS = ("layers",)
+"""Settings that states had before, and that are not compared any more: networks of one function had other layers."""
 SHORT = reprlib.Repr()
 """Shows values of any size and depth."""
 SHORT.maxdict = 20
@@ -23,19 +27,51 @@ SHORT.maxdict = 20
 def fingerprints(model: nn.Module, *parts: Digits) -> dict[str, str]:
     """Return the settings by which a training with other images, or with other layers, is known to be another.
 
-    Layers are known by their names and classes: networks with ReLU and without have the same weights.
+    Layers are known by their names and classes: networks with ReLU and without have the same weights. The slope of an
+    activation does not count, because a schedule changes it.
 
     Examples
     --------
     >>> sorted(fingerprints(nn.ReLU()))
-    ['digits', 'layers']
+    ['digits', 'network']
     """
     digits = hashlib.sha256()
     for part in parts:
         for tensor in (part.images, part.labels):
             digits.update(tensor.cpu().numpy().tobytes())
-    layers = [f"{name} {type(layer).__qualname__}" for name, layer in model.named_modules()]
-    return {"digits": digits.hexdigest(), "layers": hashlib.sha256("\n".join(layers).encode()).hexdigest()}
+    layers = [f"{name} {class_of(layer).__qualname__}" for name, layer in model.named_modules()]
+    return {"digits": digits.hexdigest(), "network": hashlib.sha256("\n".join(layers).encode()).hexdigest()}
+
+
+def slopes_state(model: nn.Module, schedule: SlopeSchedule | None) -> dict[str, Any]:
+    """Return the entries of a state on the slopes of activations: none where all are 0 and stay so, as before slopes.
+
+    Examples
+    --------
+    >>> slopes_state(nn.Sequential(nn.ReLU()), None)
+    {}
+    """
+    slopes = activation_slopes(model)
+    if schedule is None and not any(slopes.values()):
+        return {}
+    return {"slopes": slopes, "slope_schedule": None if schedule is None else schedule.state_dict()}
+
+
+def load_slopes(state: dict[str, Any], model: nn.Module, schedule: SlopeSchedule | None) -> None:
+    """Set the slopes of a state, and continue with its schedule.
+
+    Raises
+    ------
+    ValueError
+        If the slopes are not those of this network.
+    """
+    if "slopes" in state:
+        try:
+            set_activation_slope(model, state["slopes"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"state['slopes']: expected those of this model, got others: {error}") from error
+    if schedule is not None:
+        schedule.load_state_dict(state["slope_schedule"])
 
 
 def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.Tensor], batches: int) -> None:
@@ -64,11 +100,11 @@ def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.T
     settings = state["settings"]
     if isinstance(settings, dict):
         settings = {name: own["settings"][name] for name in LATER_SETTINGS} | settings
-    if settings != own["settings"] or (state["schedule"] is None) != (own["schedule"] is None):
-        expected, got = ("no" if of["schedule"] is None else "a" for of in (own, state))
+        settings = {name: value for name, value in settings.items() if name not in EARLIER_SETTINGS}
+    if settings != own["settings"] or _schedules(state) != _schedules(own):
         raise ValueError(
-            f"state: expected settings {own['settings']} and {expected} schedule, "
-            f"got settings {SHORT.repr(state['settings'])} and {got} schedule"
+            f"state: expected settings {own['settings']} and {_schedules(own)}, "
+            f"got settings {SHORT.repr(state['settings'])} and {_schedules(state)}"
         )
     check_history("state['history']", state["history"])
     if type(state["batch"]) is not int or not 0 <= state["batch"] < batches:
@@ -90,6 +126,12 @@ def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.T
                     f"state['optimizer']: expected {name} of tensor {number} to be {_described(parameters[number])}, "
                     f"got {_described(moment)}"
                 )
+
+
+def _schedules(state: dict[str, Any]) -> str:
+    """Return which schedules a state has, in words; that of slopes is in states of networks with slopes only."""
+    ends = " and a slope schedule" if state.get("slope_schedule") is not None else ""
+    return f"{'no' if state['schedule'] is None else 'a'} schedule{ends}"
 
 
 def _is_like(value: object, own: torch.Tensor) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gpu.models.homotopy import set_skip_strength, skip_strengths
-from gpu.schedules import SkipSchedule, ThresholdSchedule
+from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.checkpoints import Autosave
 from gpu.training.data import Digits, check_seed, scale_pixels
 from gpu.training.distillation import Teacher
@@ -18,7 +18,7 @@ from gpu.training.epoch import Epoch, EpochProgress
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
-from gpu.training.resuming import check_state, fingerprints
+from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -45,6 +45,8 @@ class Trainer:
         Seed of the order of the images.
     schedule : SkipSchedule or ThresholdSchedule, optional
         Schedule of the skip strength t; it takes a step after each epoch but the last.
+    slope_schedule : SlopeSchedule, optional
+        Schedule of the slopes of activations; it takes its steps at the same time.
     teacher : Teacher, optional
         Trained network whose scores are learned beside the labels.
     precision : {"float32", "bfloat16"}
@@ -57,9 +59,9 @@ class Trainer:
     Attributes
     ----------
     history : list of dict
-        ``epoch``, ``t``, ``loss``, ``train_accuracy`` and ``validation_accuracy`` of each epoch. The loss and the
-        training accuracy are means over the epoch's batches, taken while the weights change. The validation accuracy is
-        that of the network as it is left, in evaluation mode; where its statistics were recalibrated,
+        ``epoch``, ``t``, ``slope``, ``loss``, ``train_accuracy`` and ``validation_accuracy`` of each epoch. The loss
+        and the training accuracy are means over the epoch's batches, taken while the weights change. The validation
+        accuracy is that of the network as it is left, in evaluation mode; where its statistics were recalibrated,
         ``validation_accuracy_running`` is the accuracy with those that training left.
 
     Raises
@@ -87,6 +89,7 @@ class Trainer:
         learning_rate: float = 1e-3,
         seed: int = 0,
         schedule: SkipSchedule | ThresholdSchedule | None = None,
+        slope_schedule: SlopeSchedule | None = None,
         teacher: Teacher | None = None,
         precision: str = "float32",
         recalibration_images: int | None = None,
@@ -115,7 +118,7 @@ class Trainer:
             "taught": None if teacher is None else [teacher.weight, teacher.temperature],
             "recalibration_images": count,
         } | fingerprints(model, training, held_out)
-        self.schedule, self.teacher = schedule, teacher
+        self.schedule, self.slope_schedule, self.teacher = schedule, slope_schedule, teacher
         if teacher is not None:
             teacher.model.eval()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
@@ -242,12 +245,16 @@ class Trainer:
         epoch["validation_accuracy"] = accuracy = accuracy_of(scores, labels)
         if self.schedule is not None:
             epoch["t"] = self.schedule.get_last_t()
+        if self.slope_schedule is not None:
+            epoch["slope"] = self.slope_schedule.get_last_slope()
         self.history.append(epoch)
-        if not self.finished:  # the network keeps the t of its last epoch
+        if not self.finished:  # the network keeps the t and the slopes of its last epoch
             if isinstance(self.schedule, ThresholdSchedule):
                 self.schedule.step(accuracy)
             elif self.schedule is not None:
                 self.schedule.step()
+            if self.slope_schedule is not None:
+                self.slope_schedule.step()
         self.progress.begin()
 
     def _held_out_scores(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -289,17 +296,22 @@ class Trainer:
         autosave.write(self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to continue: weights, optimiser, t, random states, epoch in progress, history."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "t": skip_strengths(self.model),
-            "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "history": [dict(epoch) for epoch in self.history],
-            "settings": self.settings,
-        } | self.progress.state_dict()
+        """Return all that is needed to continue: weights, optimiser, t, slopes, random states, epoch, history."""
+        slopes = slopes_state(self.model, self.slope_schedule)
+        return (
+            slopes
+            | {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "t": skip_strengths(self.model),
+                "schedule": None if self.schedule is None else self.schedule.state_dict(),
+                "random": torch.get_rng_state(),
+                "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+                "history": [dict(epoch) for epoch in self.history],
+                "settings": self.settings,
+            }
+            | self.progress.state_dict()
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state; to be called before any batch has been trained on.
@@ -320,6 +332,7 @@ class Trainer:
             set_skip_strength(self.model, state["t"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
+        load_slopes(state, self.model, self.slope_schedule)
         torch.set_rng_state(state["random"].cpu())
         if self.device.type == "cuda" and state["cuda_random"] is not None:
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)

@@ -386,7 +386,7 @@ NOT_PLAIN = {
     "hook on the network itself": lambda model: model.register_forward_hook(doubled),
     "hook on a sum": lambda model: model.joins["2"].register_forward_hook(doubled),
     "hook on a resampling": lambda model: model.resamplers["1->2"].register_forward_pre_hook(watched),
-    "hook on the activation": lambda model: model.activation.register_forward_hook(doubled),
+    "hook on an activation": lambda model: model.activations[1].register_forward_hook(doubled),
     "hook on a layer": lambda model: model.layers[0].register_forward_hook(doubled),
     "hook within a layer": lambda model: model.layers[3][1].register_forward_hook(doubled),
     "pruned layer": lambda model: prune.l1_unstructured(model.layers[3][1], "weight", 0.3),
@@ -398,7 +398,7 @@ PLACES = {
     "hook on the network itself": "a hook, doubled, on model ",
     "hook on a sum": r"on model.joins\[2\] ",
     "hook on a resampling": "on model.resamplers.1->2 ",
-    "hook on the activation": "on model.activation ",
+    "hook on an activation": r"on model.activations\[1\] ",
     "hook on a layer": r"on model.layers\[0\] ",
     "hook within a layer": r"on model.layers\[3\]\[1\] ",
     "pruned layer": r"pruning of weight on model.layers\[3\]\[1\] \(call torch.nn.utils.prune.remove\(",
@@ -452,7 +452,7 @@ def test_to_network_takes_no_subclass_of_the_identity():
             return x * x
 
     model = gpu.three_layer_cnn()
-    model.activation = Squared()
+    model.activations[2] = Squared()
     with pytest.raises(TypeError, match="activation: expected the identity or a piecewise linear .* ReLU, got Squared"):
         model.to_network()
 
