@@ -95,12 +95,11 @@ class Window:
         self.padding += padding * self.stride
         self.stride *= stride
 
-    def cropped(self, side: int, out_side: int) -> tuple[int, int, int]:
-        """Return kernel size, padding in front and padding behind, without taps that read padding at every position."""
+    def cropped(self, side: int, out_side: int) -> tuple[int, int]:
+        """Return kernel size and padding without the taps that read padding at every position."""
         first = max(0, self.padding - (out_side - 1) * self.stride)
         last = min(self.size - 1, self.padding + side - 1)
-        behind = (out_side - 1) * self.stride + last + 1 - self.padding - side
-        return last + 1 - first, self.padding - first, behind
+        return last + 1 - first, self.padding - first
 
 
 def _geometry(part: nn.Module) -> tuple[int, int, int]:
@@ -182,16 +181,14 @@ def _one_layer(stretch: list[nn.Module], shape: Shape) -> tuple[list[nn.Module],
         if isinstance(part, nn.BatchNorm2d):
             continue
         window.extend(part)
-        size, stride, padding = _geometry(part)
-        side = (side + 2 * padding - size) // stride + 1
+        kernel, stride, border = _geometry(part)
+        side = (side + 2 * border - kernel) // stride + 1
         if isinstance(part, nn.Conv2d):
             channels = part.out_channels
             macs += side**2 * part.weight.numel()
     out_shape = (channels, side, side)
-    size, front, behind = window.cropped(shape[1], side)
+    size, padding = window.cropped(shape[1], side)
     if sum(isinstance(part, nn.Conv2d) for part in stretch) == 1 or side**2 * shape[0] * channels * size**2 > macs:
         return stretch, out_shape
-    if 0 <= front - behind < window.stride:  # what is padded behind in excess is not read
-        return _normalised(nn.Conv2d(shape[0], channels, size, window.stride, front, bias=False)), out_shape
-    border = nn.ZeroPad2d((front, behind, front, behind))
-    return [border, *_normalised(nn.Conv2d(shape[0], channels, size, window.stride, bias=False))], out_shape
+    one = nn.Conv2d(shape[0], channels, size, window.stride, padding, bias=False)
+    return _normalised(one), out_shape
