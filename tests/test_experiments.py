@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import gpu
-import gpu.experiments.sweep as sweeping
 from gpu.cli.main import main
 from gpu.experiments.command import _record_of, run_experiment
 from gpu.experiments.experiment import Experiment
@@ -294,31 +293,29 @@ def test_all_local_cores_give_what_one_process_gives(tmp_path):
     assert set(told) == set(trials)
 
 
-def dies_once(number, trial, workspace):
+def dies_once(trial, workspace, report):
     """Run a trial, but kill the worker at the first start of the trial of seed 1."""
     mark = workspace.folder / "died"
     if trial.seed == 1 and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return number, run_trial(trial, workspace)
+    return run_trial(trial, workspace)
 
 
-def always_dies(number, trial, workspace):
+def always_dies(trial, workspace, report):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
-def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeping, "_numbered", dies_once)
-    results = sweep(trials_of(3), Workspace(tmp_path), workers=2, progress=False)
+def test_a_worker_that_dies_costs_one_trial_which_is_tried_again(tmp_path):
+    results = sweep(trials_of(3), Workspace(tmp_path), workers=2, progress=False, run=dies_once)
     assert (tmp_path / "died").exists()
     assert [result["seed"] for result in results] == [0, 1, 2]
     assert all(result["stopped"] is None for result in results)
-    monkeypatch.setattr(sweeping, "_numbered", always_dies)
     with pytest.raises(
         RuntimeError, match="workers died 3 times in a row with 1 trials to go: 3-layer-cnn-relu-t-0.5-"
     ):
-        sweep([small_trial(seed=7)], Workspace(tmp_path), workers=2, progress=False)
+        sweep([small_trial(seed=7)], Workspace(tmp_path), workers=2, progress=False, run=always_dies)
 
 
 @pytest.mark.filterwarnings("ignore")  # Dask warns of a slow disk or a busy port, which are not what is tested

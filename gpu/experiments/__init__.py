@@ -1,6 +1,7 @@
-"""The experiments of ``linalg-cnn experiment``, the paper's and two that it does not have.
+"""The experiments of ``linalg-cnn experiment``, the paper's and three that it does not have.
 
-``figure1``, ``figure2``, ``figure3`` and ``timing`` are the paper's; ``distillation`` and ``schedules`` go beyond it.
+``figure1``, ``figure2``, ``figure3`` and ``timing`` are the paper's; ``distillation``, ``schedules`` and
+``front`` go beyond it.
 
 Each is an `Experiment` in a module of its own, found by name (`gpu.experiments.registry`): the trials that it trains
 (`gpu.experiments.trial`) or the measurement that it takes, and the view that shows its record. Trials are resumed where

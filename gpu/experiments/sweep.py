@@ -20,6 +20,7 @@ TRIES = 3
 """Number of times in a row that workers may die before any trial is finished."""
 
 Result = dict[str, Any]
+Run = Callable[[Any, Workspace, Callable[[int], None]], Result]
 
 
 def sweep(
@@ -31,6 +32,7 @@ def sweep(
     cluster: str | None = None,
     progress: bool = True,
     on_result: Callable[[Trial, Result], None] = lambda trial, result: None,
+    run: Run = run_trial,
 ) -> list[Result]:
     """Run trials and return their results in the same order.
 
@@ -51,6 +53,8 @@ def sweep(
         Whether to draw a progress bar, which counts images, on standard error.
     on_result : callable
         Called with each trial and its result as soon as the trial is finished.
+    run : callable
+        Runs a trial, as `run_trial` does.
 
     Raises
     ------
@@ -92,9 +96,9 @@ def sweep(
                     note(trial, result, _images_in(trial, workspace))
             if workers == 1 and backend == "local":
                 for trial in pending:
-                    note(trial, run_trial(trial, keeping, bar.update), 0)
+                    note(trial, run(trial, keeping, bar.update), 0)
             elif pending:
-                for trial, result in _in_parallel(pending, keeping, workers, backend, cluster):
+                for trial, result in _in_parallel(pending, keeping, workers, backend, cluster, run):
                     note(trial, result, _images_in(trial, workspace))
     return [results[trial] for trial in trials]
 
@@ -105,7 +109,7 @@ def _images_in(trial: Trial, workspace: Workspace) -> int:
 
 
 def _in_parallel(
-    trials: Sequence[Trial], workspace: Workspace, workers: int, backend: str, cluster: str | None
+    trials: Sequence[Trial], workspace: Workspace, workers: int, backend: str, cluster: str | None, run: Run
 ) -> Iterator[tuple[Trial, Result]]:
     """Yield trials with their results as they finish; repeat the trials whose workers died.
 
@@ -120,7 +124,7 @@ def _in_parallel(
         while pending:
             returned: set[Trial] = set()
             with suppress(BrokenProcessPool):  # a worker was killed, and with it the pool
-                for number, result in _results(pending, workspace, workers, backend):
+                for number, result in _results(pending, workspace, workers, backend, run):
                     returned.add(pending[number])
                     yield pending[number], result
             # results that were written but not returned are read from their files in the next round
@@ -134,17 +138,19 @@ def _in_parallel(
                 )
 
 
-def _results(trials: Sequence[Trial], workspace: Workspace, workers: int, backend: str) -> Iterable[tuple[int, Result]]:
+def _results(
+    trials: Sequence[Trial], workspace: Workspace, workers: int, backend: str, run: Run
+) -> Iterable[tuple[int, Result]]:
     """Return (number, result) of trials as they finish; Ray's backend can only return all of them at the end."""
-    tasks = (joblib.delayed(_numbered)(number, trial, workspace) for number, trial in enumerate(trials))
-    run = joblib.Parallel(workers, return_as="list" if backend == "ray" else "generator_unordered", batch_size=1)
-    results: Iterable[tuple[int, Result]] = run(tasks)
+    tasks = (joblib.delayed(_numbered)(number, trial, workspace, run) for number, trial in enumerate(trials))
+    parallel = joblib.Parallel(workers, return_as="list" if backend == "ray" else "generator_unordered", batch_size=1)
+    results: Iterable[tuple[int, Result]] = parallel(tasks)
     return results
 
 
-def _numbered(number: int, trial: Trial, workspace: Workspace) -> tuple[int, Result]:
+def _numbered(number: int, trial: Trial, workspace: Workspace, run: Run) -> tuple[int, Result]:
     """Run a trial in a worker, and return its result with its number."""
-    return number, run_trial(trial, workspace)
+    return number, run(trial, workspace, lambda images: None)
 
 
 @contextmanager

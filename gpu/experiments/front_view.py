@@ -1,0 +1,205 @@
+"""The record of the experiment `front` as a figure, tables and words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gpu.experiments.accuracy import spread
+from gpu.experiments.experiment import Record, View, machine_of
+from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE
+from gpu.runtime.tables import markdown_table
+from linalg_cnn.display.colors import CURVE_COLORS
+
+GOAL = 5.0
+"""Times faster than the whole network that one network at least should be, at an accuracy within its spread."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One arm with some number of activations left.
+
+    Attributes
+    ----------
+    arm : str
+        Name of the arm, with ", taught" where it learns from the whole network.
+    left : int
+        Number of activations that are left.
+    times_faster : float
+        Time of the whole network with folded batch normalisations, divided by that of this one.
+    accuracies : list of float
+        Test accuracies of the trials.
+    """
+
+    arm: str
+    left: int
+    times_faster: float
+    accuracies: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean of the accuracies."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def width(self) -> float:
+        """Spread of the accuracies: largest minus smallest."""
+        return max(self.accuracies) - min(self.accuracies)
+
+
+def points_of(record: Record, network: str) -> list[Point]:
+    """Return the points of a network, the whole one first; arms whose trials all stopped early have none."""
+    rows = {(row["variant"], row["left"]): row for row in record["rows"] if row["network"] == network}
+    reference = next(row for (variant, _), row in rows.items() if variant == "network")
+    points = []
+    for series in record["series"]:
+        found = [trial["test_accuracy"] for trial in series["trials"] if "test_accuracy" in trial]
+        if series["network"] != network or not found:
+            continue
+        row = rows[DIRECT if series["arm"] == DIRECT else "merged", series["left"]]
+        faster = reference["microseconds_per_image"] / row["microseconds_per_image"]
+        points.append(Point(series["arm"] + ", taught" * series["taught"], series["left"], faster, found))
+    return points
+
+
+def nearest_to_goal(points: list[Point]) -> tuple[Point | None, Point | None]:
+    """Return two points: the fastest within the spread of the whole network, and the best that reaches the goal.
+
+    Within the spread means that the mean accuracy is at least the smallest of the whole network's trials.
+    """
+    others = [point for point in points if point.arm != WHOLE]
+    whole = next((point for point in points if point.arm == WHOLE), None)
+    within = [point for point in others if whole is not None and point.mean >= min(whole.accuracies)]
+    fast = [point for point in others if point.times_faster >= GOAL]
+    return (
+        max(within, key=lambda point: point.times_faster, default=None),
+        max(fast, key=lambda point: point.mean, default=None),
+    )
+
+
+def beaten(points: list[Point]) -> Iterator[tuple[Point, Point]]:
+    """Yield each point that another beats by more than the wider spread of both at no more cost, and this other."""
+    for point in points:
+        better = [
+            other
+            for other in points
+            if other.times_faster >= point.times_faster and other.mean - point.mean > max(other.width, point.width)
+        ]
+        if better:
+            yield point, max(better, key=lambda other: other.mean)
+
+
+class FrontView(View):
+    """Test accuracy against the time of a prediction, a panel for each network."""
+
+    def conditions(self, record: Record) -> str:
+        """Return data set, numbers of images, epochs and trials, batch size, and machine."""
+        settings = record["settings"]
+        return (
+            f"{settings['dataset']}, {settings['images']:,} images, {settings['epochs']} epochs, {settings['trials']} "
+            f"trials, chosen on {settings['held_out_images']:,}, tested on {settings['test_images']:,}; batch "
+            f"{settings['batch_size']}; {machine_of(record)}"
+        )
+
+    def draw(self, axes: Axes, record: Record) -> None:
+        """Draw a panel for each network: mean accuracies, with the smallest and largest as bars."""
+        figure = cast(Figure, axes.figure)
+        axes.remove()
+        panels = figure.subplots(1, len(record["networks"]), squeeze=False)[0]
+        for panel, network in zip(panels, record["networks"], strict=True):
+            _draw_network(panel, points_of(record, network))
+            panel.set_title(network, fontsize=10)
+        panels[0].set_ylabel("test accuracy")
+        figure.supxlabel(
+            f"times faster than the whole network, numbers: activations left\n{self.conditions(record)}", fontsize=8
+        )
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=4)
+
+    def tables(self, record: Record) -> list[str]:
+        """Return for each network a table of times, one of accuracies, and what they say about the goal."""
+        lines: list[str] = []
+        for network in record["networks"]:
+            points = points_of(record, network)
+            lines += [f"**{network}**", "", *_times(record, network), "", *_accuracies(points), ""]
+            lines += [*_verdict(points), ""]
+        return lines[:-1]
+
+    def words(self, record: Record) -> str:
+        """Return the whole network of each panel, and the points nearest to the goal."""
+        found = (f"{network}: {' '.join(_verdict(points_of(record, network)))}" for network in record["networks"])
+        return f"Test accuracy against the time of a prediction. {' '.join(found)}"
+
+
+def _draw_network(axes: Axes, points: list[Point]) -> None:
+    names = [WHOLE, *(f"{arm}{end}" for arm in ARMS for end in ("", ", taught"))]
+    for name in names:
+        found = sorted((point for point in points if point.arm == name), key=lambda point: -point.left)
+        if not found:
+            continue
+        arm = name.removesuffix(", taught")
+        colour = CURVE_COLORS[6] if name == WHOLE else CURVE_COLORS[ARMS.index(arm)]
+        xs, means = [point.times_faster for point in found], [point.mean for point in found]
+        bars = [[m - min(p.accuracies) for m, p in zip(means, found, strict=True)]]
+        bars.append([max(p.accuracies) - m for m, p in zip(means, found, strict=True)])
+        style = "s--" if arm != name else "o-"
+        axes.errorbar(xs, means, bars, fmt=style, color=colour, ms=4, lw=1, capsize=2, label=name)
+        if name in {WHOLE, ARMS[1], DIRECT}:
+            for point in found:
+                axes.annotate(str(point.left), (point.times_faster, point.mean), (3, 4), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+
+
+def _times(record: Record, network: str) -> list[str]:
+    rows = [row for row in record["rows"] if row["network"] == network]
+    reference = next(row["microseconds_per_image"] for row in rows if row["variant"] == "network")
+    shown = {"network": "network, batch norms folded", "merged": "merged", DIRECT: "one layer per stretch, merged"}
+    table = [
+        [
+            f"{row['left']}",
+            shown[row["variant"]],
+            ", ".join(row["forms"]),
+            f"{row['multiply_adds']:,}",
+            f"{row['microseconds_per_image']:,.2f}",
+            f"{row['spread']:,.2f}",
+            f"{reference / row['microseconds_per_image']:.2f}",
+        ]
+        for row in sorted(rows, key=lambda row: (-row["left"], list(shown).index(row["variant"])))
+    ]
+    header = ["activations left", "variant", "forms", "MACs", "us per image", "IQR", "times faster"]
+    return markdown_table(header, table, text_columns=[1, 2])
+
+
+def _accuracies(points: list[Point]) -> list[str]:
+    arms = list(dict.fromkeys(point.arm for point in points))
+    cells = {(point.left, point.arm): spread(point.accuracies) for point in points}
+    lefts = sorted({point.left for point in points}, reverse=True)
+    table = [[f"{left}", *(cells.get((left, arm), "") for arm in arms)] for left in lefts]
+    return markdown_table(["activations left", *arms], table, text_columns=0)
+
+
+def _verdict(points: list[Point]) -> list[str]:
+    """Return sentences: the whole network, the goal and what came nearest to it, and the arms that are beaten."""
+    within, fast = nearest_to_goal(points)
+    said = [f"The whole network has {spread(point.accuracies)}." for point in points if point.arm == WHOLE]
+    if within is None:
+        said.append("No network with fewer activations is within its spread.")
+    else:
+        said.append(
+            f"Fastest within its spread: {within.arm} with {within.left} left, {within.times_faster:.1f} times faster, "
+            f"{spread(within.accuracies)}."
+        )
+    if fast is not None:
+        said.append(
+            f"Most accurate at {GOAL:g} times or more: {fast.arm} with {fast.left} left, "
+            f"{fast.times_faster:.1f} times faster, {spread(fast.accuracies)}."
+        )
+    lost = [f"{p.arm} with {p.left} by {q.arm} with {q.left}" for p, q in beaten(points)]
+    if lost:
+        said.append(f"Beaten by more than the spread at no more cost: {'; '.join(lost)}.")
+    return said
