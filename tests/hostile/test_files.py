@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ import pytest
 import safetensors.torch
 import torch
 
-import gpu.experiments.sweep as sweeping
 from gpu.bench.compare import read_record
 from gpu.experiments.command import run_experiment
 from gpu.experiments.registry import find_experiment
 from gpu.experiments.sweep import sweep
+from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
 from gpu.runtime.results import folder_locked
 from gpu.settings import ExperimentSettings
@@ -354,14 +355,14 @@ def test_damaged_weights_of_a_teacher_are_one_error_that_names_the_path(tmp_path
 def test_two_runs_of_different_series_at_the_same_time_fill_one_record(tmp_path, monkeypatch):
     """Another run begins and ends while this one runs its trial."""
     ours = replace(SMALL, out=tmp_path)
-    other, run_trial = replace(ours, series=("6-layer CNN",)), sweeping.run_trial
+    other = replace(ours, series=("6-layer CNN",))
 
     def interrupted(*arguments):
-        monkeypatch.setattr(sweeping, "run_trial", run_trial)
+        monkeypatch.setattr("gpu.experiments.command.sweep", sweep)
         run_experiment(other)
         return run_trial(*arguments)
 
-    monkeypatch.setattr(sweeping, "run_trial", interrupted)
+    monkeypatch.setattr("gpu.experiments.command.sweep", partial(sweep, run=interrupted))
     monkeypatch.setattr("gpu.experiments.command.draw", lambda record: b"")
     assert [series["name"] for series in run_experiment(ours)["series"]] == ["3-layer CNN", "6-layer CNN"]
     record = read_json(tmp_path / "figure2.json")
