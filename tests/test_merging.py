@@ -49,6 +49,8 @@ from linalg_cnn import (
     WeightedSum,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
 PLENTY = 10**9
 RNG = np.random.default_rng(0)
 
