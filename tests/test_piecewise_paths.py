@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linalg_cnn import (
@@ -107,6 +107,7 @@ def test_breaks_are_those_of_a_walk_from_region_to_region(kinds):
     assert path.complete
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.permutations(["relu", "pool", "skip", "abs", "max", "amax", "hardtanh"]))
 def test_a_path_is_affine_between_its_breaks_and_a_dense_sampling_misses_none(seed, kinds):
     graph, (start, end) = network(seed, kinds[:4]), ends(seed)
