@@ -30,6 +30,7 @@ from linalg_cnn import (
     segment,
     slice_regions,
 )
+from linalg_cnn.piecewise import polygons
 from linalg_cnn.piecewise import segment as segment_module
 from linalg_cnn.piecewise import slices as slices_module
 
@@ -241,6 +242,14 @@ def test_a_slice_that_ends_early_says_so():
     assert "incomplete" in repr(regions)
     assert 0 < regions.covered < 1
     assert "regions of a rectangle)" in repr(slice_regions(graph, origin, u, v))
+
+
+def test_cells_cover_a_polygon_also_where_two_of_the_largest_functions_are_equal_within_the_tolerance():
+    square = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+    right, left = (-7.0, 10.0, 0.0), (3.0, -10.0, 0.0)  # they leave a strip in which the others differ by 0.008 at most
+    parts = polygons.cells(square, [right, left, (0.0, 0.0, 0.0), (-0.02, 0.04, 0.0)], 0.01)
+    assert [number for number, _ in parts] == [0, 1, 2]
+    assert sum(polygons.area(part) for _, part in parts) == pytest.approx(1)
 
 
 def bad(**changed):

@@ -78,8 +78,12 @@ def cells(polygon: Polygon, functions: Sequence[Function], tolerance: float) -> 
     for number in kept:
         part = polygon
         for other in kept:
-            if other != number and part:
-                part = cut(part, _difference(functions[number], functions[other]), tolerance).above
+            if other == number or not part:
+                continue
+            # both cells are cut by the same function, so that where the two are equal, the first one counts
+            later, earlier = max(number, other), min(number, other)
+            sides = cut(part, _difference(functions[later], functions[earlier]), tolerance)
+            part = sides.above if number == later else sides.below
         if part:
             parts.append((number, part))
     return parts

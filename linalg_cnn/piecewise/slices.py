@@ -249,7 +249,7 @@ class _Group:
 
     def filled(self) -> dict[int, Array]:
         """Return the states with one entry for each polygon."""
-        if len(self.parents) == len(next(iter(self.states.values()))):
+        if np.array_equal(self.parents, np.arange(len(next(iter(self.states.values()))))):
             return self.states
         return {value: state[self.parents] for value, state in self.states.items()}
 
