@@ -14,6 +14,19 @@ from linalg_cnn.types import Array, Shape, size_of
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wrapper of the sequence of chunks, such as ``tqdm.tqdm``."""
 
+
+def check_progress(progress: object) -> None:
+    """Refuse a wrapper that cannot be called; None stands for no wrapper.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be called.
+    """
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+
+
 CHUNK_BYTES = 2**24
 """Bytes that the vectors of one chunk may take, so that they fit the cache."""
 

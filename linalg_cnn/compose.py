@@ -15,7 +15,7 @@ from linalg_cnn.affine import AffineMap
 from linalg_cnn.arithmetic import EXACT, SPARSE, Arithmetic
 from linalg_cnn.arrays import as_numpy, inner_products, like, zeros
 from linalg_cnn.checks import check_choice
-from linalg_cnn.chunks import Progress, carry_chunks, plan_chunks
+from linalg_cnn.chunks import Progress, carry_chunks, check_progress, plan_chunks
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.types import Array, size_of
 from linalg_cnn.wiring import Graph
@@ -98,8 +98,7 @@ def compose(
         )
     if not isinstance(graph, AffineGraph):
         raise TypeError(f"network: expected an AffineGraph or a SkipNetwork, got {type(network).__name__}")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+    check_progress(progress)
     check_choice("direction", direction, DIRECTIONS)
     if form is None:
         form = "sympy" if graph.symbolic else "dense"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
-from linalg_cnn.chunks import Progress
+from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.compose import compose
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
@@ -181,8 +181,7 @@ def segment(
         raise ValueError("end: expected another input than the start, got the same: a segment of length zero")
     if max_regions is not None:
         check_int("max_regions", max_regions, 1)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+    check_progress(progress)
     percents = iter(range(100) if progress is None else progress(range(100)))
     ts, values = [np.zeros(1)], [graph(first)[np.newaxis]]
     done, shown = 0, 0

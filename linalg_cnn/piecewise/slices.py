@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linalg_cnn.checks import check_choice, check_int
-from linalg_cnn.chunks import Progress
+from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE
 from linalg_cnn.piecewise.inputs import check_inputs
@@ -199,8 +199,7 @@ def slice_regions(
     check_choice("shape", shape, tuple(SHAPES))
     if max_regions is not None:
         check_int("max_regions", max_regions, 1)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+    check_progress(progress)
     spread = np.linalg.svd(np.stack([first.ravel(), second.ravel()]), compute_uv=False)
     if spread[-1] <= TOLERANCE * spread[0] or first.size == 1:
         raise ValueError("v: expected a direction that is not parallel to u, and neither to be zero")

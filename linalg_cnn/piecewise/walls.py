@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from linalg_cnn.checks import check_int, check_memory, memory_limit
-from linalg_cnn.chunks import Chunks, Progress, carry_chunks, fit_chunks
+from linalg_cnn.chunks import Chunks, Progress, carry_chunks, check_progress, fit_chunks
 from linalg_cnn.compose import compose
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.ops.concatenate import Concatenate
@@ -225,8 +225,7 @@ class Inequalities:
         TypeError
             If ``progress`` cannot be called.
         """
-        if progress is not None and not callable(progress):
-            raise TypeError(f"progress: expected a callable, such as tqdm.tqdm, got {type(progress).__name__}")
+        check_progress(progress)
 
         def carry(columns: slice, units: Array) -> None:
             def multiply(system: System, v: Array) -> None:
