@@ -48,6 +48,7 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "all"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contenders, "in_onnxruntime", lambda module: module)
+        patch.setattr("gpu.bench.merge.in_onnxruntime", lambda module, in_shape: module)
         patch.setattr(contenders, "compiled", lambda module, batch, backend: module)
         assert main(["bench", "all", "--quick", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     return out
