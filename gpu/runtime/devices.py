@@ -22,7 +22,7 @@ def resolve_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(
-            f"device: expected a device of this machine ({', '.join(_usable())}), got {name!r}: {reason}"
+            f"device: expected a device of this machine, got {name!r}: {reason}; it has {', '.join(_usable())}"
         ) from error
     return device
 
