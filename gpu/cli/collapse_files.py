@@ -22,7 +22,7 @@ from gpu.collapsing.memory import MapTooLargeError, check_samples
 from gpu.collapsing.result import Collapsed
 from gpu.models.linearization import linearize
 from gpu.models.linearizing.inputs import random_inputs
-from gpu.runtime.results import check_output_folder
+from gpu.runtime.results import output_folder
 from gpu.settings import CollapseSettings, MergeSettings
 from linalg_cnn.checks import check_shape, memory_limit
 from linalg_cnn.files import write_atomically, write_json
@@ -55,21 +55,33 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
     ):
         model = load_weights(make_model(settings.model, settings.model_args), settings)
-        check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
-        check_weights_stay(settings, RESULTS)
-        changes: list[str] = []
-        with _remedy_told():
-            if settings.linearize:
-                check_samples(check_shape("in_shape", settings.in_shape), memory_limit(settings.max_bytes))
-                model, changes = linearize(model, random_inputs(model, settings.in_shape))
-            collapsed = collapse(
-                model,
-                settings.in_shape,
-                factored=settings.factored,
-                preprocess=steps,
-                max_bytes=settings.max_bytes,
-                progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
-            )
+        with output_folder(settings.out, RESULTS):  # before the work, which takes minutes
+            check_weights_stay(settings, RESULTS)
+            collapsed, changes = _collapse(model, settings, steps)
+            _write(collapsed, changes, settings)
+    return collapsed, changes
+
+
+def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) -> tuple[Collapsed, list[str]]:
+    """Collapse a network, which is linearised before if that is asked for, and return what was changed, too."""
+    changes: list[str] = []
+    with _remedy_told():
+        if settings.linearize:
+            check_samples(check_shape("in_shape", settings.in_shape), memory_limit(settings.max_bytes))
+            model, changes = linearize(model, random_inputs(model, settings.in_shape))
+        collapsed = collapse(
+            model,
+            settings.in_shape,
+            factored=settings.factored,
+            preprocess=steps,
+            max_bytes=settings.max_bytes,
+            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
+        )
+    return collapsed, changes
+
+
+def _write(collapsed: Collapsed, changes: list[str], settings: CollapseSettings) -> None:
+    """Write the result files."""
     collapsed.save(settings.out / "collapsed.safetensors")
     report = {
         "experiment": "collapse",
@@ -85,7 +97,6 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     title = html.escape(settings.model)
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title>{collapsed._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
-    return collapsed, changes
 
 
 @contextlib.contextmanager
