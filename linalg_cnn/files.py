@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, BinaryIO
 
 SEAL = "sha256"
 """Key of the SHA-256 in a record."""
@@ -21,6 +21,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     ``path`` holds the whole old content or the whole new content, also after a crash or on a full disk. A file that is
     replaced keeps its permissions, and its owner and group where the system allows it. A symbolic link stays: the file
     that it points to is replaced. What is no regular file (a device, a FIFO) is written to, and not replaced.
+
+    A process that is killed leaves its temporary file, ``.HEX.tmp``, which the next writer of the same path removes: a
+    writer holds a lock on its file, and what nobody holds is abandoned. Where there are no locks, it stays.
 
     Raises
     ------
@@ -56,22 +59,64 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
     return None
 
 
+def lock(descriptor: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file until it is closed, and return whether that was done.
+
+    False means that another open file holds the lock, which is not waited for without ``wait``; None means that the
+    system (Windows) or the file system has no such locks. The system releases them when a process ends.
+    """
+    try:
+        import fcntl  # here: Windows has none
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True
+
+
 def _replace(target: Path, content: bytes, old: os.stat_result | None) -> None:
     """Write a temporary file and move it to ``target``, with the permissions and the owner of the old file."""
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # a name that is short, however long the target's is
-    private_at_first = 0o666 if old is None else 0o600
-    try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, private_at_first)) as file:
-            if old is not None:
-                _keep_access(temporary, old)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    # a name that is short, however long the target's is
+    start = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}"
+    _remove_abandoned(target.parent, start)
+    file, is_locked = _temporary(target.parent, start, mode=0o666 if old is None else 0o600)
+    temporary = Path(file.name)
+    with contextlib.ExitStack() as until_moved:
+        try:
+            with file:
+                if is_locked:  # Windows, which does not lock, could not move a file that is still open
+                    until_moved.callback(os.close, os.dup(file.fileno()))
+                if old is not None:
+                    _keep_access(temporary, old)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _temporary(folder: Path, start: str, mode: int) -> tuple[BinaryIO, bool]:
+    """Return a new file whose name has a given start, and whether it is locked."""
+    while True:
+        name = folder / f"{start}{secrets.token_hex(4)}.tmp"
+        file = open(name, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115
+        is_locked = bool(lock(file.fileno(), wait=True))
+        if not is_locked or os.fstat(file.fileno()).st_nlink:
+            return file, is_locked
+        file.close()  # another writer has removed it, as abandoned, before it was locked
+
+
+def _remove_abandoned(folder: Path, start: str) -> None:
+    """Remove the temporary files of a target that no process holds, where the system tells."""
+    for path in folder.glob(f"{start}*.tmp"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if lock(file.fileno()):
+                path.unlink()
 
 
 def _keep_access(path: Path, old: os.stat_result) -> None:

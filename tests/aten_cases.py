@@ -187,6 +187,8 @@ LINEAR = {
         ),
         F2,
     ),
+    "pow": (Lambda(lambda s, x: x**1 + x.pow(torch.ones(3, 1)) + torch.pow(x, 1.0)), F2),
+    "float_power": (Lambda(lambda s, x: torch.float_power(x, 1)), F2),
     "take_along_dim": (Lambda(lambda s, x: torch.take_along_dim(x, s.i, 1), i=PLACES), F2),
 }  # fmt: skip
 """Linear operations that are seldom layers."""
@@ -219,6 +221,7 @@ FOURIER = {
         for name, s, norm in (
             *(("fft2", None, None), ("ifft2", (3, -1), "ortho"), ("rfft2", (3, 2), None), ("irfft2", None, "forward")),
             *(("fftn", (5, 2), "ortho"), ("ifftn", None, None), ("rfftn", None, "ortho"), ("irfftn", (2, 5), None)),
+            *(("hfft2", (3, 5), None), ("hfftn", None, "ortho"), ("ihfft2", None, "ortho"), ("ihfftn", (5, 2), None)),
         )
     },
     "_fft_r2c": (

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
 from gpu.schedules import Linear, Listed, SkipSchedule, SlopeSchedule, ThresholdSchedule
-from gpu.training.checkpoints import load_checkpoint, save_checkpoint
+from gpu.training.checkpoints import Autosave, load_checkpoint, save_checkpoint
 from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
 from gpu.training.resuming import LATER_SETTINGS
@@ -41,7 +42,7 @@ def trainer(digits, **options):
     torch.manual_seed(5)
     model = network()
     schedule = SkipSchedule(model, Listed((0.5, 0.25, 0.0)))
-    return Trainer(model, *digits, epochs=EPOCHS, schedule=schedule, **({"learning_rate": 1e-2} | options))
+    return Trainer(model, *digits, schedule=schedule, **({"epochs": EPOCHS, "learning_rate": 1e-2} | options))
 
 
 class KilledError(Exception):
@@ -325,8 +326,6 @@ def test_t_is_kept_beside_the_weights(digits, tmp_path):
     resumed = Trainer(network(), *digits, epochs=2)
     resumed.run(path)
     assert gpu.skip_strengths(resumed.model) == {"joins.2": 0.25}
-    shorter = Trainer(network(), *digits, epochs=1)
-    assert len(shorter.run(path)) == 2  # nothing is left to do
 
 
 def test_the_network_stays_at_the_t_of_its_last_epoch(digits):
@@ -341,6 +340,61 @@ def test_the_first_epoch_is_kept_at_once(digits, tmp_path):
     with pytest.raises(KilledError):
         trainer(digits).run(path, report=killed_after(6))
     assert len(load_checkpoint(path)["history"]) == 1
+
+
+@pytest.mark.parametrize("batches", [EPOCHS * 5, 12], ids=["finished", "within_the_last_epoch"])
+def test_a_training_of_fewer_epochs_than_the_checkpoint_has_is_refused(digits, tmp_path, batches):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KilledError):
+        trainer(digits).run(path, every_seconds=0.0, report=killed_after(batches))
+    with pytest.raises(ValueError, match=r"checkpoint: epochs: expected at least 3, .*, got 2; a training is resumed"):
+        trainer(digits, epochs=2).run(path)
+
+
+def test_a_finished_training_is_returned_as_it_is(digits, tmp_path):
+    history = trainer(digits).run(tmp_path / "checkpoint")
+    before = (tmp_path / "checkpoint").read_bytes()
+    again = trainer(digits)
+    assert again.run(tmp_path / "checkpoint") == history
+    assert (tmp_path / "checkpoint").read_bytes() == before
+
+
+def by_thresholds(model):
+    return ThresholdSchedule(model, values=(0.5, 0.25, 0.0), thresholds=(0.0, 0.01))
+
+
+def by_function(model):
+    return SkipSchedule(model, Listed((0.5, 0.25, 0.0)))
+
+
+@pytest.mark.parametrize("schedule", [by_function, by_thresholds])
+def test_more_epochs_than_before_give_what_as_many_at_once_give(digits, tmp_path, schedule):
+    """The schedules take the step that they do not take after the last epoch."""
+
+    def run(epochs, path):
+        torch.manual_seed(5)
+        model = network()
+        return Trainer(model, *digits, epochs=epochs, learning_rate=1e-2, schedule=schedule(model)).run(path)
+
+    run(1, tmp_path / "checkpoint")
+    resumed = run(EPOCHS, tmp_path / "checkpoint")
+    assert resumed == run(EPOCHS, None)
+    assert len({epoch["t"] for epoch in resumed}) > 1
+
+
+@pytest.mark.parametrize("name", ["missing/checkpoint", "folder", "file/checkpoint"])
+def test_a_checkpoint_that_cannot_be_written_is_an_error_before_the_first_step(digits, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    told = []
+    with pytest.raises(OSError, match=name):
+        trainer(digits).run(tmp_path / name, report=told.append)
+    assert told == []
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="a device of POSIX")
+def test_a_checkpoint_that_is_a_device_is_written_to(tmp_path):
+    Autosave(Path("/dev/null"), 60.0).check()
 
 
 def test_thresholds_are_told_the_accuracy(digits):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 
 from gpu.bench.measurements import Record
@@ -12,7 +13,7 @@ from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS, Benchmark
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
-from gpu.runtime.results import check_output_folder
+from gpu.runtime.results import output_folder
 from linalg_cnn.display import to_png
 from linalg_cnn.files import write_atomically, write_json
 
@@ -36,7 +37,12 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
     """
     where = resolve_device(device)
     files = [f"{name}{suffix}" for name in BENCHMARKS for suffix in (".json", ".png")]
-    check_output_folder(out, [*files, "all.json", "report.md"])  # before the work, which takes minutes
+    with output_folder(out, [*files, "all.json", "report.md"]):  # before the work, which takes minutes
+        return _bench_all(out, where, quick=quick, progress=progress)
+
+
+def _bench_all(out: Path, where: torch.device, *, quick: bool, progress: bool) -> Record:
+    """Do the work of `bench_all` on a device."""
     bar = Progress(progress, len(BENCHMARKS))
     record: Record = {
         "experiment": "bench all",

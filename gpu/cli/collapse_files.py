@@ -1,8 +1,9 @@
 """Collapsing a network that is given by an import path and a safetensors file."""
 
+import contextlib
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from tqdm import tqdm
 
 from gpu.cli.imported_model import current_folder_searched, make_model, shortened, told_in_one_line
 from gpu.collapsing.collapse import collapse
-from gpu.collapsing.memory import MapTooLargeError
+from gpu.collapsing.memory import MapTooLargeError, check_samples
 from gpu.collapsing.result import Collapsed
 from gpu.models.linearization import linearize
 from gpu.models.linearizing.inputs import random_inputs
-from gpu.runtime.results import check_output_folder
+from gpu.runtime.results import output_folder
 from gpu.settings import CollapseSettings, MergeSettings
+from linalg_cnn.checks import check_shape, memory_limit
 from linalg_cnn.files import write_atomically, write_json
 
 WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
@@ -53,12 +55,33 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
     ):
         model = load_weights(make_model(settings.model, settings.model_args), settings)
-        check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
-        check_weights_stay(settings, RESULTS)
-        changes: list[str] = []
+        with output_folder(settings.out, RESULTS):  # before the work, which takes minutes
+            check_weights_stay(settings, RESULTS)
+            collapsed, changes = _collapse(model, settings, steps)
+            _write(collapsed, changes, settings)
+    return collapsed, changes
+
+
+def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) -> tuple[Collapsed, list[str]]:
+    """Collapse a network, which is linearised before if that is asked for, and return what was changed, too."""
+    changes: list[str] = []
+    with _remedy_told():
         if settings.linearize:
+            check_samples(check_shape("in_shape", settings.in_shape), memory_limit(settings.max_bytes))
             model, changes = linearize(model, random_inputs(model, settings.in_shape))
-        collapsed = _collapse(model, settings, steps)
+        collapsed = collapse(
+            model,
+            settings.in_shape,
+            factored=settings.factored,
+            preprocess=steps,
+            max_bytes=settings.max_bytes,
+            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
+        )
+    return collapsed, changes
+
+
+def _write(collapsed: Collapsed, changes: list[str], settings: CollapseSettings) -> None:
+    """Write the result files."""
     collapsed.save(settings.out / "collapsed.safetensors")
     report = {
         "experiment": "collapse",
@@ -74,11 +97,11 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     title = html.escape(settings.model)
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title>{collapsed._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
-    return collapsed, changes
 
 
-def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) -> Collapsed:
-    """Collapse a network with the settings of the command, which an error about memory then names.
+@contextlib.contextmanager
+def _remedy_told() -> Iterator[None]:
+    """Let an error about memory name the options of the command.
 
     Raises
     ------
@@ -86,14 +109,7 @@ def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) ->
         If more memory is needed than allowed.
     """
     try:
-        return collapse(
-            model,
-            settings.in_shape,
-            factored=settings.factored,
-            preprocess=steps,
-            max_bytes=settings.max_bytes,
-            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
-        )
+        yield
     except MapTooLargeError as error:
         helps = ", or give --factored yes" if error.factored_helps else ""
         raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error

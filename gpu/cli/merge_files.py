@@ -10,7 +10,7 @@ from gpu.cli.collapse_files import check_weights_stay, load_weights
 from gpu.cli.imported_model import current_folder_searched, make_model, told_in_one_line
 from gpu.merging.forms import FORMS
 from gpu.merging.merge import Merged, merge
-from gpu.runtime.results import check_output_folder
+from gpu.runtime.results import output_folder
 from gpu.settings import MergeSettings
 from linalg_cnn.files import write_atomically, write_json
 
@@ -43,11 +43,17 @@ def run_merge(settings: MergeSettings) -> tuple[Merged, list[str]]:
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
     ):
         model = load_weights(make_model(settings.model, settings.model_args), settings)
-        check_output_folder(settings.out, files)  # before the work, which takes minutes
-        check_weights_stay(settings, files)
-        merged = merge(
-            model, settings.in_shape, batch_size=settings.batch_size, forms=forms, max_bytes=settings.max_bytes
-        )
+        with output_folder(settings.out, files):  # before the work, which takes minutes
+            check_weights_stay(settings, files)
+            merged = merge(
+                model, settings.in_shape, batch_size=settings.batch_size, forms=forms, max_bytes=settings.max_bytes
+            )
+            _write(merged, settings)
+    return merged, files
+
+
+def _write(merged: Merged, settings: MergeSettings) -> None:
+    """Write the result files."""
     write_atomically(settings.out / PROGRAM, _program(merged))
     if settings.onnx:
         write_atomically(settings.out / ONNX, _onnx(merged))
@@ -64,7 +70,6 @@ def run_merge(settings: MergeSettings) -> tuple[Merged, list[str]]:
     title = html.escape(settings.model)
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title>{merged._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
-    return merged, files
 
 
 def _example(merged: Merged) -> torch.Tensor:

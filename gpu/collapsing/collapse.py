@@ -9,7 +9,7 @@ from torch import nn
 from gpu.collapsing.casting import dtype_name
 from gpu.collapsing.costs import costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
 from gpu.collapsing.factoring import choose_form, compose_form
-from gpu.collapsing.memory import Budget
+from gpu.collapsing.memory import Budget, check_samples
 from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations, with_operations_first
 from gpu.collapsing.report import Report
 from gpu.collapsing.result import Collapsed, CollapsedModule
@@ -21,7 +21,7 @@ from gpu.runtime.timing import Stopwatch
 from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
-from linalg_cnn.checks import memory_limit
+from linalg_cnn.checks import check_shape, memory_limit
 from linalg_cnn.chunks import Progress
 from linalg_cnn.types import Shape
 
@@ -111,7 +111,8 @@ def collapse(
     """
     if factored != "auto" and not isinstance(factored, bool):
         raise ValueError(f"factored: expected 'auto', True or False, got {factored!r}")
-    limit = memory_limit(max_bytes)
+    in_shape, limit = check_shape("in_shape", in_shape), memory_limit(max_bytes)
+    check_samples(in_shape, limit)
     watch = Stopwatch()
 
     network = copy_of(module)
@@ -120,7 +121,6 @@ def collapse(
     if like.dtype not in DTYPES:
         raise ValueError(f"module: expected float16, bfloat16, float32 or float64, got {like.dtype}")
     traced, out_shape = trace_with_shape(network, in_shape)
-    in_shape = traced.in_shape
     operations = preprocessing_operations(preprocess, in_shape)
     graph = with_operations_first(operations, traced)
     given = check_inputs(inputs, in_shape, like.dtype)

@@ -6,7 +6,7 @@ from gpu.collapsing.costs import RATE_BYTES, Costs
 from gpu.collapsing.samples import BATCHES
 from linalg_cnn import AffineGraph
 from linalg_cnn.checks import check_memory
-from linalg_cnn.types import size_of
+from linalg_cnn.types import Shape, size_of
 
 
 class MapTooLargeError(MemoryError):
@@ -92,6 +92,23 @@ class Budget:
             If more memory is needed than the limit.
         """
         check_memory(what, self.copies + self.matrices + self.verification, self.limit)
+
+
+def check_samples(in_shape: Shape, limit: int) -> None:
+    """Refuse samples that take more memory than allowed, before one of them is made.
+
+    Limits that are too low for every network are left to `Budget.check`, whose error can say what helps.
+
+    Raises
+    ------
+    MapTooLargeError
+        If the samples of the verification, and their cotangents, take more.
+    """
+    try:
+        what = f"in_shape: a comparison on {sum(BATCHES)} samples of shape {in_shape}"
+        check_memory(what, 2 * 8 * sum(BATCHES) * size_of(in_shape), max(limit, RATE_BYTES))
+    except MemoryError as error:
+        raise MapTooLargeError(str(error), factored_helps=False) from error
 
 
 def bytes_per_sample(graph: AffineGraph) -> int:

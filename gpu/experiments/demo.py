@@ -13,7 +13,7 @@ from gpu.models.shallow import three_layer_cnn
 from gpu.models.skip_cnn import SkipCNN
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
-from gpu.runtime.results import check_output_folder
+from gpu.runtime.results import output_folder
 from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import DemoSettings
 from gpu.training.data import PIXEL_SCALE, Digits, load_digits, scale_pixels
@@ -41,7 +41,12 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
         If the training diverges.
     """
     device = resolve_device(settings.device)
-    check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
+    with output_folder(settings.out, RESULTS):  # before the work, which takes minutes
+        return _run(settings, device)
+
+
+def _run(settings: DemoSettings, device: torch.device) -> dict[str, Any]:
+    """Do the work of `run_demo` on a device."""
     training, held_out = load_digits(
         settings.dataset, settings.data_root, download=settings.download, seed=settings.seed
     )

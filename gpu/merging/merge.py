@@ -26,7 +26,7 @@ from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import Operation, PiecewiseGraph
-from linalg_cnn.checks import check_choice, check_int, memory_limit
+from linalg_cnn.checks import check_choice, check_int, check_memory, check_shape, memory_limit
 from linalg_cnn.types import Shape, size_of
 
 
@@ -114,7 +114,8 @@ def merge(
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
         batches of other sizes or in float64; or if folded weights do not fit its dtype.
     MemoryError
-        If torch has no function for an operation, and its matrix takes more than ``max_bytes``.
+        If torch has no function for an operation, and its matrix takes more than ``max_bytes``; or if a batch takes
+        more than half of the machine's memory.
     VerificationError
         If the result is not the network: see `gpu.merging.verification.verify`.
 
@@ -147,8 +148,9 @@ def merge(
     like = like_of(network)
     if like.dtype not in DTYPES:
         raise ValueError(f"model: expected float16, bfloat16, float32 or float64, got {like.dtype}")
+    in_shape = check_shape("in_shape", in_shape)
+    check_memory(f"in_shape: a batch of {batch_size} samples of shape {in_shape}", 8 * batch_size * size_of(in_shape))
     traced, out_shape = trace_with_shape(network, in_shape, piecewise=True)
-    in_shape = traced.in_shape
     given = check_inputs(inputs, in_shape, like.dtype)
     graph = fold_scales(traced, PiecewiseGraph(in_shape))
     steps = steps_of(graph)

@@ -19,10 +19,18 @@ def resolve_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device: expected a device of this machine, got {name!r}: {reason}") from error
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(
+            f"device: expected a device of this machine, got {name!r}: {reason}; it has {', '.join(_usable())}"
+        ) from error
     return device
+
+
+def _usable() -> list[str]:
+    """Return the devices that torch can use here, of the kinds that it supports in all its builds."""
+    on_apple = ["mps"] * torch.backends.mps.is_available()
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count())), *on_apple]
 
 
 @contextmanager

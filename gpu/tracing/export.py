@@ -22,7 +22,8 @@ from gpu.tracing.known import constants_known
 from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import OutputError
-from linalg_cnn.types import Shape
+from linalg_cnn.checks import check_memory
+from linalg_cnn.types import Shape, size_of
 
 FRESH = ("conv", "batch_norm", "linear", "add", "sub", "mul", "div", "mean", "clone", "cat", "avg_pool")
 """First parts of the names of operations whose result shares no memory with another tensor."""
@@ -61,8 +62,14 @@ def export(
         If the input does not fit the module, or ``torch.export`` cannot record its forward.
     OutputError
         If a hook of `gpu.tracing.outputs` refuses the output; it is a ValueError.
+    MemoryError
+        If the samples alone take more than half of the machine's memory; nothing has been run then.
     """
-    example = like_of(module).new_zeros(samples, *in_shape)
+    like = like_of(module)
+    check_memory(
+        f"in_shape: a batch of {samples} samples of shape {in_shape}", like.itemsize * samples * size_of(in_shape)
+    )
+    example = like.new_zeros(samples, *in_shape)
     fault = _fault_of_a_run(copy_of(module), example)
     if second_call:
         fault = fault or _fault_of_a_run(module, example)

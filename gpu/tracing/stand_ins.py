@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from gpu.models.linearizing.calls import TORCH_FOLDER
 from gpu.models.surroundings import LOCK
@@ -71,8 +71,23 @@ def _left() -> list[FakeTensor]:
     """Return the stand-ins that are alive, of those made since `gc.freeze`."""
     proxies: Any = sys.modules.get("torch.fx.experimental.proxy_tensor")
     getattr(proxies, "_FAKE_TENSOR_ID_TO_PROXY_MAP_FOR_EXPORT", {}).clear()  # torch keeps the last program there
+    if _alive():
+        _empty_caches_of_torch()
+    return _alive()[:MOST]
+
+
+def _alive() -> list[FakeTensor]:
     gc.collect()
-    return [thing for thing in gc.get_objects() if type(thing) is FakeTensor][:MOST]
+    return [thing for thing in gc.get_objects() if type(thing) is FakeTensor]
+
+
+def _empty_caches_of_torch() -> None:
+    """Empty what torch remembers of numbers that depend on the data, and with them of the inputs of the forward."""
+    FakeTensorMode.cache_clear()
+    shapes: Any = sys.modules.get("torch.fx.experimental.symbolic_shapes")
+    for method in vars(getattr(shapes, "ShapeEnv", object)).values():
+        if hasattr(method, "cache_clear"):
+            method.cache_clear()
 
 
 def _holders_of(things: list[Any]) -> set[str]:

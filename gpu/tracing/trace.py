@@ -67,6 +67,8 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     ValueError
         If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
         sample.
+    MemoryError
+        If three samples alone take more than half of the machine's memory.
 
     Warns
     -----

@@ -9,6 +9,7 @@ import io
 import os
 import pickletools
 import re
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -145,6 +146,22 @@ class Autosave:
     def __init__(self, path: Path | None, every_seconds: float) -> None:
         self.path, self.every_seconds = path, every_seconds
         self.written = time.monotonic()
+
+    def check(self) -> None:
+        """Check that the file can be written, before the work.
+
+        Raises
+        ------
+        OSError
+            If it cannot; the error names the path.
+        """
+        if self.path is None or (self.path.exists() and not self.path.is_file()):
+            return  # a device, which is written to, and not replaced
+        try:
+            with tempfile.TemporaryFile(dir=Path(os.path.realpath(self.path)).parent):
+                pass
+        except OSError as error:  # which names the temporary file
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from error
 
     def resume(self, load: Callable[[dict[str, Any]], None]) -> bool:
         """Pass the state in the file to a function, and return True; return False if there is no file.

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from gpu.models.activations import activation_slopes, class_of, set_activation_slope
-from gpu.schedules import SlopeSchedule
+from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.data import Digits
-from gpu.training.epoch import check_history
+from gpu.training.epoch import Epoch, check_history
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of the shape of their parameter; torch loads others, and fails in the next step."""
@@ -74,7 +74,17 @@ def load_slopes(state: dict[str, Any], model: nn.Module, schedule: SlopeSchedule
         schedule.load_state_dict(state["slope_schedule"])
 
 
-def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.Tensor], batches: int) -> None:
+def take_step(schedule: SkipSchedule | ThresholdSchedule | SlopeSchedule, history: Sequence[Epoch]) -> None:
+    """Let a schedule take the step after the last epoch of a history."""
+    if isinstance(schedule, ThresholdSchedule):
+        schedule.step(history[-1]["validation_accuracy"])
+    else:
+        schedule.step()
+
+
+def check_state(
+    state: object, own: dict[str, Any], parameters: Sequence[torch.Tensor], batches: int, epochs: int
+) -> None:
     """Check that a state has the settings of a training, and entries that it can continue with.
 
     The weights are not checked here: torch does that when it loads them.
@@ -89,11 +99,13 @@ def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.T
         Parameters of its optimiser.
     batches : int
         Number of batches in an epoch.
+    epochs : int
+        Number of epochs of the training.
 
     Raises
     ------
     ValueError
-        If the state belongs to another training, or an entry is missing or cannot be used.
+        If the state belongs to another training or to one of more epochs, or an entry is missing or cannot be used.
     """
     if not isinstance(state, dict) or not own.keys() <= state.keys():
         raise ValueError(f"state: expected a dict with the entries {', '.join(own)}, got something else")
@@ -109,6 +121,12 @@ def check_state(state: object, own: dict[str, Any], parameters: Sequence[torch.T
     check_history("state['history']", state["history"])
     if type(state["batch"]) is not int or not 0 <= state["batch"] < batches:
         raise ValueError(f"state['batch']: expected an int from 0 to {batches - 1}, got another value")
+    begun = len(state["history"]) + (state["batch"] > 0)
+    if begun > epochs:
+        raise ValueError(
+            f"epochs: expected at least {begun}, the epochs that the state has begun, got {epochs}; a training is "
+            "resumed with as many epochs or more"
+        )
     if not isinstance(state["t"], dict) or state["t"].keys() != own["t"].keys():
         raise ValueError(f"state['t']: expected a strength of each skip of this model: {own['t']}, got others")
     for name in ("random", "drawn_from", "loss_sum", "hits"):

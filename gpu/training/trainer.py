@@ -18,7 +18,7 @@ from gpu.training.epoch import Epoch, EpochProgress
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
-from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state
+from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state, take_step
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -172,13 +172,15 @@ class Trainer:
         FloatingPointError
             If the loss, a weight or a score is not finite. The checkpoint then holds the last finite state.
         ValueError
-            If the checkpoint belongs to another training, or is damaged.
+            If the checkpoint belongs to another training or to one of more epochs, or is damaged.
         OSError
-            If the checkpoint cannot be read or written.
+            If the checkpoint cannot be read or written; where that is known before, no step has been taken.
         """
         autosave = Autosave(checkpoint, every_seconds)
         if autosave.resume(self.load_state_dict):
             report(self.images_seen)
+        if not self.finished:
+            autosave.check()
         while not self.finished:
             self.model.train()
             for index in self.progress.batches[self.progress.batch :]:
@@ -242,20 +244,20 @@ class Trainer:
         scores, labels = self._held_out_scores()
         if not scores.isfinite().all():
             raise FloatingPointError(f"training diverged: scores are not finite after epoch {epoch['epoch']}")
-        epoch["validation_accuracy"] = accuracy = accuracy_of(scores, labels)
+        epoch["validation_accuracy"] = accuracy_of(scores, labels)
         if self.schedule is not None:
             epoch["t"] = self.schedule.get_last_t()
         if self.slope_schedule is not None:
             epoch["slope"] = self.slope_schedule.get_last_slope()
         self.history.append(epoch)
         if not self.finished:  # the network keeps the t and the slopes of its last epoch
-            if isinstance(self.schedule, ThresholdSchedule):
-                self.schedule.step(accuracy)
-            elif self.schedule is not None:
-                self.schedule.step()
-            if self.slope_schedule is not None:
-                self.slope_schedule.step()
+            for schedule in self._schedules:
+                take_step(schedule, self.history)
         self.progress.begin()
+
+    @property
+    def _schedules(self) -> list[SkipSchedule | ThresholdSchedule | SlopeSchedule]:
+        return [schedule for schedule in (self.schedule, self.slope_schedule) if schedule is not None]
 
     def _held_out_scores(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the scores (N, 10) of the held-out images, and their labels (N,)."""
@@ -316,12 +318,14 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state; to be called before any batch has been trained on.
 
+        A state at the end of fewer epochs is trained on; the schedules take the step that they have not taken then.
+
         Raises
         ------
         ValueError
-            If the state belongs to another training.
+            If the state belongs to another training, or to one of more epochs.
         """
-        check_state(state, self.state_dict(), list(self.model.parameters()), len(self.progress.batches))
+        check_state(state, self.state_dict(), list(self.model.parameters()), len(self.progress.batches), self.epochs)
         own = self.optimizer.state_dict()  # its settings are those of this training and its device
         try:
             self.model.load_state_dict(state["model"])
@@ -338,3 +342,6 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
         self.history = list(state["history"])
         self.progress.load_state_dict(state)
+        for schedule in self._schedules:
+            if not self.finished and schedule.last_step < len(self.history):
+                take_step(schedule, self.history)

@@ -196,6 +196,44 @@ def test_no_stand_in_is_left_after_the_error_of_a_forward():
     assert [thing for thing in stand_ins() if not any(thing is other for other in before)] == []
 
 
+def swallowing(x):
+    with contextlib.suppress(Exception):
+        return x * 2 if x.sum() > 0 else x
+    return x
+
+
+BRANCHES = {
+    "a_comparison": lambda x: x * 2 if x.sum() > 0 else x,
+    "a_number_of_positions": lambda x: x * 2 if len(x.nonzero()) > 3 else x,
+    "a_number_of_values": lambda x: x * len(torch.unique(x)),
+    "a_gradient": torch.func.grad(lambda x: x.sum() if x.sum() > 0 else 2 * x.sum()),
+    "an_error_that_the_forward_swallows": swallowing,
+}
+
+
+@pytest.mark.parametrize("function", BRANCHES.values(), ids=BRANCHES)
+def test_no_stand_in_is_left_after_a_branch_on_the_data(function):
+    """What torch remembers of numbers that depend on the data holds the inputs of the forward."""
+
+    def alive():
+        gc.collect()  # what one collection finalises is collected by the next
+        return stand_ins()
+
+    before = alive()
+    with contextlib.suppress(gpu.NotAffineError):  # the error that is swallowed hides the branch from the tracing
+        gpu.trace(Branching(function), (1, 3, 4))
+    assert [thing for thing in alive() if not any(thing is other for other in before)] == []
+
+
+class Branching(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(1, 2, 3), function
+
+    def forward(self, x):
+        return self.function(self.conv(x))
+
+
 def test_a_collapse_leaves_nothing_either():
     network = InACacheOfAFunction().eval()
     gpu.collapse(network, (1, 3, 4))

@@ -179,6 +179,106 @@ def test_strides_that_let_windows_of_one_sample_overlap():
     assert_follows(Lambda(lambda s, x: (x * 2).as_strided((len(x), 4, 2, 2), (12, 2, 3, 1), 1)), F2)
 
 
+class SwitchedOffByItsProbability(nn.Module):
+    """Dropout with probability 0 in training mode, as a search for a good probability makes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(
+            nn.Dropout(0.0), nn.Conv2d(3, 2, 3), nn.Dropout2d(0.0, inplace=True), nn.AlphaDropout(0)
+        )
+        self.scale = nn.Parameter(randn(2, 1, 1))
+
+    def forward(self, x):
+        return self.parts(x) * functional.dropout(self.scale, 0.0, True)
+
+
+def test_dropout_that_drops_nothing_in_training_mode():
+    module = SwitchedOffByItsProbability().train()
+    assert_follows(module, C)
+    assert gpu.collapse(module, C).affine.W.shape == (12, 60)
+
+
+def test_dropout_that_drops_something_is_refused_in_training_mode():
+    with pytest.raises(gpu.NotAffineError, match=r"Dropout: dropout is random in training mode; call .eval\(\) first"):
+        gpu.trace(nn.Dropout(1e-9).train(), C)
+
+
+@pytest.mark.parametrize(
+    ("power", "message"),
+    [
+        (lambda x: x**2, "pow is not affine"),
+        (lambda x: x ** torch.tensor([1.0, 1.0, 1.0, 2.0]), "pow is not affine"),
+        (lambda x: 1**x, "pow is not affine"),
+        (lambda x: (x * 1) ** x, "pow is not affine"),
+        (lambda x: torch.float_power(x, 1.5), "float_power is not affine"),
+        (lambda x: x ** (1 + 0j), "complex numbers"),
+    ],
+)
+def test_powers_with_another_exponent_than_1_are_refused(power, message):
+    with pytest.raises(gpu.NotAffineError, match=message):
+        gpu.trace(Lambda(lambda s, x: power(x)), F2)
+
+
+def complex_parts_of(function, **parts):
+    """Return a module of what a function makes of a complex number with two different parts."""
+    return Lambda(lambda s, x: torch.view_as_real(function(s, torch.complex(x, 2 * x.flip(1) + 1))), **parts)
+
+
+def random_complex(*shape):
+    return torch.complex(randn(*shape), randn(*shape)).to(torch.complex128)
+
+
+def double(layer, *sizes, **options):
+    return layer(*sizes, dtype=torch.complex128, **options)
+
+
+COMPLEX_LAYERS = {
+    "linear_along_the_last_axis": (complex_parts_of(lambda s, z: s.layer(z), layer=double(nn.Linear, 4, 2)), F2),
+    "linear_of_vectors_without_a_bias": (
+        complex_parts_of(lambda s, z: s.layer(z), layer=double(nn.Linear, 4, 2, bias=False)), (4,),
+    ),
+    "a_convolution": (complex_parts_of(lambda s, z: s.layer(z), layer=double(nn.Conv1d, 3, 2, 3, padding=1)), F2),
+    "a_transposed_convolution": (
+        complex_parts_of(lambda s, z: s.layer(z), layer=double(nn.ConvTranspose1d, 3, 2, 2)), F2,
+    ),
+    "real_numbers_made_complex_for_a_layer": (
+        Lambda(lambda s, x: s.layer(x.to(torch.complex128)).imag, layer=double(nn.Linear, 4, 2)), F2,
+    ),
+    "addmm": (
+        complex_parts_of(
+            lambda s, z: torch.addmm(s.b, z, s.w, beta=0.5, alpha=2), b=random_complex(2), w=random_complex(4, 2),
+        ),
+        (4,),
+    ),
+    "baddbmm_whose_bias_is_the_data": (
+        complex_parts_of(
+            lambda s, z: torch.baddbmm(z, *s.w.expand(2, len(z), 2, 2), beta=2), w=random_complex(2, 1, 2, 2),
+        ),
+        (2, 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "in_shape"), COMPLEX_LAYERS.values(), ids=COMPLEX_LAYERS)
+def test_layers_with_complex_weights(module, in_shape):
+    assert_follows(module, in_shape)
+
+
+def test_a_network_with_a_complex_layer_collapses_to_its_real_results():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.mixed = nn.Linear(4, 4), nn.Linear(4, 3, dtype=torch.complex64)
+
+        def forward(self, x):
+            return torch.view_as_real(self.mixed(self.first(x).to(torch.complex64))).flatten(1)
+
+    net = Net()
+    x = randn(5, 4)
+    assert torch.allclose(gpu.collapse(net, (4,)).module(x), net(x), rtol=0, atol=1e-5)
+
+
 class SpectralLayer(nn.Module):
     """Li et al.'s Fourier layer: it mixes the channels of the lowest frequencies, and drops the others."""
 
@@ -263,6 +363,23 @@ REFUSED = {
                c=torch.complex(randn(4), randn(4))),
         F2,
         "several complex constants",
+    ),
+    "a_complex_layer_whose_weight_is_the_data": (
+        Lambda(lambda s, x: functional.linear(s.c, torch.complex(x[0], x[0])).real, c=random_complex(1, 4).cfloat()),
+        F2,
+        "depends? on the data|mixes the samples",
+    ),
+    "a_bilinear_layer_of_complex_numbers": (
+        Lambda(lambda s, x: functional.bilinear(torch.complex(x, x), s.c.expand(len(x), 4), s.w).real,
+               c=torch.complex(randn(1, 4), randn(1, 4)), w=torch.complex(randn(2, 4, 4), randn(2, 4, 4))),
+        (4,),
+        "bilinear of complex numbers is not known",
+    ),
+    "a_complex_share_of_a_sum": (
+        Lambda(lambda s, x: torch.addmm(s.c[0], torch.complex(x, x), s.c, alpha=1j).real,
+               c=torch.complex(randn(4, 4), randn(4, 4))),
+        (4,),
+        "addmm with a complex alpha or beta",
     ),
     "a_kronecker_product_of_complex_numbers": (
         Lambda(lambda s, x: torch.kron(torch.fft.fft(x), s.c).real, c=randn(1, 1, 2)), F2, "kron of complex numbers",

@@ -2,6 +2,7 @@
 
 import dis
 import functools
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ OBSTACLES = {
     }.items()
 }
 """Files of torch whose frames between a forward and a call say that the call cannot be followed, and why."""
+
+GENERATED = "<eval_with_key>"
+"""Start of the file names of code that torch.fx has generated from a graph; a number follows."""
 
 PRECALL = dis.opmap.get("PRECALL")
 """Instruction of Python 3.11 before a call; when the code is warm, it makes the call itself if the function is in C."""
@@ -101,6 +105,14 @@ def _instruction(code: CodeType, position: int) -> int:
     return next(i.offset for i in dis.get_instructions(code) if i.offset > position and i.opname == "CALL")
 
 
+@functools.lru_cache(maxsize=4096)
+def _file_of(code: CodeType) -> str:
+    """Return the file of code, or a hash of the code if torch.fx generated it, which names each copy differently."""
+    if not code.co_filename.startswith(GENERATED):
+        return code.co_filename
+    return f"{GENERATED} {hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()}"
+
+
 def followed_forward(module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run the forward of a module; `call_from` looks for the frame of this function."""
     return forward(module, *args, **kwargs)
@@ -127,7 +139,7 @@ def call_from(frame: FrameType | None) -> Call:
                 return Call(owner, (), obstacle, lines)
         if not file.startswith((TORCH_FOLDER, OWN_FOLDER)):
             lines.append((code.co_name, file, frame.f_lineno))
-            site.append((file, code.co_name, code.co_firstlineno, _instruction(code, frame.f_lasti)))
+            site.append((_file_of(code), code.co_name, code.co_firstlineno, _instruction(code, frame.f_lasti)))
         last = (file, code.co_name, code.co_firstlineno, frame.f_lasti)
         obstacle = obstacle or OBSTACLES.get(file, FUNCTION if _is_of_function(code) else "")
         inner = inner if file == MODULE_FILE else file

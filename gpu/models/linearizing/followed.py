@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from collections.abc import Callable, Iterator
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
@@ -70,8 +71,11 @@ def follow(module: nn.Module, answers: Answers, restores: bool = False) -> None:
     with contextlib.suppress(TypeError, ValueError):  # a forward that is not written in Python
         forward.__signature__ = inspect.signature(kind.forward)  # type: ignore[attr-defined]
     made.forward = forward
-    if hasattr(kind, "__deepcopy__"):
-        made.__deepcopy__ = _deepcopy
+    for name in ("__copy__", "__deepcopy__"):
+        if hasattr(kind, name):
+            setattr(made, name, _copying(name))
+    if issubclass(kind, fx.GraphModule):
+        made.recompile = _recompile
     module.__class__ = made
 
 
@@ -113,13 +117,31 @@ def _remade(answers: Answers, restores: bool, make: Any, args: tuple[Any, ...]) 
     return module
 
 
-def _deepcopy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """Return a copy that the user's own method makes, and follow that, too."""
+@contextlib.contextmanager
+def _in_own_class(module: nn.Module) -> Iterator[None]:
+    """Give a followed module its own class for a while: a method of the user's or of torch may look at the class."""
     made: Any = type(module)
-    module.__class__ = made._linearize_kind  # the method may look at the class
+    module.__class__ = made._linearize_kind
     try:
-        copied: nn.Module = cast(Any, module).__deepcopy__(memo)
+        yield
     finally:
         module.__class__ = made
-    follow(copied, made._linearize_answers, made._linearize_restores)
-    return copied
+
+
+def _copying(name: str) -> Callable[..., nn.Module]:
+    """Return a method that copies a followed module by a method of its own class, and follows the copy, too."""
+
+    def copying(module: nn.Module, *memo: Any) -> nn.Module:
+        made: Any = type(module)
+        with _in_own_class(module):
+            copied: nn.Module = getattr(module, name)(*memo)
+        follow(copied, made._linearize_answers, made._linearize_restores)
+        return copied
+
+    return copying
+
+
+def _recompile(module: nn.Module) -> Any:
+    """Generate the code of a graph anew; torch.fx makes it the forward of the class that the module has then."""
+    with _in_own_class(module):
+        return cast(Any, module).recompile()

@@ -89,6 +89,19 @@ def div(builder: GraphBuilder, node: Node, x: Any, y: Any, rounding_mode: str | 
     return scale(builder, x, 1 / _real(y), 0.0)
 
 
+def power(builder: GraphBuilder, node: Node, x: Any, exponent: Any) -> Value:
+    """``pow`` and ``float_power`` with exponent 1, which are the identity.
+
+    Raises
+    ------
+    Refusal
+        If the exponent is another number, or depends on the data.
+    """
+    if not isinstance(x, Value) or isinstance(exponent, Value) or not (_real(exponent) == 1).all():
+        raise Refusal(f"{name_of(node).rstrip('_')} is not {'piecewise linear' if builder.piecewise else 'affine'}")
+    return scale(builder, x, exponent, 0.0)
+
+
 def neg(builder: GraphBuilder, node: Node, x: Any) -> Value:
     """``neg``."""
     return scale(builder, x, -1.0, 0.0)
@@ -230,6 +243,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "div": div,
     "divide": div,
     "true_divide": div,
+    "pow": power,
+    "float_power": power,
     "neg": neg,
     "negative": neg,
     "_neg_view": neg,

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from gpu.tracing.aten.arithmetic import PRODUCT, combine, mul, scale
 from gpu.tracing.aten.by_autograd import called
 from gpu.tracing.aten.movement import INDICES, MOVEMENTS, SCALARS, move
+from gpu.tracing.aten.products import matmul
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
 from gpu.tracing.values import Refusal, Value
@@ -30,6 +31,21 @@ LINEAR = {*MOVEMENTS, "cat", "pad", "sum", "mean", "add", "sub", "subtract", "rs
 
 PRODUCTS = {"mul", "multiply", "matmul", "mm", "bmm", "einsum", "tensordot", "outer", "mv", "inner"}
 """Operations that are linear in each of their tensors."""
+
+LAYERS = {
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "convolution",
+}
+"""Operations of a value, a kernel and a bias, which are the first three arguments."""
+
+SUMS = {"addmm", "baddbmm"}
+"""Operations of a bias and the two factors of a product."""
 
 CASTS = {"_to_copy", "to", "type_as"}
 DIVISIONS = {"div", "divide", "true_divide"}
@@ -83,6 +99,10 @@ def in_parts(name: str, handler: Handler) -> Handler:
             return _divide(builder, node, *args, **kwargs)
         if name in PRODUCTS:
             return _product(handler, builder, node, args, kwargs)
+        if name in LAYERS:
+            return _layer(handler, builder, node, *args, **kwargs)
+        if name in SUMS:
+            return _sum(builder, node, *args, **kwargs)
         raise Refusal(f"{name} of complex numbers is not known to be affine")
 
     return handle
@@ -160,6 +180,43 @@ def _product(handler: Handler, builder: GraphBuilder, node: Node, args: Any, kwa
         return Complex(times("real", "real"), times("imag", "real"))
     real = combine(builder, times("real", "real"), times("imag", "imag"), 1.0, -1.0)
     return Complex(real, combine(builder, times("real", "imag"), times("imag", "real"), 1.0, 1.0))
+
+
+def _layer(
+    handler: Handler,
+    builder: GraphBuilder,
+    node: Node,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *rest: Any,
+    **options: Any,
+) -> Complex:
+    """Return a layer with a complex kernel as four with real ones, of which two have a part of the bias."""
+
+    def times(part: str, kernel_part: str, bias_part: str | None = None) -> Value:
+        shift = None if bias is None or bias_part is None else component(bias, bias_part)
+        parts = component(x, part), component(weight, kernel_part)
+        value: Value = handler(builder, node, *parts, shift, *rest, **options)
+        return value
+
+    real = combine(builder, times("real", "real", "real"), times("imag", "imag"), 1.0, -1.0)
+    return Complex(real, combine(builder, times("real", "imag", "imag"), times("imag", "real"), 1.0, 1.0))
+
+
+def _sum(builder: GraphBuilder, node: Node, bias: Any, x: Any, y: Any, *, beta: Any = 1, alpha: Any = 1) -> Complex:
+    """``addmm``, ``baddbmm``: beta bias + alpha x y.
+
+    Raises
+    ------
+    Refusal
+        If a factor of the sum is complex.
+    """
+    if isinstance(beta, complex) or isinstance(alpha, complex):
+        raise Refusal(f"{name_of(node)} with a complex alpha or beta is not known to be affine")
+    product = _product(matmul, builder, node, (x, y), {}) if is_traced(x) or is_traced(y) else x @ y
+    parts = ((component(bias, part), component(product, part)) for part in ("real", "imag"))
+    return Complex(*(combine(builder, *pair, float(beta), float(alpha)) for pair in parts))
 
 
 def _divide(builder: GraphBuilder, node: Node, x: Any, y: Any, **options: Any) -> Any:

@@ -30,14 +30,14 @@ def one_axis(
 def two_axes(
     builder: GraphBuilder, node: Node, x: Any, s: Any = None, dim: Any = (-2, -1), norm: str | None = None
 ) -> Any:
-    """``fft_fft2``, ``fft_ifft2``, ``fft_rfft2``, ``fft_irfft2``."""
+    """``fft_fft2``, ``fft_ifft2``, ``fft_rfft2``, ``fft_irfft2``, ``fft_hfft2``, ``fft_ihfft2``."""
     return several_axes(builder, node, x, s, dim, norm)
 
 
 def several_axes(
     builder: GraphBuilder, node: Node, x: Any, s: Any = None, dim: Any = None, norm: str | None = None
 ) -> Any:
-    """``fft_fftn``, ``fft_ifftn``, ``fft_rfftn``, ``fft_irfftn``: one axis after the other.
+    """``fft_fftn``, ``fft_ifftn``, ``fft_rfftn``, ``fft_irfftn``, ``fft_hfftn``, ``fft_ihfftn``: axis after axis.
 
     Of a real transform, the last axis is the one that is halved: the first to be transformed, and the last to return.
     """
@@ -46,10 +46,10 @@ def several_axes(
     sizes = [None if n == -1 else n for n in s] if s is not None else [None] * len(dims)
     name = name_of(node).removeprefix("fft_")[:-1]
     last: Transform = getattr(torch.fft, name)
-    others: Transform = getattr(torch.fft, name.replace("r", ""))
+    others: Transform = getattr(torch.fft, name.replace("r", "").replace("h", ""))
     steps = [(axis, others, n) for axis, n in zip(dims[:-1], sizes[:-1], strict=True)]
     end = (dims[-1], last, sizes[-1])
-    for axis, transform, n in [end, *steps] if name == "rfft" else [*steps, end]:
+    for axis, transform, n in [end, *steps] if name in {"rfft", "ihfft"} else [*steps, end]:
         x = _along(builder, x, axis, transform, n, norm)
     return x
 
@@ -101,8 +101,8 @@ def _real_part(x: Any) -> Value:
 
 HANDLERS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_hfft", "fft_ihfft"), one_axis),
-    **dict.fromkeys(("fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2"), two_axes),
-    **dict.fromkeys(("fft_fftn", "fft_ifftn", "fft_rfftn", "fft_irfftn"), several_axes),
+    **dict.fromkeys(("fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2", "fft_hfft2", "fft_ihfft2"), two_axes),
+    **dict.fromkeys(("fft_fftn", "fft_ifftn", "fft_rfftn", "fft_irfftn", "fft_hfftn", "fft_ihfftn"), several_axes),
     "_fft_r2c": from_real,
     "_fft_c2c": from_complex,
     "_fft_c2r": to_real,

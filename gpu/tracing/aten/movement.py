@@ -284,14 +284,14 @@ def size(builder: GraphBuilder, node: Node, x: Value, dim: int) -> int:
 
 
 def dropout(builder: GraphBuilder, node: Node, x: Any, p: float, training: bool) -> Any:
-    """``dropout`` in evaluation mode.
+    """``dropout`` in evaluation mode, or with probability 0.
 
     Raises
     ------
     Refusal
-        In training mode.
+        In training mode, with another probability.
     """
-    if training:
+    if training and p:
         raise Refusal(f"{name_of(node)} is random in training mode", EVALUATE)
     return x
 
