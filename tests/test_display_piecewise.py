@@ -192,6 +192,9 @@ def test_a_name_without_room_is_in_the_key_below():
     key = [rect.get("fill") for rect in parse(picture).iter(f"{SVG}rect") if rect.get("width") == "12"]
     assert key == [softened(TEN[3])]
     assert written(picture).count("narrow") == 1
+    long = slice_picture(lattice(1), labels=["a name that is far too long for its place", "b", "c", "d"])
+    key = [rect.get("fill") for rect in parse(long).iter(f"{SVG}rect") if rect.get("width") == "12"]
+    assert key == [softened(TEN[0])]
 
 
 def test_marks_have_the_images_of_their_inputs_beside_them():

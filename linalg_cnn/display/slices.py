@@ -35,7 +35,7 @@ MOST_HOVERED = 400
 """Number of regions above which they have no hover texts, and all of one colour are one path."""
 
 ROOM = 8.0
-"""Distance in pixels between a name and the nearest other colour below which the name is in the key instead."""
+"""Distance in pixels to the nearest other colour below which a name, however short, is in the key instead."""
 
 THUMBNAIL = 44.0
 """Side of the image of a marked input, in pixels."""
@@ -124,10 +124,11 @@ def slice_picture(
     body += f'<path d="{walls}" fill="none" stroke="{INK}" stroke-width="{width}" stroke-opacity="0.6" {NO_POINTER}/>'
     body += f'<path d="{path_of([outline])}" fill="none" stroke="{INK}" stroke-width="12" {NO_POINTER}/>'
     spots = _spots(placed, outline) if shown else {}
-    written = "".join(halo_text(shown[k], x, y, 14) for k, (x, y, room) in spots.items() if room >= ROOM)
+    fitting = {k for k in spots if spots[k][2] >= max(ROOM, 0.3 * text_width(shown[k], 14))}
+    written = "".join(halo_text(shown[k], *spots[k][:2], 14) for k in spots if k in fitting)
     given = {name: _coordinates(name, point) for name, point in (CORNERS if marks is None else marks).items()}
     drawn = _with_marks(f'<g transform="scale(0.1)">{body}</g>{written}', plane, outline, given, regions)
-    hidden = [(shown[k], softened(colors[k])) for k in spots if spots[k][2] < ROOM] if by_class else []
+    hidden = [(shown[k], softened(colors[k])) for k in spots if k not in fitting] if by_class else []
     drawn = stacked(drawn, color_key(hidden, SIDE), gap=8) if hidden else drawn
     drawn = drawn if plane.to_scale else drawn.captioned("u and v are not drawn to scale")
     if not regions.complete:
