@@ -232,6 +232,21 @@ def test_slices_that_cannot_be_drawn_as_asked_are_refused_by_name():
             slice_picture(regions, marks={"x": point})
 
 
+def test_a_thousand_outputs_have_the_parts_that_all_of_them_are_compared_for():
+    graph = network(9, hidden=3, out_size=1000)
+    regions = slice_regions(graph, [-3.0, -3.0], [6.0, 0.0], [0.0, 6.0])
+    picture = slice_picture(regions, marks={})
+    shares = np.zeros(1000)
+    for region in regions:
+        for k, corners in region.classes():
+            shares[k] += total_area([corners])
+    said = dict(re.findall(r"(\d+) on ([\d.e-]+) %", picture.alt))
+    assert {int(k): float(share) for k, share in said.items()} == pytest.approx(
+        {k: 100 * shares[k] for k in np.flatnonzero(shares)}, rel=0.01
+    )
+    assert len({fill for _, fill, _ in outlines(picture)}) == len(said)
+
+
 # Segments
 
 

@@ -1,6 +1,7 @@
 """Pictures of the regions of a piecewise-linear network in a plane."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import NamedTuple
 
@@ -144,7 +145,10 @@ def _class_parts(regions: SliceRegions) -> Iterable[Part]:
         if (largest == largest[0]).all():  # the largest at all corners is the largest between them
             yield Part(region, int(largest[0]), polygon)
         else:
-            yield from (Part(region, group, corners) for group, corners in regions[region].classes())
+            # what is below some output at all corners is the largest nowhere; this leaves few of a thousand outputs
+            able = np.flatnonzero(scores.max(axis=0) >= scores.min(axis=0).max())
+            contest = replace(regions[region], W=np.stack([first, second], axis=1)[able], B=B[able])
+            yield from (Part(region, int(able[k]), corners) for k, corners in contest.classes())
 
 
 def _pieces(regions: SliceRegions) -> Iterable[Part]:
