@@ -217,8 +217,12 @@ def test_marks_have_the_images_of_their_inputs_beside_them():
 def test_an_incomplete_slice_says_how_much_it_covers():
     regions = slice_regions(network(2), [-3.0, -3.0], [6.0, 0.0], [0.0, 6.0], max_regions=3)
     picture = slice_picture(regions)
-    assert f"incomplete: the regions of {regions.covered:.1%} of the rectangle" in written(picture)
-    assert f"3 regions of a rectangle, which cover {regions.covered:.1%} of it, " in picture.alt
+    share = f"{100 * regions.covered:.3g} %"
+    assert f"incomplete: the regions of {share} of the rectangle" in written(picture)
+    assert f"3 regions of a rectangle, which cover {share} of it, " in picture.alt
+    present = re.findall(r"(\d) on ", picture.alt)
+    key = [rect for rect in parse(picture).iter(f"{SVG}rect") if rect.get("width") == "12"]
+    assert len(key) == len(present) > 0  # no name is beyond what is known
 
 
 def test_slices_that_cannot_be_drawn_as_asked_are_refused_by_name():
@@ -434,6 +438,16 @@ def test_the_rows_of_the_largest_outputs_are_drawn_and_framed():
     alone = local_maps_picture(network(8, out_size=1), [[1.0, 2.0]], title="One output")
     assert frames(alone) == []
     assert alone.alt.startswith("One output: 1 input, and below each the rows of its local map W(x) as images: 0. ")
+
+
+def test_rows_of_three_channels_are_images_below_each_other():
+    weights = np.random.default_rng(0).normal(size=(1, 75))
+    graph = PiecewiseGraph((3, 5, 5))
+    graph.add(ReLU(), graph.add(Dense(weights, [9.0]), 0))
+    picture = local_maps_picture(graph, np.zeros((1, 3, 5, 5)))
+    drawn = [read(image) for image in parse(picture).iter(f"{SVG}image")][1:]
+    expected = diverging_colors(weights.reshape(3, 5, 5), np.abs(weights).max())
+    assert np.array_equal(np.stack(drawn), expected)
 
 
 def test_the_networks_of_the_paper_have_local_maps_too():

@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from linalg_cnn.checks import check_int
 from linalg_cnn.compose import HasGraph
-from linalg_cnn.display.classes import input_picture, output_names
-from linalg_cnn.display.colors import LIT
+from linalg_cnn.display.classes import input_picture, is_image, output_names, pixel_picture
+from linalg_cnn.display.colors import LIT, diverging_colors
 from linalg_cnn.display.frame import count_words, decimal, joined
 from linalg_cnn.display.images import image_picture, scale_bar
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
 from linalg_cnn.display.svg import rect
 from linalg_cnn.piecewise_graph import PiecewiseGraph
+from linalg_cnn.types import Array
 
 
 def local_maps_picture(
@@ -95,14 +96,12 @@ def local_maps_picture(
     outputs = output_names(labels, W.shape[1])
     drawn = np.unique(largest).tolist() if rows is None else _checked(rows, len(outputs))
     scale = limit or float(np.abs(W[:, drawn]).max()) or 1.0
-    pixels = max(given.in_shape[-2:])
-    side = longest // pixels * pixels if pixels <= longest else longest  # as large as the rows, whose pixels are whole
     columns = []
     for i, x in enumerate(batch):
-        top = input_picture(x, side)
+        top = input_picture(x, longest)
         column = [top.titled(str(names[i])) if names is not None else top]
         for k in drawn:
-            row = image_picture(W[i, k], x.shape, color="value", limit=scale, labels=False, longest=longest)
+            row = _row(W[i, k].reshape(x.shape), scale, longest)
             row = _framed(row) if k == largest[i] and len(outputs) > 1 else row
             column.append(row.captioned(f"{outputs[k]}: {decimal(scores[i, k])}"))
         columns.append(stacked(*column, gap=8))
@@ -136,6 +135,13 @@ def _checked(rows: Sequence[int], count: int) -> list[int]:
         if row >= count:
             raise ValueError(f"rows: expected outputs from 0 to {count - 1}, got {row}")
     return [int(row) for row in rows]
+
+
+def _row(weights: Array, limit: float, longest: float) -> Picture:
+    """Return a row of W as an image, with its channels below each other."""
+    if not is_image(weights.shape):
+        return image_picture(weights, color="value", limit=limit, labels=False, longest=longest)
+    return stacked(*(pixel_picture(channel, longest) for channel in diverging_colors(weights, limit)), gap=4)
 
 
 def _framed(picture: Picture) -> Picture:

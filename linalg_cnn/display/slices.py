@@ -21,7 +21,7 @@ from linalg_cnn.display.classes import (
     softened,
 )
 from linalg_cnn.display.colors import EMPTY, INK, PAPER
-from linalg_cnn.display.frame import decimal, dot
+from linalg_cnn.display.frame import count_words, decimal, dot
 from linalg_cnn.display.picture import Picture, move, stacked
 from linalg_cnn.display.plane import SIDE, Plane, Sides, depths_in, path_of
 from linalg_cnn.display.svg import NO_POINTER, number, text_width
@@ -126,6 +126,8 @@ def slice_picture(
     body += f'<path d="{path_of([outline])}" fill="none" stroke="{INK}" stroke-width="12" {NO_POINTER}/>'
     spots = _spots(placed, outline) if shown else {}
     fitting = {k for k in spots if spots[k][2] >= max(ROOM, 0.3 * text_width(shown[k], 14))}
+    if by_class and not regions.complete:  # where the known regions end is not known
+        fitting.clear()
     written = "".join(halo_text(shown[k], *spots[k][:2], 14) for k in spots if k in fitting)
     given = {name: _coordinates(name, point) for name, point in (CORNERS if marks is None else marks).items()}
     drawn = _with_marks(f'<g transform="scale(0.1)">{body}</g>{written}', plane, outline, given, regions)
@@ -133,7 +135,7 @@ def slice_picture(
     drawn = stacked(drawn, color_key(hidden, SIDE), gap=8) if hidden else drawn
     drawn = drawn if plane.to_scale else drawn.captioned("u and v are not drawn to scale")
     if not regions.complete:
-        drawn = drawn.captioned(f"incomplete: the regions of {regions.covered:.1%} of the {regions.shape}")
+        drawn = drawn.captioned(f"incomplete: the regions of {percent(regions.covered)} of the {regions.shape}")
     return drawn.with_alt(_words(regions, parts, names if by_class else None, given)).with_title(title)
 
 
@@ -240,8 +242,8 @@ def _words(
     marks: Mapping[str, tuple[float, float]],
 ) -> str:
     """Return what the picture shows."""
-    count = f"{len(regions):,} region{'s' * (len(regions) != 1)} of a {regions.shape}"
-    count += "" if regions.complete else f", which cover {regions.covered:.1%} of it"
+    count = f"{count_words(len(regions), 'region')} of a {regions.shape}"
+    count += "" if regions.complete else f", which cover {percent(regions.covered)} of it"
     each = Sides.of([part.corners for part in parts]).areas() / area(SHAPES[regions.shape])
     if names:
         shares = np.bincount([part.group for part in parts], each, len(names))
