@@ -38,6 +38,7 @@ SLOW = (
     "test_collapsing.py",
     "test_train.py",
     "test_data.py",
+    "piecewise.md",
 )
 # Files whose tests run whole networks and notebooks, of which the code that they reach is reached by other tests, too.
 # Tracing every line of torch.export, which coverage.py does before Python 3.12, makes them take half as long again.
