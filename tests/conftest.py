@@ -40,6 +40,7 @@ SLOW = (
     "test_collapsing.py",
     "test_train.py",
     "test_data.py",
+    "piecewise.md",
 )
 # Files and tests that run whole networks, notebooks or many random examples, of which the code that they reach is
 # reached by other tests, too. Tracing every line of torch and Hypothesis, which coverage.py does before Python 3.12,

@@ -13,6 +13,8 @@ does. `curves_picture` and the functions whose names end in ``_figure`` need mat
 `rows_picture`         the rows of W as images
 `network_picture`      a network as boxes and arrows, with the weights of its skips
 `tropical_picture`     a tropical polynomial beside its Newton polytope; `zonotope_picture` draws a zonotope
+`slice_picture`        the regions of a ReLU network in a plane; `segment_picture` shows it along a segment
+`local_maps_picture`   the rows of W(x) as images for several inputs x, with the inputs
 `curves_picture`       curves of numbers, such as spectra, accuracies and schedules
 `figure_picture`       a matplotlib figure with a text alternative
 `side_by_side`         pictures next to each other; `stacked` puts them below each other
@@ -39,11 +41,14 @@ from linalg_cnn.display.latex import (
     named_entries,
     network_formula,
 )
+from linalg_cnn.display.local_maps import local_maps_picture
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.networks import network_picture
 from linalg_cnn.display.objects import affine_picture, factored_picture
 from linalg_cnn.display.operations import operation_picture
 from linalg_cnn.display.picture import Picture, figure_picture, side_by_side, stacked
+from linalg_cnn.display.segments import segment_picture
+from linalg_cnn.display.slices import slice_picture
 from linalg_cnn.display.tropical import tropical_picture
 from linalg_cnn.display.zonotopes import zonotope_picture
 
@@ -74,6 +79,7 @@ __all__ = [
     "kernel_picture",
     "layer_formula",
     "letter_colors",
+    "local_maps_picture",
     "matrices_figure",
     "matrix_latex",
     "matrix_panels",
@@ -85,7 +91,9 @@ __all__ = [
     "operation_picture",
     "rows_picture",
     "scale_bar",
+    "segment_picture",
     "side_by_side",
+    "slice_picture",
     "stacked",
     "to_png",
     "tropical_picture",
