@@ -44,6 +44,8 @@ TABLES = {
     "an input is read twice by one of few outputs": table(4, [[2, -1, 2, 3]]),
     "outputs that read backwards": table(4, [[3, 1], [2, 0], [1, 0]]),
     "one of few outputs that reads backwards": table(4, [[0, 1, 2], [3, -1, 2]]),
+    "one output that reads up and down": table(3, [[0, 2, 1]]),
+    "the first input is read twice by one output": table(2, [[0, 0, 1]]),
     "an output that copies all inputs in another order": table(3, [[2], [0], [1]]),
     "an input read by unevenly spaced outputs": table(2, [[0], [0], [1], [0]]),
     "thirds": table(3, [[0, 1, 2]], 1, 3),
@@ -77,6 +79,7 @@ def test_what_a_rule_reads_is_counted_and_found_sorted_by_loops(rule):
     read = [[source for source in row if source >= 0] for row in rule.sources.tolist()]
     assert rule.out_size == len(read)
     assert rule.reads.tolist() == [len(row) for row in read]
+    assert rule.reads.dtype == np.int64
     assert rule.is_sorted == all(a < b for row in read for a, b in pairwise(row))
     assert not rule.is_identity
 
@@ -114,6 +117,12 @@ def test_a_rule_is_applied_as_its_matrix_is(rule, axis):
         tensor = apply(torch.from_numpy(x), axis, rule)
         assert isinstance(tensor, torch.Tensor)
         np.testing.assert_allclose(tensor.numpy(), expected, rtol=0, atol=1e-14)
+
+
+def test_a_factor_that_all_taps_share_is_multiplied_once():
+    """Ten times 1/10 is 1. The sum of ten products by 1/10, each rounded, is 0.9999999999999999."""
+    mean = table(10, [list(range(10))], 1, 10)
+    assert apply_rule(np.ones((1, 10)), 1, mean).tolist() == [[1.0]]
 
 
 @every_table
