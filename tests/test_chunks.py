@@ -17,6 +17,7 @@ from linalg_cnn.chunks import Chunks, carry_chunks, fit_chunks, plan_chunks
         pytest.param((4, 5), 10, 5, 10**6, (10, 2), id="as many as the cache holds, and a core for each chunk"),
         pytest.param((4, 5), 50, 5, 10**6, (6, 3), id="more than the cache holds where each array is small"),
         pytest.param((4, 5), 1000, 1000, 10**6, (1, 4), id="one that the cache does not hold, on all cores"),
+        pytest.param((4, 5), 30, 10, 10**6, (3, 4), id="whole vectors only"),
         pytest.param((3,), 10, 5, 10**6, (3, 1), id="no more than there are"),
         pytest.param((19,), 10, 5, 10**6, (10, 1), id="one core for less than two chunks"),
         pytest.param((4, 5), 10, 5, 35, (3, 1), id="smaller chunks where memory ends"),
@@ -59,14 +60,16 @@ def test_a_limit_holds_the_check_that_the_map_is_finite():
 
 
 def test_a_plan_counts_the_largest_value_between_the_ends_and_the_cores(monkeypatch):
-    """The values have 2, 8 and 6 entries: two vectors fit into 130 bytes where the largest value takes 64."""
+    """The values have 2, 8 and 6 entries: the largest takes 64 bytes, and two vectors fit into 128."""
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(chunks, "ARRAY_BYTES", 130)
+    monkeypatch.setattr(chunks, "ARRAY_BYTES", 128)
     monkeypatch.setattr(chunks, "_cores", lambda: 2)
     graph = AffineGraph((2,))
     graph.add(Dense(np.ones((6, 8))), graph.add(Concatenate(), 0, 0, 0, 0))
     assert plan_chunks(graph, "adjoint", None, alone=False) == Chunks((6,), 2, 2)
     assert plan_chunks(graph, "adjoint", None, alone=True) == Chunks((6,), 2, 1)
+    monkeypatch.setattr(chunks, "ARRAY_BYTES", 127)
+    assert plan_chunks(graph, "adjoint", None, alone=False) == Chunks((6,), 1, 2)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -52,6 +52,8 @@ TABLES = {
     "factors that share the denominator": table(3, [[0, 1], [1, 2]], [[1, 3], [3, 1]], 4),
     "factors that share the numerator": table(3, [[0, 1], [1, 2]], 1, [[2, 4], [8, 2]]),
     "factors of taps that read nothing": table(3, [[0, -1], [1, 2], [-1, -1]], [[1, 5], [3, 1], [7, 7]], [4, 2]),
+    "a factor of two": table(2, [[0], [1]], 2, 1),
+    "a factor of zero": table(2, [[0], [1]], 0, 1),
     "one factor for an input read twice": table(2, [[0, 0], [1, 0]], 3, 2),
 }
 
@@ -198,6 +200,8 @@ def test_blocks_hold_as_many_rows_as_fit(monkeypatch, sizes, block, times, expec
     found = [[rule.out_size for rule in part] for part in blocks(all_rules, times)]
     along = next((axis for axis, size in enumerate(sizes) if size > 1), 0)
     assert [part[along] for part in found] == expected
+    if times == 1:
+        assert [[rule.out_size for rule in part] for part in blocks(all_rules)] == found
     assert all(part[:along] + part[along + 1 :] == [*sizes[:along], *sizes[along + 1 :]] for part in found)
 
 
@@ -211,6 +215,22 @@ def test_a_joint_tap_reads_nothing_if_one_axis_does_and_counts_as_the_ravelled_k
     assert join_taps([first, numbered], (2, 3)).tolist() == [[2, 0, 5, 3]] * 2
     other = AxisRule(3, np.array([[1], [2]]), taps=np.array([[1], [0]]))
     assert join_taps([other, numbered], (2, 3)).tolist() == [[5, 3], [2, 0]]
+    small = dataclasses.replace(numbered, taps=numbered.taps.astype(np.int32))
+    for kind in (second, small):
+        assert join_taps([first, kind], (2, 3)).dtype == np.int32  # half the memory of a large table
+
+
+def test_evenly_spaced_positions_are_a_slice_which_copies_nothing():
+    x = np.arange(10)
+    for positions, expected in [([4], slice(4, 5, 1)), ([2, 3, 4], slice(2, 5, 1)), ([1, 4, 7], slice(1, 8, 3))]:
+        assert rules._index(np.array(positions), x) == expected
+    for positions in ([1, 2, 4], [2, 2], [3, 2, 1]):
+        np.testing.assert_array_equal(rules._index(np.array(positions), x), positions)
+
+
+def test_outputs_that_read_one_input_are_added_in_as_few_groups_as_there_are_of_them():
+    groups = rules._without_repeats(np.array([2, 0, -1, 2, 1, 2]))
+    assert [group.tolist() for group in groups] == [[0, 1, 4], [3], [5]]
 
 
 def test_joint_weights_are_rounded_once():
