@@ -112,19 +112,39 @@ def test_chunks_on_several_cores_leave_one_thread_to_each_product():
         assert seen == {1, 2}  # the products of a single worker may take all cores
 
 
-def test_no_chunk_is_begun_after_one_has_failed():
-    """The other worker holds each of its chunks for some time, so that the failure is seen long before the last."""
+@pytest.mark.parametrize("where", ["chunk", "progress"])
+def test_no_chunk_is_begun_after_one_or_the_progress_has_failed(where):
+    """Each chunk is held for some time, so that the failure is seen long before the last."""
     begun = []
 
     def carry(chunk, units):
         begun.append(chunk.start)
-        if chunk.start == 0:
+        if where == "chunk" and chunk.start == 0:
             raise FloatingPointError
         time.sleep(0.01)
 
+    def progress(starts):
+        yield starts[0]
+        raise FloatingPointError
+
     with pytest.raises(FloatingPointError):
-        carry_chunks(carry, Chunks((300,), 1, 2))
+        carry_chunks(carry, Chunks((300,), 1, 2), progress if where == "progress" else None)
     assert len(begun) < 300
+
+
+def test_as_many_chunks_as_there_are_workers_are_carried_at_once():
+    both, lock, active, most = threading.Barrier(2, timeout=60), threading.Lock(), [], []
+
+    def carry(chunk, units):
+        with lock:
+            active.append(chunk.start)
+            most.append(len(active))
+        both.wait()  # for the chunk of the other worker
+        with lock:
+            active.remove(chunk.start)
+
+    carry_chunks(carry, Chunks((12,), 1, 2))
+    assert max(most) == 2
 
 
 @pytest.mark.parametrize(

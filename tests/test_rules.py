@@ -172,6 +172,25 @@ def test_values_that_cancel_leave_no_entry_in_an_exact_matrix():
     assert entries.to_sympy().todok() == {(1, 0): 2 * a}
 
 
+def test_ones_are_sympy_numbers_where_entries_are_exact():
+    """The quotient of two Python ints would be a float."""
+    values = rule_entries([TABLES["more outputs than taps"]], object).values
+    assert all(isinstance(value, sympy.Integer) for value in values)
+
+
+def test_the_order_that_a_rule_knows_is_not_searched_for_again():
+    """Scipy takes the word of the flag: these columns are not in order, and their row has one of them twice."""
+    starts, columns, values = np.array([0, 3]), np.array([1, 0, 0]), np.array([1.0, 2.0, 3.0])
+    assert Entries((1, 2), starts, columns, values).to_csr().has_canonical_format
+    summed = Entries((1, 2), starts, columns, values, canonical=False).to_csr()
+    assert (summed.indices.tolist(), summed.data.tolist()) == ([0, 1], [5.0, 1.0])
+
+
+def test_entries_without_a_value_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        Entries((1, 2), np.array([0, 2]), np.array([0, 1]), np.array([1.0])).to_sympy()
+
+
 @every_table
 def test_some_rows_of_a_rule_are_the_rows_of_its_matrix(rule):
     numbered = dataclasses.replace(rule, taps=np.arange(rule.sources.size).reshape(rule.sources.shape))

@@ -236,6 +236,19 @@ def test_a_linear_operator_multiplies_as_the_matrices_of_its_operations_do():
         np.testing.assert_array_equal(given, judge)
 
 
+def test_a_linear_operator_carries_several_columns_at_once_and_nothing_before_it_is_asked(monkeypatch):
+    counts, graph = [], diamond()
+    for name in ("push", "pull"):
+        carry = getattr(graph, name)
+        monkeypatch.setattr(graph, name, lambda x, name=name, carry=carry: counts.append((name, len(x))) or carry(x))
+    operator = graph.linear_operator()
+    assert counts == []
+    assert (operator @ np.ones((2, 7))).shape == (4, 7)
+    assert (operator.H @ np.ones((4, 3))).shape == (2, 3)
+    assert (operator @ np.ones((2, 1))).shape == (4, 1)
+    assert counts == [("push", 7), ("pull", 3), ("push", 1)]
+
+
 def test_a_linear_operator_of_symbols_is_refused():
     graph = AffineGraph((1,))
     graph.add(Dense([[sympy.Symbol("a")]]), 0)
