@@ -108,7 +108,7 @@ def fit_chunks(shape: Shape, per_vector: int, largest: int, left: int, alone: bo
     """
     count, fitting = size_of(shape), max(1, left // per_vector)
     size = min(max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1), count, fitting)
-    workers = 1 if alone or count < 2 * size else max(1, min(_cores(), count // size, fitting // size))
+    workers = 1 if alone or count < 2 * size else min(_cores(), count // size, fitting // size)
     return Chunks(shape, size, workers)
 
 

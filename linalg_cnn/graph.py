@@ -112,8 +112,8 @@ class AffineGraph(Graph[Node]):
         return LinearOperator(
             (size_of(out_shape), size_of(in_shape)),
             dtype=np.float64,
-            matvec=lambda x: forward(x.reshape(-1, 1)).ravel(),
-            rmatvec=lambda y: adjoint(y.reshape(-1, 1)).ravel(),
+            matvec=lambda x: forward(x).ravel(),
+            rmatvec=lambda y: adjoint(y).ravel(),
             matmat=forward,
             rmatmat=adjoint,
         )

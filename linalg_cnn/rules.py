@@ -154,8 +154,8 @@ def blocks(rules: Sequence[AxisRule], times: int = 1) -> Iterator[list[AxisRule]
         Number of cells that are built from each cell of the table, such as one per channel.
     """
     axis = next((axis for axis, rule in enumerate(rules) if rule.out_size > 1), 0)
-    cells = size_of(tuple(rule.sources.size for rule in rules)) // max(rules[axis].out_size, 1)
-    rows = max(1, BLOCK // max(cells * times, 1))
+    cells = size_of(tuple(rule.sources.size for rule in rules)) // rules[axis].out_size
+    rows = max(1, BLOCK // (cells * times))
     for start in range(0, rules[axis].out_size, rows):
         yield [*rules[:axis], rules[axis].rows(start, start + rows), *rules[axis + 1 :]]
 

@@ -199,7 +199,7 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         direction : {"forward", "adjoint"}
         """
         sizes = [size_of(shape) for shape in self.shapes]
-        largest = 0
+        largest = sizes[0]  # all that a graph without operations holds
         if direction == "forward":
             last_reader = self._last_readers()
             alive = {0}
@@ -208,7 +208,7 @@ class Graph(Drawn, ABC, Generic[NodeType]):
                 working = sizes[number + 1] + sum(sizes[value] for value in set(node.inputs))
                 largest = max(largest, sum(sizes[value] for value in alive) + TEMPORARIES * working)
                 alive -= {value for value in node.inputs if last_reader[value] == number}
-            return max(largest, sizes[0])
+            return largest
         alive = {len(self.nodes)}
         for number in reversed(range(len(self.nodes))):
             if number + 1 in alive:
@@ -217,7 +217,7 @@ class Graph(Drawn, ABC, Generic[NodeType]):
                 working = sizes[number + 1] + read
                 largest = max(largest, sum(sizes[value] for value in alive) + read + TEMPORARIES * working)
                 alive = (alive - {number + 1}) | set(inputs)
-        return max(largest, sizes[-1])
+        return largest
 
     def walk(self, start: State, step: Callable[[NodeType, list[State]], State]) -> State:
         """Carry a state from the input to the output.

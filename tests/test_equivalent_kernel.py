@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from linalg_cnn import AffineMap, AvgPool, Conv, Dense, Pad, SkipNetwork, compose, equivalent_kernel
 
+# torch warns that an even kernel with padding="same" costs a copy
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
 RNG = np.random.default_rng(0)
 
 
