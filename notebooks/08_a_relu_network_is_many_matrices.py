@@ -20,8 +20,8 @@
 # every matrix on the way from one digit to another; and say why two padded convolutions are not one, and how they
 # become one operation all the same.
 #
-# The earlier notebooks left out the activations. Here they are back. You need notebooks
-# [3](03_skip_connections.ipynb) and [4](04_a_trained_network.ipynb). This one takes about 25 minutes. [The
+# The matrices of the earlier notebooks belong to networks without activations. Here the activations are back. You need
+# notebooks [3](03_skip_connections.ipynb) and [4](04_a_trained_network.ipynb). This one takes about 25 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %%
@@ -85,7 +85,8 @@ assert W.ravel().tolist() == [0, 1, -1]
 assert B.ravel().tolist() == [0, 0, 1]
 
 # %% [markdown]
-# The network answers a question that no single matrix can: is the pixel grey? Black and white both give 0.
+# The network answers a question that no single W and B can: is the pixel grey? Black and white both give 0, and an
+# affine map that is 0 for both of them is 0 for grey, too.
 #
 # ## A difference of two maxima
 #
@@ -113,9 +114,9 @@ curves_picture(
 # *Every* network of affine layers and ReLUs is such a difference, whatever its depth: negative weights exchange the two
 # parts, and max(F - G, 0) = max(F, G) - G. `tropical_form` does this in exact fractions.
 #
-# The name comes from an arithmetic in which "plus" is the maximum and "times" is the usual sum. There, x "times" x is x
-# + x, so 2x - 1 is a monomial of degree 2 with the coefficient -1, and G, the maximum of 0 and 2x - 1, is a polynomial.
-# It is called **tropical**. Here is G. On the left are its two monomials, in colour where they are the largest. On the
+# There is an arithmetic in which "plus" is the maximum and "times" is the usual sum. In it, 2x = x + x is the square of
+# x, so 2x - 1 is a monomial of degree 2 with the coefficient -1, and G, the maximum of 0 and 2x - 1, is a polynomial. It
+# is called **tropical**. Here is G. On the left are its two monomials, in colour where they are the largest. On the
 # right, each monomial is a point: its exponent and its coefficient.
 
 # %%
@@ -131,9 +132,10 @@ tropical_picture(G.polynomials[0], title="G")
 #
 # $$\mathrm{ReLU}(x_1 + x_2 - 1) + \mathrm{ReLU}(2 x_1 - x_2) + \mathrm{ReLU}(2 x_2 - x_1)$$
 #
-# Each ReLU divides the plane by a line, on whose other side it gives 0. The lines are **walls**, and the parts between
-# them **regions**, in each of which the network is one affine map. There are seven. In F, one monomial is the largest
-# in each of them, and the walls are where two are equal: they form a **tropical curve**.
+# Each ReLU divides the plane by a line: on one side it passes its input on, on the other it gives 0. The lines are
+# **walls**. The parts between them are **regions**, in each of which the network is one affine map. Here are seven. In
+# each region another monomial of F is the largest, and on the walls two of them are equal. The walls together are a
+# **tropical curve**:
 
 # %%
 two_pixels = PiecewiseGraph((2,))
@@ -159,20 +161,19 @@ zonotope_picture(Zonotope.of(F.polynomials[0]))
 # %% [markdown]
 # ## A trained network
 #
-# Next, the digits, and a network with everything that the earlier notebooks had to leave out: ReLUs, max pooling, and a
-# skip around two convolutions with a ReLU between them. (*Max pooling* keeps the largest of 2x2 numbers, so it has
-# pieces, too: which of the four is kept.) The network is small, so that its regions can be seen.
+# Next, the digits, and a network with what a single matrix cannot do: ReLUs, max pooling, and a skip around a ReLU.
+# (*Max pooling* keeps the largest of 2x2 numbers, so it has pieces, too: which of the four is kept.) The network is
+# small, so that its regions can be seen.
 
 
 # %%
-class ResidualBlock(nn.Module):
-    def __init__(self, channels):
+class Skip(nn.Module):
+    def __init__(self, *layers):
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x):
-        return torch.relu(x + self.second(torch.relu(self.first(x))))
+        return x + self.layers(x)
 
 
 torch.manual_seed(0)
@@ -181,7 +182,8 @@ model = nn.Sequential(
     nn.Conv2d(1, 8, 4, stride=2),  # 8 channels of 6x6
     nn.MaxPool2d(2),  # 3x3
     nn.ReLU(),
-    ResidualBlock(8),
+    Skip(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)),
+    nn.ReLU(),
     nn.Flatten(),
     nn.Linear(72, 10),
 )
@@ -198,9 +200,9 @@ history = gpu.train(
 print(f"{history[-1]['validation_accuracy']:.1%} of the held-out digits")
 
 # %% [markdown]
-# `gpu.trace` reads the network, and with `piecewise=True` it accepts operations with pieces. In the piece that a digit
-# x lies in, the network is the affine map W(x), B(x), with 10 rows of 784 numbers. Compare it with PyTorch in double
-# precision, on 100 digits:
+# `gpu.trace` translates the PyTorch network into the library's operations, with `piecewise=True` also those that have
+# pieces. In the piece that a digit x lies in, the network is an affine map, W(x) and B(x), where W(x) has 10 rows of 784
+# numbers. Compare it with PyTorch in double precision, on 100 digits:
 
 # %%
 graph = gpu.trace(model.double(), (1, 28, 28), piecewise=True)
@@ -216,9 +218,15 @@ print(f"W(x) x + B(x) differs from the network by at most {error:.0e}")
 assert error < 1e-12
 
 # %% [markdown]
-# W(x) is also the gradient of the scores at x, which shows how to find it with any library. What the gradient alone
-# does not show is that the network *equals* this map in a whole region around x. Take a digit of each of three classes.
-# Below each are its rows of W(x) for the three classes:
+# The rows of W(x) are also the gradients of the scores at x, which PyTorch computes by backpropagation:
+
+# %%
+gradients = torch.autograd.functional.jacobian(model, torch.from_numpy(images[:1]))
+assert np.allclose(gradients.reshape(10, 784), W[0], rtol=0, atol=1e-12)
+
+# %% [markdown]
+# What gradients do not show is that the network *equals* this map in a whole region around x. Take a digit of each of
+# three classes. Below each are its rows of W(x) for the three classes:
 
 # %%
 classes = [3, 8, 5]
@@ -241,36 +249,33 @@ local_maps_picture(graph, digits, rows=classes, names=["a three", "an eight", "a
 three = digits[0]
 around = region(graph, three)
 print(around)
+print("the first wall through x:", around.wall(around.ties[0]))
 
 # %% [markdown]
-# The digit lies *on* some of its walls. On the black background, all four numbers of a pooling window are the same, so
-# that there is no largest one: a **tie**. Every clean image has ties. A camera's image has none, because it is noisy,
-# so add noise of a thousandth of white, which nobody would see:
+# The digit lies *on* some of its walls. On the black background, the four numbers of a pooling window are the same, so
+# none of them is the only largest one: a **tie**. Clean images have ties wherever their background is constant.
+# `distance` skips the walls through x, and finds the nearest of the others:
 
 # %%
-rng = np.random.default_rng(0)
-x = three + 0.001 * rng.standard_normal(three.shape)
-around = region(graph, x)
 nearest = around.distance()
-assert len(around.ties) == 0
-print(around)
-print(f"the nearest wall: {nearest.wall}, at a distance of {nearest:.1e}")
+print(f"the nearest other wall: {nearest.wall}, at a distance of {nearest:.1e}")
 
 # %% [markdown]
-# Now take the shortest path to the nearest wall, and go one hundredth further. A single decision changes, and with it W
-# jumps:
+# Take the shortest path to this wall, and stop at two points of it, one hundredth before the wall and one hundredth
+# beyond. (The digit itself will not do: ties are decided as soon as one leaves it.) From one point to the other, a
+# single decision changes, and with it W jumps:
 
 # %%
-beyond = x + 1.01 * (nearest.point - x)
+inside, beyond = (three + share * (nearest.point - three) for share in (0.99, 1.01))
 changed = [
     int(np.sum(before != after))
-    for before, after in zip(around.pieces, graph.pieces(beyond), strict=True)
+    for before, after in zip(graph.pieces(inside), graph.pieces(beyond), strict=True)
 ]
 print("decisions that change in each operation:", changed)
 assert sum(changed) == 1
 
-(W_here, W_beyond), _ = graph.local_maps(np.stack([x, beyond]))
-jump = W_beyond - W_here
+(W_inside, W_beyond), _ = graph.local_maps(np.stack([inside, beyond]))
+jump = W_beyond - W_inside
 stacked(
     image_picture(
         nearest.wall.normal[0],
@@ -290,9 +295,8 @@ stacked(
 # %%
 singular_values = np.linalg.svd(jump, compute_uv=False)
 assert singular_values[1] < 1e-12 * singular_values[0]
-inner, outer = graph(x), graph(beyond)
 print(f"largest jump of an entry of W: {np.abs(jump).max():.2f}")
-print(f"largest change of a score:     {np.abs(outer - inner).max():.1e}")
+print(f"largest change of a score:     {np.abs(graph(beyond) - graph(inside)).max():.1e}")
 
 # %% [markdown]
 # W jumps, and the scores do not notice. **This is geometry, not a certificate of robustness.** A near wall does not
@@ -306,13 +310,13 @@ print(f"largest change of a score:     {np.abs(outer - inner).max():.1e}")
 
 # %%
 path = segment(graph, digits[0], digits[1])
-print(path)
+print(f"{path.regions} regions")
 segment_picture(path)
 
 # %% [markdown]
 # The curves are the ten scores: straight lines between the breaks, which are the ticks below them. At most of the
 # breaks one sees no bend. In the middle, the image is neither digit. Where the class changes, the distance from the
-# three is thousands of times that of the nearest wall above:
+# three is thousands of times that of the nearest wall:
 
 # %%
 whole = np.linalg.norm(digits[1] - digits[0])
@@ -323,13 +327,13 @@ for change in path.class_changes:
     )
 
 # %% [markdown]
-# Could one find the regions by trying many points? Look at 1,000 of them, and count the changes of pieces:
+# Could one find the regions by trying many points? Look at 500 of them, and count the changes of pieces:
 
 # %%
-ts = np.linspace(0, 1, 1000)
+ts = np.linspace(0, 1, 500)
 states = [np.concatenate([p.ravel() for p in graph.pieces(path.input_at(t))]) for t in ts]
 seen = 1 + sum(not np.array_equal(*pair) for pair in pairwise(states))
-print(f"{seen} regions seen at 1,000 points, {path.regions} exist")
+print(f"{seen} regions seen at 500 points, {path.regions} exist")
 assert seen <= path.regions
 
 # %% [markdown]
@@ -371,9 +375,10 @@ def weights_of(row, column):
 side_by_side(weights_of(3, 3), weights_of(0, 3), weights_of(0, 0), gap=30)
 
 # %% [markdown]
-# A convolution has the same weights everywhere, only cut off at the border. The weights on the left, cut off after
-# their third row, would begin with 3, 6, 9, 6, 3. In the middle picture they are smaller: next to the border, the
-# second sum reads a padded zero, where the one large convolution would read a sum of pixels. `equivalent_kernel` gives
+# A convolution has the same weights everywhere, except that some fall outside the image. On the left are its weights
+# for a pixel in the middle. For one in the first row, their two upper rows would fall outside, and 3, 6, 9, 6, 3 would
+# remain at the top. But the picture in the middle has 2, 4, 6, 4, 2 there. Beyond the border the second sum reads a
+# padded zero, where the one large convolution would read a sum of pixels. `equivalent_kernel` gives
 # the convolution that a map is, or the reason why it is none:
 
 # %%
@@ -442,18 +447,18 @@ print(f"trained once more:     {accuracy(plain):.1%}")
 fewer = gpu.remove_activations(plain)
 
 # %% [markdown]
-# Its first two convolutions are now a stretch. `gpu.merge` composes each stretch, measures several exact forms of it on
-# this machine, and takes the fastest. (On another machine it may choose another form.)
+# Its first two convolutions are now a stretch. `gpu.merge` composes each stretch, times several exact forms of it and of
+# its parts on this machine, and takes the fastest. On another machine, or a busy one, this may be another form. Here
+# are the forms of the first stretch, with the work that each of them does for an image. The chain is the two
+# convolutions, one after the other:
 
 # %%
 merged = gpu.merge(fewer, (1, 28, 28))
-for stretch in merged.report.stretches:
-    print(
-        f"{stretch.place}: {stretch.form}, "
-        f"{stretch.before['multiply_adds']:,} -> {stretch.after['multiply_adds']:,} MACs"
-    )
-ratio = merged.report.microseconds["ratio"]
-print(f"the network takes {ratio:.2f} of the time before")
+first = merged.report.stretches[0]
+print(first.place)
+for form, costs in first.forms.items():
+    print(f"{form:30} {costs['multiply_adds']:9,} MACs")
+print("the fastest:", first.form)
 
 # %%
 before = gpu.predict_scores(fewer, held_out.images)
@@ -470,8 +475,8 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 #
 # Each ReLU that is left out saves work and may cost accuracy. Without any, the network is the one matrix of [notebook
 # 4](04_a_trained_network.ipynb); with all, it is the network that we began with. Between them is a front: for each
-# number of ReLUs, the best accuracy and the time of a prediction. Three digits more or less, as above, say nothing
-# about it. `linalg-cnn experiment front` measures it with several seeds, and also asks which ReLUs to leave out, and
+# number of ReLUs, the best accuracy and the time of a prediction. The accuracies
+# above say nothing about it: the last one belongs to a network that was trained for longer. `linalg-cnn experiment front` measures it with several seeds, and also asks which ReLUs to leave out, and
 # whether to take them out slowly, at once, or never to put them in: see [the
 # experiments](../docs/experiments.md#the-front-few-activations-left).
 #
@@ -496,9 +501,9 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 # for five. In F, each region has a monomial of its own.
 
 # %% tags=["hide-cell"]
-weights = [[1, 0], [0, 1], [1, 1], [1, -2], [3, 1]]
+weights = [[3, 0], [1, 3], [-2, 2], [-2, -2], [1, -3]]
 five_units = PiecewiseGraph((2,))
-hidden = five_units.add(ReLU(), five_units.add(Dense(weights, [0, 0, -1, 1, 2]), 0))
+hidden = five_units.add(ReLU(), five_units.add(Dense(weights, [-3] * 5), 0))
 five_units.add(Dense(np.ones((1, 5))), hidden)
 polynomial = tropical_form(five_units)[0].polynomials[0].pruned()
 assert len(polynomial) == 1 + 5 + 5 * 4 // 2
@@ -506,11 +511,12 @@ tropical_picture(polynomial)
 
 # %% [markdown] tags=["hide-cell"]
 # **2.** Each step goes to where another score would overtake that of the three, if the network were its local map
-# everywhere. It is not, so several steps are needed. (The method is known as DeepFool.) The way is a few hundred to ten
-# thousand times as long as that to the nearest wall, and shorter than that to the eight. It need not be the shortest.
+# everywhere. It is not, so several steps may be needed. (The method is known as DeepFool.) The change is shorter than
+# the way to the eight, hundreds of times as long as the way to the nearest wall, and need not be the shortest that
+# there is.
 
 # %% tags=["hide-cell"]
-point, steps = x, 0
+point, steps = three, 0
 while graph(point).argmax() == 3:
     (W_point,), (B_point,) = graph.local_maps(point[np.newaxis])
     lead = graph(point)[3] - graph(point)
@@ -521,13 +527,13 @@ while graph(point).argmax() == 3:
     k = distances.argmin()
     step = 1.01 * lead[k] / (normals[k] @ normals[k]) * normals[k]
     point, steps = point + step.reshape(point.shape), steps + 1
-far = np.linalg.norm(point - x)
+far = np.linalg.norm(point - three)
 print(f"class {graph(point).argmax()} after {steps} steps, {far:.2f} from the three")
 print(f"{far / nearest:,.0f} times as far as the nearest wall")
 assert nearest < far < whole
 side_by_side(
-    image_picture(x[0], title="read as 3", color="gray"),
-    image_picture((point - x)[0], color="value", title="what is added"),
+    image_picture(three[0], title="read as 3"),
+    image_picture((point - three)[0], color="value", title="what is added"),
     image_picture(point[0], color="gray", title=f"read as {graph(point).argmax()}"),
     gap=24,
 )
