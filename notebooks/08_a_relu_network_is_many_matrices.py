@@ -26,6 +26,7 @@
 
 # %%
 from itertools import pairwise
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -130,7 +131,10 @@ tropical_picture(G.polynomials[0], title="G")
 #
 # The next network has two pixels and the sum of three ReLUs:
 #
-# $$\mathrm{ReLU}(x_1 + x_2 - 1) + \mathrm{ReLU}(2 x_1 - x_2) + \mathrm{ReLU}(2 x_2 - x_1)$$
+# $$\begin{aligned}
+# \mathrm{ReLU}(x_1 + x_2 - 1) &+ \mathrm{ReLU}(2 x_1 - x_2) \\
+# &+ \mathrm{ReLU}(2 x_2 - x_1)
+# \end{aligned}$$
 #
 # Each ReLU divides the plane by a line: on one side it passes its input on, on the other it gives 0. The lines are
 # **walls**. The parts between them are **regions**, in each of which the network is one affine map. Here are seven. In
@@ -385,7 +389,7 @@ side_by_side(weights_of(3, 3), weights_of(0, 3), weights_of(0, 0), gap=30)
 try:
     equivalent_kernel(twice)
 except ValueError as error:
-    print(error)
+    print(fill(str(error), 88))
 
 # %% [markdown]
 # To see where, take the 5x5 convolution from two sums without padding, which are one. Pad it by 2, and add up in each
@@ -407,7 +411,8 @@ side_by_side(
 # %% [markdown]
 # It is wrong on the outermost pixels only. Methods that merge the layers of a network usually accept this error, and
 # train the network again to make up for it. But the error is itself an affine map, with entries at the border only: so
-# subtract it, and **one convolution and a small matrix for the border** are the same map.
+# subtract it, and **one convolution and a small matrix for the border** are the same map
+# as the two convolutions.
 #
 # ## Merging a network
 #
