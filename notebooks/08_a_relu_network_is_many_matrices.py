@@ -112,8 +112,9 @@ curves_picture(
 )
 
 # %% [markdown]
-# *Every* network of affine layers and ReLUs is such a difference, whatever its depth: negative weights exchange the two
-# parts, and max(F - G, 0) = max(F, G) - G. `tropical_form` does this in exact fractions.
+# *Every* network of affine layers and ReLUs is such a difference of two maxima of affine functions, whatever its depth:
+# negative weights exchange the two parts, and max(F - G, 0) = max(F, G) - G. `tropical_form` does this in exact
+# fractions.
 #
 # There is an arithmetic in which "plus" is the maximum and "times" is the usual sum. In it, 2x = x + x is the square of
 # x, so 2x - 1 is a monomial of degree 2 with the coefficient -1, and G, the maximum of 0 and 2x - 1, is a polynomial. It
@@ -137,9 +138,9 @@ tropical_picture(G.polynomials[0], title="G")
 # \end{aligned}$$
 #
 # Each ReLU divides the plane by a line: on one side it passes its input on, on the other it gives 0. The lines are
-# **walls**. The parts between them are **regions**, in each of which the network is one affine map. Here are seven. In
-# each region another monomial of F is the largest, and on the walls two of them are equal. The walls together are a
-# **tropical curve**:
+# **walls**. The parts between them are **regions**, in each of which the network is one affine map. Here are seven. A
+# different monomial of F is the largest in each region, and on the walls two of them are equal. The walls together are
+# a **tropical curve**:
 
 # %%
 two_pixels = PiecewiseGraph((2,))
@@ -229,7 +230,7 @@ gradients = torch.autograd.functional.jacobian(model, torch.from_numpy(images[:1
 assert np.allclose(gradients.reshape(10, 784), W[0], rtol=0, atol=1e-12)
 
 # %% [markdown]
-# What gradients do not show is that the network *equals* this map in a whole region around x. Take a digit of each of
+# A gradient does not show that the network *equals* its affine map in a whole region around x. Take a digit of each of
 # three classes. Below each are its rows of W(x) for the three classes:
 
 # %%
@@ -303,7 +304,7 @@ print(f"largest jump of an entry of W: {np.abs(jump).max():.2f}")
 print(f"largest change of a score:     {np.abs(graph(beyond) - graph(inside)).max():.1e}")
 
 # %% [markdown]
-# W jumps, and the scores do not notice. **This is geometry, not a certificate of robustness.** A near wall does not
+# W jumps, and the scores hardly change. **This is geometry, not a certificate of robustness.** A near wall does not
 # mean that the network is about to err, and a far one would not mean that it is safe: beyond a wall there is only
 # another matrix. The class changes much farther away, as the next section shows.
 #
@@ -356,8 +357,8 @@ slice_picture(regions, marks={"three": (0, 0), "eight": (1, 0), "five": (0, 1)})
 
 # %% [markdown]
 # The walls of the first layer are straight lines through the whole triangle. Those of later layers bend where they
-# cross an earlier one, because their inputs do. The borders between the classes bend in the same way. They are not
-# walls: on both sides of them, the network is the same matrix.
+# cross an earlier one, because their inputs bend there. The borders between the classes bend in the same way. They are
+# not walls: on both sides of them, the network is the same matrix.
 #
 # ## Two padded convolutions are not one
 #
@@ -382,8 +383,8 @@ side_by_side(weights_of(3, 3), weights_of(0, 3), weights_of(0, 0), gap=30)
 # A convolution has the same weights everywhere, except that some fall outside the image. On the left are its weights
 # for a pixel in the middle. For one in the first row, their two upper rows would fall outside, and 3, 6, 9, 6, 3 would
 # remain at the top. But the picture in the middle has 2, 4, 6, 4, 2 there. Beyond the border the second sum reads a
-# padded zero, where the one large convolution would read a sum of pixels. `equivalent_kernel` gives
-# the convolution that a map is, or the reason why it is none:
+# padded zero, where the one large convolution would read a sum of pixels. `equivalent_kernel` gives the convolution
+# that a map is, or the reason why it is none:
 
 # %%
 try:
@@ -411,8 +412,7 @@ side_by_side(
 # %% [markdown]
 # It is wrong on the outermost pixels only. Methods that merge the layers of a network usually accept this error, and
 # train the network again to make up for it. But the error is itself an affine map, with entries at the border only: so
-# subtract it, and **one convolution and a small matrix for the border** are the same map
-# as the two convolutions.
+# subtract it, and **one convolution and a small matrix for the border** are the same map as the two convolutions.
 #
 # ## Merging a network
 #
@@ -480,9 +480,9 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 #
 # Each ReLU that is left out saves work and may cost accuracy. Without any, the network is the one matrix of [notebook
 # 4](04_a_trained_network.ipynb); with all, it is the network that we began with. Between them is a front: for each
-# number of ReLUs, the best accuracy and the time of a prediction. The accuracies
-# above say nothing about it: the last one belongs to a network that was trained for longer. `linalg-cnn experiment front` measures it with several seeds, and also asks which ReLUs to leave out, and
-# whether to take them out slowly, at once, or never to put them in: see [the
+# number of ReLUs, the best accuracy and the time of a prediction. The accuracies above say nothing about it: the last
+# one belongs to a network that was trained for longer. `linalg-cnn experiment front` measures it with several seeds. It
+# also asks which ReLUs to leave out, and whether to take them out slowly, at once, or never to put them in: see [the
 # experiments](../docs/experiments.md#the-front-few-activations-left).
 #
 # ## Exercises
