@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from linalg_cnn.display.classes import TEN, softened
 from linalg_cnn.display.colors import HUES, grid_colors, to_rgb
 
 # Appearance of red, green and blue light: Machado, Oliveira & Fernandes 2009, at full severity.
@@ -29,8 +30,15 @@ def lab(color, seen):
 @pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
 @pytest.mark.parametrize(
     ("colors", "apart"),
-    [(grid_colors((7,)), 15), (grid_colors((3, 3)), 12), (HUES, 7), ([*grid_colors((3, 3)), "#ffffff"], 8)],
-    ids=["seven", "3x3", "hues", "3x3 on white"],
+    [
+        (grid_colors((7,)), 15),
+        (grid_colors((3, 3)), 12),
+        (HUES, 7),
+        ([*grid_colors((3, 3)), "#ffffff"], 8),
+        (TEN, 15),
+        ([softened(color) for color in TEN], 9),
+    ],
+    ids=["seven", "3x3", "hues", "3x3 on white", "ten", "ten softened"],
 )
 def test_every_two_colours_are_told_apart(colors, seen, apart):
     points = [lab(color, seen) for color in colors]

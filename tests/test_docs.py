@@ -84,6 +84,26 @@ def test_a_record_of_an_unknown_kind_becomes_tables_of_all_its_numbers():
     assert r"| hardware, processor | a \| b |" in records.measured_on(record)
 
 
+def test_a_page_has_the_tables_that_it_asks_for_and_says_which_are_not_measured_yet(tmp_path):
+    record = {"experiment": "bench something new", "hardware": {"processor": "a chip"}, "rows": [{"seconds": 0.25}]}
+    (tmp_path / "bench_new.json").write_text(json.dumps(record))
+    text = "Before\n\n<!-- tables of bench_new.json -->\n\n<!-- tables of bench_other.json -->\n"
+    page = records.filled_in(text, tmp_path)
+    assert page.startswith("Before\n\n**Rows**\n\n| seconds |\n| ---: |\n| 0.25 |\n")
+    assert "{download}`bench_new.json <records/bench_new.json>`" in page
+    assert page.endswith("\n\nIt has not been measured for this version yet.\n")
+    assert records.filled_in("No <!-- tables of bench_new.json --> in a line of its own") == (
+        "No <!-- tables of bench_new.json --> in a line of its own"
+    )
+
+
+def test_pictures_of_the_pages_exist_and_have_text_alternatives():
+    for path in DOCS.glob("*.md"):
+        for words, image in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text()):
+            assert words, f"{path.name}: expected a text alternative of {image}"
+            assert (DOCS / image).exists(), f"{path.name}: expected the file {image}"
+
+
 def test_the_picture_of_the_readme_is_what_the_library_draws():
     """To draw it anew: ``operation_picture(...).save("docs/images/convolution.svg")``."""
     a, b, c, d = sympy.symbols("a b c d")

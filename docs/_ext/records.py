@@ -1,5 +1,9 @@
-"""The page `records`, on which the committed records are tables; it is written while the site is built."""
+"""The committed records as tables, on the page `records` and where other pages ask for one, as the site is built.
 
+A page asks for the tables of a record with a comment in a line of its own: ``<!-- tables of bench_regions.json -->``.
+"""
+
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +12,32 @@ from linalg_cnn.files import read_json
 
 RECORDS = Path(__file__).parents[1] / "records"
 MEASURED_ON = ("hardware", "versions", "settings")
+ASKED_FOR = re.compile(r"^<!-- tables of (\w+\.json) -->$", re.MULTILINE)
 
 
 def page(folder: Path = RECORDS) -> str:
     """Return all records as Markdown: one section each, with its tables, hardware, versions and settings."""
     sections = []
     for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        file = f"The record: {{download}}`{path.name} <records/{path.name}>`."
-        sections += [f"## {title(path.stem)}", tables(record), measured_on(record), file]
+        sections += [f"## {title(path.stem)}", shown(path)]
     return "\n\n".join(sections)
+
+
+def shown(path: Path) -> str:
+    """Return a record as Markdown: its tables, hardware, versions and settings, and a link to its file."""
+    record = read_json(path)
+    file = f"The record: {{download}}`{path.name} <records/{path.name}>`."
+    return "\n\n".join([tables(record), measured_on(record), file])
+
+
+def filled_in(text: str, folder: Path = RECORDS) -> str:
+    """Return a page with the tables that it asks for; a record that has not been measured yet is left out."""
+
+    def found(asked: re.Match[str]) -> str:
+        path = folder / asked[1]
+        return shown(path) if path.exists() else "It has not been measured for this version yet."
+
+    return ASKED_FOR.sub(found, text)
 
 
 def title(stem: str) -> str:
@@ -117,7 +137,10 @@ def measured_on(record: dict[str, Any]) -> str:
 
 
 def fill_in(app: Any, docname: str, source: list[str]) -> None:
-    """Append the tables to the text of records.md."""
+    """Append all tables to the text of records.md, and put those that another page asks for in their place."""
+    for name in ASKED_FOR.findall(source[0]):
+        app.env.note_dependency(str(RECORDS / name))
+    source[0] = filled_in(source[0])
     if docname == "records":
         for path in RECORDS.glob("*.json"):
             app.env.note_dependency(str(path))

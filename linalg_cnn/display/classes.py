@@ -148,8 +148,18 @@ def input_picture(x: Array, longest: float) -> Picture:
         return image_picture(x if x.ndim <= 3 else x.ravel(), longest=longest)
     spread = float(x.max() - x.min()) or 1.0
     levels = (255 * (x - x.min()) / spread).round().astype(np.uint8)
-    pixels = np.ascontiguousarray(np.broadcast_to(levels, (3, *x.shape[1:])).transpose(1, 2, 0))
-    height, width = (longest * side / max(x.shape[1:]) for side in x.shape[1:])
-    frame = rect(0, 0, width, height, "none", more=f'stroke="{LINE}" stroke-width="1"')
     alt = f"An image of {x.shape[1]} x {x.shape[2]} pixels" + (" in colour." if x.shape[0] == 3 else ".")
-    return Picture(image(pixels, width, height) + frame, width, height, alt)
+    return pixel_picture(np.broadcast_to(levels, (3, *x.shape[1:])).transpose(1, 2, 0), longest).with_alt(alt)
+
+
+def pixel_picture(pixels: Array, longest: float) -> Picture:
+    """Return an image (height, width, 3) of uint8 in a thin frame.
+
+    Examples
+    --------
+    >>> pixel_picture(np.zeros((5, 10, 3), np.uint8), 40)
+    Picture(40 x 20: )
+    """
+    height, width = (longest * side / max(pixels.shape[:2]) for side in pixels.shape[:2])
+    frame = rect(0, 0, width, height, "none", more=f'stroke="{LINE}" stroke-width="1"')
+    return Picture(image(pixels, width, height) + frame, width, height, "")

@@ -111,7 +111,7 @@ def count_words(count: int, one: str, many: str = "") -> str:
 
     Examples
     --------
-    >>> count_words(1, "edge"), count_words(2, "vertex", "vertices")
-    ('1 edge', '2 vertices')
+    >>> count_words(1, "edge"), count_words(2000, "vertex", "vertices")
+    ('1 edge', '2,000 vertices')
     """
-    return f"{count} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -7,17 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from linalg_cnn.checks import check_int
-from linalg_cnn.display.classes import input_picture, output_names
-from linalg_cnn.display.colors import LIT
+from linalg_cnn.compose import HasGraph
+from linalg_cnn.display.classes import input_picture, is_image, output_names, pixel_picture
+from linalg_cnn.display.colors import LIT, diverging_colors
 from linalg_cnn.display.frame import count_words, decimal, joined
 from linalg_cnn.display.images import image_picture, scale_bar
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
 from linalg_cnn.display.svg import rect
 from linalg_cnn.piecewise_graph import PiecewiseGraph
+from linalg_cnn.types import Array
 
 
 def local_maps_picture(
-    graph: PiecewiseGraph,
+    graph: PiecewiseGraph | HasGraph,
     xs: npt.ArrayLike,
     *,
     rows: Sequence[int] | None = None,
@@ -32,7 +34,7 @@ def local_maps_picture(
 
     Parameters
     ----------
-    graph : PiecewiseGraph
+    graph : PiecewiseGraph, or SkipNetwork with piecewise-linear layers
     xs : array_like (N, *in_shape)
         Inputs.
     rows : sequence of int, optional
@@ -57,7 +59,9 @@ def local_maps_picture(
 
     Raises
     ------
-    TypeError, MemoryError
+    TypeError
+        If ``graph`` is not piecewise linear, or it or ``xs`` hold sympy expressions.
+    MemoryError
         As `PiecewiseGraph.local_maps` does.
     ValueError
         If ``xs`` is not at least one input of shape ``in_shape``, ``in_shape`` has more than three axes, or there is
@@ -71,29 +75,33 @@ def local_maps_picture(
     >>> local_maps_picture(graph, [[1.0, -1.0], [1.0, 3.0]], names=["below", "above"]).alt.split(". ")[1]
     'The outputs: below: 0 is 1 and 1 is 0; above: 0 is 1 and 1 is 3'
     """
+    given = graph.graph if isinstance(graph, HasGraph) else graph
+    if not isinstance(given, PiecewiseGraph):
+        raise TypeError(
+            f"graph: expected a PiecewiseGraph or a SkipNetwork with piecewise-linear layers, got "
+            f"{type(graph).__name__}"
+        )
     check_int("most", most, 1)
-    batch = graph.batch("xs", xs)
-    if len(graph.in_shape) > 3:
-        raise ValueError(f"graph: expected inputs of at most three axes, got {graph.in_shape}")
+    batch = given.batch("xs", xs)
+    if len(given.in_shape) > 3:
+        raise ValueError(f"graph: expected inputs of at most three axes, got the shape {given.in_shape}")
     if not len(batch):
         raise ValueError("xs: expected at least one input, got none")
     if names is not None and len(names) != len(batch):
         raise ValueError(f"names: expected {len(batch)}, one per input, got {len(names)}")
     hidden, batch = len(batch) - len(batch[:most]), batch[:most]
-    W, B = graph.local_maps(batch)
+    W, B = given.local_maps(batch)
     scores = np.einsum("noi,ni->no", W, batch.reshape(len(batch), -1)) + B
     largest = scores.argmax(axis=1)
     outputs = output_names(labels, W.shape[1])
     drawn = np.unique(largest).tolist() if rows is None else _checked(rows, len(outputs))
     scale = limit or float(np.abs(W[:, drawn]).max()) or 1.0
-    pixels = max(graph.in_shape[-2:])
-    side = longest // pixels * pixels if pixels <= longest else longest  # as large as the rows, whose pixels are whole
     columns = []
     for i, x in enumerate(batch):
-        top = input_picture(x, side)
+        top = input_picture(x, longest)
         column = [top.titled(str(names[i])) if names is not None else top]
         for k in drawn:
-            row = image_picture(W[i, k], x.shape, color="value", limit=scale, labels=False, longest=longest)
+            row = _row(W[i, k].reshape(x.shape), scale, longest)
             row = _framed(row) if k == largest[i] and len(outputs) > 1 else row
             column.append(row.captioned(f"{outputs[k]}: {decimal(scores[i, k])}"))
         columns.append(stacked(*column, gap=8))
@@ -127,6 +135,13 @@ def _checked(rows: Sequence[int], count: int) -> list[int]:
         if row >= count:
             raise ValueError(f"rows: expected outputs from 0 to {count - 1}, got {row}")
     return [int(row) for row in rows]
+
+
+def _row(weights: Array, limit: float, longest: float) -> Picture:
+    """Return a row of W as an image, with its channels below each other."""
+    if not is_image(weights.shape):
+        return image_picture(weights, color="value", limit=limit, labels=False, longest=longest)
+    return stacked(*(pixel_picture(channel, longest) for channel in diverging_colors(weights, limit)), gap=4)
 
 
 def _framed(picture: Picture) -> Picture:

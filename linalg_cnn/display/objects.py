@@ -14,12 +14,16 @@ from linalg_cnn.display.latex import affine_formula, network_formula
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.networks import network_picture
 from linalg_cnn.display.picture import TIMES, Picture, X, side_by_side
+from linalg_cnn.display.segments import segment_picture
+from linalg_cnn.display.slices import slice_picture
 from linalg_cnn.display.tropical import tropical_picture
 from linalg_cnn.display.words import clause
 from linalg_cnn.factored import FactoredMap
 from linalg_cnn.notebook import html_of, latex_of
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.taps import TapOperation
+from linalg_cnn.piecewise.segment import Path
+from linalg_cnn.piecewise.slices import SliceRegions
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.tropical import TropicalPolynomial
 from linalg_cnn.wiring import Graph
@@ -29,6 +33,9 @@ MOST_ENTRIES = 4_000_000
 
 MOST_MONOMIALS = 60
 """Number of monomials above which notebooks show the repr of a polynomial, because pruning it takes seconds."""
+
+MOST_REGIONS = 10_000
+"""Number of regions above which notebooks show the repr of a slice, because drawing it takes seconds and megabytes."""
 
 
 def affine_picture(affine: AffineMap) -> Picture | None:
@@ -106,6 +113,18 @@ def tropical_html(polynomial: TropicalPolynomial) -> str | None:
     if polynomial.variables > 2 or len(polynomial) > MOST_MONOMIALS:
         return None
     return tropical_picture(polynomial).with_title(repr(polynomial)).svg
+
+
+@html_of.register
+def slice_html(regions: SliceRegions) -> str | None:
+    """Return the regions of a slice, coloured by the largest output; None if they are too many."""
+    return None if len(regions) > MOST_REGIONS else slice_picture(regions, title=repr(regions)).svg
+
+
+@html_of.register
+def path_html(path: Path) -> str:
+    """Return a network along a segment, with its breaks."""
+    return segment_picture(path, title=repr(path)).svg
 
 
 @html_of.register

@@ -201,7 +201,7 @@ def _inputs(path: Path) -> Picture:
 
 def _words(path: Path, values: Array, stretches: Sequence[Stretch], names: Sequence[str]) -> str:
     """Return what the picture shows."""
-    what = f"The {len(names)} outputs" if len(names) > 1 else "The output"
+    what = f"The {len(names):,} outputs" if len(names) > 1 else "The output"
     words = f"{what} along a segment of {count_words(path.regions, 'region')}, "
     words += f"from {decimal(values.min())} to {decimal(values.max())}. "
     words += "" if path.complete else f"The regions are known up to t = {decimal(path.reached)}. "

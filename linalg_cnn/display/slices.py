@@ -1,6 +1,7 @@
 """Pictures of the regions of a piecewise-linear network in a plane."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from linalg_cnn.display.classes import (
     softened,
 )
 from linalg_cnn.display.colors import EMPTY, INK, PAPER
-from linalg_cnn.display.frame import decimal, dot
+from linalg_cnn.display.frame import count_words, decimal, dot
 from linalg_cnn.display.picture import Picture, move, stacked
 from linalg_cnn.display.plane import SIDE, Plane, Sides, depths_in, path_of
 from linalg_cnn.display.svg import NO_POINTER, number, text_width
@@ -35,7 +36,7 @@ MOST_HOVERED = 400
 """Number of regions above which they have no hover texts, and all of one colour are one path."""
 
 ROOM = 8.0
-"""Distance in pixels between a name and the nearest other colour below which the name is in the key instead."""
+"""Distance in pixels to the nearest other colour below which a name, however short, is in the key instead."""
 
 THUMBNAIL = 44.0
 """Side of the image of a marked input, in pixels."""
@@ -124,14 +125,17 @@ def slice_picture(
     body += f'<path d="{walls}" fill="none" stroke="{INK}" stroke-width="{width}" stroke-opacity="0.6" {NO_POINTER}/>'
     body += f'<path d="{path_of([outline])}" fill="none" stroke="{INK}" stroke-width="12" {NO_POINTER}/>'
     spots = _spots(placed, outline) if shown else {}
-    written = "".join(halo_text(shown[k], x, y, 14) for k, (x, y, room) in spots.items() if room >= ROOM)
+    fitting = {k for k in spots if spots[k][2] >= max(ROOM, 0.3 * text_width(shown[k], 14))}
+    if by_class and not regions.complete:  # where the known regions end is not known
+        fitting.clear()
+    written = "".join(halo_text(shown[k], *spots[k][:2], 14) for k in spots if k in fitting)
     given = {name: _coordinates(name, point) for name, point in (CORNERS if marks is None else marks).items()}
     drawn = _with_marks(f'<g transform="scale(0.1)">{body}</g>{written}', plane, outline, given, regions)
-    hidden = [(shown[k], softened(colors[k])) for k in spots if spots[k][2] < ROOM] if by_class else []
+    hidden = [(shown[k], softened(colors[k])) for k in spots if k not in fitting] if by_class else []
     drawn = stacked(drawn, color_key(hidden, SIDE), gap=8) if hidden else drawn
     drawn = drawn if plane.to_scale else drawn.captioned("u and v are not drawn to scale")
     if not regions.complete:
-        drawn = drawn.captioned(f"incomplete: the regions of {regions.covered:.1%} of the {regions.shape}")
+        drawn = drawn.captioned(f"incomplete: the regions of {percent(regions.covered)} of the {regions.shape}")
     return drawn.with_alt(_words(regions, parts, names if by_class else None, given)).with_title(title)
 
 
@@ -143,7 +147,10 @@ def _class_parts(regions: SliceRegions) -> Iterable[Part]:
         if (largest == largest[0]).all():  # the largest at all corners is the largest between them
             yield Part(region, int(largest[0]), polygon)
         else:
-            yield from (Part(region, group, corners) for group, corners in regions[region].classes())
+            # what is below some output at all corners is the largest nowhere; this leaves few of a thousand outputs
+            able = np.flatnonzero(scores.max(axis=0) >= scores.min(axis=0).max())
+            contest = replace(regions[region], W=np.stack([first, second], axis=1)[able], B=B[able])
+            yield from (Part(region, int(able[k]), corners) for k, corners in contest.classes())
 
 
 def _pieces(regions: SliceRegions) -> Iterable[Part]:
@@ -235,8 +242,8 @@ def _words(
     marks: Mapping[str, tuple[float, float]],
 ) -> str:
     """Return what the picture shows."""
-    count = f"{len(regions):,} region{'s' * (len(regions) != 1)} of a {regions.shape}"
-    count += "" if regions.complete else f", which cover {regions.covered:.1%} of it"
+    count = f"{count_words(len(regions), 'region')} of a {regions.shape}"
+    count += "" if regions.complete else f", which cover {percent(regions.covered)} of it"
     each = Sides.of([part.corners for part in parts]).areas() / area(SHAPES[regions.shape])
     if names:
         shares = np.bincount([part.group for part in parts], each, len(names))

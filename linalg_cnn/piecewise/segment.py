@@ -11,6 +11,7 @@ from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.compose import compose
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
 from linalg_cnn.piecewise.inputs import check_inputs
@@ -48,7 +49,7 @@ class ClassChange(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Path(Drawn):
     """A network along the segment from one input to another: affine between each break and the next.
 
     Attributes

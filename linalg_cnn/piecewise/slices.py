@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.chunks import Progress, check_progress
+from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.contests import TOLERANCE
 from linalg_cnn.piecewise.inputs import check_inputs
@@ -75,7 +76,7 @@ class SliceRegion:
 
 
 @dataclass(frozen=True, eq=False)
-class SliceRegions(Sequence[SliceRegion]):
+class SliceRegions(Drawn, Sequence[SliceRegion]):
     """The regions of a network in a part of a plane; a sequence of `SliceRegion`.
 
     Attributes
