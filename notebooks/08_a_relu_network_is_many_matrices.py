@@ -117,8 +117,8 @@ curves_picture(
 # fractions.
 #
 # There is an arithmetic in which "plus" is the maximum and "times" is the usual sum. In it, 2x = x + x is the square of
-# x, so 2x - 1 is a monomial of degree 2 with the coefficient -1, and G, the maximum of 0 and 2x - 1, is a polynomial. It
-# is called **tropical**. Here is G. On the left are its two monomials, in colour where they are the largest. On the
+# x, so 2x - 1 is a monomial of degree 2 with the coefficient -1, and G, the maximum of 0 and 2x - 1, is a polynomial.
+# It is called **tropical**. Here is G. On the left are its two monomials, in colour where they are the largest. On the
 # right, each monomial is a point: its exponent and its coefficient.
 
 # %%
@@ -206,8 +206,8 @@ print(f"{history[-1]['validation_accuracy']:.1%} of the held-out digits")
 
 # %% [markdown]
 # `gpu.trace` translates the PyTorch network into the library's operations, with `piecewise=True` also those that have
-# pieces. In the piece that a digit x lies in, the network is an affine map, W(x) and B(x), where W(x) has 10 rows of 784
-# numbers. Compare it with PyTorch in double precision, on 100 digits:
+# pieces. In the piece that a digit x lies in, the network is an affine map, W(x) and B(x), where W(x) has 10 rows of
+# 784 numbers. Compare it with PyTorch in double precision, on 100 digits:
 
 # %%
 graph = gpu.trace(model.double(), (1, 28, 28), piecewise=True)
@@ -358,7 +358,8 @@ slice_picture(regions, marks={"three": (0, 0), "eight": (1, 0), "five": (0, 1)})
 # %% [markdown]
 # The walls of the first layer are straight lines through the whole triangle. Those of later layers bend where they
 # cross an earlier one, because their inputs bend there. The borders between the classes bend in the same way. They are
-# not walls: on both sides of them, the network is the same matrix.
+# not walls: on both sides of them, the network is the same matrix. [The page on piecewise-linear
+# networks](../docs/piecewise.md) says what else one can ask, of which networks, and where the limits are.
 #
 # ## Two padded convolutions are not one
 #
@@ -452,8 +453,8 @@ print(f"trained once more:     {accuracy(plain):.1%}")
 fewer = gpu.remove_activations(plain)
 
 # %% [markdown]
-# Its first two convolutions are now a stretch. `gpu.merge` composes each stretch, times several exact forms of it and of
-# its parts on this machine, and takes the fastest. On another machine, or a busy one, this may be another form. Here
+# Its first two convolutions are now a stretch. `gpu.merge` composes each stretch, times several exact forms of it and
+# of its parts on this machine, and takes the fastest. On another machine, or a busy one, this may be another form. Here
 # are the forms of the first stretch, with the work that each of them does for an image. The chain is the two
 # convolutions, one after the other:
 
