@@ -105,6 +105,13 @@ def test_in_one_variable_the_graph_breaks_where_the_hull_has_its_slopes():
     assert "Its graph has no break." in tropical_picture(TropicalPolynomial({(0.1,): 0})).alt
 
 
+def test_a_picture_is_a_single_image_for_screen_readers():
+    for polynomial in (TropicalPolynomial({(0,): 0, (2,): -1}), FIGURE_1):
+        whole, *parts = parse(tropical_picture(polynomial)).iter(f"{SVG}svg")
+        assert whole.get("role") == "img"
+        assert all(part.get("aria-hidden") == "true" for part in parts)
+
+
 def test_curves_without_vertices_and_single_monomials_are_drawn():
     line = tropical_picture(TropicalPolynomial({(0, 0): 0, (1, 2): 5}))
     assert "Its curve has 0 vertices and 1 edge." in line.alt

@@ -170,7 +170,9 @@ def _graph_panel(kept: TropicalPolynomial, breaks: list[Fraction]) -> Picture:
         body += lines([frame.line(pieces)], color, 3.5)
         x, y = frame.at([sum(pair) / 2 for pair in zip(*pieces, strict=True)])
         labels += text(str(1 + i), x - 9, y - 9, 12)
-    body = f'{frame.axes(("x₁", "value"))}<svg width="{number(SIDE)}" height="{number(SIDE)}">{body}</svg>{labels}'
+    # cut off at the sides of the panel; hidden from screen readers, for which the picture is one image with its words
+    clipped = f'<svg aria-hidden="true" width="{number(SIDE)}" height="{number(SIDE)}">{body}</svg>'
+    body = frame.axes(("x₁", "value")) + clipped + labels
     dots = "".join(dot(*frame.at(pair), 3.5, INK) for pair in zip(breaks, values[1:-1], strict=True))
     return Picture(body + dots, SIDE, SIDE + CAPTION, "").titled("The graph and its breaks")
 
