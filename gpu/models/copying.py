@@ -58,7 +58,8 @@ def copy_of(module: nn.Module) -> nn.Module:
                 if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
                     hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
                     vars(copied_part).update(copy.deepcopy(hooks, known))
-            for tensor in {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}.values():
+            tensors += [*module.parameters(), *module.buffers()]
+            for tensor in {id(tensor): tensor for tensor in tensors}.values():
                 _dress(known.get(id(tensor)), tensor, known)
         except Exception as error:  # a module may hold any object, and its copying may raise any error
             raise ValueError(
@@ -70,7 +71,8 @@ def copy_of(module: nn.Module) -> nn.Module:
 
 
 def _held_by(module: nn.Module) -> Iterator[Any]:
-    """Yield the buffers of a module, and what its attributes hold, also in containers and in objects in them."""
+    """Yield the buffers of a module, and what its attributes hold, also in containers, objects and modules in them."""
+    own = set(module.modules())
     pending = [value for part in module.modules() for value in (*vars(part).values(), *part.buffers(recurse=False))]
     seen: dict[int, Any] = {}  # holds the objects, so that no id is used again
     while pending and len(seen) < MAX_OBJECTS:
@@ -83,7 +85,7 @@ def _held_by(module: nn.Module) -> Iterator[Any]:
             pending += value.values()
         elif isinstance(value, (list, tuple, set, deque)):
             pending += value
-        elif not isinstance(value, (torch.Tensor, nn.Module)):
+        elif not isinstance(value, torch.Tensor) and not (isinstance(value, nn.Module) and value in own):
             pending += getattr(value, "__dict__", {}).values()
 
 
