@@ -65,6 +65,7 @@ def copy_of(module: nn.Module) -> nn.Module:
             raise ValueError(
                 f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
             ) from error
+        _cut_off_scripted_parts(module, copied)
         _check_nothing_shared(module, copied)
         rebind(copied, known)
     return _as_written(copied, known)
@@ -102,6 +103,14 @@ def _dress(copied: torch.Tensor | None, tensor: torch.Tensor, copies: dict[int, 
     if copied.requires_grad:
         for hook in dict(tensor._backward_hooks or {}).values():
             copied.register_hook(rebound(copy.deepcopy(hook, copies), copies))
+
+
+def _cut_off_scripted_parts(module: nn.Module, copied: nn.Module) -> None:
+    """Make the parameters of scripted modules in a copy leaves, in place: torch.jit lets their gradients flow back."""
+    for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
+        if isinstance(copied_part, torch.jit.ScriptModule):
+            for given, parameter in zip(part.parameters(), copied_part.parameters(), strict=True):
+                parameter.detach_().requires_grad_(given.requires_grad)
 
 
 def _check_nothing_shared(module: nn.Module, copied: nn.Module) -> None:

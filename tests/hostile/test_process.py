@@ -345,3 +345,66 @@ def test_a_tensor_that_is_too_large_to_copy_is_named_if_it_was_written_into():
     assert snapshot.put_back()
     large.add_(1)
     assert not snapshot.put_back()
+
+
+class Scripted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.jit.script(nn.Linear(3, 2))
+        self.linear.bias.requires_grad_(False)
+
+    def forward(self, x):
+        return torch.relu(self.linear(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_the_gradients_of_a_scripted_part_of_a_copy_stay_in_the_copy(context):
+    network = Scripted()
+    with context():
+        linear, _ = gpu.linearize(network, torch.ones(2, 3))
+    assert [parameter.requires_grad for parameter in linear.parameters()] == [True, False]
+    linear(torch.ones(2, 3)).sum().backward()
+    assert linear.linear.weight.grad is not None
+    assert [parameter.grad for parameter in network.parameters()] == [None, None]
+
+
+def test_a_weight_that_changes_when_it_is_read_is_not_read():
+    network = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2)), Doing(lambda: None))
+    before = copy.deepcopy(network.state_dict())
+    gpu.linearize(network.train())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+class HandingOn(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+FACTORS: dict = {}
+
+
+class InAMode(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = ByAKeptFactor()
+
+    def forward(self, x):
+        with HandingOn():
+            return self.part(x)
+
+
+class ByAKeptFactor(nn.Module):
+    def forward(self, x):
+        if "kept" not in FACTORS:
+            FACTORS["kept"] = torch.full((), 2.0)
+        return torch.relu(x) * FACTORS["kept"]
+
+
+def test_an_activation_that_a_mode_of_the_users_hands_on_is_found_at_its_place():
+    linear, changes = gpu.linearize(InAMode(), torch.ones(2, 3))
+    assert changes == ["part: relu in forward -> identity"]
+    x = torch.tensor([[-1.0, 0.0, 2.0]])
+    for _ in range(2):  # the second time, the factor is a tensor that no function has made
+        torch.testing.assert_close(linear(x), 2 * x)
+    FACTORS.clear()

@@ -93,7 +93,7 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
             if unfit is not None:
                 found.errors[training] = unfit
                 continue
-            candidates = sought_inputs(model) if known is None else _first(known, inputs is None, model)
+            candidates = sought_inputs(scratch) if known is None else _first(known, inputs is None, model)
             for candidate in candidates:
                 try:
                     # the first run makes what is made once, and shows the constants that no function makes
