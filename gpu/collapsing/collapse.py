@@ -115,7 +115,8 @@ def collapse(
     check_samples(in_shape, limit)
     watch = Stopwatch()
 
-    network = copy_of(module)
+    with surroundings_kept(module):  # copying runs methods of the user's, such as __setstate__
+        network = copy_of(module)
     give_one_tensor(network, output)
     like = like_of(network)
     if like.dtype not in DTYPES:
@@ -139,7 +140,7 @@ def collapse(
     prepare = partial(preprocess_in_torch, operations)
     unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
     with surroundings_kept(module):
-        found = verify(network, replacement, factors, samples, unusual, prepare)
+        found = verify(copy_of(network), replacement, factors, samples, unusual, prepare)
     watch.lap("verifying")
 
     rank = rank_of(factors, budget.for_rank)

@@ -206,13 +206,17 @@ def scores_of(module: nn.Module, x: torch.Tensor, out_size: int) -> torch.Tensor
     ValueError
         If the module cannot be run, or returns another number of scores.
     """
+    gradients = torch.is_grad_enabled()  # a forward may switch them on
     try:
         scores: torch.Tensor = module(x.clone())
         # numpy cannot read tensors whose sign is pending, such as the imaginary part of a conjugate
-        return scores.resolve_neg().reshape(len(x), out_size)
+        scores = scores.resolve_neg().reshape(len(x), out_size)
+        return scores if gradients else scores.detach()
     except Exception as error:  # a forward may raise anything
         message = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"module: expected a forward that runs on a batch of {len(x)} in {x.dtype} and gives {out_size} numbers "
             f"for each sample, got {type(error).__name__}: {message}"
         ) from error
+    finally:
+        torch.set_grad_enabled(gradients)

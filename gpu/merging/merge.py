@@ -143,7 +143,8 @@ def merge(
     limit = memory_limit(max_bytes)
     watch = Stopwatch()
 
-    network = copy_of(model)
+    with surroundings_kept(model):  # copying runs methods of the user's, such as __setstate__
+        network = copy_of(model)
     give_one_tensor(network, output)
     like = like_of(network)
     if like.dtype not in DTYPES:
@@ -182,7 +183,7 @@ def merge(
     unusual = unusual_samples(in_shape, like.dtype, pixels=False)
     before = _costs(network, _multiply_adds(traced))
     with surroundings_kept(model):
-        differences = verify(network, exact, module, samples, unusual, like, size_of(out_shape))
+        differences = verify(copy_of(network), exact, module, samples, unusual, like, size_of(out_shape))
     watch.lap("verifying")
 
     rows = [candidates.report(stretch.place, chosen[stretch], rates) for stretch, candidates in found.items()]

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from gpu.models.copying import copy_of
+from gpu.models.own_parts import SharedPartsError, UsesOf
 from gpu.models.surroundings import surroundings_kept
 from linalg_cnn.types import Shape
 
@@ -58,6 +59,8 @@ def disagreement(
 
     Raises
     ------
+    SharedPartsError
+        If a copy works with parts of its module; it is a ValueError.
     Exception
         The error of the original, if it cannot be run on the inputs. An error of the rewritten module alone is a
         disagreement.
@@ -113,6 +116,8 @@ def check_agreement(
     ------
     ValueError
         If the networks disagree, or the original cannot be run.
+    SharedPartsError
+        If a copy of the original works with parts of the original; it is a ValueError.
     """
     errors: list[Exception] = []
     ran = False
@@ -128,6 +133,8 @@ def check_agreement(
                     apart_from=apart_from,
                     rtol=rtol,
                 )
+            except SharedPartsError:
+                raise
             except Exception as error:  # a forward may raise any error
                 errors.append(error)
                 break
@@ -202,7 +209,14 @@ def _run(module: nn.Module, arguments: tuple[Any, ...], gradients: bool, double:
                 fresh = fresh.clone()
             return fresh
 
-        outputs = dict(_leaves("the output", runner(*tree_map_only(torch.Tensor, prepared, arguments))))
+        uses = UsesOf(module)
+        given = tree_map_only(torch.Tensor, prepared, arguments)
+        try:
+            with uses:
+                result = runner(*given)
+        finally:  # if parts are shared, an error follows from that
+            uses.check()
+        outputs = dict(_leaves("the output", result))
         # clones, because an output may be a buffer, and a hook of the backward pass may write into either
         found = Found(
             {name: _still(value) for name, value in outputs.items()},

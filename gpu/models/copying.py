@@ -58,19 +58,22 @@ def copy_of(module: nn.Module) -> nn.Module:
                 if isinstance(part, _wrapper_type()):  # its copying leaves out its own hooks
                     hooks = {name: value for name, value in vars(part).items() if "hooks" in name}
                     vars(copied_part).update(copy.deepcopy(hooks, known))
-            for tensor in {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}.values():
+            tensors += [*module.parameters(), *module.buffers()]
+            for tensor in {id(tensor): tensor for tensor in tensors}.values():
                 _dress(known.get(id(tensor)), tensor, known)
         except Exception as error:  # a module may hold any object, and its copying may raise any error
             raise ValueError(
                 f"module: expected a module that copy.deepcopy can copy, got {type(error).__name__}: {error}"
             ) from error
+        _cut_off_scripted_parts(module, copied)
         _check_nothing_shared(module, copied)
         rebind(copied, known)
     return _as_written(copied, known)
 
 
 def _held_by(module: nn.Module) -> Iterator[Any]:
-    """Yield the buffers of a module, and what its attributes hold, also in containers and in objects in them."""
+    """Yield the buffers of a module, and what its attributes hold, also in containers, objects and modules in them."""
+    own = set(module.modules())
     pending = [value for part in module.modules() for value in (*vars(part).values(), *part.buffers(recurse=False))]
     seen: dict[int, Any] = {}  # holds the objects, so that no id is used again
     while pending and len(seen) < MAX_OBJECTS:
@@ -83,7 +86,7 @@ def _held_by(module: nn.Module) -> Iterator[Any]:
             pending += value.values()
         elif isinstance(value, (list, tuple, set, deque)):
             pending += value
-        elif not isinstance(value, (torch.Tensor, nn.Module)):
+        elif not isinstance(value, torch.Tensor) and not (isinstance(value, nn.Module) and value in own):
             pending += getattr(value, "__dict__", {}).values()
 
 
@@ -100,6 +103,14 @@ def _dress(copied: torch.Tensor | None, tensor: torch.Tensor, copies: dict[int, 
     if copied.requires_grad:
         for hook in dict(tensor._backward_hooks or {}).values():
             copied.register_hook(rebound(copy.deepcopy(hook, copies), copies))
+
+
+def _cut_off_scripted_parts(module: nn.Module, copied: nn.Module) -> None:
+    """Make the parameters of scripted modules in a copy leaves, in place: torch.jit lets their gradients flow back."""
+    for part, copied_part in zip(module.modules(), copied.modules(), strict=False):
+        if isinstance(copied_part, torch.jit.ScriptModule):
+            for given, parameter in zip(part.parameters(), copied_part.parameters(), strict=True):
+                parameter.detach_().requires_grad_(given.requires_grad)
 
 
 def _check_nothing_shared(module: nn.Module, copied: nn.Module) -> None:

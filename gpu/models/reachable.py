@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks
 
-from gpu.models.snapshots import Budget, Snapshot, names_in_class, names_in_dict, names_in_slots, snapshot_of
+from gpu.models.snapshots import Budget, Snapshot, code_of, names_in_class, names_in_dict, names_in_slots, snapshot_of
 
 LIBRARIES = sys.stdlib_module_names | {
     "linalg_cnn",
@@ -56,6 +57,9 @@ CELL = {"cell_contents": vars(types.CellType)["cell_contents"]}
 GLOBAL = ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "IMPORT_NAME")
 """Instructions whose argument is the name of a global, or of a module to import."""
 
+DYNAMIC = {"globals", "exec", "eval", "vars"}
+"""Names of functions that work with any global of the module in which they are called."""
+
 
 def shared_with_copies(module: nn.Module) -> list[tuple[str, Snapshot]]:
     """Return snapshots of what a run of a copy of a module can change beside the copy, each with its place.
@@ -74,7 +78,7 @@ def shared_with_copies(module: nn.Module) -> list[tuple[str, Snapshot]]:
         search.add(f"a hook of {name}", parameter._backward_hooks, shared=True)
     hooks = (value for name, value in vars(global_hooks).items() if name.startswith("_global_") and "hooks" in name)
     for hook in hooks:
-        search.add("a hook of all modules", hook, shared=False)
+        search.add("the hooks of all modules", hook, shared=True)
     return search.run()
 
 
@@ -125,7 +129,10 @@ class _Search:
         for held in (function.__defaults__, function.__kwdefaults__, vars(function)):
             self.add(f"a default or an attribute of {name}", held, shared=True)
         if own:
+            self.found.append((name, code_of(function)))
             names, attributes = names_in(function.__code__)
+            if not DYNAMIC.isdisjoint(names) or ("sys" in names and "modules" in attributes):
+                names = tuple(dict.fromkeys((*names, *function.__globals__)))
             self._globals(function.__globals__, names, attributes)
 
     def _globals(self, namespace: dict[str, Any], names: tuple[str, ...], attributes: tuple[str, ...]) -> None:
@@ -202,6 +209,10 @@ def _parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
         yield from (("", part) for part in list(thing))
     elif _is(thing, weakref.ref):
         yield "", thing()
+    elif _is(thing, np.ndarray) and thing.dtype.hasobject:
+        yield from (("", part) for part in thing.flat)
+    elif _is(thing, (types.BuiltinMethodType, types.MethodWrapperType)):  # kept.append
+        yield "", thing.__self__
     elif _is(thing, types.MethodType):
         yield from (("", part) for part in (thing.__func__, thing.__self__))
     elif _is(thing, WRAPPERS):

@@ -1,16 +1,20 @@
 """What an object that a user's code may change is like before a run, and how it is made like that again afterwards."""
 
+import array
 import functools
 import gc
 import itertools
 import random
 import types
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 ABSENT = object()
@@ -136,12 +140,26 @@ def names_in_slots(thing: Any, slots: Mapping[str, Any]) -> Names:
     )
 
 
+def code_of(function: types.FunctionType) -> Names:
+    """Return a snapshot of the code of a function and of its default arguments."""
+    names = ("__code__", "__defaults__", "__kwdefaults__")
+    bind = functools.partial(setattr, function)
+    return Names(lambda: names, functools.partial(getattr, function), bind, lambda name: bind(name, None))
+
+
 class Numbers:
-    """The numbers in a tensor or an array, copied if the budget allows it."""
+    """The numbers in a tensor or an array, copied if the budget allows it, and the gradient of a parameter.
+
+    They are written into the memory that holds them, which views and other libraries may share.
+    """
 
     def __init__(self, held: Any, budget: Budget) -> None:
-        self.held, self.copy = held, None
+        self.held, self.copy, self.gradient = held, None, None
         self.version = self._version()
+        if isinstance(held, torch.Tensor):
+            self.memory = held.data  # has a version of its own: that of a tensor that waits for its backward pass stays
+            if held.is_leaf and held.grad is not None:
+                self.gradient = Numbers(held.grad, budget)
         if budget.allows(held.nbytes):
             self.copy = held.detach().clone() if isinstance(held, torch.Tensor) else held.copy()
 
@@ -153,14 +171,38 @@ class Numbers:
     def put_back(self) -> bool:
         """Copy the numbers back if they are others."""
         written = self._version() != self.version
+        gradient_is_back = self._put_gradient_back()
         if self.copy is None:
-            return not written
+            return not written and gradient_is_back
         if isinstance(self.held, np.ndarray):
-            if not np.array_equal(self.held, self.copy):
+            if not _same_entries(self.held, self.copy):
                 self.held[...] = self.copy
-        elif written or not torch.equal(self.held, self.copy):
-            self.held.data = self.copy  # the version of a tensor that waits for its backward pass stays
-        return True
+            return True
+        if _where(self.held) != _where(self.memory):
+            self.held.data = self.memory
+        if not torch.equal(self.memory, self.copy):
+            with torch.inference_mode():  # which writes into tensors that were made in it, too
+                self.memory.copy_(self.copy)
+        return gradient_is_back
+
+    def _put_gradient_back(self) -> bool:
+        """Give a tensor the gradient that it had, and return whether that was possible."""
+        if not isinstance(self.held, torch.Tensor) or not self.held.is_leaf:
+            return True
+        before = None if self.gradient is None else self.gradient.held
+        if self.held.grad is not before:
+            self.held.grad = before
+        return self.gradient is None or self.gradient.put_back()
+
+
+def _where(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return which memory a tensor is in, and how."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _same_entries(a: Any, b: Any) -> bool:
+    """Return whether two arrays hold the same numbers, or the same objects."""
+    return _same_objects(list(a.flat), list(b.flat)) if a.dtype.hasobject else np.array_equal(a, b)
 
 
 class State:
@@ -179,7 +221,8 @@ class Cache:
     """What a function with `functools.lru_cache` has remembered.
 
     Real numbers that were computed meanwhile may stay, since the function would compute them again. Stand-ins for
-    tensors, which are left by an export, may not: then the cache is emptied. It is also emptied if it was empty.
+    tensors, which are left by an export, and copies of modules, which would live as long as the cache, may not: then
+    the cache is emptied. It is also emptied if it was empty.
     """
 
     def __init__(self, function: Any, budget: Budget) -> None:
@@ -189,39 +232,70 @@ class Cache:
         """Empty the cache if it must be."""
         if self.function.cache_info().misses == self.before.misses:
             return True
-        if not self.before.currsize or holds_stand_ins(gc.get_referents(self.function)):
+        if not self.before.currsize or holds(gc.get_referents(self.function), (FakeTensor, nn.Module)):
             self.function.cache_clear()
         return True
 
 
-def holds_stand_ins(things: Iterable[Any], depth: int = 3) -> bool:
-    """Return whether there is a stand-in for a tensor among some objects, or in containers among them."""
+def holds(things: Iterable[Any], kinds: Any, depth: int = 3) -> bool:
+    """Return whether an object of some types is among some objects, or in containers among them."""
     for thing in things:
-        if isinstance(thing, FakeTensor):
+        if isinstance(thing, kinds):
             return True
         if depth and isinstance(thing, (list, tuple, set, dict)):
-            parts = thing.values() if isinstance(thing, dict) else thing
-            if holds_stand_ins(parts, depth - 1):
+            parts = itertools.chain(thing, thing.values()) if isinstance(thing, dict) else thing
+            if holds(parts, kinds, depth - 1):
                 return True
     return False
 
 
-class Count:
-    """The next number of an `itertools.count`, which only goes forward."""
+class Position:
+    """How far an iterator or a generator has come, which only goes forward."""
 
-    def __init__(self, count: Any, budget: Budget) -> None:
-        self.count, self.before = count, repr(count)
+    def __init__(self, iterator: Any, budget: Budget) -> None:
+        self.iterator, self.before = iterator, _position(iterator)
 
     def put_back(self) -> bool:
-        """Return whether the next number is still the same."""
-        return repr(self.count) == self.before
+        """Return whether it is still there."""
+        return bool(_position(self.iterator) == self.before)
+
+
+def _position(thing: Any, depth: int = 4) -> Any:
+    """Return what changes in an iterator when it goes on, in a form that can be compared."""
+    if isinstance(thing, types.GeneratorType):
+        frame = thing.gi_frame
+        return None if frame is None else (frame.f_lasti, _Variables(frame.f_locals.values()))
+    if isinstance(thing, itertools.count):
+        return repr(thing)
+    if depth and isinstance(thing, tuple):
+        return tuple(_position(part, depth - 1) for part in thing)
+    if isinstance(thing, (list, int)):
+        return len(thing) if isinstance(thing, list) else thing
+    if depth and isinstance(thing, Iterator) and type(thing).__module__ in {"builtins", "itertools"}:
+        with warnings.catch_warnings(), suppress(TypeError):  # later versions of Python do not tell
+            warnings.simplefilter("ignore")
+            return _position(thing.__reduce__(), depth)
+    return type(thing)
+
+
+class _Variables:
+    """The values of variables, which are equal to the same objects only."""
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self.values = list(values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Variables) and _same_objects(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 KINDS: tuple[tuple[Any, Callable[[Any, Budget], Snapshot]], ...] = (
     ((list, dict, set, deque, bytearray), Entries),
     ((torch.Tensor, np.ndarray), Numbers),
     (functools._lru_cache_wrapper, Cache),
-    (itertools.count, Count),
+    (array.array, lambda held, budget: State(lambda: held[:], functools.partial(held.__setitem__, slice(None)))),
+    (Iterator, Position),
     (torch.Generator, lambda held, budget: State(held.get_state, held.set_state)),
     (random.Random, lambda held, budget: State(held.getstate, held.setstate)),  # noqa: S311 - it is not used
     (np.random.RandomState, lambda held, budget: State(held.get_state, held.set_state)),

@@ -13,19 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from gpu.models.process_settings import SETTINGS
 from gpu.models.reachable import shared_with_copies
 from gpu.models.snapshots import Snapshot
 
 LOCK = threading.RLock()
 """Held while copies run: what is put back belongs to the whole process, in which other threads may run copies, too."""
-
-SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_num_threads, torch.set_num_threads),
-    (torch.is_grad_enabled, torch._C._set_grad_enabled),
-    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-)
-"""Settings of torch that a forward may change: functions that return them and that set them."""
 
 RANDOM_STATES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (random.getstate, random.setstate),
@@ -39,9 +32,10 @@ RANDOM_STATES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 def surroundings_kept(module: nn.Module) -> Iterator[None]:
     """Put back, at the end of the context, what runs of copies of a module have changed beside the copies.
 
-    These are the random states, settings of torch, and the globals, closures, class attributes, caches and objects
-    that the code of the module and of its hooks can reach and that a copy shares with the module. Changes inside
-    objects of extensions, in files and in iterators cannot be undone. Only one thread at a time is in the context.
+    These are the random states, the settings of `SETTINGS`, and the globals, closures, class attributes, caches and
+    objects that the code of the module and of its hooks can reach and that a copy shares with the module. Iterators
+    cannot go back. Changes inside objects of extensions and in files are not seen. Only one thread at a time is in the
+    context.
 
     Parameters
     ----------
@@ -68,12 +62,16 @@ def surroundings_kept(module: nn.Module) -> Iterator[None]:
     >>> net.calls
     []
     """
-    with LOCK, _process_kept():
-        snapshots = shared_with_copies(module)
+    left: list[str] = []
+    with LOCK:
         try:
-            yield
-        finally:
-            left = [place for place, snapshot in snapshots if not _is_put_back(snapshot)]
+            with _process_kept():
+                snapshots = shared_with_copies(module)
+                try:
+                    yield
+                finally:
+                    left += (place for place, snapshot in snapshots if not _is_put_back(snapshot))
+        finally:  # a forward may have switched warnings off
             if left:
                 warnings.warn(
                     f"module: running a copy changed {', '.join(dict.fromkeys(left))}, which cannot be undone",
@@ -91,7 +89,7 @@ def _is_put_back(snapshot: Snapshot) -> bool:
 
 @contextmanager
 def _process_kept() -> Iterator[None]:
-    """Put back the random states and the settings of torch, and let functions that torch compiles run as written."""
+    """Put back the random states and the settings, and let functions that torch compiles run as written."""
     states = [(put, get()) for get, put in RANDOM_STATES]
     if torch.cuda.is_initialized():
         states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))

@@ -137,6 +137,11 @@ def call_from(frame: FrameType | None) -> Call:
             owner = frame.f_locals.get("self")
             if is_of_torch(type(owner)):  # called without its hooks: module.forward(x)
                 return Call(owner, (), obstacle, lines)
+        if code.co_name == "__torch_function__":  # a mode or a class of tensors hands on a call that is made elsewhere
+            site.clear()
+            lines.clear()
+            inner, frame = "", frame.f_back
+            continue
         if not file.startswith((TORCH_FOLDER, OWN_FOLDER)):
             lines.append((code.co_name, file, frame.f_lineno))
             site.append((_file_of(code), code.co_name, code.co_firstlineno, _instruction(code, frame.f_lasti)))

@@ -19,6 +19,7 @@ from gpu.models.linearizing.calls import is_of_torch
 from gpu.models.linearizing.followed import Followed, follow
 from gpu.models.linearizing.inputs import random_inputs, redrawn, sought_inputs
 from gpu.models.linearizing.recording import Key, Record, Recording, recorded
+from gpu.models.own_parts import UsesOf
 
 MODES = (True, False)
 """Whether a run is in training mode, in the order of reports."""
@@ -64,8 +65,14 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
         The network; it is not changed.
     inputs : tuple, optional
         Arguments of its forward; by default shapes that fit its first layers are tried.
+
+    Raises
+    ------
+    SharedPartsError
+        If the copy works with parts of the network; it is a ValueError.
     """
     found, scratch = Examination(), copy_of(model)
+    uses = UsesOf(model)
     tensors = (*model.named_parameters(), *model.named_buffers())
     if lazy := next((name for name, tensor in tensors if is_lazy(tensor)), None):
         error: Exception = ValueError(f"{lazy} is not initialised; run the network on a batch first")
@@ -86,11 +93,11 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
             if unfit is not None:
                 found.errors[training] = unfit
                 continue
-            candidates = sought_inputs(model) if known is None else _first(known, inputs is None, model)
+            candidates = sought_inputs(scratch) if known is None else _first(known, inputs is None, model)
             for candidate in candidates:
                 try:
                     # the first run makes what is made once, and shows the constants that no function makes
-                    strangers |= _run(scratch, candidate, training, 0, {}, {})[0]
+                    strangers |= _run(scratch, candidate, training, 0, {}, {}, uses)[0]
                 except Exception as error:  # a forward may raise any error
                     found.errors.setdefault(training, error)
                 else:
@@ -100,13 +107,14 @@ def examine(model: nn.Module, inputs: tuple[Any, ...] | None) -> Examination:
         for training in [mode for mode in MODES if mode in found.inputs]:
             for seed in SEEDS:
                 try:
-                    read, drew = _run(scratch, found.inputs[training], training, seed, found.records, strangers)
+                    read, drew = _run(scratch, found.inputs[training], training, seed, found.records, strangers, uses)
                 except Exception as error:  # raised for some random numbers only
                     found.errors[training] = error
                     break
                 strangers |= read
                 if not drew:
                     break
+    uses.check()
     for (path, site), record in found.records.items():
         if path in found.closed and site:
             record.obstacle = "its module's class does not let others be derived from it"
@@ -143,6 +151,7 @@ def _run(
     seed: int,
     records: dict[Key, Record],
     strangers: dict[int, torch.Tensor],
+    uses: UsesOf,
 ) -> tuple[dict[int, torch.Tensor], bool]:
     """Run a network once, and add to the records.
 
@@ -154,7 +163,7 @@ def _run(
     scratch.train(training)  # a train of the user's own may return nothing
     recording = Recording(scratch, arguments, records, strangers)
     before = _random_states()
-    with recorded(recording):
+    with uses, recorded(recording):
         scratch(*arguments)
     return recording.strangers, not _same(before, _random_states())
 
