@@ -48,7 +48,7 @@ def test_demo_saves_a_map_from_raw_pixels(demo):
     tensors = load_file(demo / "collapsed.safetensors")
     assert {name: tensor.shape for name, tensor in tensors.items()} == {"W": (10, 784), "B": (10,)}
     affine = AffineMap.load(demo / "collapsed.safetensors")
-    assert (affine.in_shape, affine.out_shape) == ((1, 28, 28), (10,))
+    assert (affine.in_shape, affine.out_shape, affine.meta["pixel_scale"]) == ((1, 28, 28), (10,), 255)
     _, held_out = load_digits()
     classes = affine(held_out.images.flatten(1).numpy()).argmax(axis=1)
     report = json.loads((demo / "report.json").read_text())

@@ -1,5 +1,6 @@
 """``linalg-cnn collapse``: a network, given by its import path and a file of weights, becomes one map."""
 
+from pathlib import Path
 from typing import Any
 
 from gpu.cli.arguments import add_network, add_progress, float_list, yes_or_no
@@ -28,6 +29,12 @@ def add_collapse(commands: Any) -> None:
         "--std", type=float_list, help="standard deviation that the pixels are then divided by, per channel"
     )
     parser.add_argument("--no-scaling", dest="scale", action="store_false", help="the network takes pixels 0 to 255")
+    parser.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="text file with the name of a class on each line, kept in the map",
+    )
     parser.add_argument("--max-bytes", type=int, help="limit of memory; half of the machine's memory if not given")
     add_progress(parser)
 

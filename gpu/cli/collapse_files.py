@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     VerificationError
         If the map differs from the network by more than rounding.
     """
-    steps = preprocessing(settings)
+    steps, names = preprocessing(settings), _class_names(settings.class_names)
     with (
         current_folder_searched(),  # until the end: a forward may import, too
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
@@ -58,7 +59,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         changes: list[str] = []
         if settings.linearize:
             model, changes = linearize(model, random_inputs(model, settings.in_shape))
-        collapsed = _collapse(model, settings, steps)
+        collapsed = _collapse(model, settings, steps, names)
     collapsed.save(settings.out / "collapsed.safetensors")
     report = {
         "experiment": "collapse",
@@ -77,7 +78,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     return collapsed, changes
 
 
-def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) -> Collapsed:
+def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any], names: list[str] | None) -> Collapsed:
     """Collapse a network with the settings of the command, which an error about memory then names.
 
     Raises
@@ -91,12 +92,34 @@ def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) ->
             settings.in_shape,
             factored=settings.factored,
             preprocess=steps,
+            class_names=names,
             max_bytes=settings.max_bytes,
             progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
         )
     except MapTooLargeError as error:
         helps = ", or give --factored yes" if error.factored_helps else ""
         raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
+
+
+def _class_names(path: Path | None) -> list[str] | None:
+    """Return the lines of a file that are not blank.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not text.
+    """
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected a text file in UTF-8 with a class name on each line, got {error}"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def load_weights(model: nn.Module, settings: CollapseSettings | MergeSettings) -> nn.Module:

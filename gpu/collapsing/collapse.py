@@ -1,5 +1,6 @@
 """A trained network as one affine map: trace, choose the form, compose, verify, report."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from gpu.collapsing.casting import dtype_name
 from gpu.collapsing.costs import costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
 from gpu.collapsing.factoring import choose_form, compose_form
 from gpu.collapsing.memory import Budget
-from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations, with_operations_first
+from gpu.collapsing.preprocessing import meta_of, preprocess_in_torch, preprocessing_operations, with_operations_first
 from gpu.collapsing.report import Report
 from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
@@ -21,9 +22,11 @@ from gpu.runtime.timing import Stopwatch
 from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
+from linalg_cnn import FactoredMap
 from linalg_cnn.checks import memory_limit
 from linalg_cnn.chunks import Progress
-from linalg_cnn.types import Shape
+from linalg_cnn.meta import check_meta
+from linalg_cnn.types import Shape, size_of
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -36,6 +39,7 @@ def collapse(
     factored: Literal["auto"] | bool = "auto",
     preprocess: Any = None,
     inputs: torch.Tensor | None = None,
+    class_names: Sequence[str] | None = None,
     max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Collapsed:
@@ -59,9 +63,12 @@ def collapse(
         prediction then takes fewer multiply-accumulates.
     preprocess : torchvision transforms, optional
         ``ToTensor``, ``Normalize`` and their kin, folded into the map, which then takes raw pixels 0 to 255, also as
-        uint8. See `gpu.collapsing.preprocessing`.
+        uint8. See `gpu.collapsing.preprocessing`. An empty list says that the network itself takes raw pixels. Without
+        preprocessing the map takes what the network takes, and `gpu.predict.Predictor` refuses bytes for it.
     inputs : tensor (N, *in_shape), optional
         Samples that the map is compared on, in addition to random ones; raw pixels if there is preprocessing.
+    class_names : sequence of str, optional
+        Names of the classes, one for each score; they are kept with the map.
     max_bytes : int, optional
         The most memory to take, including the copies of the network and the verification; half of the machine's
         memory if not given.
@@ -78,7 +85,7 @@ def collapse(
         If an operation is not affine, or not known to be; each is listed with its place.
     TypeError
         If ``module`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index, ``inputs`` not a
-        tensor, or ``progress`` cannot be called.
+        tensor, ``class_names`` not strings, or ``progress`` cannot be called.
     ValueError
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
         batches of other sizes or in float64; if there is nothing to cut for ``factored=True``; or if the map does not
@@ -122,6 +129,8 @@ def collapse(
     traced, out_shape = trace_with_shape(network, in_shape)
     in_shape = traced.in_shape
     operations = preprocessing_operations(preprocess, in_shape)
+    meta = meta_of(preprocess, operations, in_shape) | {"class_names": class_names}
+    check_meta(meta, in_shape, size_of(out_shape))
     graph = with_operations_first(operations, traced)
     given = check_inputs(inputs, in_shape, like.dtype)
     samples = draw_samples(in_shape, pixels=bool(operations), given=given)
@@ -132,6 +141,7 @@ def collapse(
     before, after = costs_of_network(network, traced), costs_of_factors(form.shapes, itemsize)
     budget = Budget.of(limit, traced, before, after, itemsize)
     factors = compose_form(form, budget, like, progress)
+    factors = tuple(FactoredMap(factors).with_meta(**meta).factors)
     watch.lap("composing")
 
     with torch.inference_mode(mode=False):  # it is to be used outside, too
