@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from gpu.cli.held_out import NOTHING, read_class_names, read_held_out
 from gpu.cli.imported_model import current_folder_searched, make_model, shortened, told_in_one_line
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.memory import MapTooLargeError
@@ -48,7 +48,8 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     VerificationError
         If the map differs from the network by more than rounding.
     """
-    steps, names = preprocessing(settings), _class_names(settings.class_names)
+    steps, names = preprocessing(settings), read_class_names(settings.class_names)
+    held_out = NOTHING if settings.held_out is None else read_held_out(settings.held_out, settings.in_shape)
     with (
         current_folder_searched(),  # until the end: a forward may import, too
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
@@ -56,10 +57,12 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         check_output_folder(settings.out, RESULTS)  # before the work, which takes minutes
         check_weights_stay(settings, RESULTS)
-        changes: list[str] = []
+        original, changes = None, list[str]()
         if settings.linearize:
+            original = None if held_out is NOTHING else model
             model, changes = linearize(model, random_inputs(model, settings.in_shape))
-        collapsed = _collapse(model, settings, steps, names)
+        given = {"inputs": held_out.images, "labels": held_out.labels, "class_names": names or held_out.class_names}
+        collapsed = _collapse(model, settings, preprocess=steps, original=original, **given)
     collapsed.save(settings.out / "collapsed.safetensors")
     report = {
         "experiment": "collapse",
@@ -78,7 +81,7 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     return collapsed, changes
 
 
-def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any], names: list[str] | None) -> Collapsed:
+def _collapse(model: nn.Module, settings: CollapseSettings, **given: Any) -> Collapsed:
     """Collapse a network with the settings of the command, which an error about memory then names.
 
     Raises
@@ -91,35 +94,13 @@ def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any], na
             model,
             settings.in_shape,
             factored=settings.factored,
-            preprocess=steps,
-            class_names=names,
+            **given,
             max_bytes=settings.max_bytes,
             progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
         )
     except MapTooLargeError as error:
         helps = ", or give --factored yes" if error.factored_helps else ""
         raise MemoryError(f"{error.reason}; raise --max-bytes{helps}") from error
-
-
-def _class_names(path: Path | None) -> list[str] | None:
-    """Return the lines of a file that are not blank.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not text.
-    """
-    if path is None:
-        return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected a text file in UTF-8 with a class name on each line, got {error}"
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def load_weights(model: nn.Module, settings: CollapseSettings | MergeSettings) -> nn.Module:

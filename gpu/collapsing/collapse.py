@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from gpu.collapsing.accuracy import HeldOut
 from gpu.collapsing.casting import dtype_name
 from gpu.collapsing.costs import costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
 from gpu.collapsing.factoring import choose_form, compose_form
@@ -39,6 +40,8 @@ def collapse(
     factored: Literal["auto"] | bool = "auto",
     preprocess: Any = None,
     inputs: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    original: nn.Module | None = None,
     class_names: Sequence[str] | None = None,
     max_bytes: int | None = None,
     progress: Progress | None = None,
@@ -66,7 +69,13 @@ def collapse(
         uint8. See `gpu.collapsing.preprocessing`. An empty list says that the network itself takes raw pixels. Without
         preprocessing the map takes what the network takes, and `gpu.predict.Predictor` refuses bytes for it.
     inputs : tensor (N, *in_shape), optional
-        Samples that the map is compared on, in addition to random ones; raw pixels if there is preprocessing.
+        Samples that the map is compared on, in addition to random ones; raw pixels if there is preprocessing. With
+        labels, the first 64 are compared in float64, and the predictions of all of them.
+    labels : int tensor (N,), optional
+        Right classes of the inputs, which are then held-out images: ``report.accuracy`` has the accuracy of the network
+        and of the map. Without labels it has the share of predictions that changed.
+    original : nn.Module, optional
+        The network before `gpu.linearize`; ``report.accuracy`` then says what linearising cost. A copy of it is run.
     class_names : sequence of str, optional
         Names of the classes, one for each score; they are kept with the map.
     max_bytes : int, optional
@@ -84,12 +93,12 @@ def collapse(
     NotAffineError
         If an operation is not affine, or not known to be; each is listed with its place.
     TypeError
-        If ``module`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index, ``inputs`` not a
-        tensor, ``class_names`` not strings, or ``progress`` cannot be called.
+        If ``module`` or ``original`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index,
+        ``inputs`` not a tensor, ``class_names`` not strings, or ``progress`` cannot be called.
     ValueError
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
-        batches of other sizes or in float64; if there is nothing to cut for ``factored=True``; or if the map does not
-        fit the network's dtype.
+        batches of other sizes or in float64; if the labels are not classes of the inputs; if there is nothing to cut
+        for ``factored=True``; or if the map does not fit the network's dtype.
     MapTooLargeError
         If more than ``max_bytes`` would be taken; nothing has been composed then. It is a MemoryError.
     VerificationError
@@ -132,8 +141,9 @@ def collapse(
     meta = meta_of(preprocess, operations, in_shape) | {"class_names": class_names}
     check_meta(meta, in_shape, size_of(out_shape))
     graph = with_operations_first(operations, traced)
-    given = check_inputs(inputs, in_shape, like.dtype)
-    samples = draw_samples(in_shape, pixels=bool(operations), given=given)
+    held_out = HeldOut.of(check_inputs(inputs, in_shape, like.dtype), labels, original, output)
+    held_out.check(out_shape)
+    samples = draw_samples(in_shape, pixels=bool(operations), given=held_out.compared)
     watch.lap("tracing")
 
     form = choose_form(graph, factored)
@@ -148,6 +158,7 @@ def collapse(
         replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
     unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
+    accuracy = held_out.accuracy(network, replacement, prepare)
     with surroundings_kept(module):
         found = verify(network, replacement, factors, samples, unusual, prepare)
     watch.lap("verifying")
@@ -169,6 +180,7 @@ def collapse(
         composition=found.composition,
         sizes=found.sizes,
         verdict=verdict,
+        accuracy=accuracy,
         seconds=watch.seconds,
     )
     return Collapsed(replacement, factors, report, graph)
