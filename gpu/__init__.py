@@ -5,6 +5,7 @@ command which needs no torch neither waits for it nor requires it.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ _NAMESPACES = ("predict", "schedules")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("linalg_cnn")
     if name in _NAMESPACES:
         return import_module(f"gpu.{name}")
     if name not in _HOME:

@@ -69,6 +69,10 @@ class CollapseSettings:
         Mean and standard deviation by which pixels in [0, 1] are normalised, per channel.
     scale : bool
         Whether pixels 0 to 255 are scaled to [0, 1] before the normalisation.
+    class_names : Path, optional
+        Text file with the name of a class on each line.
+    held_out : str, optional
+        Name of a data set, or folder with a subfolder of pictures for each class, on which accuracies are measured.
     max_bytes : int, optional
         Limit of memory; half of the machine's memory if not given.
     progress : bool
@@ -85,6 +89,8 @@ class CollapseSettings:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     scale: bool = True
+    class_names: Path | None = None
+    held_out: str | None = None
     max_bytes: int | None = None
     progress: bool = True
 

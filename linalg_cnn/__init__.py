@@ -13,6 +13,8 @@ The conventions that hold everywhere:
 Data flows one way: `SkipNetwork` -> operations (`Conv`, `Resample`, ...) -> `compose` -> `AffineMap`.
 """
 
+from importlib.metadata import version
+
 from linalg_cnn import display as display
 from linalg_cnn import symbolic as symbolic
 from linalg_cnn import tropical as tropical
@@ -88,6 +90,13 @@ from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph
 from linalg_cnn.piecewise_graph import PiecewiseNode as PiecewiseNode
 from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
 from linalg_cnn.skip_network import shared_skip_weights as shared_skip_weights
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        return version("linalg_cnn")
+    raise AttributeError(f"module 'linalg_cnn' has no attribute {name!r}")
+
 
 # The imports above are the list of what is public.
 __all__ = ["display", "symbolic", "tropical"]

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ import sympy
 from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_memory, check_shape
 from linalg_cnn.exact import add, from_domain, to_domain, to_sympy
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.meta import check_meta, composed_meta, meta_from_text, meta_to_text, shared_meta
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Shape, size_of
 
@@ -32,17 +34,34 @@ class AffineMap(Drawn):
     in_shape, out_shape : tuple of int, optional
         Shapes (channels, *spatial) of which the vectors are C-order ravels. They change no number: pictures of W and
         the reading of image files need them.
+    meta : mapping, optional
+        What the map expects of its input. Kept as a dict of all of the following keys, with None where nothing is
+        known, or as None if nothing is known at all; then bytes count as 0 to 255. It changes no number of the map:
+        `gpu.predict.Predictor` and ``linalg-cnn predict`` prepare pictures as it says.
+
+        ``pixel_scale``: the number that stands for white, such as 255 or 1, or ``"network"`` where the map takes what
+        its network took, of which nothing more is known.
+        ``mean``, ``std``: normalisation, a number or one for each channel, in units of ``pixel_scale``, of the input,
+        or, if it is ``folded``, of pixels in [0, 1] before W and B took it over.
+        ``folded``: whether the normalisation is a part of W and B. Where it is not, it is expected of the input.
+        ``layout``: the axes of a sample, ``"CL"``, ``"CHW"`` or ``"CDHW"``.
+        ``channel_order``: ``"RGB"`` or ``"BGR"``.
+        ``class_names``: a string for each score.
 
     Raises
     ------
     TypeError
-        If W or B has a dtype the library does not compute with.
+        If W or B has a dtype the library does not compute with, or an entry of ``meta`` is of another type.
     ValueError
-        If the shapes do not fit each other, or an entry is not finite.
+        If the shapes do not fit each other, an entry is not finite, or ``meta`` has other keys, or entries that do not
+        fit together.
 
     Notes
     -----
     Source: the paper's theorem 3.1. ``outer @ inner`` is one step of its equation (5).
+
+    ``outer @ inner`` expects of its input what ``inner`` expects, and has the class names of ``outer``. ``a + b``
+    expects what both expect; what only one of them knows holds for the sum. ``c * a`` keeps the meta of ``a``.
 
     Examples
     --------
@@ -54,12 +73,16 @@ class AffineMap(Drawn):
            [20., 40.]]), array([30., 61.]))
     >>> both([1.0, 1.0])
     array([ 60., 121.])
+    >>> pixels = AffineMap([[1.0, 2.0]], [3.0], meta={"pixel_scale": 255})
+    >>> (outer @ pixels).meta["pixel_scale"]
+    255.0
     """
 
     W: Any
     B: Any
     in_shape: Shape | None = None
     out_shape: Shape | None = None
+    meta: Mapping[str, Any] | None = None
 
     __array_ufunc__ = None  # numpy leaves `array * map` and `map @ array` to this class
 
@@ -89,6 +112,7 @@ class AffineMap(Drawn):
             if size_of(shape) != size:
                 raise ValueError(f"{name}: expected {size} entries in all as W has, got {shape}")
             object.__setattr__(self, name, shape)
+        object.__setattr__(self, "meta", check_meta(self.meta, self.in_shape, self.out_size))
 
     def __repr__(self) -> str:
         """Show the sizes and the kind of the entries."""
@@ -165,12 +189,13 @@ class AffineMap(Drawn):
             raise ValueError(
                 f"outer @ inner: expected the inner map to give {self.in_size} entries, got {inner.out_size}"
             )
+        meta = composed_meta(self.meta, inner.meta)
         if self.symbolic or inner.symbolic:
             outer, inner_exact = self.exact(), inner.exact()
             W = to_domain(outer.W) * to_domain(inner_exact.W)
             B = add(to_domain(outer.W) * to_domain(inner_exact.B), to_domain(outer.B))
-            return AffineMap(from_domain(W), from_domain(B), inner.in_shape, self.out_shape)
-        return AffineMap(self.W @ inner.W, self.W @ inner.B + self.B, inner.in_shape, self.out_shape)
+            return AffineMap(from_domain(W), from_domain(B), inner.in_shape, self.out_shape, meta)
+        return AffineMap(self.W @ inner.W, self.W @ inner.B + self.B, inner.in_shape, self.out_shape, meta)
 
     def __add__(self, other: "AffineMap") -> "AffineMap":
         """Return the map x -> self(x) + other(x).
@@ -178,7 +203,7 @@ class AffineMap(Drawn):
         Raises
         ------
         ValueError
-            If the sizes differ.
+            If the sizes differ, or the maps expect different inputs.
         """
         if not isinstance(other, AffineMap):
             return NotImplemented
@@ -186,23 +211,19 @@ class AffineMap(Drawn):
             raise ValueError(f"a + b: expected maps of one size, got {self.W.shape} and {other.W.shape}")
         in_shape = self.in_shape if self.in_shape == other.in_shape else None
         out_shape = self.out_shape if self.out_shape == other.out_shape else None
+        meta = shared_meta(self.meta, other.meta)
         if self.symbolic or other.symbolic:
             a, b = self.exact(), other.exact()
             W, B = add(to_domain(a.W), to_domain(b.W)), add(to_domain(a.B), to_domain(b.B))
-            return AffineMap(from_domain(W), from_domain(B), in_shape, out_shape)
-        return AffineMap(self.W + other.W, self.B + other.B, in_shape, out_shape)
+            return AffineMap(from_domain(W), from_domain(B), in_shape, out_shape, meta)
+        return AffineMap(self.W + other.W, self.B + other.B, in_shape, out_shape, meta)
 
     def __rmul__(self, factor: Any) -> "AffineMap":
         """Return the map x -> factor * self(x) for a number or a sympy expression."""
         if self.symbolic or isinstance(factor, sympy.Expr):
             a = self.exact()
             exact = check_exact("factor", np.asarray(factor, dtype=object)).item()
-            return AffineMap(
-                (exact * a.W).applyfunc(sympy.expand),
-                (exact * a.B).applyfunc(sympy.expand),
-                a.in_shape,
-                a.out_shape,
-            )
+            return replace(a, W=(exact * a.W).applyfunc(sympy.expand), B=(exact * a.B).applyfunc(sympy.expand))
         scalar = check_array("factor", factor, ndim=0)
 
         def scaled(array: Any) -> Any:
@@ -210,13 +231,13 @@ class AffineMap(Drawn):
             dtype = array.dtype if type(factor) in (int, float) else np.promote_types(array.dtype, scalar.dtype)
             return array.astype(dtype) * dtype.type(scalar)
 
-        return AffineMap(scaled(self.W), scaled(self.B), self.in_shape, self.out_shape)
+        return replace(self, W=scaled(self.W), B=scaled(self.B))
 
     def exact(self) -> "AffineMap":
         """Return the same map with sympy entries; a float becomes the binary fraction that it is."""
         if self.symbolic:
             return self
-        return AffineMap(to_sympy(self.W), to_sympy(self.B.reshape(-1, 1)), self.in_shape, self.out_shape)
+        return replace(self, W=to_sympy(self.W), B=to_sympy(self.B.reshape(-1, 1)))
 
     def toarray(self) -> "AffineMap":
         """Return the same map with a dense W.
@@ -232,7 +253,7 @@ class AffineMap(Drawn):
         if not self.sparse:
             return self
         check_memory("the dense W", self.in_size * self.out_size * self.W.dtype.itemsize)
-        return AffineMap(self.W.toarray(), self.B, self.in_shape, self.out_shape)
+        return replace(self, W=self.W.toarray())
 
     def astype(self, dtype: npt.DTypeLike) -> "AffineMap":
         """Return the same map with W and B rounded to float32, or widened to float64.
@@ -243,7 +264,24 @@ class AffineMap(Drawn):
             If the entries are sympy expressions.
         """
         self._check_numbers("astype")
-        return AffineMap(self.W.astype(dtype), self.B.astype(dtype), self.in_shape, self.out_shape)
+        return replace(self, W=self.W.astype(dtype), B=self.B.astype(dtype))
+
+    def with_meta(self, **entries: Any) -> "AffineMap":
+        """Return the same map with entries of ``meta`` replaced; W and B are shared with it.
+
+        Raises
+        ------
+        TypeError
+            If an entry is of another type.
+        ValueError
+            If a key is not known, or an entry is out of range or does not fit the others.
+
+        Examples
+        --------
+        >>> AffineMap([[1.0], [2.0]], [0.0, 0.0]).with_meta(class_names=["cat", "dog"]).meta["class_names"]
+        ('cat', 'dog')
+        """
+        return replace(self, meta=dict(self.meta or {}) | entries)
 
     def _check_numbers(self, method: str) -> None:
         if self.symbolic:
@@ -253,6 +291,8 @@ class AffineMap(Drawn):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the map to a safetensors file with the tensors ``W`` (dense) and ``B`` and a SHA-256 of its content.
+
+        Shapes and ``meta`` are JSON in the file's metadata.
 
         Raises
         ------
@@ -264,11 +304,12 @@ class AffineMap(Drawn):
         dense = self.toarray()
         tensors = {"W": np.ascontiguousarray(dense.W), "B": np.ascontiguousarray(dense.B)}
         shapes = {name: getattr(self, name) for name in ("in_shape", "out_shape")}
-        write_map_file(path, FORMAT, tensors, {name: json.dumps(shape) for name, shape in shapes.items() if shape})
+        metadata = {name: json.dumps(shape) for name, shape in shapes.items() if shape} | meta_to_text(self.meta)
+        write_map_file(path, FORMAT, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a map that `save` wrote.
+        """Read a map that `save` wrote, of this version or an earlier one, whose files have no ``meta``.
 
         Raises
         ------
@@ -280,6 +321,6 @@ class AffineMap(Drawn):
         _, tensors, metadata = read_map_file(path, {FORMAT: ("W", "B")})
         try:
             shapes = {key: tuple(json.loads(metadata[key])) for key in ("in_shape", "out_shape") if key in metadata}
-            return cls(tensors["W"], tensors["B"], **shapes)
+            return cls(tensors["W"], tensors["B"], **shapes, meta=meta_from_text(metadata))
         except (TypeError, ValueError, RecursionError) as error:  # RecursionError: brackets nested very deeply
             raise ValueError(f"{os.fspath(path)}: expected W and B of an affine map, got {error}") from error

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import matmul
 from typing import Any, Self
@@ -13,6 +13,7 @@ import numpy as np
 from linalg_cnn.affine import FORMAT as AFFINE_FORMAT
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.meta import Meta, check_meta, composed_meta, meta_from_text, meta_to_text
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Array, Shape
 
@@ -86,6 +87,20 @@ class FactoredMap(Drawn):
         """Shape of the output, if it is known."""
         return self.factors[0].out_shape
 
+    @property
+    def meta(self) -> Meta | None:
+        """What the map expects of its input, as in `AffineMap`: the innermost's, with class names of the outermost."""
+        return check_meta(composed_meta(self.factors[0].meta, self.factors[-1].meta), self.in_shape, self.out_size)
+
+    def with_meta(self, **entries: Any) -> "FactoredMap":
+        """Return the same map with entries of ``meta`` replaced, as `AffineMap.with_meta` does; it raises the same."""
+        entries = dict(self.meta or {}) | entries
+        check_meta(entries, self.in_shape, self.out_size)
+        outermost = replace(self.factors[0], meta={"class_names": entries.pop("class_names", None)})
+        if len(self.factors) == 1:
+            return FactoredMap([outermost.with_meta(**entries)])
+        return FactoredMap([outermost, *self.factors[1:-1], replace(self.factors[-1], meta=entries)])
+
     def __call__(self, x: Any) -> Any:
         """Return the images (..., out_size) of vectors (..., in_size); raises what `AffineMap` raises."""
         for factor in reversed(self.factors):
@@ -109,7 +124,8 @@ class FactoredMap(Drawn):
             dense = factor.toarray()
             tensors |= {f"W{number}": np.ascontiguousarray(dense.W), f"B{number}": np.ascontiguousarray(dense.B)}
         shapes = {"in_shape": self.in_shape, "out_shape": self.out_shape}
-        write_map_file(path, FORMAT, tensors, {name: json.dumps(shape) for name, shape in shapes.items() if shape})
+        metadata = {name: json.dumps(shape) for name, shape in shapes.items() if shape} | meta_to_text(self.meta)
+        write_map_file(path, FORMAT, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -129,7 +145,8 @@ class FactoredMap(Drawn):
             for name, number in (("out_shape", 0), ("in_shape", count - 1)):
                 if name in metadata:
                     shapes[number][name] = tuple(json.loads(metadata[name]))
-            return cls([AffineMap(tensors[f"W{n}"], tensors[f"B{n}"], **shapes[n]) for n in range(count)])
+            factors = [AffineMap(tensors[f"W{n}"], tensors[f"B{n}"], **shapes[n]) for n in range(count)]
+            return cls(cls(factors).with_meta(**meta_from_text(metadata)).factors)
         except (TypeError, ValueError, IndexError, KeyError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)}: expected W and B of each factor of a map, got {error!r}") from error
 

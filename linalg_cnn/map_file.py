@@ -12,7 +12,9 @@ import safetensors.numpy
 from linalg_cnn.files import write_atomically
 from linalg_cnn.types import Array
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+READABLE_VERSIONS = ("1", FORMAT_VERSION)
+"""Version 2 added what a map expects of its input; everything else is as in version 1."""
 
 
 def write_map_file(
@@ -66,8 +68,10 @@ def read_map_file(
         raise
     except (safetensors.SafetensorError, OSError, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise ValueError(f"{name}: expected a whole safetensors file, got: {error}") from error
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"{name}: expected format version {FORMAT_VERSION}, got {metadata.get('format_version')!r}")
+    if metadata.get("format_version") not in READABLE_VERSIONS:
+        raise ValueError(
+            f"{name}: expected format version {' or '.join(READABLE_VERSIONS)}, got {metadata.get('format_version')!r}"
+        )
     stored = metadata.pop("sha256", None)
     computed = _digest(tensors, metadata)
     if stored != computed:

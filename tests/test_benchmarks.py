@@ -16,11 +16,11 @@ from PIL import Image
 from torch import nn
 
 import gpu
-from gpu.bench import collapse, contenders, everything
+from gpu.bench import collapse, contenders, everything, matrices
 from gpu.bench.architectures import bench_architectures
 from gpu.bench.compare import compare, measurements, read_record, read_runs
 from gpu.bench.contenders import fold_batch_norms, in_onnxruntime, networks
-from gpu.bench.matrices import kron_sum
+from gpu.bench.matrices import kron_sum, pylops_seconds
 from gpu.bench.measurements import Measured, of_timing
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
@@ -155,6 +155,14 @@ def test_the_picture_shows_every_row(record):
         f"{row['network']}, {row['variant']}: {row['microseconds_per_image']:,.3g} at 4" in words
         for row in part["rows"]
     )
+
+
+def test_a_package_that_is_not_installed_is_named_in_its_cell(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pylops", None)
+    case = matrices.Case(
+        "small", lambda: conv_matrix(np.ones((1, 1, 2)), (1, 3)), (("PyLops", pylops_seconds("padding", 1)),)
+    )
+    assert matrices.measure(case, runs=1)["others_left_out"] == "pylops is not installed"
 
 
 def test_bench_matrices(record):

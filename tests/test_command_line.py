@@ -4,12 +4,18 @@ import argparse
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+import gpu
+import linalg_cnn
+from gpu.bench.registry import Benchmark
+from gpu.cli.bench import run_benchmark
 from gpu.cli.main import build_parser, main
 from gpu.training.data import load_digits
 from linalg_cnn import AffineMap
@@ -48,7 +54,7 @@ def test_demo_saves_a_map_from_raw_pixels(demo):
     tensors = load_file(demo / "collapsed.safetensors")
     assert {name: tensor.shape for name, tensor in tensors.items()} == {"W": (10, 784), "B": (10,)}
     affine = AffineMap.load(demo / "collapsed.safetensors")
-    assert (affine.in_shape, affine.out_shape) == ((1, 28, 28), (10,))
+    assert (affine.in_shape, affine.out_shape, affine.meta["pixel_scale"]) == ((1, 28, 28), (10,), 255)
     _, held_out = load_digits()
     classes = affine(held_out.images.flatten(1).numpy()).argmax(axis=1)
     report = json.loads((demo / "report.json").read_text())
@@ -247,3 +253,45 @@ def test_predict_reads_other_picture_formats(demo, pictures, tmp_path, capsys):
     errors = captured.err.splitlines()
     assert [path in error for path, error in zip(paths[2:], errors, strict=True)] == [True] * 3
     assert all("expected a whole picture file, got" in error for error in errors)
+
+
+def test_the_version_is_shown_by_the_command_and_by_both_packages(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(["--version"])
+    assert info.value.code == 0
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"linalg-cnn {project['version']}\n"
+    assert gpu.__version__ == linalg_cnn.__version__ == project["version"]
+    with pytest.raises(AttributeError, match="module 'linalg_cnn' has no attribute 'verison'"):
+        linalg_cnn.verison  # noqa: B018 - the access is what is tested
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_no_defaults_that_say_nothing(command):
+    text = SUBPARSERS.choices[command].format_help()
+    for nothing in ("None", "True", "False", "[]", "()"):
+        assert f"(default: {nothing})" not in text
+    if command == "demo":
+        assert "(default: 0.001)" in text
+
+
+@pytest.mark.parametrize("option", ["--out", "--picture"])
+@pytest.mark.parametrize("content", ["print('a script')", '{"a": "JSON"}', "[1]"])
+def test_benchmarks_do_not_write_over_files_that_they_did_not_write(tmp_path, capsys, option, content):
+    """A script that was named after --out, say; nothing is measured before."""
+    path = tmp_path / "measure.py"
+    path.write_text(content)
+    assert main(["bench", "predict", "--quick", option, str(path)]) == 1
+    assert f"{option}: expected a new file or a" in capsys.readouterr().err
+    assert path.read_text() == content
+
+
+def test_a_record_a_picture_and_an_empty_file_may_be_replaced(tmp_path):
+    record, picture, empty = (tmp_path / name for name in ("a.json", "a.png", "empty"))
+    record.write_text('{"experiment": "old"}')
+    Image.new("L", (1, 1)).save(picture)
+    empty.touch()
+    benchmark = Benchmark("b", "", "", lambda: {"experiment": "b"}, show=lambda _: "", measurements=lambda _: iter(()))
+    for out in (record, empty):
+        assert run_benchmark(benchmark, out=out, picture=picture) == 0
+        assert json.loads(out.read_text())["experiment"] == "b"

@@ -50,7 +50,7 @@ def test_the_core_imports_without_matplotlib():
         (linalg_cnn.BatchNorm, "weight, bias, running_mean, running_var, eps=1e-05"),
         (linalg_cnn.Resample, "size, mode='nearest', align_corners=False"),
         (linalg_cnn.SkipNetwork, "in_shape, layers, skip_weights=None, resample='nearest'"),
-        (linalg_cnn.AffineMap, "W, B, in_shape=None, out_shape=None"),
+        (linalg_cnn.AffineMap, "W, B, in_shape=None, out_shape=None, meta=None"),
         (linalg_cnn.tropical.tropical_form, "graph, *, max_monomials=100000, prune=False"),
         (linalg_cnn.compose, "network, direction='auto', form=None, *, max_bytes=None, progress=None, to_device=None"),
     ],

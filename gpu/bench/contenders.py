@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision import transforms
 
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.timing import IN_SHAPE
@@ -143,7 +144,7 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
         variants["onnxruntime"] = lambda batch: (session(), batch)
     if name.endswith("linear"):
         collapsed = collapse(module, IN_SHAPE, factored=False)
-        predictor = Predictor(collapsed.affine, device=device)
+        predictor = Predictor(collapsed, preprocess=transforms.ToTensor(), device=device)
         variants["collapsed, nn.Linear"] = lambda batch: (collapsed.module, batch)
         variants["collapsed, Predictor, floats"] = lambda batch: (predictor, batch)
         variants["collapsed, Predictor, bytes"] = lambda batch: (predictor, (255 * batch).to(torch.uint8))

@@ -195,7 +195,7 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
     try:
         row["others_times_slower"] = {name: other() / building for name, other in case.others}
     except ModuleNotFoundError as error:
-        row["others_left_out"] = str(error)
+        row["others_left_out"] = f"{error.name} is not installed"
     return row
 
 

@@ -11,6 +11,15 @@ DEEPEST = 50
 """Number of levels of a JSON object that any later step can show and write again without too many nested calls."""
 
 
+class DefaultsShown(argparse.ArgumentDefaultsHelpFormatter):
+    """A formatter of help that shows the defaults that say something: no None, no switch, no empty list."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Return the help of an option, with its default."""
+        says_nothing = action.default is None or isinstance(action.default, (bool, list, tuple))
+        return action.help if says_nothing else super()._get_help_string(action)
+
+
 def int_list(text: str) -> tuple[int, ...]:
     """Return the ints of ``3,64,64``.
 

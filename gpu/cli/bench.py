@@ -1,6 +1,8 @@
 """``linalg-cnn bench``: its options and its functions. Nothing heavy is imported before a benchmark runs."""
 
 import argparse
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,13 +61,18 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
     Raises
     ------
     ValueError
-        If the folder of a file does not exist, or a folder has its name, or both files are one.
+        If the folder of a file does not exist, or a folder has its name, or both files are one; or if a file is there
+        that is none of those that this command writes.
     """
     for option, path in (("--out", out), ("--picture", picture)):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{option}: expected a file in an existing folder, got {path}")
         if path is not None and path.is_dir():  # before the work, which takes minutes
             raise ValueError(f"{option}: expected a file, got the folder {path}")
+    if out is not None:
+        _check_replaceable("--out", out, _is_record, "a record")
+    if picture is not None:
+        _check_replaceable("--picture", picture, _is_png, "a PNG file")
     if out is not None and picture is not None and out.resolve() == picture.resolve():
         raise ValueError(f"--out, --picture: expected two files, got {out} for both")
     record = benchmark.measure(**options)
@@ -80,6 +87,31 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
         write_atomically(picture, to_png(benchmark.draw(record), benchmark.picture_text))
     print(benchmark.show(record))
     return 0
+
+
+def _check_replaceable(option: str, path: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
+    """Refuse to write over a file that is not of the kind that would be written.
+
+    Raises
+    ------
+    ValueError
+        If there is such a file, and it is not empty.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    if content and not is_ours(content):
+        raise ValueError(f"{option}: expected a new file or {what} to replace, got {path}, which is another file")
+
+
+def _is_record(content: bytes) -> bool:
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and "experiment" in record
+
+
+def _is_png(content: bytes) -> bool:
+    return content.startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def all_command(out: Path, **options: Any) -> int:

@@ -16,6 +16,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from gpu.cli.held_out import NOTHING, read_class_names, read_held_out
 from gpu.cli.imported_model import current_folder_searched, make_model, shortened, told_in_one_line
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.memory import MapTooLargeError, check_samples
@@ -49,7 +50,8 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     VerificationError
         If the map differs from the network by more than rounding.
     """
-    steps = preprocessing(settings)
+    steps, names = preprocessing(settings), read_class_names(settings.class_names)
+    held_out = NOTHING if settings.held_out is None else read_held_out(settings.held_out, settings.in_shape)
     with (
         current_folder_searched(),  # until the end: a forward may import, too
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
@@ -57,26 +59,13 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         with output_folder(settings.out, RESULTS):  # before the work, which takes minutes
             check_weights_stay(settings, RESULTS)
-            collapsed, changes = _collapse(model, settings, steps)
+            original, changes = None, list[str]()
+            if settings.linearize:
+                original = None if held_out is NOTHING else model
+                model, changes = _linearize(model, settings)
+            given = {"inputs": held_out.images, "labels": held_out.labels, "class_names": names or held_out.class_names}
+            collapsed = _collapse(model, settings, preprocess=steps, original=original, **given)
             _write(collapsed, changes, settings)
-    return collapsed, changes
-
-
-def _collapse(model: nn.Module, settings: CollapseSettings, steps: list[Any]) -> tuple[Collapsed, list[str]]:
-    """Collapse a network, which is linearised before if that is asked for, and return what was changed, too."""
-    changes: list[str] = []
-    with _remedy_told():
-        if settings.linearize:
-            check_samples(check_shape("in_shape", settings.in_shape), memory_limit(settings.max_bytes))
-            model, changes = linearize(model, random_inputs(model, settings.in_shape))
-        collapsed = collapse(
-            model,
-            settings.in_shape,
-            factored=settings.factored,
-            preprocess=steps,
-            max_bytes=settings.max_bytes,
-            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
-        )
     return collapsed, changes
 
 
@@ -97,6 +86,38 @@ def _write(collapsed: Collapsed, changes: list[str], settings: CollapseSettings)
     title = html.escape(settings.model)
     page = f"<!doctype html><meta charset=utf-8><title>{title}</title>{collapsed._repr_html_()}\n"
     write_atomically(settings.out / "report.html", page.encode())
+
+
+def _linearize(model: nn.Module, settings: CollapseSettings) -> tuple[nn.Module, list[str]]:
+    """Return a network without its nonlinearities, and the list of what was changed.
+
+    Raises
+    ------
+    MemoryError
+        If the samples to compare with take more memory than allowed.
+    """
+    with _remedy_told():
+        check_samples(check_shape("in_shape", settings.in_shape), memory_limit(settings.max_bytes))
+        return linearize(model, random_inputs(model, settings.in_shape))
+
+
+def _collapse(model: nn.Module, settings: CollapseSettings, **given: Any) -> Collapsed:
+    """Return a network as one map, made with the settings of the command.
+
+    Raises
+    ------
+    MemoryError
+        If more memory is needed than allowed.
+    """
+    with _remedy_told():
+        return collapse(
+            model,
+            settings.in_shape,
+            factored=settings.factored,
+            **given,
+            max_bytes=settings.max_bytes,
+            progress=lambda chunks: tqdm(chunks, desc="composing", unit="chunk", disable=not settings.progress),
+        )
 
 
 @contextlib.contextmanager

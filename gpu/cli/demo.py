@@ -1,10 +1,9 @@
 """``linalg-cnn demo``: a linear CNN is trained, collapsed to one matrix, compared with it and timed."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from gpu.cli.arguments import add_data, add_device, add_progress
+from gpu.cli.arguments import DefaultsShown, add_data, add_device, add_progress
 from gpu.settings import DemoSettings
 
 
@@ -13,7 +12,7 @@ def add_demo(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="train a linear CNN with a skip on handwritten digits, collapse it to W x + B, compare and time both",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsShown,
     )
     parser.set_defaults(command=demo_command)
     defaults = DemoSettings(Path("demo"))

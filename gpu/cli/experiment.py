@@ -1,11 +1,10 @@
 """``linalg-cnn experiment``: the paper's experiments, repeated."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpu.cli.arguments import add_data, add_device, add_progress, float_list
+from gpu.cli.arguments import DefaultsShown, add_data, add_device, add_progress, float_list
 from gpu.settings import EXPERIMENTS, WORKER_BACKENDS, ExperimentSettings
 
 
@@ -14,7 +13,7 @@ def add_experiment(commands: Any) -> None:
     parser = commands.add_parser(
         "experiment",
         help="repeat an experiment of the paper, and show the paper's numbers beside the measured ones",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsShown,
     )
     parser.set_defaults(command=experiment_command)
     defaults = ExperimentSettings("", Path("out"))

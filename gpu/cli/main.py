@@ -1,8 +1,10 @@
 """The command line: ``linalg-cnn`` or ``python -m gpu``."""
 
 import argparse
+import importlib.metadata
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from gpu.cli.bench import add_bench
 from gpu.cli.collapse import add_collapse
@@ -30,11 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+class ShowVersion(argparse.Action):
+    """Print the version and exit; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        """Print the version."""
+        print(f"linalg-cnn {importlib.metadata.version('linalg_cnn')}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="linalg-cnn",
         description="A convolutional network without nonlinearities is one matrix W and one vector B.",
+    )
+    parser.add_argument(
+        "--version", action=ShowVersion, nargs=0, default=argparse.SUPPRESS, help="show the version and exit"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_demo, add_collapse, add_merge, add_predict, add_experiment, add_bench):

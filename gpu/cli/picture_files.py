@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from linalg_cnn.types import Shape
+from linalg_cnn.meta import Meta, preparation
+from linalg_cnn.types import Array, Shape
 
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -61,3 +62,22 @@ def read_picture(path: str | os.PathLike[str], in_shape: Shape, *, invert: bool 
     opaque = Image.alpha_composite(paper, colours).convert("L" if channels == 1 else "RGB")
     pixels = np.asarray(opaque).reshape(height, width, channels).transpose(2, 0, 1)
     return 255 - pixels if invert else pixels
+
+
+def prepared_as(meta: Meta | None, pixels: npt.NDArray[np.uint8]) -> Array:
+    """Return pixels (channels, height, width) as a map with this meta takes them; the order of RGB may change.
+
+    Examples
+    --------
+    >>> from linalg_cnn import AffineMap
+    >>> meta = AffineMap([[0.0] * 3], [0.0], meta={"pixel_scale": 1, "channel_order": "BGR"}).meta
+    >>> prepared_as(meta, np.array([[[255]], [[0]], [[51]]], np.uint8)).ravel()
+    array([0.2, 0. , 1. ])
+    """
+    if meta is not None and meta["channel_order"] == "BGR":
+        pixels = pixels[::-1]
+    prepared = preparation(meta, len(pixels))
+    if prepared is None:
+        return pixels
+    factor, shift = (values.reshape(-1, 1, 1) for values in prepared)
+    return factor * pixels + shift

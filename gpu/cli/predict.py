@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,37 @@ def add_predict(commands: Any) -> None:
     parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="picture of the network's input size")
     parser.add_argument("--scores", action="store_true", help="also print the score of every class")
     parser.add_argument("--invert", action="store_true", help="invert pictures of dark ink on light paper")
+    parser.add_argument(
+        "--pixel-scale",
+        type=float,
+        metavar="WHITE",
+        help="the number that stands for white in the network's input, such as 1, for a map that does not say it",
+    )
 
 
-def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bool) -> int:
+def predict_command(
+    map: Path, pictures: Sequence[str], scores: bool, invert: bool, pixel_scale: float | None = None
+) -> int:
     """Print path, tab, class for each picture; report the pictures that cannot be read and continue.
 
     Raises
     ------
     ValueError
-        If the file is damaged, or its map does not take gray or colour pictures, or has no score for each class.
+        If the file is damaged, or its map does not take gray or colour pictures, or has no score for each class; if
+        nobody said how its pixels are prepared, or both the file and the user did.
     """
-    from gpu.cli.picture_files import read_picture
+    from gpu.cli.picture_files import prepared_as, read_picture
     from linalg_cnn import load_map
 
     affine = load_map(map)
+    affine = affine.with_meta(**told_scale(map, affine.meta, pixel_scale))
     shape = affine.in_shape
     if shape is None or len(shape) != 3 or shape[0] not in {1, 3}:
         raise ValueError(f"{map}: expected a map from pictures (1 or 3, height, width), got in_shape {shape}")
     if affine.out_size == 1 or (affine.out_shape is not None and len(affine.out_shape) != 1):
         shown = affine.out_shape or (affine.out_size,)
         raise ValueError(f"{map}: expected a map to one score for each of several classes, got out_shape {shown}")
+    names = (affine.meta or {}).get("class_names")
     status = 0
     for path in pictures:
         try:
@@ -47,9 +58,34 @@ def predict_command(map: Path, pictures: Sequence[str], scores: bool, invert: bo
             print(f"linalg-cnn: error: {error}", file=sys.stderr)
             status = 1
             continue
-        values = affine(pixels.ravel())
-        fields = [os.fspath(path), str(int(np.argmax(values)))]
+        values = affine(prepared_as(affine.meta, pixels).ravel())
+        found = int(np.argmax(values))
+        fields = [os.fspath(path), str(found) if names is None else names[found]]
         if scores:
             fields += [f"{value:.6g}" for value in values]
         print("\t".join(fields))
     return status
+
+
+def told_scale(map: Path, meta: Mapping[str, Any] | None, pixel_scale: float | None) -> dict[str, float]:
+    """Return the entries of ``meta`` that ``--pixel-scale`` adds to those of the map.
+
+    Raises
+    ------
+    ValueError
+        If neither says how pixels are prepared, or both do.
+    """
+    from linalg_cnn.meta import NETWORK, takes_pixels
+
+    if pixel_scale is not None and takes_pixels(meta):
+        known = (meta or {})["pixel_scale"]
+        raise ValueError(f"--pixel-scale: expected none for {map}, which says that its white is {known:g}")
+    if pixel_scale is not None:
+        return {"pixel_scale": pixel_scale}
+    if meta is not None and meta["pixel_scale"] == NETWORK:
+        raise ValueError(
+            f"{map}: expected a map that says how pixels are prepared, got one that was collapsed without preprocess=; "
+            "collapse it with preprocess=, or give --pixel-scale 1 if the network took pixels in [0, 1] that were not "
+            "normalised"
+        )
+    return {}

@@ -1,16 +1,18 @@
 """A trained network as one affine map: trace, choose the form, compose, verify, report."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from gpu.collapsing.accuracy import HeldOut
 from gpu.collapsing.casting import dtype_name
 from gpu.collapsing.costs import costs_of_factors, costs_of_network, machine_rates, rank_of, verdict_of
 from gpu.collapsing.factoring import choose_form, compose_form
 from gpu.collapsing.memory import Budget, check_samples
-from gpu.collapsing.preprocessing import preprocess_in_torch, preprocessing_operations, with_operations_first
+from gpu.collapsing.preprocessing import meta_of, preprocess_in_torch, preprocessing_operations, with_operations_first
 from gpu.collapsing.report import Report
 from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
@@ -21,9 +23,11 @@ from gpu.runtime.timing import Stopwatch
 from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
+from linalg_cnn import FactoredMap
 from linalg_cnn.checks import check_shape, memory_limit
 from linalg_cnn.chunks import Progress
-from linalg_cnn.types import Shape
+from linalg_cnn.meta import check_meta
+from linalg_cnn.types import Shape, size_of
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -36,6 +40,9 @@ def collapse(
     factored: Literal["auto"] | bool = "auto",
     preprocess: Any = None,
     inputs: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    original: nn.Module | None = None,
+    class_names: Sequence[str] | None = None,
     max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Collapsed:
@@ -59,9 +66,18 @@ def collapse(
         prediction then takes fewer multiply-accumulates.
     preprocess : torchvision transforms, optional
         ``ToTensor``, ``Normalize`` and their kin, folded into the map, which then takes raw pixels 0 to 255, also as
-        uint8. See `gpu.collapsing.preprocessing`.
+        uint8. See `gpu.collapsing.preprocessing`. An empty list says that the network itself takes raw pixels. Without
+        preprocessing the map takes what the network takes, and `gpu.predict.Predictor` refuses bytes for it.
     inputs : tensor (N, *in_shape), optional
-        Samples that the map is compared on, in addition to random ones; raw pixels if there is preprocessing.
+        Samples that the map is compared on, in addition to random ones; raw pixels if there is preprocessing. With
+        labels, the first 64 are compared in float64, and the predictions of all of them.
+    labels : int tensor (N,), optional
+        Right classes of the inputs, which are then held-out images: ``report.accuracy`` has the accuracy of the network
+        and of the map. Without labels it has the share of predictions that changed.
+    original : nn.Module, optional
+        The network before `gpu.linearize`; ``report.accuracy`` then says what linearising cost. A copy of it is run.
+    class_names : sequence of str, optional
+        Names of the classes, one for each score; they are kept with the map.
     max_bytes : int, optional
         The most memory to take, including the copies of the network and the verification; half of the machine's
         memory if not given.
@@ -77,12 +93,12 @@ def collapse(
     NotAffineError
         If an operation is not affine, or not known to be; each is listed with its place.
     TypeError
-        If ``module`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index, ``inputs`` not a
-        tensor, or ``progress`` cannot be called.
+        If ``module`` or ``original`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index,
+        ``inputs`` not a tensor, ``class_names`` not strings, or ``progress`` cannot be called.
     ValueError
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
-        batches of other sizes or in float64; if there is nothing to cut for ``factored=True``; or if the map does not
-        fit the network's dtype.
+        batches of other sizes or in float64; if the labels are not classes of the inputs; if there is nothing to cut
+        for ``factored=True``; or if the map does not fit the network's dtype.
     MapTooLargeError
         If more than ``max_bytes`` would be taken; nothing has been composed then. It is a MemoryError.
     VerificationError
@@ -123,9 +139,12 @@ def collapse(
         raise ValueError(f"module: expected float16, bfloat16, float32 or float64, got {like.dtype}")
     traced, out_shape = trace_with_shape(network, in_shape)
     operations = preprocessing_operations(preprocess, in_shape)
+    meta = meta_of(preprocess, operations, in_shape) | {"class_names": class_names}
+    check_meta(meta, in_shape, size_of(out_shape))
     graph = with_operations_first(operations, traced)
-    given = check_inputs(inputs, in_shape, like.dtype)
-    samples = draw_samples(in_shape, pixels=bool(operations), given=given)
+    held_out = HeldOut.of(check_inputs(inputs, in_shape, like.dtype), labels, original, output)
+    held_out.check(out_shape)
+    samples = draw_samples(in_shape, pixels=bool(operations), given=held_out.compared)
     watch.lap("tracing")
 
     form = choose_form(graph, factored)
@@ -133,12 +152,14 @@ def collapse(
     before, after = costs_of_network(network, traced), costs_of_factors(form.shapes, itemsize)
     budget = Budget.of(limit, traced, before, after, itemsize)
     factors = compose_form(form, budget, like, progress)
+    factors = tuple(FactoredMap(factors).with_meta(**meta).factors)
     watch.lap("composing")
 
     with torch.inference_mode(mode=False):  # it is to be used outside, too
         replacement = CollapsedModule(factors, in_shape, out_shape, like.dtype).to(like.device).eval()
     prepare = partial(preprocess_in_torch, operations)
     unusual = unusual_samples(in_shape, like.dtype, pixels=bool(operations))
+    accuracy = held_out.accuracy(network, replacement, prepare)
     with surroundings_kept(module):
         found = verify(copy_of(network), replacement, factors, samples, unusual, prepare)
     watch.lap("verifying")
@@ -160,6 +181,7 @@ def collapse(
         composition=found.composition,
         sizes=found.sizes,
         verdict=verdict,
+        accuracy=accuracy,
         seconds=watch.seconds,
     )
     return Collapsed(replacement, factors, report, graph)

@@ -10,7 +10,8 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from linalg_cnn import AffineGraph, Scale
-from linalg_cnn.types import Shape
+from linalg_cnn.meta import BRIGHTEST, NETWORK, layout_of
+from linalg_cnn.types import Array, Shape
 
 UNCHANGED = (v2.ToImage, v2.ToPureTensor, v2.PILToTensor, transforms.PILToTensor, nn.Identity, v2.Identity)
 """Steps that change the type or the layout of pixels, not their values."""
@@ -74,6 +75,38 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
             factor, shift = factor / 255, shift / 255
         floating = True
     return [Scale(factor, shift)] if steps else []
+
+
+def meta_of(preprocess: Any, operations: Sequence[Scale], in_shape: Shape) -> dict[str, Any]:
+    """Return what a map expects of its input, for `linalg_cnn.AffineMap`.
+
+    Parameters
+    ----------
+    preprocess : torchvision transforms or None
+        The chain that is folded into the map; None if nobody said how the network takes pixels, an empty chain if it
+        takes them as they are.
+    operations : sequence of Scale
+        The chain as `preprocessing_operations` returns it.
+    in_shape : tuple of int
+        Shape (channels, *spatial) of the pixels.
+
+    Examples
+    --------
+    >>> chain = [transforms.ToTensor(), transforms.Normalize([0.1307], [0.3081])]
+    >>> meta_of(chain, preprocessing_operations(chain, (1, 28, 28)), (1, 28, 28))
+    {'layout': 'CHW', 'pixel_scale': 255, 'mean': (0.1307,), 'std': (0.3081,), 'folded': True}
+    """
+    meta: dict[str, Any] = {"layout": layout_of(in_shape), "pixel_scale": NETWORK if preprocess is None else BRIGHTEST}
+    for operation in operations:
+        factor, shift = BRIGHTEST * operation.weight, operation.bias
+        if np.any(shift) or not (np.all(factor == 1) or np.all(factor == BRIGHTEST)):
+            meta |= {"mean": _rounded(-shift / factor), "std": _rounded(1 / factor), "folded": True}
+    return meta
+
+
+def _rounded(values: Array) -> tuple[float, ...]:
+    """Return numbers as they were written down, without the rounding errors of products with them."""
+    return tuple(float(f"{value:.12g}") + 0.0 for value in values)
 
 
 def with_operations_first(operations: Sequence[Scale], graph: AffineGraph) -> AffineGraph:

@@ -3,16 +3,21 @@
 import html
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpu.collapsing.costs import Costs
+from gpu.models.predictions import in_words
 from linalg_cnn.types import Shape
 
 
 @dataclass(frozen=True)
 class Report:
-    """The costs and the accuracy of a collapsed network; printed as a table, in notebooks too.
+    """The costs and the accuracy of a collapsed network.
+
+    Printed, it says what matters most in six lines; `details` returns a table of everything. In notebooks the table is
+    folded.
 
     Attributes
     ----------
@@ -39,6 +44,9 @@ class Report:
         gets ``cheaper``; see `gpu.collapsing.costs.verdict_of`.
     seconds : dict
         Seconds spent on ``tracing``, ``composing``, ``verifying``, and ``estimating`` the rank and the verdict.
+    accuracy : dict, optional
+        See `gpu.models.predictions.accuracies`; None without held-out inputs, and for a network without scores of
+        classes.
     """
 
     in_shape: Shape
@@ -54,6 +62,7 @@ class Report:
     sizes: dict[str, float | None]
     verdict: dict[str, dict[str, Any]]
     seconds: dict[str, float]
+    accuracy: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all attributes as plain dicts, lists and numbers."""
@@ -66,13 +75,9 @@ class Report:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the rows of the table: a quantity, its value for the network, its value for the map."""
-        seen, bound, found = self.differences, self.differences["bound"], self.composition
+        seen, found = self.differences, self.composition
         before, after = self.before, self.after
         shapes = " x ".join(f"({rows} x {columns})" for rows, columns in self.factors)
-        tightness = f", {bound['tightness']:.0f} times what was seen" if bound["tightness"] else ""
-        held = f"{bound['largest']:.2g}{tightness}, {'held' if bound['held'] else 'BROKEN'}"
-        if not math.isfinite(bound["largest"]):
-            held = f"none: {self.dtype} is too coarse for sums that long, or may overflow"
         compared = f"{found['sums_of_rows']} random sums of all {found['rows']} rows"
         if found["judge"] != "autograd":
             compared = f"{found['columns_compared']} of {found['columns']} columns"
@@ -96,7 +101,7 @@ class Report:
                 f"{seen['module']['relative']:.1g}",
             ),
             ("the map in float64, relative", "", f"{seen['map']['relative']:.1g}"),
-            ("bound on rounding", "", held),
+            ("rounding", "", self._rounding()),
             (
                 f"composition against {found['judge']}, relative",
                 "",
@@ -113,21 +118,76 @@ class Report:
             ("seconds", "", ", ".join(f"{what} {taken:.2f}" for what, taken in self.seconds.items())),
         ]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
+    def glance(self) -> list[tuple[str, str]]:
+        """Return what matters most, as pairs of a heading and a sentence."""
+        before, after = self.before, self.after
+        shapes = " times ".join(f"{rows} x {columns}" for rows, columns in self.factors)
+        rank = "" if self.rank is None else f", rank of W {self.rank}"
+        seen = self.differences
+        accuracy = "not measured: give held-out inputs= and labels="
+        return [
+            (
+                "was",
+                f"{self.in_shape} -> {self.out_shape}, {before.parameters:,} parameters, {before.multiply_adds:,} "
+                "multiply-accumulates per image",
+            ),
+            (
+                "is",
+                f"W x + B, {shapes}{rank}, {after.parameters:,} parameters, {after.multiply_adds:,} "
+                "multiply-accumulates per image",
+            ),
+            ("accuracy", accuracy if self.accuracy is None else in_words(self.accuracy)),
+            (
+                "agreement",
+                f"scores within {seen['module']['largest']:.2g} of the network's in float64, which are up to "
+                f"{seen['largest_score']:.2g}, on {seen['inputs']} inputs",
+            ),
+            ("rounding", self._rounding()),
+            ("speed", self._speed()),
+        ]
+
+    def _rounding(self) -> str:
+        """Return the error of evaluating the map in the network's dtype, guaranteed and seen."""
+        bound = self.differences["bound"]
+        guaranteed = f"guaranteed error at most {bound['largest']:.2g}"
+        if not math.isfinite(bound["largest"]):
+            guaranteed = f"no guaranteed error: {self.dtype} is too coarse for sums that long, or may overflow"
+        return f"{guaranteed}; largest seen {bound['seen']:.1g}"
+
+    def _speed(self) -> str:
+        """Return the estimated times, and for which batches they decrease."""
+        times = ", ".join(
+            f"{found['before']:,.2f} -> {found['after']:,.2f} at batch {size}" for size, found in self.verdict.items()
+        )
+        cheaper = [size for size, found in self.verdict.items() if found["cheaper"]]
+        verdict = "cheaper" if len(cheaper) == len(self.verdict) else "NOT cheaper"
+        if 0 < len(cheaper) < len(self.verdict):
+            verdict = f"cheaper at batch {', '.join(cheaper)} only"
+        return f"{verdict}: estimated us per image {times}"
+
+    def details(self) -> str:
+        """Return all quantities as a table in text."""
         rows = [("", "network", "W x + B"), *self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         )
 
+    def __str__(self) -> str:
+        """Return the lines of `glance` as text; `details` has the rest."""
+        return "\n".join(f"{heading:<9}  {sentence}" for heading, sentence in self.glance())
+
     def _repr_html_(self) -> str:
-        """Return the table for a notebook."""
-        head = "<tr><th></th><th>network</th><th>W x + B</th></tr>"
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
-        )
-        return f"<table>{head}{body}</table>"
+        """Return both tables for a notebook, the second one folded."""
+        glance = "".join(_html_row("td", row) for row in self.glance())
+        details = "".join(_html_row("td", row) for row in self.rows())
+        head = _html_row("th", ("", "network", "W x + B"))
+        folded = f"<details><summary>all quantities</summary><table>{head}{details}</table></details>"
+        return f"<table>{glance}</table>{folded}"
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _finite(tree: Any) -> Any:

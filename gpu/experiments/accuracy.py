@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gpu.experiments.experiment import Record, View, machine_of
 from gpu.experiments.paper_numbers import PaperFigure
-from gpu.runtime.tables import markdown_table
+from gpu.runtime.tables import counted, markdown_table
 from linalg_cnn.display.colors import CURVE_COLORS
 
 AS_TRAINED = "validation_accuracy_running"
@@ -60,8 +60,9 @@ class AccuracyView(View):
         """Return data set, numbers of images, epochs and trials, and machine."""
         settings = record["settings"]
         return (
-            f"{settings['dataset']}, {settings['images']:,} images, {settings['epochs']} epochs, "
-            f"{settings['trials']} trials, validated on {settings['held_out_images']:,}; {machine_of(record)}"
+            f"{settings['dataset']}, {counted(settings['images'], 'image')}, {counted(settings['epochs'], 'epoch')}, "
+            f"{counted(settings['trials'], 'trial')}, validated on {settings['held_out_images']:,}; "
+            f"{machine_of(record)}"
         )
 
     def tables(self, record: Record) -> list[str]:

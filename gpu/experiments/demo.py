@@ -22,6 +22,7 @@ from gpu.training.train import train
 from linalg_cnn import AffineMap, Dense, SkipNetwork
 from linalg_cnn.display import matrices_figure, to_png, weights_figure
 from linalg_cnn.files import write_atomically, write_json
+from linalg_cnn.meta import layout_of
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64)
@@ -101,7 +102,10 @@ def pixel_scaling(shape: tuple[int, ...]) -> AffineMap:
     array([0., 1.])
     """
     size = size_of(shape)
-    return AffineMap(PIXEL_SCALE * scipy.sparse.eye_array(size, format="csr"), np.zeros(size), shape, shape)
+    scaling = PIXEL_SCALE * scipy.sparse.eye_array(size, format="csr")
+    return AffineMap(
+        scaling, np.zeros(size), shape, shape, {"pixel_scale": 1 / PIXEL_SCALE, "layout": layout_of(shape)}
+    )
 
 
 def collapse_both_ways(network: SkipNetwork) -> tuple[AffineMap, dict[str, float]]:

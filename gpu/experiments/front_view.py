@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from gpu.experiments.accuracy import spread
 from gpu.experiments.experiment import Record, View, machine_of
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE
-from gpu.runtime.tables import markdown_table
+from gpu.runtime.tables import counted, markdown_table
 from linalg_cnn.display.colors import CURVE_COLORS
 
 GOAL = 5.0
@@ -99,9 +99,9 @@ class FrontView(View):
         """Return data set, numbers of images, epochs and trials, batch size, and machine."""
         settings = record["settings"]
         return (
-            f"{settings['dataset']}, {settings['images']:,} images, {settings['epochs']} epochs, {settings['trials']} "
-            f"trials, chosen on {settings['held_out_images']:,}, tested on {settings['test_images']:,}; batch "
-            f"{settings['batch_size']}; {machine_of(record)}"
+            f"{settings['dataset']}, {counted(settings['images'], 'image')}, {counted(settings['epochs'], 'epoch')}, "
+            f"{counted(settings['trials'], 'trial')}, chosen on {settings['held_out_images']:,}, tested on "
+            f"{settings['test_images']:,}; batch {settings['batch_size']}; {machine_of(record)}"
         )
 
     def draw(self, axes: Axes, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from gpu.models.copying import copy_of
@@ -13,17 +14,23 @@ from gpu.models.linearizing.forwards import (
     leave_swapped,
     note_what_was_not_run,
 )
-from gpu.models.linearizing.report import Linearized
+from gpu.models.linearizing.report import Changes, Linearized
 from gpu.models.linearizing.swapping import swap_modules
+from gpu.models.predictions import ScoresError, accuracies, check_labels, predicted_classes
 from gpu.models.surroundings import surroundings_kept
 
+EXAMINED = 8
+"""Number of held-out inputs like which random ones are drawn, to see what the activations become."""
 
-def linearize(model: nn.Module, inputs: Any = None) -> tuple[nn.Module, list[str]]:
+
+def linearize(model: nn.Module, inputs: Any = None, labels: Any = None) -> tuple[nn.Module, Changes]:
     r"""Return a copy of a network without its nonlinearities, and a list of the changes.
 
     Activations become the identity, and max pooling becomes average pooling of the same windows. Both modules and
-    functions in a ``forward`` are replaced. The copy computes another function than the network: train it before use.
-    Other operations that are not affine stay; `gpu.trace` names them.
+    functions in a ``forward`` are replaced. The copy computes another function than the network, so train it before
+    use: a CNN with 94.8 % of held-out digits right had 65.2 % after it, and 90.7 % after it was trained on (means of
+    three seeds, docs/collapse.md). Held-out ``inputs`` and ``labels`` show what it costs. Other operations that are not
+    affine stay; `gpu.trace` names them.
 
     Parameters
     ----------
@@ -31,7 +38,10 @@ def linearize(model: nn.Module, inputs: Any = None) -> tuple[nn.Module, list[str
         The network; it is not changed.
     inputs : tensor, or tuple of arguments, optional
         Arguments of its forward, with at least two samples, for runs that show what its activations become: numbers
-        like them are drawn at random. By default shapes that fit its first layers are tried.
+        like them are drawn at random. By default shapes that fit its first layers are tried. On a tensor, the
+        predictions of copies of the network before and after are compared, in evaluation mode.
+    labels : int tensor (N,), optional
+        Right classes of the inputs, which are then held-out images and one tensor.
 
     Returns
     -------
@@ -40,14 +50,17 @@ def linearize(model: nn.Module, inputs: Any = None) -> tuple[nn.Module, list[str
         replaced modules move to their replacements.
     changes : list of str
         One line for each change; it ends with the mode if the change is made in one mode only. Then one line, with
-        the word "stays", for each activation that is left in place, with the reason.
+        the word "stays", for each activation that is left in place, with the reason. ``changes.accuracy`` is a dict:
+        the accuracy ``before`` and ``linearized`` where there are labels, and the share of predictions that
+        ``changed``; None without inputs, or where the network gives no scores (N, classes).
 
     Raises
     ------
     TypeError
-        If ``model`` is not an ``nn.Module``.
+        If ``model`` is not an ``nn.Module``, or there are labels and ``inputs`` is not one tensor.
     ValueError
-        If ``model`` cannot be copied, or its forward does not take ``inputs``.
+        If ``model`` cannot be copied, or its forward does not take ``inputs``; if there is not one label for each
+        input, or there are labels and the network gives no scores (N, classes).
 
     Notes
     -----
@@ -66,9 +79,38 @@ def linearize(model: nn.Module, inputs: Any = None) -> tuple[nn.Module, list[str
     >>> print(*changes, sep="\n")
     1: ReLU -> Identity
     2: MaxPool2d -> AvgPool2d
+    >>> held_out, labels = torch.tensor([[1.0, 0.0], [-2.0, -1.0]]), torch.tensor([0, 0])
+    >>> linearize(nn.Sequential(nn.ReLU()), held_out, labels)[1].accuracy
+    {'inputs': 2, 'before': 1.0, 'linearized': 0.5, 'collapsed': None, 'changed': {'linearized': 0.5}}
     """
-    done = linearized(model, inputs)
-    return done.model, [*done.changes, *map(str, done.kept), *done.notes]
+    right = check_labels(labels, inputs)
+    done = linearized(model, inputs if right is None else inputs[:EXAMINED])
+    lines = [*done.changes, *map(str, done.kept), *done.notes]
+    return done.model, Changes(lines, _accuracy(model, done.model, inputs, right))
+
+
+def _accuracy(model: nn.Module, linear: nn.Module, inputs: Any, labels: torch.Tensor | None) -> dict[str, Any] | None:
+    """Return what linearising costs; None without a tensor of inputs, or without scores of classes and labels.
+
+    Raises
+    ------
+    ValueError
+        If there are labels, and one of the networks gives no scores of classes.
+    """
+    if not isinstance(inputs, torch.Tensor) or not inputs.ndim or not len(inputs):
+        return None
+    classes = {}
+    with surroundings_kept(model), run_eagerly():
+        for stage, network in (("before", model), ("linearized", linear)):
+            try:
+                classes[stage] = predicted_classes(copy_of(network).eval(), inputs)
+            except ScoresError as error:
+                if labels is None:
+                    return None
+                raise ValueError(
+                    f"labels: expected a network that gives scores (N, classes) of the inputs, got {error}"
+                ) from error
+    return accuracies(classes, labels)
 
 
 def linearized(model: nn.Module, inputs: Any = None) -> Linearized:

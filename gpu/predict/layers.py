@@ -1,16 +1,14 @@
 """A map as layers for torch, with the preprocessing of bytes folded in, and a bound on its rounding errors."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from gpu.collapsing.casting import cast_map
-from gpu.collapsing.preprocessing import preprocessing_operations
 from gpu.collapsing.rounding import summation_bound
 from gpu.predict.digit_slices import BRIGHTEST, UNIT_ROUNDOFF, DigitSlices
-from linalg_cnn import AffineMap, FactoredMap
+from linalg_cnn import AffineMap, FactoredMap, Scale
 from linalg_cnn.types import Array
 
 Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -18,33 +16,16 @@ Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 def factors_of(affine: AffineMap | FactoredMap) -> list[AffineMap]:
-    """Return the factors of a map, dense and in float64, the innermost first.
-
-    Raises
-    ------
-    TypeError
-        If it is not a map of numbers.
-    """
-    if not isinstance(affine, AffineMap | FactoredMap) or (isinstance(affine, AffineMap) and affine.symbolic):
-        raise TypeError(f"affine: expected an AffineMap or a FactoredMap of numbers, got {affine!r}")
+    """Return the factors of a map, dense and in float64, the innermost first."""
     outermost_first = [affine] if isinstance(affine, AffineMap) else list(affine.factors)
     return [factor.toarray().astype(np.float64) for factor in reversed(outermost_first)]
 
 
-def fold(preprocess: Any, factor: AffineMap) -> AffineMap:
-    """Return the map that applies the transforms to bytes first.
-
-    Raises
-    ------
-    ValueError
-        If the transforms are not affine, or the map does not say what shape its input has.
-    """
-    if preprocess is None:
-        return factor
-    if factor.in_shape is None:
-        raise ValueError("preprocess: expected a map with in_shape, whose first entry is the channels, got one without")
-    for operation in reversed(preprocessing_operations(preprocess, factor.in_shape)):
-        inner = AffineMap(operation.matrix(factor.in_shape), operation(np.zeros((1, *factor.in_shape))).ravel())
+def fold(operations: Sequence[Scale], factor: AffineMap) -> AffineMap:
+    """Return the map that applies the operations to its input first."""
+    shape = (1, factor.in_size) if factor.in_shape is None else factor.in_shape
+    for operation in reversed(operations):
+        inner = AffineMap(operation.matrix(shape), operation(np.zeros((1, *shape))).ravel())
         folded = factor @ inner
         factor = AffineMap(folded.W, folded.B, factor.in_shape, factor.out_shape)
     return factor

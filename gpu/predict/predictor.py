@@ -5,10 +5,12 @@ from typing import Any
 import torch
 
 from gpu.collapsing.casting import dtype_name
+from gpu.collapsing.result import Collapsed
 from gpu.predict.backend import BYTES, FLOATS, Source
 from gpu.predict.backends import Linear
 from gpu.predict.dispatch import BACKENDS, Choice, Dispatch, dispatch_for
 from gpu.predict.layers import as_layers, error_bound, factors_of, fold
+from gpu.predict.pixels import byte_operations, check_floats, expected_range
 from gpu.runtime.devices import resolve_device
 from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.checks import check_int
@@ -16,6 +18,11 @@ from linalg_cnn.types import Array
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
 """Batch sizes that ``str(predictor)`` reports on."""
+FLOATING = (*FLOATS, torch.float64)
+BYTES_REFUSED = (
+    "this map was collapsed without preprocess=, so how its network took bytes is not known; give Predictor(..., "
+    "preprocess=...), or affine.with_meta(pixel_scale=1) if white was 1 and pixels were not normalised"
+)
 
 
 class Predictor:
@@ -23,11 +30,12 @@ class Predictor:
 
     Parameters
     ----------
-    affine : AffineMap or FactoredMap
-        Map of numbers: ``collapse(...).affine``, or one read by `linalg_cnn.load_map`.
+    affine : AffineMap, FactoredMap or Collapsed
+        Map of numbers: what `gpu.collapse` returns, or a map read by `linalg_cnn.load_map`.
     preprocess : torchvision transforms, optional
-        Preprocessing of bytes (see `gpu.collapsing.preprocessing`), folded into W and B. Without it, bytes count as
-        0 to 255. Floats are taken as preprocessed.
+        Preprocessing of bytes (see `gpu.collapsing.preprocessing`), folded into W and B. Without it, bytes are
+        prepared as the ``meta`` of the map says, and count as 0 to 255 if it says nothing. Floats are taken as
+        preprocessed.
     device : str or torch.device, optional
         Device of the computation and of the scores; the CPU if not given.
     way : {"auto", "linear", "blocks", "planes", "triton"}
@@ -41,8 +49,14 @@ class Predictor:
     TypeError
         If ``affine`` is not a map of numbers.
     ValueError
-        If an entry does not fit into float32, the preprocessing is not affine, there is no such device, or the backend
-        is not available here.
+        If an entry does not fit into float32, the preprocessing is not affine, or given for a map whose ``meta`` says
+        which pixels it takes; if there is no such device, or the backend is not available here, or takes bytes only
+        for a map of which nobody said how they are prepared.
+
+    Attributes
+    ----------
+    meta : mapping or None
+        The ``meta`` of the map.
 
     Notes
     -----
@@ -65,7 +79,7 @@ class Predictor:
 
     def __init__(
         self,
-        affine: AffineMap | FactoredMap,
+        affine: AffineMap | FactoredMap | Collapsed,
         *,
         preprocess: Any = None,
         device: str | torch.device | None = None,
@@ -76,14 +90,24 @@ class Predictor:
         self.way = way
         self.device = resolve_device("cpu" if device is None else str(device))
         self._device_type = self.device.type
-        self._factors = factors_of(affine)
+        map_ = FactoredMap(affine.factors) if isinstance(affine, Collapsed) else affine
+        if not isinstance(map_, AffineMap | FactoredMap) or (isinstance(map_, AffineMap) and map_.symbolic):
+            raise TypeError(f"affine: expected an AffineMap or a FactoredMap of numbers, got {affine!r}")
+        self.meta, self._expected = map_.meta, expected_range(map_)
+        self._factors = factors_of(map_)
         self.in_shape, self.in_size = self._factors[0].in_shape, self._factors[0].in_size
         self.out_size = self._factors[-1].out_size
-        self._byte_factors = [fold(preprocess, self._factors[0]), *self._factors[1:]]
         layers = as_layers(self._factors, torch.float32, self.device)
-        byte_layers = layers if preprocess is None else as_layers(self._byte_factors, torch.float32, self.device)
-        self._bytes = dispatch_for(torch.uint8, Source(self._byte_factors[0], byte_layers, self.device), way)
-        self._dispatch = {torch.uint8: self._bytes}
+        operations = byte_operations(map_, preprocess)
+        self._dispatch: dict[torch.dtype, Dispatch] = {}
+        if operations is not None:
+            self._byte_factors = [fold(operations, self._factors[0]), *self._factors[1:]]
+            byte_layers = as_layers(self._byte_factors, torch.float32, self.device) if operations else layers
+            self._dispatch[torch.uint8] = dispatch_for(
+                torch.uint8, Source(self._byte_factors[0], byte_layers, self.device), way
+            )
+        elif self._bytes_only:
+            raise ValueError(f"way: expected a backend for floats, got {way!r}: {BYTES_REFUSED}")
         if not self._bytes_only:
             floats = dispatch_for(torch.float32, Source(self._factors[0], layers, self.device), way)
             self._dispatch |= dict.fromkeys(FLOATS, floats)
@@ -112,7 +136,9 @@ class Predictor:
         TypeError
             If the images are not a dense tensor of uint8 or floats.
         ValueError
-            If they have another shape, or floats are given to a backend that takes bytes only.
+            If they have another shape; if floats are given to a backend that takes bytes only; if bytes are given to a
+            map of which nobody said how they are prepared; or if floats on the CPU are far from those that the map's
+            ``meta`` describes, such as normalised ones for a map with its normalisation folded in.
         """
         flat = self._flat(images)
         if torch.is_autocast_enabled(self._device_type):  # autocast would compute the scores in 16 bits
@@ -168,11 +194,12 @@ class Predictor:
         Raises
         ------
         ValueError
-            If the backend is not available here.
+            If the backend is not available here, or the predictor takes no bytes.
         """
-        if way not in tuple(self._bytes.backends):
-            raise ValueError(f"way: expected one of {', '.join(self._bytes.backends)}, got {way!r}")
-        return error_bound(self._byte_factors, self._bytes.backends[way].slices)
+        backends = self._dispatch_for(torch.uint8).backends
+        if way not in tuple(backends):
+            raise ValueError(f"way: expected one of {', '.join(backends)}, got {way!r}")
+        return error_bound(self._byte_factors, backends[way].slices)
 
     def __repr__(self) -> str:
         """Show the sizes, the device and the backend."""
@@ -181,12 +208,17 @@ class Predictor:
     def __str__(self) -> str:
         """Show the backend for batches of several sizes, and the error bounds for bytes."""
         lines = [repr(self)]
-        for dtype in (torch.uint8,) if self._bytes_only else (torch.uint8, torch.float32):
+        for dtype in (dtype for dtype in (torch.uint8, torch.float32) if dtype in self._dispatch):
             for rows in BATCH_SIZES:
                 choice = self.way_for(rows, dtype)
                 lines.append(f"  {rows:>6,} x {dtype_name(dtype)}: {choice.way} ({choice.reason})")
-        lines += [f"  bytes, {way}: scores within {self.error_bound(way).max():.2g}" for way in self._bytes.backends]
-        return "\n".join(lines)
+        if torch.uint8 not in self._dispatch:
+            return "\n".join([*lines, f"  bytes are refused: {BYTES_REFUSED}"])
+        ways = self._dispatch[torch.uint8].backends
+        return "\n".join([
+            *lines,
+            *(f"  bytes, {way}: scores within {self.error_bound(way).max():.2g}" for way in ways),
+        ])
 
     def _dispatch_for(self, dtype: torch.dtype) -> Dispatch:
         """Return the choice among the backends for images of a dtype.
@@ -196,12 +228,14 @@ class Predictor:
         TypeError
             If images of this dtype are not taken.
         ValueError
-            If they are floats and the backend takes bytes only.
+            If they are floats and the backend takes bytes only, or bytes and nobody said how they are prepared.
         """
         if dtype in self._dispatch:
             return self._dispatch[dtype]
         if dtype not in Linear.dtypes:
             raise TypeError(f"images: expected uint8 or floats, got {dtype}")
+        if dtype == torch.uint8:
+            raise ValueError(f"images: expected floats as the network takes them, got uint8: {BYTES_REFUSED}")
         if self._bytes_only:
             raise ValueError(f"images: expected uint8 for way={self.way!r}, got {dtype}")
         layers = as_layers(self._factors, torch.float64, self.device)  # made at the first use: they double the memory
@@ -216,7 +250,7 @@ class Predictor:
         TypeError
             If they are not a dense tensor of uint8 or floats.
         ValueError
-            If they have another shape.
+            If they have another shape, or are floats far from those that the map expects.
         """
         if not isinstance(images, torch.Tensor):
             raise TypeError(f"images: expected a torch tensor of uint8 or floats, got {type(images).__name__}")
@@ -231,6 +265,8 @@ class Predictor:
             images = images.to(self.device)
         if images.requires_grad:
             images = images.detach()
+        if self._expected is not None and images.dtype in FLOATING:
+            check_floats(images, self._expected)
         return images.flatten(1)
 
     def _fits(self, shape: torch.Size) -> bool:

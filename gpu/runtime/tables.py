@@ -3,6 +3,17 @@
 from collections.abc import Collection, Iterable, Sequence
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one.
+
+    Examples
+    --------
+    >>> counted(1, "trial"), counted(1000, "image")
+    ('1 trial', '1,000 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int | Collection[int] = 1
 ) -> list[str]:

@@ -257,5 +257,5 @@ def test_the_report_shows_what_users_name_as_text(folder, monkeypatch):
     assert collapse(nasty) == 0
     page = Texts()
     page.feed(Path("out/report.html").read_text())
-    assert page.elements == {"meta", "title", "table", "tr", "th", "td"}
+    assert page.elements == {"meta", "title", "table", "tr", "th", "td", "details", "summary"}
     assert page.texts[0] == nasty

@@ -1,6 +1,8 @@
 """What linearising did to a network, line by line."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -33,6 +35,20 @@ class Kept:
         """Return the line of the report."""
         where = f" in {self.line or 'forward'}" if self.name.islower() else ""
         return f"{self.path or 'the model'}: {self.name}{where} stays: {self.reason}"
+
+
+class Changes(list[str]):
+    """The lines that `gpu.linearize` returns: a list of str, which also says what the changes cost.
+
+    Attributes
+    ----------
+    accuracy : dict or None
+        See `gpu.models.predictions.accuracies`; None if no inputs were given, or the network has no scores for classes.
+    """
+
+    def __init__(self, lines: Iterable[str] = (), accuracy: dict[str, Any] | None = None) -> None:
+        super().__init__(lines)
+        self.accuracy = accuracy
 
 
 @dataclass
