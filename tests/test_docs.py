@@ -91,7 +91,7 @@ def test_a_page_has_the_tables_that_it_asks_for_and_says_which_are_not_measured_
     page = records.filled_in(text, tmp_path)
     assert page.startswith("Before\n\n**Rows**\n\n| seconds |\n| ---: |\n| 0.25 |\n")
     assert "{download}`bench_new.json <records/bench_new.json>`" in page
-    assert page.endswith("\n\nIt has not been measured for this version yet.\n")
+    assert page.endswith("\n\nThere is no record of this version yet.\n")
     assert records.filled_in("No <!-- tables of bench_new.json --> in a line of its own") == (
         "No <!-- tables of bench_new.json --> in a line of its own"
     )

@@ -35,7 +35,7 @@ def filled_in(text: str, folder: Path = RECORDS) -> str:
 
     def found(asked: re.Match[str]) -> str:
         path = folder / asked[1]
-        return shown(path) if path.exists() else "It has not been measured for this version yet."
+        return shown(path) if path.exists() else "There is no record of this version yet."
 
     return ASKED_FOR.sub(found, text)
 
