@@ -108,7 +108,7 @@ def fit_chunks(shape: Shape, per_vector: int, largest: int, left: int, alone: bo
     """
     count, fitting = size_of(shape), max(1, left // per_vector)
     size = min(max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1), count, fitting)
-    workers = 1 if alone or count < 2 * size else min(_cores(), count // size, fitting // size)
+    workers = 1 if alone or count < 2 * size else min(cores(), count // size, fitting // size)
     return Chunks(shape, size, workers)
 
 
@@ -139,6 +139,6 @@ def carry_chunks(carry: Callable[[slice, Array], None], chunks: Chunks, progress
             pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of threads that the user or the machine allows for numpy's products."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)

@@ -237,6 +237,16 @@ def test_bench_regions(record):
     assert (two["norm"], inf["norm"]) == ("l2", "linf")
     assert 0 < inf["distance"] < two["distance"] < 8 * inf["distance"]  # of an image of 8 x 8
     assert two["walls"] == inf["walls"] > 0
+    for row in (*part["segments"], *part["slices"]):
+        assert row["regions"] > 1
+        assert row["relative_error"] < 1e-11
+    small, large = part["segments"]
+    assert small["reached"] == 1
+    assert (large["regions"], large["reached"] < 1) == (50, True)
+    assert part["slices"][0]["areas"] == pytest.approx(1, abs=1e-9)
+    sampling = part["sampling"]
+    assert sampling["regions"] + sampling["missed"] == small["regions"]
+    assert sampling["missed"] > 0
 
 
 def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):

@@ -294,7 +294,7 @@ def test_cores_that_carry_chunks_of_their_own_give_the_same_map(monkeypatch, dir
     whole = compose(graph, direction)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
     monkeypatch.setattr(chunks, "ARRAY_BYTES", 1)
-    monkeypatch.setattr(chunks, "_cores", lambda: cores)
+    monkeypatch.setattr(chunks, "cores", lambda: cores)
     told = []
 
     def progress(starts):
@@ -311,7 +311,7 @@ def test_cores_that_carry_chunks_of_their_own_give_the_same_map(monkeypatch, dir
 def test_an_error_in_a_chunk_is_not_lost(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
     monkeypatch.setattr(chunks, "ARRAY_BYTES", 1)
-    monkeypatch.setattr(chunks, "_cores", lambda: 2)
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
 
     def fail(graph, vectors):
         raise FloatingPointError("lost")
@@ -325,4 +325,4 @@ def test_cores_are_those_that_products_may_use():
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
-        assert chunks._cores() == 1
+        assert chunks.cores() == 1

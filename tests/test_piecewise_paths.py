@@ -30,7 +30,7 @@ from linalg_cnn import (
     segment,
     slice_regions,
 )
-from linalg_cnn.piecewise import polygons
+from linalg_cnn.piecewise import carrying, polygons
 from linalg_cnn.piecewise import segment as segment_module
 from linalg_cnn.piecewise import slices as slices_module
 
@@ -148,10 +148,12 @@ def test_the_local_map_of_a_region_of_the_path_is_that_of_its_middle():
         path.local_map(-1)
 
 
-def test_parts_carried_one_after_the_other_give_the_same_path(monkeypatch):
+@pytest.mark.parametrize("cores", [1, 2])
+def test_parts_carried_one_after_the_other_or_on_two_cores_give_the_same_path(monkeypatch, cores):
     graph, (start, end) = network(5), ends(6)
     whole = segment(graph, start, end)
     monkeypatch.setattr(segment_module, "STATE_BYTES", 5000)
+    monkeypatch.setattr(carrying, "cores", lambda: cores)
     parts = segment(graph, start, end)
     np.testing.assert_allclose(parts.t, whole.t, rtol=0, atol=1e-13)
     np.testing.assert_allclose(parts.values, whole.values, rtol=0, atol=1e-12)
@@ -223,9 +225,11 @@ def test_the_class_of_a_part_of_a_region_is_the_largest_output():
     assert len(classes) > 1
 
 
-def test_groups_of_polygons_carried_one_after_the_other_give_the_same_slice(monkeypatch):
+@pytest.mark.parametrize("cores", [1, 2])
+def test_groups_of_polygons_carried_one_after_the_other_or_on_two_cores_give_the_same_slice(monkeypatch, cores):
     graph, (origin, u), (v, _) = network(7), ends(8), ends(9)
     whole = slice_regions(graph, origin, u, v)
+    monkeypatch.setattr(carrying, "cores", lambda: cores)
     monkeypatch.setattr(slices_module, "STATE_BYTES", 20_000)
     parts = slice_regions(graph, origin, u, v)
     assert len(parts) == len(whole)

@@ -318,7 +318,7 @@ def test_chunks_of_one_vector_on_two_cores_give_the_same_walls_and_distances(ski
     counted = []
     for name in ("CHUNK_BYTES", "ARRAY_BYTES"):
         monkeypatch.setattr(chunks, name, 1)
-    monkeypatch.setattr(chunks, "_cores", lambda: 2)
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
     monkeypatch.setattr(region_module, "CHUNK_BYTES", 1)
     again = region(graph, x)
     found = again.walls(progress=lambda numbers: counted.extend(numbers) or numbers)

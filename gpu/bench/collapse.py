@@ -1,7 +1,5 @@
 """``bench collapse``: the time to compose a network, compared with autograd, unit images and a lower bound."""
 
-import resource
-import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,7 +10,7 @@ from torch import nn
 
 from gpu.bench.measurements import Measured
 from gpu.bench.measuring import time_runs
-from gpu.bench.memory import kept_memory
+from gpu.bench.memory import kept_memory, peak_bytes
 from gpu.bench.progress import Progress
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
@@ -176,9 +174,9 @@ def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: i
         raise ValueError("expected a network with a value to cut at")
     outer, inner = split(graph, cut)
     rate = product_rate(watch)
-    before = _peak_bytes()
+    before = peak_bytes()
     composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).seconds
-    peak = _peak_bytes()
+    peak = peak_bytes()
     by_chunk = {chunk: _seconds_per_row(watch, module, in_shape, classes, chunk) for chunk in CHUNKS}
     per_row = min(by_chunk.values())
     vectors = size_of(inner.out_shape)
@@ -203,12 +201,6 @@ def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, class
     units = torch.eye(classes, dtype=torch.float64, device=watch.device)[:chunk]
     pull = torch.func.vjp(lambda x: module(x[None])[0], x)[1]
     return watch(lambda: torch.func.vmap(pull)(units), 2).seconds / len(units)
-
-
-def _peak_bytes() -> int:
-    """Return the peak resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def bench_collapse(

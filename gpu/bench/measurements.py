@@ -89,6 +89,12 @@ def of_regions(record: Record) -> Measurements:
         yield f"{network}, {maps['images']} images: {way}", Measured(**measured)
     for row in record["distances"]:
         yield f"{network}: distance, {row['norm']}", Measured(row["seconds"], row["spread"])
+    for row in record["segments"]:
+        yield f"{row['network']}: segment", Measured(row["seconds"], 0.0)
+    for row in record["slices"]:
+        yield f"{row['network']}: slice", Measured(row["seconds"], 0.0)
+    sampling = record["sampling"]
+    yield f"{sampling['network']}: {sampling['samples']:,} samples", Measured(sampling["seconds"], 0.0)
 
 
 def of_predict(record: Record) -> Measurements:

@@ -1,6 +1,8 @@
-"""Memory that the process keeps when it is freed, while functions are timed."""
+"""Memory of the process: what it keeps when it is freed, while functions are timed, and its peak."""
 
 import ctypes
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,6 +49,12 @@ def kept_memory() -> Iterator[bool]:
         for option, value in RESTORED.items():
             library.mallopt(option, value)
         library.malloc_trim(0)
+
+
+def peak_bytes() -> int:
+    """Return the peak resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -1,35 +1,91 @@
-"""``bench regions``: local maps of a ResNet beside autograd, and the distances to the nearest walls of its regions."""
+"""``bench regions``: local maps, walls, segments and slices of ReLU networks with skips and max pooling."""
 
-from typing import Any
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 import gpu
 from gpu.bench.measuring import median_and_iqr, run_seconds, time_in_turn
+from gpu.bench.memory import peak_bytes
 from gpu.bench.progress import Progress
 from gpu.runtime.machine import describe_hardware, describe_versions
-from linalg_cnn import Region, region
-from linalg_cnn.types import Array
+from linalg_cnn import Path, PiecewiseGraph, Region, region, segment, slice_regions
+from linalg_cnn.piecewise.local_maps import batch_pieces
+from linalg_cnn.types import Array, IntArray
 
 CPU = torch.device("cpu")
+Result = TypeVar("Result")
+IMAGES = 200
+"""Number of images from which the running statistics are estimated."""
 
 
-def resnet_and_images(quick: bool, count: int) -> tuple[torch.nn.Module, Array]:
-    """Return a ResNet34 (ResNet18 if ``quick``) with random weights, float64, and noise images.
+class Block(nn.Module):
+    """A residual block of `SmallResNet`."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(channels, out_channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.skip = nn.Sequential()
+        if stride > 1:
+            projection = nn.Conv2d(channels, out_channels, 1, stride, bias=False)
+            self.skip = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
+        return torch.relu(self.main(x) + self.skip(x))
+
+
+def small_resnet() -> nn.Sequential:
+    """Return a ResNet with max pooling and three blocks of 8, 16 and 32 channels."""
+    stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    return nn.Sequential(stem, Block(8, 8, 1), Block(8, 16, 2), Block(16, 32, 2), head)
+
+
+SMALL = "small ResNet"
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    SMALL: small_resnet,
+    "ResNet18": partial(gpu.resnet, 18),
+    "ResNet34": partial(gpu.resnet, 34),
+}
+
+
+def network(name: str, images: Array) -> nn.Module:
+    """Return a network with random weights, float64, in evaluation mode.
 
     Its running statistics are those of the images: otherwise its values vanish from block to block.
     """
-    depth, side = (18, 8) if quick else (34, 28)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = gpu.resnet(depth).double().eval().requires_grad_(False)
-    images = np.random.default_rng(0).random((count, 1, side, side))
+        module = NETWORKS[name]().double().eval().requires_grad_(False)
     gpu.recalibrate(module, torch.from_numpy(images))
-    return module, images
+    return module
 
 
-def local_maps_row(graph: Any, module: torch.nn.Module, images: Array, runs: int, bar: Progress) -> dict[str, Any]:
+def images_of(quick: bool) -> Array:
+    """Return digits (N, 1, 28, 28) with values in [0, 1]; if ``quick``, noise of 7x7 pixels, which needs no reading."""
+    if quick:
+        return np.random.default_rng(0).random((IMAGES, 1, 7, 7))
+    return np.asarray(gpu.load_digits()[0].images[:IMAGES], np.float64) / 255
+
+
+def corner_of(images: Array, share: float) -> tuple[Array, Array, Array]:
+    """Return an image, and a share of the ways to two others: the origin and the directions of a slice."""
+    return images[0], share * (images[1] - images[0]), share * (images[2] - images[0])
+
+
+def local_maps_row(graph: PiecewiseGraph, module: nn.Module, images: Array, runs: int, bar: Progress) -> dict[str, Any]:
     """Return the seconds of a batch of local maps, in turn with autograd's Jacobians, and their agreement."""
     xs = torch.from_numpy(images)
     autograd = torch.func.vmap(torch.func.jacrev(lambda x: module(x[None])[0]))
@@ -37,7 +93,7 @@ def local_maps_row(graph: Any, module: torch.nn.Module, images: Array, runs: int
         {"local_maps": lambda: graph.local_maps(images), "autograd": lambda: autograd(xs)}, runs, CPU, lambda: None
     )
     W, B = graph.local_maps(images)
-    scores = graph(images).reshape(B.shape)
+    scores = module(xs).numpy().reshape(B.shape)
     jacobian = autograd(xs).numpy().reshape(W.shape)
     error = np.abs((W @ images.reshape(len(images), -1, 1))[..., 0] + B - scores).max()
     bar.done("local maps")
@@ -50,7 +106,7 @@ def local_maps_row(graph: Any, module: torch.nn.Module, images: Array, runs: int
     }
 
 
-def distance_row(graph: Any, x: Array, norm: str, runs: int, bar: Progress) -> dict[str, Any]:
+def distance_row(graph: PiecewiseGraph, x: Array, norm: str, runs: int, bar: Progress) -> dict[str, Any]:
     """Return the seconds of the distance to the nearest wall in one norm, the region included, and what was found."""
     around: Region = region(graph, x)
     seconds = [run_seconds(lambda: region(graph, x).distance(norm), CPU) for _ in range(runs)]
@@ -66,6 +122,94 @@ def distance_row(graph: Any, x: Array, norm: str, runs: int, bar: Progress) -> d
     }
 
 
+def chosen_of(count: int) -> IntArray:
+    """Return the numbers of the regions that are compared with the network: all, or 1,000 of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, 1000), dtype=int))
+
+
+def largest_error(module: nn.Module, inputs: list[Array], outputs: Array) -> float:
+    """Return the largest difference of outputs (N, out_size) from those of a network, relative to the largest of them.
+
+    The batches are small: the peak memory that is recorded should not be torch's.
+    """
+    batches = torch.from_numpy(np.stack(inputs)).split(100)
+    scores = torch.cat([module(batch) for batch in batches]).numpy()
+    return float(np.abs(outputs - scores).max() / np.abs(scores).max())
+
+
+def segment_row(
+    name: str, module: nn.Module, path_of: Callable[[], Path], bar: Progress
+) -> tuple[dict[str, Any], Path]:
+    """Return the seconds of all breaks between two images and the error in the middle of regions, and the path."""
+    seconds, path = timed(path_of)
+    peak = peak_bytes()
+    numbers = chosen_of(path.regions)
+    middles = (path.points[numbers] + path.points[numbers + 1]) / 2
+    row = {
+        "network": name,
+        "regions": path.regions,
+        "reached": path.reached,
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "class_changes": len(path.class_changes),
+        "relative_error": largest_error(
+            module, [path.input_at(t) for t in middles], (path.values[numbers] + path.values[numbers + 1]) / 2
+        ),
+    }
+    bar.done(f"segment, {name}")
+    return row, path
+
+
+def sampling_row(path: Path, samples: int, bar: Progress) -> dict[str, Any]:
+    """Return the seconds of a dense sampling of a segment, and how many of its regions have no sample."""
+
+    def sample() -> int:
+        found, last = 1, None
+        for ts in np.array_split(np.linspace(0, 1, samples), -(-samples // 200)):
+            xs = np.stack([path.input_at(t) for t in ts])
+            pieces = [array.reshape(len(xs), -1) for array in batch_pieces(path.graph, xs)[1]]
+            rows = pieces if last is None else [np.concatenate(pair) for pair in zip(last, pieces, strict=True)]
+            changed = np.any([(row[1:] != row[:-1]).any(axis=1) for row in rows], axis=0)
+            found, last = found + int(changed.sum()), [array[-1:] for array in pieces]
+        return found
+
+    seconds, found = timed(sample)
+    bar.done("samples")
+    return {"samples": samples, "seconds": seconds, "regions": found, "missed": path.regions - found}
+
+
+def slice_row(
+    name: str,
+    graph: PiecewiseGraph,
+    module: nn.Module,
+    corner: tuple[Array, Array, Array],
+    max_regions: int | None,
+    bar: Progress,
+) -> dict[str, Any]:
+    """Return the seconds of the regions of a rectangle, the sum of their areas, and the error at their centers."""
+    seconds, found = timed(lambda: slice_regions(graph, *corner, max_regions=max_regions))
+    peak = peak_bytes()
+    some = [found[number] for number in chosen_of(len(found))]
+    outputs = np.stack([one.W @ one.center + one.B for one in some])
+    bar.done(f"slice, {name}")
+    return {
+        "network": name,
+        "regions": len(found),
+        "complete": found.complete,
+        "areas": found.covered,
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "relative_error": largest_error(module, [found.input_at(one.center) for one in some], outputs),
+    }
+
+
+def timed(function: Callable[[], Result]) -> tuple[float, Result]:
+    """Return the seconds of one run, and what it returned."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
 def bench_regions(*, quick: bool = False, progress: bool | Progress = True) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -76,12 +220,25 @@ def bench_regions(*, quick: bool = False, progress: bool | Progress = True) -> d
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
-    runs = 1 if quick else 5
-    module, images = resnet_and_images(quick, 2 if quick else 20)
-    bar = Progress.of(progress, "regions", 3)
-    graph = gpu.trace(module, images.shape[1:], piecewise=True)
-    maps = local_maps_row(graph, module, images, runs, bar)
-    distances = [distance_row(graph, images[0], norm, min(runs, 3), bar) for norm in ("l2", "linf")]
+    runs, images = 1 if quick else 5, images_of(quick)
+    names = (SMALL, "ResNet18") if quick else tuple(NETWORKS)
+    largest = names[-1]
+    bar = Progress.of(progress, "regions", 6 + len(names))
+    modules = {name: network(name, images) for name in names}
+    graphs = {name: gpu.trace(module, images.shape[1:], piecewise=True) for name, module in modules.items()}
+    maps = local_maps_row(graphs[largest], modules[largest], images[: 2 if quick else 20], runs, bar)
+    distances = [distance_row(graphs[largest], images[0], norm, min(runs, 3), bar) for norm in ("l2", "linf")]
+    slices = [
+        slice_row(name, graphs[name], modules[name], corner_of(images, share), most, bar)
+        for name, share, most in ((SMALL, 0.01, None), (largest, 0.001, 50 if quick else 10_000))
+    ]
+    segments, paths = [], {}
+    for name in names:
+        most = 50 if quick and name != SMALL else None
+        search = partial(segment, graphs[name], images[0], images[1], max_regions=most)
+        row, paths[name] = segment_row(name, modules[name], search, bar)
+        segments.append(row)
+    sampling = sampling_row(paths[SMALL], 500 if quick else 100_000, bar)
     bar.finish()
     return {
         "experiment": "bench regions",
@@ -89,7 +246,7 @@ def bench_regions(*, quick: bool = False, progress: bool | Progress = True) -> d
             "runs": runs,
             "quick": quick,
             "dtype": "float64",
-            "network": f"ResNet{18 if quick else 34}",
+            "network": largest,
             "weights": "random",
             "in_shape": list(images.shape[1:]),
         },
@@ -97,5 +254,8 @@ def bench_regions(*, quick: bool = False, progress: bool | Progress = True) -> d
         "versions": describe_versions(),
         "local_maps": maps,
         "distances": distances,
+        "segments": segments,
+        "sampling": {"network": SMALL, **sampling},
+        "slices": slices,
         "left_out": [],
     }

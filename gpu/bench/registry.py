@@ -143,7 +143,7 @@ BENCHMARKS = {
         Benchmark(
             "regions",
             title="Regions",
-            help="time local maps of a ResNet beside autograd, and the distances to the nearest walls",
+            help="time local maps beside autograd, distances to walls, and the regions of segments and slices",
             measure=imported("gpu.bench.regions:bench_regions"),
             show=imported("gpu.bench.tables:format_regions"),
             measurements=of_regions,

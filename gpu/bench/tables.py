@@ -259,6 +259,23 @@ def format_regions(record: Record) -> str:
         (row["norm"], f"{row['seconds']:.2f}", f"{row['distance']:.2e}", f"{row['walls']:,}", f"{row['ties']:,}")
         for row in record["distances"]
     ]
+    titles = ("way", "regions", "seconds", "peak memory, GiB", "difference from the network", "complete")
+    ways_through = [
+        *((f"segment, {row['network']}", row, f"{row['reached']:.1%}") for row in record["segments"]),
+        *((f"slice, {row['network']}", row, f"{row['areas']:.1%}") for row in record["slices"]),
+    ]
+    found = [
+        (
+            way,
+            f"{row['regions']:,}",
+            f"{row['seconds']:.2f}",
+            f"{row['peak_bytes'] / 2**30:.1f}",
+            f"{row['relative_error']:.1e}",
+            complete,
+        )
+        for way, row, complete in ways_through
+    ]
+    sampling = record["sampling"]
     return "\n".join([
         f"{settings['network']}, {'x'.join(map(str, settings['in_shape']))}, {settings['dtype']}:",
         "",
@@ -268,6 +285,12 @@ def format_regions(record: Record) -> str:
         f"by {maps['difference_from_autograd']:.1e}; W x + B differs from the network by {maps['relative_error']:.1e}.",
         "",
         *markdown_table(("norm", "seconds", "distance to the nearest wall", "walls", "through x"), distances),
+        "",
+        *markdown_table(titles, found),
+        "",
+        "The memory is the peak of the process up to there. A segment is complete as far as it reaches, a slice as far "
+        f"as its regions cover it. {sampling['samples']:,} samples of the segment of the {sampling['network']} take "
+        f"{sampling['seconds']:.1f} s and miss {sampling['missed']:,} of its regions.",
         "",
         f"{describe_machine(record)}; medians of {settings['runs']} runs.",
     ])

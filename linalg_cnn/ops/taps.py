@@ -123,18 +123,17 @@ class TapOperation(Operation):
             _add_all_taps(source, target, taps)
             return permute(target, (target.ndim - 1, *range(target.ndim - 1)))
         target = zeros((*shape[1:], len(x), shape[0]), x, self.weights)
-        for weights, sources, targets in taps:
-            weights = like(weights, x)
-            for read, written in _blocks(sources, targets, source.shape, shape[0]):
-                pixels = source[read]
-                mixed = _mix_channels(pixels.reshape(-1, self.groups, weights.shape[1]), weights)
-                target[written] += mixed.reshape(*pixels.shape[:-1], shape[0])
+        kernels = [like(weights, x) for weights, _, _ in taps]
+        for number, read, written in _blocks(taps, target.shape, source.shape[-1]):
+            weights, pixels = kernels[number], source[read]
+            mixed = _mix_channels(pixels.reshape(-1, self.groups, weights.shape[1]), weights)
+            target[written] += mixed.reshape(*pixels.shape[:-1], shape[0])
         return from_pixels(target)
 
 
 Tap = tuple[Array, tuple[slice, ...], tuple[slice, ...]]
 
-CACHED = 2**16
+CACHED = 2**15
 """Number of entries of the matrices in one product: a product that is added at once should stay in the cache."""
 
 
@@ -177,17 +176,20 @@ def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
                 target[:, there, *rest] += mixed[number][:, here, *others]
 
 
-def _blocks(
-    source: tuple[slice, ...], target: tuple[slice, ...], shape: Shape, channels: int
-) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Yield the slices of one tap in pieces along the first axis, each of which stays in the cache."""
-    first, count = source[0], len(range(*source[0].indices(shape[0])))
-    positions = [len(range(*pixels.indices(size))) for pixels, size in zip(source[1:], shape[1:], strict=False)]
-    numbers = size_of(tuple(positions)) * shape[-2] * max(shape[-1], channels)
-    rows = max(1, CACHED // max(numbers, 1))
-    for start in range(0, count, rows):
-        stop = min(start + rows, count)
-        yield (_part(first, start, stop), *source[1:]), (_part(target[0], start, stop), *target[1:])
+def _blocks(taps: list[Tap], shape: Shape, channels: int) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
+    """Yield (number of a tap, part of the source, part of the target) for a few rows of the target after the other.
+
+    All taps write to some rows before the next rows, so that these stay in the cache. ``channels`` is the number of the
+    source's.
+    """
+    rows = max(1, CACHED // max(size_of(shape[1:-1]) * max(shape[-1], channels), 1))
+    for start in range(0, shape[0], rows):
+        for number, (_, (read, *others), (written, *rest)) in enumerate(taps):
+            # Of the positions that the tap writes to along the first axis, the rows hold those from low to high.
+            low = max(0, -(-(start - written.start) // written.step))
+            high = min(len(range(*written.indices(shape[0]))), -(-(start + rows - written.start) // written.step))
+            if low < high:
+                yield number, (_part(read, low, high), *others), (_part(written, low, high), *rest)
 
 
 def _part(run: slice, start: int, stop: int) -> slice:

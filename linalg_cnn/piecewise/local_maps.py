@@ -7,7 +7,7 @@ import numpy as np
 
 from linalg_cnn.arrays import like
 from linalg_cnn.checks import check_memory, memory_limit
-from linalg_cnn.chunks import ARRAY_BYTES, CHUNK_BYTES
+from linalg_cnn.chunks import fit_chunks
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.types import Array, size_of
 
@@ -165,8 +165,7 @@ def _plan(graph: "PiecewiseGraph", count: int, direction: str, max_bytes: int | 
         maps + per_vector + pieces,
         max_bytes,
     )
-    left = memory_limit(max_bytes) - maps
     largest = 8 * max(size_of(shape) for shape in graph.shapes)
-    wanted = max(CHUNK_BYTES // per_vector, ARRAY_BYTES // largest, 1)
-    samples = max(1, min(count, wanted // vectors, left // (per_vector * vectors + pieces)))
-    return samples, min(vectors, max(1, (left - samples * pieces) // (samples * per_vector)))
+    left = memory_limit(max_bytes) - maps - pieces
+    at_once = fit_chunks((count * vectors,), per_vector + -(-pieces // vectors), largest, left, alone=True).size
+    return max(1, at_once // vectors), min(at_once, vectors)

@@ -109,12 +109,12 @@ def divided(polygon: Polygon, contests: Array, tolerance: float) -> list[Polygon
     parts: list[Polygon] = []
     waiting = [(polygon, contests)]
     while waiting:
-        part, open_contests = waiting.pop()
-        corners = np.array([(1.0, a, b) for a, b in part]).T
-        values = open_contests @ corners
-        # the largest function at all corners is the largest everywhere between them
-        decided = (values >= values.max(axis=1, keepdims=True) - tolerance).all(axis=2).any(axis=1)
-        left = open_contests[~decided]
+        part, left = waiting.pop()
+        if len(left):
+            values = left @ np.array([(1.0, a, b) for a, b in part]).T
+            # the largest function at all corners is the largest everywhere between them
+            decided = (values >= values.max(axis=1, keepdims=True) - tolerance).all(axis=2).any(axis=1)
+            left = left[~decided]
         if not len(left):
             parts.append(part)
             continue

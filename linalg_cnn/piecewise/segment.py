@@ -1,7 +1,7 @@
 """Every break of a piecewise-linear network along a straight line, layer by layer."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +12,13 @@ from linalg_cnn.checks import check_int
 from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.compose import compose
 from linalg_cnn.notebook import Drawn
-from linalg_cnn.piecewise.base import PiecewiseOperation
+from linalg_cnn.piecewise.carrying import Carried, Percents, carried
 from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
 from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
-from linalg_cnn.types import Array, IntArray, size_of
+from linalg_cnn.types import Array, IntArray
 
-STATE_BYTES = 2**26
+STATE_BYTES = 2**25
 """Bytes that the values at the points carried at once may take. More points are carried in several parts."""
 
 CLOSEST = 2.0**-48
@@ -183,19 +183,18 @@ def segment(
     if max_regions is not None:
         check_int("max_regions", max_regions, 1)
     check_progress(progress)
-    percents = iter(range(100) if progress is None else progress(range(100)))
-    ts, values = [np.zeros(1)], [graph(first)[np.newaxis]]
-    done, shown = 0, 0
-    for t, y in _carried(graph, first, last):
-        ts.append(t[1:])
-        values.append(y[1:])
-        done += len(t) - 1
-        while shown < int(100 * t[-1]):
-            next(percents)
-            shown += 1
-        if max_regions is not None and done > max_regions:
-            break
-    next(percents, None)  # a progress bar closes when its sequence ends
+    percents = Percents(progress)
+    ts, values, done = [np.zeros(1)], [graph(first)[np.newaxis]], 0
+    whole = _Stretch(graph=graph, states={0: np.stack([first, last])}, t=np.array([0.0, 1.0]))
+    with closing(carried(whole, STATE_BYTES)) as stretches:
+        for stretch in stretches:
+            ts.append(stretch.t[1:])
+            values.append(stretch.states[len(graph.nodes)][1:])
+            done += len(stretch.t) - 1
+            percents.show(float(stretch.t[-1]))
+            if max_regions is not None and done > max_regions:
+                break
+    percents.close()
     points, outputs = np.concatenate(ts), np.concatenate(values)
     if max_regions is not None:
         points, outputs = points[: max_regions + 1], outputs[: max_regions + 1]
@@ -203,29 +202,25 @@ def segment(
     return Path(graph, first, last, points[1:-1], outputs, changes, float(points[-1]))
 
 
-@dataclass(frozen=True)
-class _Stretch:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Stretch(Carried):
     """Neighbouring points of the segment on their way through the graph.
 
     Attributes
     ----------
     t : array (points,)
-    states : dict
-        Values that are still to be read, by their numbers: arrays (points, *shape).
-    number : int
-        Number of the next node.
-    refined : bool
-        Whether the breaks of that node are among the points.
     between : (int array, array), optional
         For each point, the number of the state before it and the position between that state and the next. Without it,
-        each state belongs to a point.
+        each state, of shape (points, *shape), belongs to a point.
     """
 
     t: Array
-    states: dict[int, Array]
-    number: int = 0
-    refined: bool = False
-    between: tuple[IntArray, Array] | None = field(default=None)
+    between: tuple[IntArray, Array] | None = None
+    vectors = 1
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return len(self.t)
 
     def filled(self) -> "_Stretch":
         """Return the stretch with a state for each point."""
@@ -235,10 +230,10 @@ class _Stretch:
         states = {value: _interpolated(state, before, position) for value, state in self.states.items()}
         return replace(self, states=states, between=None)
 
-    def parts(self, points: int) -> list["_Stretch"]:
+    def parts(self, size: int) -> "list[_Stretch]":
         """Return parts of at most some points, of which each begins where the one before ends."""
-        starts = range(0, max(len(self.t) - 1, 1), max(points - 1, 1))
-        return [self._part(slice(start, start + max(points, 2))) for start in starts]
+        starts = range(0, max(len(self.t) - 1, 1), size - 1)
+        return [self._part(slice(start, start + size)) for start in starts]
 
     def _part(self, points: slice) -> "_Stretch":
         if self.between is None:
@@ -249,6 +244,34 @@ class _Stretch:
         states = {value: state[low:high] for value, state in self.states.items()}
         return replace(self, t=self.t[points], states=states, between=(before - low, position))
 
+    def values(self, node: PiecewiseNode, xs: list[Array]) -> Array:
+        """Return the output (points, *shape) of a node."""
+        y: Array = node.operation(*xs)
+        return y
+
+    def divided(self, node: PiecewiseNode) -> "_Stretch":
+        """Return a stretch with the breaks of a node as further points."""
+        operation: Any = node.operation
+        xs = [self.states[value] for value in node.inputs]
+        pieces = operation.pieces(*xs)
+        line, output = np.nonzero(operation.differ(pieces[:-1], pieces[1:], *self.graph.input_shapes(node)))
+        if not len(line):
+            return self
+        tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in xs)
+        first, last = (operation.candidates(points, output, *xs) for points in (line, line + 1))
+        changes = changes_on_lines(first, last, tolerance)
+        before = np.concatenate([np.arange(len(self.t)), line[changes.line]])
+        position = np.concatenate([np.zeros(len(self.t)), changes.position])
+        following = np.minimum(before + 1, len(self.t) - 1)
+        t = self.t[before] + position * (self.t[following] - self.t[before])
+        order = np.lexsort((position > 0, t))  # of equal points, those that have a state come first
+        before, position, t = before[order], position[order], t[order]
+        own = position == 0
+        # a break is left out beside another break, and beside a point that has a state
+        apart = own | (np.diff(t, prepend=-1.0) > CLOSEST)
+        apart &= own | ~np.append(own[1:] & (np.diff(t) <= CLOSEST), False)
+        return replace(self, t=t[apart], between=(before[apart], position[apart]))
+
 
 def _interpolated(states: Array, before: IntArray, position: Array) -> Array:
     """Return the values at positions between neighbouring states, exactly the state itself where the position is 0."""
@@ -257,62 +280,6 @@ def _interpolated(states: Array, before: IntArray, position: Array) -> Array:
     s = position[inside].reshape(-1, *(1,) * (states.ndim - 1))
     filled[inside] = (1 - s) * filled[inside] + s * states[before[inside] + 1]
     return filled
-
-
-def _carried(graph: PiecewiseGraph, start: Array, end: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield the points and the outputs of one part of the segment after the other."""
-    last_reader = {value: number for number, node in enumerate(graph.nodes) for value in node.inputs}
-    waiting = [_Stretch(np.array([0.0, 1.0]), {0: np.stack([start, end])})]
-    while waiting:
-        stretch = waiting.pop().filled()
-        parts = None
-        for number in range(stretch.number, len(graph.nodes)):
-            node = graph.nodes[number]
-            if isinstance(node.operation, PiecewiseOperation) and not (stretch.refined and number == stretch.number):
-                stretch = _with_breaks(graph, node, replace(stretch, number=number, refined=True))
-            bytes_per_point = 8 * sum(size_of(graph.shapes[value]) for value in {number + 1, *stretch.states})
-            most = max(STATE_BYTES // bytes_per_point, 2)
-            if len(stretch.t) > most:
-                parts = replace(stretch, number=number).parts(most)
-                break
-            stretch = stretch.filled()
-            states = dict(stretch.states)
-            states[number + 1] = _values(node, [states[value] for value in node.inputs])
-            kept = {value: x for value, x in states.items() if last_reader.get(value, len(graph.nodes)) > number}
-            stretch = _Stretch(stretch.t, kept, number + 1)
-        if parts is None:
-            yield stretch.t, stretch.states[len(graph.nodes)]
-        else:
-            waiting += reversed(parts)
-
-
-def _values(node: PiecewiseNode, xs: list[Array]) -> Array:
-    y: Array = node.operation(*xs)
-    return y
-
-
-def _with_breaks(graph: PiecewiseGraph, node: PiecewiseNode, stretch: _Stretch) -> _Stretch:
-    """Return a stretch, which has a state for each point, with the breaks of a node as further points."""
-    operation: Any = node.operation
-    xs = [stretch.states[value] for value in node.inputs]
-    pieces = operation.pieces(*xs)
-    line, output = np.nonzero(operation.differ(pieces[:-1], pieces[1:], *graph.input_shapes(node)))
-    if not len(line):
-        return stretch
-    tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in xs)
-    first, last = (operation.candidates(points, output, *xs) for points in (line, line + 1))
-    changes = changes_on_lines(first, last, tolerance)
-    before = np.concatenate([np.arange(len(stretch.t)), line[changes.line]])
-    position = np.concatenate([np.zeros(len(stretch.t)), changes.position])
-    following = np.minimum(before + 1, len(stretch.t) - 1)
-    t = stretch.t[before] + position * (stretch.t[following] - stretch.t[before])
-    order = np.lexsort((position > 0, t))  # of equal points, those that have a state come first
-    before, position, t = before[order], position[order], t[order]
-    own = position == 0
-    # a break is left out beside another break, and beside a point that has a state
-    apart = own | (np.diff(t, prepend=-1.0) > CLOSEST)
-    apart &= own | ~np.append(own[1:] & (np.diff(t) <= CLOSEST), False)
-    return replace(stretch, t=t[apart], between=(before[apart], position[apart]))
 
 
 def _class_changes(t: Array, values: Array) -> tuple[ClassChange, ...]:

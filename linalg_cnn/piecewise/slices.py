@@ -1,7 +1,8 @@
 """Every region of a piecewise-linear network in a triangle or a rectangle of a plane, layer by layer."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -12,12 +13,13 @@ from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
+from linalg_cnn.piecewise.carrying import Carried, Percents, carried
 from linalg_cnn.piecewise.contests import TOLERANCE
 from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise.polygons import Polygon, area, cells, centroid, divided
 from linalg_cnn.piecewise.segment import STATE_BYTES
 from linalg_cnn.piecewise_graph import Pieces, PiecewiseGraph, PiecewiseNode
-from linalg_cnn.types import Array, IntArray, size_of
+from linalg_cnn.types import Array, IntArray
 
 SHAPES: dict[str, Polygon] = {
     "rectangle": [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
@@ -204,94 +206,107 @@ def slice_regions(
     spread = np.linalg.svd(np.stack([first.ravel(), second.ravel()]), compute_uv=False)
     if spread[-1] <= TOLERANCE * spread[0] or first.size == 1:
         raise ValueError("v: expected a direction that is not parallel to u, and neither to be zero")
-    percents, shown, seen = iter(range(100) if progress is None else progress(range(100))), 0, 0.0
+    percents, seen, whole = Percents(progress), 0.0, area(SHAPES[shape])
     polygons: list[Array] = []
     coefficients: list[Array] = []
-    for group in _carried(graph, np.stack([start, first, second]), SHAPES[shape]):
-        polygons += [np.array(polygon) for polygon in group.polygons]
-        coefficients.append(group.states[len(graph.nodes)].reshape(len(group.polygons), 3, -1))
-        seen += sum(area(polygon) for polygon in group.polygons)
-        while shown < int(100 * seen / area(SHAPES[shape])):
-            next(percents, None)
-            shown += 1
-        if max_regions is not None and len(polygons) > max_regions:
-            break
-    next(percents, None)  # a progress bar closes when its sequence ends
+    states = {0: np.stack([start, first, second])[np.newaxis]}
+    group = _Group(graph=graph, states=states, polygons=[SHAPES[shape]], parents=np.zeros(1, int))
+    with closing(carried(group, STATE_BYTES)) as groups:
+        for group in groups:
+            polygons += [np.array(polygon) for polygon in group.polygons]
+            coefficients.append(group.states[len(graph.nodes)].reshape(len(group), 3, -1))
+            seen += sum(area(polygon) for polygon in group.polygons)
+            percents.show(seen / whole)
+            if max_regions is not None and len(polygons) > max_regions:
+                break
+    percents.close()
     found = np.concatenate(coefficients)
     complete = max_regions is None or len(polygons) <= max_regions
     kept = slice(None if complete else max_regions)
     return SliceRegions(graph, start, first, second, shape, tuple(polygons[kept]), found[kept], complete)
 
 
-@dataclass(frozen=True)
-class _Group:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Group(Carried):
     """Polygons on their way through the graph.
 
     Attributes
     ----------
     polygons : list of polygons
-    states : dict
-        Values that are still to be read, by their numbers: arrays (parents, 3, *shape), which hold a value at the
-        origin and its change along u and v.
     parents : int array (polygons,)
-        Number of the state of each polygon.
-    number : int
-        Number of the next node.
-    refined : bool
-        Whether that node has cut the polygons.
+        Number of the state of each polygon. States are arrays (parents, 3, *shape), which hold a value at the origin
+        and its change along u and v.
     """
 
     polygons: list[Polygon]
-    states: dict[int, Array]
     parents: IntArray
-    number: int = 0
-    refined: bool = False
+    vectors = 3
 
-    def filled(self) -> dict[int, Array]:
-        """Return the states with one entry for each polygon."""
-        if np.array_equal(self.parents, np.arange(len(next(iter(self.states.values()))))):
-            return self.states
-        return {value: state[self.parents] for value, state in self.states.items()}
+    def __len__(self) -> int:
+        """Return the number of polygons."""
+        return len(self.polygons)
 
-    def parts(self, count: int) -> list["_Group"]:
-        """Return groups of at most ``count`` polygons."""
-        return [self._part(slice(start, start + count)) for start in range(0, len(self.polygons), count)]
+    def filled(self) -> "_Group":
+        """Return the group with a state for each polygon."""
+        own = np.arange(len(self))
+        if np.array_equal(self.parents, own):
+            return self
+        states = {value: state[self.parents] for value, state in self.states.items()}
+        return replace(self, states=states, parents=own)
+
+    def parts(self, size: int) -> "list[_Group]":
+        """Return groups of at most some polygons."""
+        return [self._part(slice(start, start + size)) for start in range(0, len(self), size)]
 
     def _part(self, kept: slice) -> "_Group":
         parents, numbers = np.unique(self.parents[kept], return_inverse=True)
         states = {value: state[parents] for value, state in self.states.items()}
-        return _Group(self.polygons[kept], states, numbers, self.number, self.refined)
+        return replace(self, polygons=self.polygons[kept], states=states, parents=numbers)
 
-
-def _carried(graph: PiecewiseGraph, states: Array, polygon: Polygon) -> Iterator[_Group]:
-    """Yield one group of polygons after the other, with their outputs."""
-    last_reader = {value: number for number, node in enumerate(graph.nodes) for value in node.inputs}
-    waiting = [_Group([polygon], {0: states[np.newaxis]}, np.zeros(1, int))]
-    while waiting:
-        group = waiting.pop()
-        parts = None
-        for number in range(group.number, len(graph.nodes)):
-            node = graph.nodes[number]
-            piecewise = isinstance(node.operation, PiecewiseOperation)
-            if piecewise and not (group.refined and number == group.number):
-                group = _cut(graph, node, group, number)
-            bytes_per_polygon = 24 * sum(size_of(graph.shapes[value]) for value in {number + 1, *group.states})
-            most = max(STATE_BYTES // bytes_per_polygon, 1)
-            if len(group.polygons) > most:
-                parts = _Group(group.polygons, group.states, group.parents, number, piecewise).parts(most)
-                break
-            states_here = group.filled()
-            made = _values(graph, node, [states_here[value] for value in node.inputs], group.polygons)
-            kept = {
-                value: x
-                for value, x in (*states_here.items(), (number + 1, made))
-                if last_reader.get(value, len(graph.nodes)) > number
-            }
-            group = _Group(group.polygons, kept, np.arange(len(group.polygons)), number + 1)
-        if parts is None:
-            yield group
+    def values(self, node: PiecewiseNode, xs: list[Array]) -> Array:
+        """Return the output (polygons, 3, *shape) of a node."""
+        operation: Any = node.operation
+        flat = [x.reshape(-1, *x.shape[2:]) for x in xs]
+        if isinstance(operation, PiecewiseOperation):
+            inner = np.stack([centroid(polygon) for polygon in self.polygons])
+            pieces = operation.pieces(*(_at(x, inner) for x in xs))
+            y, offset = operation.push_at(pieces, *flat), operation.offset_at(pieces, xs[0])
         else:
-            waiting += reversed(parts)
+            y, offset = operation.push(*flat), operation.offset(*self.graph.input_shapes(node))
+        made: Array = y.reshape(len(self), 3, *y.shape[1:])
+        if offset is not None:
+            made = made.copy()  # an operation may return a view of its input
+            made[:, 0] += offset
+        return made
+
+    def divided(self, node: PiecewiseNode) -> "_Group":
+        """Return the group with its polygons cut where a node changes its pieces."""
+        operation: Any = node.operation
+        xs = [self.states[value] for value in node.inputs]
+        counts = np.array([len(polygon) for polygon in self.polygons])
+        owner, starts = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts) - counts
+        corners = np.array([point for polygon in self.polygons for point in polygon])
+        at_corners = [_at(x[owner], corners) for x in xs]
+        pieces = operation.pieces(*at_corners)
+        # each corner is compared with the first of its polygon
+        differ = operation.differ(pieces, pieces[starts[owner]], *self.graph.input_shapes(node))
+        polygon, output = np.nonzero(np.logical_or.reduceat(differ, starts))
+        if not len(polygon):
+            return self
+        tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in at_corners)
+        basis = [[x[:, 0], x[:, 0] + x[:, 1], x[:, 0] + x[:, 2]] for x in xs]
+        at_zero, at_u, at_v = (
+            operation.candidates(polygon, output, *(points[k] for points in basis)) for k in range(3)
+        )
+        functions = np.stack([at_zero, at_u - at_zero, at_v - at_zero], axis=-1)
+        first_of = np.searchsorted(polygon, np.arange(len(counts) + 1))
+        polygons: list[Polygon] = []
+        parents: list[int] = []
+        for parent, whole in enumerate(self.polygons):
+            parts = divided(whole, functions[first_of[parent] : first_of[parent + 1]], tolerance)
+            polygons += parts
+            parents += [parent] * len(parts)
+        return replace(self, polygons=polygons, parents=np.array(parents))
 
 
 def _at(states: Array, coordinates: Array) -> Array:
@@ -299,49 +314,3 @@ def _at(states: Array, coordinates: Array) -> Array:
     a, b = coordinates.T.reshape(2, -1, *(1,) * (states.ndim - 2))
     x: Array = states[:, 0] + a * states[:, 1] + b * states[:, 2]
     return x
-
-
-def _values(graph: PiecewiseGraph, node: PiecewiseNode, xs: list[Array], polygons: list[Polygon]) -> Array:
-    """Return the output (polygons, 3, *shape) of a node whose inputs are (polygons, 3, *shape)."""
-    operation: Any = node.operation
-    flat = [x.reshape(-1, *x.shape[2:]) for x in xs]
-    shapes = graph.input_shapes(node)
-    if isinstance(operation, PiecewiseOperation):
-        inner = np.stack([centroid(polygon) for polygon in polygons])
-        pieces = operation.pieces(*(_at(x, inner) for x in xs))
-        y, offset = operation.push_at(pieces, *flat), operation.offset_at(pieces, xs[0])
-    else:
-        y, offset = operation.push(*flat), operation.offset(*shapes)
-    made: Array = y.reshape(len(polygons), 3, *y.shape[1:])
-    if offset is not None:
-        made = made.copy()  # an operation may return a view of its input
-        made[:, 0] += offset
-    return made
-
-
-def _cut(graph: PiecewiseGraph, node: PiecewiseNode, group: _Group, number: int) -> _Group:
-    """Return a group, which has a state for each polygon, with its polygons cut where a node changes its pieces."""
-    operation: Any = node.operation
-    shapes, states = graph.input_shapes(node), group.filled()
-    xs = [states[value] for value in node.inputs]
-    counts = np.array([len(polygon) for polygon in group.polygons])
-    owner, starts = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts) - counts
-    corners = np.array([point for polygon in group.polygons for point in polygon])
-    at_corners = [_at(x[owner], corners) for x in xs]
-    pieces = operation.pieces(*at_corners)
-    differ = operation.differ(pieces, pieces[starts[owner]], *shapes)  # each corner beside the first of its polygon
-    polygon, output = np.nonzero(np.logical_or.reduceat(differ, starts))
-    if not len(polygon):
-        return group
-    tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in at_corners)
-    basis = [[x[:, 0], x[:, 0] + x[:, 1], x[:, 0] + x[:, 2]] for x in xs]
-    at_zero, at_u, at_v = (operation.candidates(polygon, output, *(points[k] for points in basis)) for k in range(3))
-    functions = np.stack([at_zero, at_u - at_zero, at_v - at_zero], axis=-1)
-    first_of = np.searchsorted(polygon, np.arange(len(counts) + 1))
-    polygons: list[Polygon] = []
-    parents: list[int] = []
-    for parent, whole in enumerate(group.polygons):
-        parts = divided(whole, functions[first_of[parent] : first_of[parent + 1]], tolerance)
-        polygons += parts
-        parents += [parent] * len(parts)
-    return _Group(polygons, states, np.array(parents), number, True)
