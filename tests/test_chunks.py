@@ -29,7 +29,7 @@ from linalg_cnn.chunks import Chunks, carry_chunks, fit_chunks, plan_chunks
 def test_a_plan_is_that_made_by_hand(monkeypatch, shape, per_vector, largest, left, expected):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
     monkeypatch.setattr(chunks, "ARRAY_BYTES", 30)
-    monkeypatch.setattr(chunks, "_cores", lambda: 4)
+    monkeypatch.setattr(chunks, "cores", lambda: 4)
     assert fit_chunks(shape, per_vector, largest, left) == Chunks(shape, *expected)
     assert fit_chunks(shape, per_vector, largest, left, alone=True) == Chunks(shape, expected[0], 1)
 
@@ -63,7 +63,7 @@ def test_a_plan_counts_the_largest_value_between_the_ends_and_the_cores(monkeypa
     """The values have 2, 8 and 6 entries: the largest takes 64 bytes, and two vectors fit into 128."""
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
     monkeypatch.setattr(chunks, "ARRAY_BYTES", 128)
-    monkeypatch.setattr(chunks, "_cores", lambda: 2)
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
     graph = AffineGraph((2,))
     graph.add(Dense(np.ones((6, 8))), graph.add(Concatenate(), 0, 0, 0, 0))
     assert plan_chunks(graph, "adjoint", None, alone=False) == Chunks((6,), 2, 2)
@@ -105,10 +105,10 @@ def test_progress_is_told_of_each_chunk_and_of_the_end(workers):
 def test_chunks_on_several_cores_leave_one_thread_to_each_product():
     seen = set()
     with threadpool_limits(2, user_api="blas"):
-        carry_chunks(lambda chunk, units: seen.add(chunks._cores()), Chunks((4,), 1, 2))
+        carry_chunks(lambda chunk, units: seen.add(chunks.cores()), Chunks((4,), 1, 2))
         assert seen == {1}
-        assert chunks._cores() == 2
-        carry_chunks(lambda chunk, units: seen.add(chunks._cores()), Chunks((4,), 1, 1))
+        assert chunks.cores() == 2
+        carry_chunks(lambda chunk, units: seen.add(chunks.cores()), Chunks((4,), 1, 1))
         assert seen == {1, 2}  # the products of a single worker may take all cores
 
 
@@ -158,4 +158,4 @@ def test_as_many_chunks_as_there_are_workers_are_carried_at_once():
 def test_cores_are_counted_from_the_libraries_that_multiply(monkeypatch, pools, expected):
     known = [{"user_api": api, "num_threads": count} for api, count in pools]
     monkeypatch.setattr(chunks, "threadpool_info", lambda: known)
-    assert chunks._cores() == expected
+    assert chunks.cores() == expected
