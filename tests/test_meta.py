@@ -381,7 +381,7 @@ def picture(tmp_path):
 
 def printed(capsys, *arguments):
     assert main(["predict", *map(str, arguments)]) == 0
-    return capsys.readouterr().out.strip().split("\t")[1:]
+    return capsys.readouterr().out.splitlines()[-1].split("\t")[1:]
 
 
 @pytest.mark.parametrize("order", [None, "RGB", "BGR"])
