@@ -50,7 +50,7 @@ def test_a_network_by_its_import_path(weights, tmp_path, capsys):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     assert main(["predict", str(out / "collapsed.safetensors"), str(tmp_path / "picture.png"), "--scores"]) == 0
-    fields = capsys.readouterr().out.split("\t")
+    fields = capsys.readouterr().out.splitlines()[1].split("\t")
     model = torchvision.models.squeezenet1_1(num_classes=3)
     model.load_state_dict(safetensors.torch.load_file(weights))
     linear, _ = gpu.linearize(model.eval())

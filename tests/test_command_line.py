@@ -91,7 +91,9 @@ def test_predict_prints_path_tab_class(demo, pictures, capsys):
 
 def test_predict_scores(demo, pictures, capsys):
     assert main(["predict", str(demo / "collapsed.safetensors"), str(pictures[0]), "--scores"]) == 0
-    path, digit, *scores = capsys.readouterr().out.strip().split("\t")
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split("\t") == ["picture", "class", *map(str, range(10))]
+    path, digit, *scores = line.split("\t")
     assert path == str(pictures[0])
     assert len(scores) == 10
     assert int(digit) == int(np.argmax([float(score) for score in scores]))
@@ -108,9 +110,9 @@ def test_predict_inverted_and_in_other_forms(demo, pictures, tmp_path, capsys):
     others = [str(tmp_path / name) for name in ("paper.png", "rgb.bmp", "ink.png")]
     saved = str(demo / "collapsed.safetensors")
     assert main(["predict", saved, str(pictures[0]), "--scores"]) == 0
-    expected = capsys.readouterr().out.strip().split("\t")[1:]
+    expected = capsys.readouterr().out.splitlines()[1].split("\t")[1:]
     assert main(["predict", saved, *others, "--invert", "--scores"]) == 0
-    for line in capsys.readouterr().out.splitlines():
+    for line in capsys.readouterr().out.splitlines()[1:]:
         assert line.split("\t")[1:] == expected
 
 
@@ -129,7 +131,7 @@ def test_predict_names_the_pictures_it_cannot_read_and_goes_on(demo, pictures, t
     for line, path in zip(errors, bad, strict=True):
         assert line.startswith("linalg-cnn: error: ")
         assert path in line
-    assert errors[2].endswith("expected a picture of 28x28 pixels, got 32x30")
+    assert errors[2].endswith("expected a picture of 28x28 pixels, got 32x30; --resize scales it")
     assert "expected an 8-bit picture, got Pillow's mode 'I" in errors[3]
 
 

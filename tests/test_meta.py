@@ -298,6 +298,10 @@ def test_a_predictor_takes_what_collapse_returns_in_either_form():
         predictor = Predictor(collapsed(form))
         torch.testing.assert_close(predictor(pixels()), expected, rtol=1e-5, atol=1e-5)
         assert predictor.meta == collapsed(form).affine.meta
+        assert [predictor.class_names[i] for i in predictor.classes(pixels())] == [NAMES[i] for i in expected.argmax(1)]
+        assert str(predictor).splitlines()[1] == "  classes: cat, dog, emu, fox"
+    assert Predictor(a_map()).class_names is None
+    assert "classes:" not in str(Predictor(a_map()))
 
 
 @pytest.mark.parametrize(
@@ -381,7 +385,7 @@ def picture(tmp_path):
 
 def printed(capsys, *arguments):
     assert main(["predict", *map(str, arguments)]) == 0
-    return capsys.readouterr().out.strip().split("\t")[1:]
+    return capsys.readouterr().out.splitlines()[-1].split("\t")[1:]
 
 
 @pytest.mark.parametrize("order", [None, "RGB", "BGR"])

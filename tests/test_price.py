@@ -268,6 +268,11 @@ def test_the_command_measures_on_a_folder_and_keeps_the_names_of_its_classes(tmp
     assert load_map(tmp_path / "out" / "collapsed.safetensors").meta["class_names"] == ("bright", "dark")
 
 
+def test_linearizing_what_is_linear_is_no_reason_to_warn(tmp_path, capsys):
+    assert collapse(tmp_path, "--linearize", model="flat", shape="5") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_held_out_images_that_do_not_fit_are_refused(tmp_path, capsys):
     empty = tmp_path / "empty"
     (empty / "cat").mkdir(parents=True)

@@ -66,6 +66,7 @@ def collapse_command(**options: Any) -> int:
     collapsed, changes = run_collapse(settings)
     if settings.linearize:
         print(f"linearised: {len(changes)} changes, listed in {settings.out / 'report.json'}\n")
+    if changes:
         print(f"linalg-cnn: warning: {_warning(collapsed.report.accuracy)}", file=sys.stderr)
     print(collapsed.report)
     print(f"\nin {settings.out}: collapsed.safetensors, report.json, report.html, which has all quantities")

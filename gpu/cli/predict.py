@@ -1,12 +1,13 @@
 """``linalg-cnn predict``: the classes of picture files, by a collapsed network. Needs no torch."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from gpu.cli.prediction_output import FORMATS
+
+RESIZES = ("crop", "pad", "stretch")
 
 
 def add_predict(commands: Any) -> None:
@@ -16,9 +17,23 @@ def add_predict(commands: Any) -> None:
     parser.add_argument(
         "map", type=Path, metavar="collapsed.safetensors", help="collapsed network, as demo or collapse writes it"
     )
-    parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="picture of the network's input size")
-    parser.add_argument("--scores", action="store_true", help="also print the score of every class")
+    parser.add_argument(
+        "pictures", nargs="+", metavar="IMAGE", help="picture, folder of pictures, or pattern such as 'scans/*.png'"
+    )
+    parser.add_argument("--scores", action="store_true", help="also print the score of every class, under a header")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="form of the output: fields with tabs between them (text, the default), or CSV or JSON",
+    )
     parser.add_argument("--invert", action="store_true", help="invert pictures of dark ink on light paper")
+    parser.add_argument(
+        "--resize",
+        choices=RESIZES,
+        help="scale pictures of another size than the network's: crop what is beyond, pad with paper, or stretch; "
+        "without it they are refused",
+    )
     parser.add_argument(
         "--pixel-scale",
         type=float,
@@ -28,17 +43,25 @@ def add_predict(commands: Any) -> None:
 
 
 def predict_command(
-    map: Path, pictures: Sequence[str], scores: bool, invert: bool, pixel_scale: float | None = None
+    map: Path,
+    pictures: Sequence[str],
+    scores: bool = False,
+    format: str = "text",
+    invert: bool = False,
+    resize: str | None = None,
+    pixel_scale: float | None = None,
 ) -> int:
-    """Print path, tab, class for each picture; report the pictures that cannot be read and continue.
+    """Print path and class for each picture; report the pictures that cannot be read and continue.
 
     Raises
     ------
     ValueError
         If the file is damaged, or its map does not take gray or colour pictures, or has no score for each class; if
         nobody said how its pixels are prepared, or both the file and the user did.
+    FileNotFoundError
+        If a folder or a pattern has no pictures.
     """
-    from gpu.cli.picture_files import prepared_as, read_picture
+    from gpu.cli.picture_files import doubts_about, picture_paths, prepared_as, read_picture
     from linalg_cnn import load_map
 
     affine = load_map(map)
@@ -49,21 +72,21 @@ def predict_command(
     if affine.out_size == 1 or (affine.out_shape is not None and len(affine.out_shape) != 1):
         shown = affine.out_shape or (affine.out_size,)
         raise ValueError(f"{map}: expected a map to one score for each of several classes, got out_shape {shown}")
-    names = (affine.meta or {}).get("class_names")
+    names = (affine.meta or {}).get("class_names") or [str(index) for index in range(affine.out_size)]
+    output = FORMATS[format](names, scores)
     status = 0
-    for path in pictures:
+    for path in picture_paths(pictures):
         try:
-            pixels = read_picture(path, shape, invert=invert)
+            pixels = read_picture(path, shape, invert=invert, resize=resize)
         except (ValueError, OSError) as error:
             print(f"linalg-cnn: error: {error}", file=sys.stderr)
             status = 1
             continue
-        values = affine(prepared_as(affine.meta, pixels).ravel())
-        found = int(np.argmax(values))
-        fields = [os.fspath(path), str(found) if names is None else names[found]]
-        if scores:
-            fields += [f"{value:.6g}" for value in values]
-        print("\t".join(fields))
+        doubts = doubts_about(pixels, invert)
+        if doubts is not None:
+            print(f"linalg-cnn: warning: {path}: {doubts}", file=sys.stderr)
+        output.add(path, affine(prepared_as(affine.meta, pixels).ravel()).tolist())
+    output.end()
     return status
 
 

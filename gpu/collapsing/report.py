@@ -125,6 +125,9 @@ class Report:
         rank = "" if self.rank is None else f", rank of W {self.rank}"
         seen = self.differences
         accuracy = "not measured: give held-out inputs= and labels="
+        judge = f"; composition against {self.composition['judge']}, since autograd's rows do not give its scores"
+        if self.composition["judge"] == "autograd":
+            judge = ""
         return [
             (
                 "was",
@@ -140,7 +143,7 @@ class Report:
             (
                 "agreement",
                 f"scores within {seen['module']['largest']:.2g} of the network's in float64, which are up to "
-                f"{seen['largest_score']:.2g}, on {seen['inputs']} inputs",
+                f"{seen['largest_score']:.2g}, on {seen['inputs']} inputs" + judge,
             ),
             ("rounding", self._rounding()),
             ("speed", self._speed()),
@@ -151,7 +154,7 @@ class Report:
         bound = self.differences["bound"]
         guaranteed = f"guaranteed error at most {bound['largest']:.2g}"
         if not math.isfinite(bound["largest"]):
-            guaranteed = f"no guaranteed error: {self.dtype} is too coarse for sums that long, or may overflow"
+            guaranteed = f"guaranteed error none: {self.dtype} is too coarse for sums that long, or may overflow"
         return f"{guaranteed}; largest seen {bound['seen']:.1g}"
 
     def _speed(self) -> str:

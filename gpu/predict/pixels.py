@@ -9,8 +9,9 @@ from gpu.collapsing.preprocessing import preprocessing_operations
 from linalg_cnn import AffineMap, FactoredMap, Scale
 from linalg_cnn.meta import BRIGHTEST, NETWORK, preparation, takes_pixels
 
-CHECKED_IMAGES = 64
-"""Number of images of a batch of floats that are looked at: what is prepared wrongly is so from the first one on."""
+CHECKED_IMAGES = 8
+"""Number of images of a batch of floats that are looked at: what is prepared wrongly is so from the first one on, and
+looking at all would take longer than predicting them."""
 MARGIN = 0.25
 """Part of the expected range by which floats may be outside: resizing overshoots by less."""
 DARK = 5.0

@@ -57,6 +57,8 @@ class Predictor:
     ----------
     meta : mapping or None
         The ``meta`` of the map.
+    class_names : tuple of str or None
+        Names of the classes, if the map has them: ``class_names[i]`` is that of class i.
 
     Notes
     -----
@@ -94,6 +96,7 @@ class Predictor:
         if not isinstance(map_, AffineMap | FactoredMap) or (isinstance(map_, AffineMap) and map_.symbolic):
             raise TypeError(f"affine: expected an AffineMap or a FactoredMap of numbers, got {affine!r}")
         self.meta, self._expected = map_.meta, expected_range(map_)
+        self.class_names: tuple[str, ...] | None = (self.meta or {}).get("class_names")
         self._factors = factors_of(map_)
         self.in_shape, self.in_size = self._factors[0].in_shape, self._factors[0].in_size
         self.out_size = self._factors[-1].out_size
@@ -206,8 +209,8 @@ class Predictor:
         return f"Predictor({self.in_shape or (self.in_size,)} -> {self.out_size}, {self.device}, way={self.way!r})"
 
     def __str__(self) -> str:
-        """Show the backend for batches of several sizes, and the error bounds for bytes."""
-        lines = [repr(self)]
+        """Show the class names, the backend for batches of several sizes, and the error bounds for bytes."""
+        lines = [repr(self), *([f"  classes: {', '.join(self.class_names)}"] if self.class_names else [])]
         for dtype in (dtype for dtype in (torch.uint8, torch.float32) if dtype in self._dispatch):
             for rows in BATCH_SIZES:
                 choice = self.way_for(rows, dtype)
