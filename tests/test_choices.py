@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from linalg_cnn import AdaptiveMaxPool, Hardtanh, LeakyReLU, MaxOver, MaxPool, MinOver, PReLU, Softshrink
+from linalg_cnn import AdaptiveMaxPool, Clamp, Hardtanh, LeakyReLU, MaxOver, MaxPool, MinOver, PReLU, Softshrink
 
 
 def test_max_pooling_without_options_is_torchs_without_options():
@@ -41,6 +41,17 @@ def test_candidates_are_the_entries_of_the_window_and_the_largest_decides(operat
         channel, window = divmod(output, len(windows))
         assert set(row) == {sign * xs[sample, channel, at] for at in windows[window]}
         assert row.max() == sign * values[sample, output]
+
+
+@pytest.mark.parametrize(
+    "operation", [Hardtanh(-1.0, 2.0), Softshrink(0.5), PReLU([0.5, 0.25]), Clamp([-1.0, 0.0], 3.0)]
+)
+def test_the_largest_candidate_of_an_entry_says_which_thresholds_it_passes(operation):
+    xs = np.random.default_rng(0).permutation(np.linspace(-5, 5, 24)).reshape(3, 2, 4)
+    samples, outputs = np.indices((3, 8)).reshape(2, -1)
+    found = operation.candidates(samples, outputs, xs).argmax(axis=1).reshape(xs.shape)
+    thresholds = [np.broadcast_to(np.reshape(limit, (-1, 1)), (2, 4)) for limit in operation.thresholds]
+    np.testing.assert_array_equal(found, sum((xs > limit).astype(int) for limit in thresholds))
 
 
 def test_windows_that_do_not_fit_together_are_refused_before_they_are_built():

@@ -260,6 +260,7 @@ def test_a_region_contains_what_rounding_puts_beyond_its_walls_in_any_unit():
         around = region(graph, [2 * unit, unit])
         beyond = [[unit * (1 - 1e-10), unit], [unit * (1 - 1e-7), unit]]
         assert around.contains(beyond).tolist() == [True, False]
+    assert region(graph, [2.0, 1.0], tolerance=0).contains([1.0, 1.0])  # on the wall itself
 
 
 def test_a_wall_whose_normal_is_too_small_to_be_squared_is_infinitely_far_and_warns_of_nothing():
@@ -342,7 +343,7 @@ def test_chunks_of_one_vector_on_two_cores_give_the_same_walls_and_distances(ski
     x = np.random.default_rng(0).standard_normal((1, 6, 6))
     around = region(graph, x)
     A, b = around.walls()
-    distance = around.distance()
+    distances = {norm: float(around.distance(norm)) for norm in ("l2", "linf")}
     counted = []
     for name in ("CHUNK_BYTES", "ARRAY_BYTES"):
         monkeypatch.setattr(chunks, name, 1)
@@ -353,7 +354,7 @@ def test_chunks_of_one_vector_on_two_cores_give_the_same_walls_and_distances(ski
     assert counted == list(range(36))
     np.testing.assert_allclose(found[0], A, rtol=0, atol=1e-14)
     np.testing.assert_allclose(found[1], b, rtol=0, atol=1e-13)
-    assert again.distance() == pytest.approx(float(distance), rel=1e-12)
+    assert {norm: float(again.distance(norm)) for norm in distances} == pytest.approx(distances, rel=1e-12)
     assert again.contains(np.stack([x, x + 10])).tolist() == [True, False]
 
 
