@@ -184,7 +184,7 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         """
         array = as_exact(x) if self.symbolic else as_numbers(x)
         split = array.ndim - len(self.in_shape)
-        if split < 0 or array.shape[split:] != self.in_shape:
+        if array.shape[split:] != self.in_shape:  # which is shorter if axes are missing
             raise ValueError(f"x: expected shape (..., {', '.join(map(str, self.in_shape))}), got {array.shape}")
         return array
 

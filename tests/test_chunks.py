@@ -34,20 +34,23 @@ def test_a_plan_is_that_made_by_hand(monkeypatch, shape, per_vector, largest, le
     assert fit_chunks(shape, per_vector, largest, left, alone=True) == Chunks(shape, expected[0], 1)
 
 
-@pytest.mark.parametrize(("direction", "shape"), [("forward", (1, 3)), ("adjoint", (2,))])
-def test_a_limit_holds_the_map_and_one_vector_to_the_byte(direction, shape):
-    """W has 2 x 3 entries. A vector has 3 entries, its image 2, and the product may take 2 (3 + 2) more."""
-    graph = AffineGraph((1, 3))
-    graph.add(Dense(np.ones((2, 3))), 0)
-    least = 8 * (2 * 3 + 3 + 2 + 2 * (3 + 2))
+@pytest.mark.parametrize(
+    ("direction", "shape", "vector"),
+    [("forward", (3,), 3 + 6 + 2 * (3 + 6)), ("adjoint", (6,), (3 + 3) + 6 + 2 * (3 + 3 + 6))],
+)
+def test_a_limit_holds_the_map_and_one_vector_to_the_byte(direction, shape, vector):
+    """W has 6 x 3 entries. A vector is read twice and stored once, but sends two cotangents back."""
+    graph = AffineGraph((3,))
+    graph.add(Concatenate(), 0, 0)
+    least = 8 * (6 * 3 + vector)
     assert plan_chunks(graph, direction, least, alone=False) == Chunks(shape, 1, 1)
     with pytest.raises(
-        MemoryError, match=rf"composing 3 inputs to 2 outputs by {direction}, 1 vectors at a time, needs {least} bytes"
+        MemoryError,
+        match=rf"composing 3 inputs to 6 outputs by {direction}, 1 vectors at a time, needs {least:,} bytes",
     ):
         plan_chunks(graph, direction, least - 1, alone=False)
-    second = 8 * (3 + 2 + 2 * (3 + 2))
-    assert plan_chunks(graph, direction, least + second - 1, alone=False).size == 1
-    assert plan_chunks(graph, direction, least + second, alone=False).size == 2
+    assert plan_chunks(graph, direction, least + 8 * vector - 1, alone=False).size == 1
+    assert plan_chunks(graph, direction, least + 8 * vector, alone=True).size == 2
 
 
 def test_a_limit_holds_the_check_that_the_map_is_finite():

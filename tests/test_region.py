@@ -253,6 +253,35 @@ def test_a_tie_is_judged_relative_to_what_is_compared_not_by_the_unit_of_the_val
         assert len(region(graph, near, tolerance=0).ties) == 0
 
 
+def test_a_region_contains_what_rounding_puts_beyond_its_walls_in_any_unit():
+    graph = PiecewiseGraph((2,))
+    graph.add(MaxOver(0), 0)
+    for unit in (1e-20, 1.0, 1e20):
+        around = region(graph, [2 * unit, unit])
+        beyond = [[unit * (1 - 1e-10), unit], [unit * (1 - 1e-7), unit]]
+        assert around.contains(beyond).tolist() == [True, False]
+    assert region(graph, [2.0, 1.0], tolerance=0).contains([1.0, 1.0])  # on the wall itself
+
+
+def test_a_wall_whose_normal_is_too_small_to_be_squared_is_infinitely_far_and_warns_of_nothing():
+    graph = PiecewiseGraph((1,))
+    graph.add(ReLU(), graph.add(Dense([[1e-200]], [1.0]), 0))
+    around = region(graph, [0.0])
+    assert around.distance() == np.inf
+    assert around.distance("linf") == pytest.approx(1e200)
+
+
+def test_a_limit_holds_the_walls_and_one_vector_to_the_byte():
+    """Two walls in two inputs. A vector takes 2 + 2 entries and twice that, and 3 (2 + 2) where walls are compared."""
+    graph = PiecewiseGraph((2,))
+    graph.add(ReLU(), 0)
+    around, vector = region(graph, [1.0, 2.0]), 8 * (3 * (2 + 2) + 3 * (2 + 2))
+    for measure, least in ((around.walls, 8 * 2 * (2 + 1) + vector), (around.distance, 32 * 2 + vector)):
+        with pytest.raises(MemoryError, match=f"needs {least} bytes"):
+            measure(max_bytes=least - 1)
+        measure(max_bytes=least)
+
+
 def test_comparisons_that_hold_for_all_inputs_are_no_walls():
     graph = PiecewiseGraph((4,))
     relu = graph.add(ReLU(), graph.add(Dense(np.eye(4)), 0))
@@ -314,7 +343,7 @@ def test_chunks_of_one_vector_on_two_cores_give_the_same_walls_and_distances(ski
     x = np.random.default_rng(0).standard_normal((1, 6, 6))
     around = region(graph, x)
     A, b = around.walls()
-    distance = around.distance()
+    distances = {norm: float(around.distance(norm)) for norm in ("l2", "linf")}
     counted = []
     for name in ("CHUNK_BYTES", "ARRAY_BYTES"):
         monkeypatch.setattr(chunks, name, 1)
@@ -325,7 +354,7 @@ def test_chunks_of_one_vector_on_two_cores_give_the_same_walls_and_distances(ski
     assert counted == list(range(36))
     np.testing.assert_allclose(found[0], A, rtol=0, atol=1e-14)
     np.testing.assert_allclose(found[1], b, rtol=0, atol=1e-13)
-    assert again.distance() == pytest.approx(float(distance), rel=1e-12)
+    assert {norm: float(again.distance(norm)) for norm in distances} == pytest.approx(distances, rel=1e-12)
     assert again.contains(np.stack([x, x + 10])).tolist() == [True, False]
 
 
@@ -347,6 +376,8 @@ def test_bad_input_is_refused_by_name(skipping):
     symbolic.add(ReLU(), symbolic.add(Dense([[sympy.Symbol("a"), 1]]), 0))
     huge = PiecewiseGraph((1,))
     huge.add(ReLU(), huge.add(Dense([[1e300]]), 0), name="hidden")
+    lost = PiecewiseGraph((1,))  # the difference of two infinite values is not a number
+    lost.add(ReLU(), lost.add(Dense([[1.0, -1.0]]), lost.add(Dense([[1e300], [2e300]]), 0)), name="hidden")
     for graph_, x_, options, error, text in [
         (affine, [1.0, 2.0], {}, TypeError, "graph: expected a PiecewiseGraph .* got AffineGraph"),
         (nn.ReLU(), x, {}, TypeError, "graph: expected a PiecewiseGraph .* got ReLU; "),
@@ -356,6 +387,8 @@ def test_bad_input_is_refused_by_name(skipping):
         (graph, x[None], {}, ValueError, r"x: expected one sample of shape \(1, 6, 6\), got \(1, 1, 6, 6\)"),
         (graph, x + np.nan, {}, ValueError, "x: expected finite entries, got nan"),
         (huge, [1e200], {}, ValueError, "x: expected values of the network that float64 holds, got .* at hidden"),
+        (lost, [1e200], {}, ValueError, "x: expected values of the network that float64 holds, got .* at hidden"),
+        (graph, x, {"tolerance": [1e-9]}, ValueError, "tolerance: expected"),
         (graph, x, {"tolerance": -1.0}, ValueError, "tolerance: expected a number of at least 0, got -1.0"),
         (graph, x, {"tolerance": np.inf}, ValueError, "tolerance: expected finite"),
         (graph, x, {"tolerance": "small"}, TypeError, "tolerance: expected"),

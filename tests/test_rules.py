@@ -181,7 +181,9 @@ def test_ones_are_sympy_numbers_where_entries_are_exact():
 def test_the_order_that_a_rule_knows_is_not_searched_for_again():
     """Scipy takes the word of the flag: these columns are not in order, and their row has one of them twice."""
     starts, columns, values = np.array([0, 3]), np.array([1, 0, 0]), np.array([1.0, 2.0, 3.0])
-    assert Entries((1, 2), starts, columns, values).to_csr().has_canonical_format
+    taken = Entries((1, 2), starts, columns, values).to_csr()
+    assert taken.has_canonical_format
+    assert taken.indices.tolist() == [1, 0, 0]
     summed = Entries((1, 2), starts, columns, values, canonical=False).to_csr()
     assert (summed.indices.tolist(), summed.data.tolist()) == ([0, 1], [5.0, 1.0])
 

@@ -212,6 +212,9 @@ def test_a_graph_with_symbols_evaluates_floats_exactly():
     graph.add(Dense([[1], [a]]), 0)
     graph.add(Dense([[0.25, 0.5]]), 1)
     assert graph([0.5]).tolist() == [sympy.Rational(1, 8) + a / 4]
+    large = AffineGraph((1,))
+    large.add(Dense([[a]]), 0)
+    assert large([2**60 + 1]).tolist() == [(2**60 + 1) * a]  # float64 would lose the 1
 
 
 def test_a_linear_operator_multiplies_as_the_matrices_of_its_operations_do():
