@@ -71,7 +71,8 @@ def linearize(model: nn.Module, inputs: Any = None, labels: Any = None) -> tuple
     in a branch that these runs did not take, the linearised network raises a RuntimeError there. An activation of
     constants, such as ``sigmoid(self.weight)``, is affine and stays. What is returned has been compared with
     ``model``: with the activations put back, outputs and gradients are the same in both modes.
-    Modules stay if the forward asks for their class, as in ``isinstance(layer, nn.ReLU)``.
+    Modules stay if the forward asks for their class, as in ``isinstance(layer, nn.ReLU)``. A linearised
+    ``torch.fx.GraphModule`` drops activations that its graph is given later, too.
 
     Examples
     --------

@@ -44,10 +44,10 @@ def stand_ins_found() -> Iterator[None]:
         try:
             yield
         finally:
-            _forget_variables(sys.exc_info()[1], handled)
+            ended = _forget_variables(sys.exc_info()[1], handled)
             left = _left()
             gc.unfreeze()
-            places = _holders_of(left) if left else ()
+            places = _holders_of(left, ended) if left else ()
             if places:
                 warnings.warn(
                     f"module: recording it left stand-ins for tensors in {', '.join(sorted(places))}, where they have "
@@ -57,14 +57,20 @@ def stand_ins_found() -> Iterator[None]:
                 )
 
 
-def _forget_variables(error: BaseException | None, handled: BaseException | None) -> None:
-    """Clear the variables in the frames of an error and of those that it was raised from, up to the one ``handled``."""
+def _forget_variables(error: BaseException | None, handled: BaseException | None) -> list[types.FrameType]:
+    """Clear the variables in the frames of an error and of those that it was raised from, up to the one ``handled``.
+
+    Returns the frames.
+    """
+    frames: list[types.FrameType] = []
     while error is not None and error is not handled:
         traceback.clear_frames(error.__traceback__)
         for frame, _ in traceback.walk_tb(error.__traceback__):
+            frames.append(frame)
             frame.f_locals  # noqa: B018 - before Python 3.13, what was read from it once is kept until it is read again
         vars(error).pop("partial_fx_graph", None)  # torch adds it to what a forward raises
         error = error.__cause__ or error.__context__
+    return frames
 
 
 def _left() -> list[FakeTensor]:
@@ -90,10 +96,10 @@ def _empty_caches_of_torch() -> None:
             method.cache_clear()
 
 
-def _holders_of(things: list[Any]) -> set[str]:
+def _holders_of(things: list[Any], ended: list[types.FrameType]) -> set[str]:
     """Return the names of what holds any of some objects, also in containers, and empty caches of functions instead.
 
-    What torch itself holds does not count.
+    What torch itself holds does not count, nor functions that only frames hold which have ended.
     """
     names, lists = set[str](), [things]
     passed = {id(lists), id(things)}
@@ -110,11 +116,19 @@ def _holders_of(things: list[Any]) -> set[str]:
                 holder.cache_clear()
             elif issubclass(kind, CONTAINERS):
                 containers.append(holder)
-            elif not _is_of_torch(holder):
+            elif not _is_of_torch(holder) and not _is_only_in(holder, [found, *ended]):
                 names.add(str(getattr(holder, "__qualname__", None) or getattr(holder, "__name__", kind.__qualname__)))
         lists += [found, containers]  # they hold the containers, too
         passed |= {id(found), id(containers)}
     return names
+
+
+def _is_only_in(holder: Any, known: list[Any]) -> bool:
+    """Return whether an object is a function that nothing holds except some objects, and the frame that asks."""
+    if not isinstance(holder, types.FunctionType):
+        return False
+    known = [*known, sys._getframe(), sys._getframe(1)]
+    return all(any(other is one for one in known) for other in gc.get_referrers(holder))
 
 
 def _is_of_torch(holder: Any) -> bool:

@@ -225,6 +225,17 @@ def test_no_stand_in_is_left_after_a_branch_on_the_data(function):
     assert [thing for thing in alive() if not any(thing is other for other in before)] == []
 
 
+def test_a_function_that_ends_with_the_error_is_not_named_as_a_place_that_keeps_stand_ins():
+    def forward(x):
+        def doubled():
+            return 2 * x if x.sum() > 0 else x
+
+        return doubled()
+
+    with pytest.raises(gpu.NotAffineError, match="branches on the data"):  # and no warning, which would be an error
+        gpu.trace(Branching(forward), (1, 3, 4))
+
+
 class Branching(nn.Module):
     def __init__(self, function):
         super().__init__()

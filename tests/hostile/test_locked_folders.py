@@ -1,6 +1,7 @@
 """Two runs with one folder for their results: the second is refused, and does not mix its files with theirs."""
 
 import os
+import sys
 import threading
 
 import pytest
@@ -82,4 +83,11 @@ def test_who_has_waited_for_a_lock_that_was_removed_locks_the_folder_anew(tmp_pa
     for thread in threads:
         thread.join(60)
     assert inside == list(range(8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_are_no_locks_nobody_waits(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with folder_locked(tmp_path), folder_locked(tmp_path, wait=False):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,21 @@ from gpu.models.linearizing.following import Answers, Following, parts_of
 from gpu.models.linearizing.functions import tensors_in
 
 
+class FollowedType(type):
+    """The type of the classes that `follow` makes: what a forward sets on its class is set on the user's."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        """Set an attribute of the user's class, unless it is one that Python sets."""
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(cast(Any, cls)._linearize_kind, name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        """Delete an attribute of the user's class."""
+        delattr(cast(Any, cls)._linearize_kind, name)
+
+
 class Followed:
     """The first base of the classes that `follow` makes: their forward is the class's own, in a `Following` mode."""
 
@@ -52,15 +67,6 @@ def follow(module: nn.Module, answers: Answers, restores: bool = False) -> None:
         If the class does not allow that.
     """
     kind = getattr(type(module), "_linearize_kind", type(module))
-    names = {
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "__doc__": kind.__doc__,
-        "_linearize_answers": MappingProxyType(dict(answers)),
-        "_linearize_kind": kind,
-        "_linearize_restores": restores,
-    }
-    made: Any = type(kind.__name__, (Followed, kind), names)
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
@@ -70,13 +76,22 @@ def follow(module: nn.Module, answers: Answers, restores: bool = False) -> None:
     # without functools.wraps: torch.jit.script would compile the function that it names, with the activations
     with contextlib.suppress(TypeError, ValueError):  # a forward that is not written in Python
         forward.__signature__ = inspect.signature(kind.forward)  # type: ignore[attr-defined]
-    made.forward = forward
-    for name in ("__copy__", "__deepcopy__"):
-        if hasattr(kind, name):
-            setattr(made, name, _copying(name))
+    names = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "_linearize_answers": MappingProxyType(dict(answers)),
+        "_linearize_kind": kind,
+        "_linearize_restores": restores,
+        "forward": forward,
+    }
+    names |= {name: _copying(name) for name in ("__copy__", "__deepcopy__") if hasattr(kind, name)}
     if issubclass(kind, fx.GraphModule):
-        made.recompile = _recompile
-    module.__class__ = made
+        names["recompile"] = _recompile
+    of_classes: Any = FollowedType
+    if type(kind) is not type:
+        of_classes = type(FollowedType.__name__, (FollowedType, type(kind)), {})
+    module.__class__ = of_classes(kind.__name__, (Followed, kind), names)
 
 
 def unfollow(module: Followed) -> None:
