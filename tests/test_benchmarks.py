@@ -233,8 +233,9 @@ def test_bench_regions(record):
     assert part["local_maps"]["relative_error"] < 1e-12
     assert part["local_maps"]["difference_from_autograd"] < 1e-12
     assert set(part["local_maps"]["seconds"]) == {"local_maps", "autograd"}
-    two, inf = part["distances"]
+    two, likely_two, inf, likely_inf = part["distances"]
     assert (two["norm"], inf["norm"]) == ("l2", "linf")
+    assert (likely_two["distance"], likely_inf["distance"]) == (two["distance"], inf["distance"])
     assert 0 < inf["distance"] < two["distance"] < 8 * inf["distance"]  # of an image of 8 x 8
     assert two["walls"] == inf["walls"] > 0
     for row in (*part["segments"], *part["slices"]):

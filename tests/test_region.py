@@ -358,6 +358,53 @@ def test_chunks_of_one_vector_on_two_cores_give_the_same_walls_and_distances(ski
     assert again.contains(np.stack([x, x + 10])).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("seed", range(4))
+def test_random_directions_find_the_wall_that_measuring_all_of_them_finds(norm, seed):
+    rng = np.random.default_rng(seed)
+    graph = PiecewiseGraph((1, 14, 14))
+    hidden = graph.add(ReLU(), graph.add(Conv(rng.normal(size=(4, 1, 3, 3)), rng.normal(size=4)), 0))
+    graph.add(ReLU(), graph.add(Conv(rng.normal(size=(4, 4, 3, 3)), rng.normal(size=4)), graph.add(MaxPool(2), hidden)))
+    x = rng.normal(size=(1, 14, 14))
+    around = region(graph, x)
+    found, exact = around.distance(norm, failure_probability=1e-9), region(graph, x).distance(norm)
+    # the normals of the other walls were not computed, except for linf where the bounds leave too many
+    assert not around._lengths or norm == "linf"
+    assert (found, found.wall.number) == (exact, exact.wall.number)
+    np.testing.assert_array_equal(found.point, exact.point)
+
+
+def test_directions_that_leave_many_walls_at_one_distance_give_way_to_measuring_all():
+    graph = PiecewiseGraph((200,))
+    graph.add(ReLU(), 0)
+    around = region(graph, np.ones(200))
+    distance = around.distance(failure_probability=1e-9)
+    assert (distance, distance.wall.number) == (1, 0)
+    assert around._lengths
+
+
+def test_directions_find_the_first_of_two_walls_at_an_equal_distance_and_stop_behind_a_near_one():
+    graph = PiecewiseGraph((200,))
+    graph.add(ReLU(), 0)
+    x = np.full(200, 1e3)
+    x[[30, 70]] = 1.0
+    around = region(graph, x)
+    distance = around.distance("l2", failure_probability=1e-9)
+    assert (distance, distance.wall.number) == (1, 30)
+    assert not around._lengths
+    flat = PiecewiseGraph((200,))
+    flat.add(ReLU(), flat.add(Dense(np.zeros((3, 200)), np.ones(3)), 0))
+    assert region(flat, x).distance(failure_probability=1e-9) == np.inf
+
+
+@pytest.mark.parametrize("probability", [-1e-9, 1.0, np.nan])
+def test_a_failure_probability_that_is_none_is_refused(probability):
+    graph = PiecewiseGraph((2,))
+    graph.add(ReLU(), 0)
+    with pytest.raises(ValueError, match=r"failure_probability: expected a number in \[0, 1\), got"):
+        region(graph, [1.0, 2.0]).distance(failure_probability=probability)
+
+
 def test_walls_are_refused_before_the_work_where_they_would_not_fit(skipping):
     _, graph = skipping
     around = region(graph, np.ones((1, 6, 6)))

@@ -88,7 +88,8 @@ def of_regions(record: Record) -> Measurements:
     for way, measured in maps["seconds"].items():
         yield f"{network}, {maps['images']} images: {way}", Measured(**measured)
     for row in record["distances"]:
-        yield f"{network}: distance, {row['norm']}", Measured(row["seconds"], row["spread"])
+        probability = f", failure probability {row['failure_probability']:.0e}" if row["failure_probability"] else ""
+        yield f"{network}: distance, {row['norm']}{probability}", Measured(row["seconds"], row["spread"])
     for row in record["segments"]:
         yield f"{row['network']}: segment", Measured(row["seconds"], 0.0)
     for row in record["slices"]:

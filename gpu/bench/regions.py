@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 IMAGES = 200
 """Number of images from which the running statistics are estimated."""
 
+FAILURE = 1e-9
+"""Probability with which the distances that random directions find may be those of another wall."""
+
 
 class Block(nn.Module):
     """A residual block of `SmallResNet`."""
@@ -106,14 +109,19 @@ def local_maps_row(graph: PiecewiseGraph, module: nn.Module, images: Array, runs
     }
 
 
-def distance_row(graph: PiecewiseGraph, x: Array, norm: str, runs: int, bar: Progress) -> dict[str, Any]:
+def distance_row(
+    graph: PiecewiseGraph, x: Array, norm: str, failure: float, runs: int, bar: Progress
+) -> dict[str, Any]:
     """Return the seconds of the distance to the nearest wall in one norm, the region included, and what was found."""
     around: Region = region(graph, x)
-    seconds = [run_seconds(lambda: region(graph, x).distance(norm), CPU) for _ in range(runs)]
-    distance = around.distance(norm)
+    seconds = [
+        run_seconds(lambda: region(graph, x).distance(norm, failure_probability=failure), CPU) for _ in range(runs)
+    ]
+    distance = around.distance(norm, failure_probability=failure)
     bar.done(norm)
     return {
         "norm": norm,
+        "failure_probability": failure,
         **median_and_iqr(seconds)._asdict(),
         "walls": len(around),
         "ties": len(around.ties),
@@ -223,11 +231,15 @@ def bench_regions(*, quick: bool = False, progress: bool | Progress = True) -> d
     runs, images = 1 if quick else 5, images_of(quick)
     names = (SMALL, "ResNet18") if quick else tuple(NETWORKS)
     largest = names[-1]
-    bar = Progress.of(progress, "regions", 6 + len(names))
+    bar = Progress.of(progress, "regions", 8 + len(names))
     modules = {name: network(name, images) for name in names}
     graphs = {name: gpu.trace(module, images.shape[1:], piecewise=True) for name, module in modules.items()}
     maps = local_maps_row(graphs[largest], modules[largest], images[: 2 if quick else 20], runs, bar)
-    distances = [distance_row(graphs[largest], images[0], norm, min(runs, 3), bar) for norm in ("l2", "linf")]
+    distances = [
+        distance_row(graphs[largest], images[0], norm, failure, min(runs, 3), bar)
+        for norm in ("l2", "linf")
+        for failure in (0.0, FAILURE)
+    ]
     slices = [
         slice_row(name, graphs[name], modules[name], corner_of(images, share), most, bar)
         for name, share, most in ((SMALL, 0.01, None), (largest, 0.001, 50 if quick else 10_000))

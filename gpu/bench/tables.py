@@ -256,7 +256,14 @@ def format_regions(record: Record) -> str:
         for way, measured in maps["seconds"].items()
     ]
     distances = [
-        (row["norm"], f"{row['seconds']:.2f}", f"{row['distance']:.2e}", f"{row['walls']:,}", f"{row['ties']:,}")
+        (
+            row["norm"],
+            f"{row['failure_probability']:g}",
+            f"{row['seconds']:.2f}",
+            f"{row['distance']:.2e}",
+            f"{row['walls']:,}",
+            f"{row['ties']:,}",
+        )
         for row in record["distances"]
     ]
     titles = ("way", "regions", "seconds", "peak memory, GiB", "difference from the network", "complete")
@@ -284,7 +291,9 @@ def format_regions(record: Record) -> str:
         f"The local maps take 1/{maps['times_autograd']:.1f} of the time of torch's vmap(jacrev), and differ from it "
         f"by {maps['difference_from_autograd']:.1e}; W x + B differs from the network by {maps['relative_error']:.1e}.",
         "",
-        *markdown_table(("norm", "seconds", "distance to the nearest wall", "walls", "through x"), distances),
+        *markdown_table(
+            ("norm", "failure probability", "seconds", "distance to the nearest wall", "walls", "through x"), distances
+        ),
         "",
         *markdown_table(titles, found),
         "",

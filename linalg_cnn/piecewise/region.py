@@ -9,12 +9,10 @@ import numpy.typing as npt
 from linalg_cnn.checks import check_array, check_choice
 from linalg_cnn.chunks import CHUNK_BYTES, Progress
 from linalg_cnn.compose import HasGraph
+from linalg_cnn.piecewise.probing import PROBES, SAME, dual_length, likely_nearest
 from linalg_cnn.piecewise.walls import Distance, Inequalities, System, Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph
 from linalg_cnn.types import Array, IntArray, size_of
-
-SAME = 1e-12
-"""Relative difference of two distances within which they are equal."""
 
 
 class Region:
@@ -176,7 +174,14 @@ class Region:
         """
         return self._inequalities.wall(number)
 
-    def distance(self, norm: str = "l2", *, max_bytes: int | None = None, progress: Progress | None = None) -> Distance:
+    def distance(
+        self,
+        norm: str = "l2",
+        *,
+        failure_probability: float = 0.0,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> Distance:
         """Return how far away the nearest wall is that x does not lie on.
 
         Walls through x, which have distance 0, are skipped: `ties` counts them, and closer to x than the distance
@@ -189,6 +194,10 @@ class Region:
         ----------
         norm : {"l2", "linf"}
             Euclidean distance, or the largest change of an entry.
+        failure_probability : float
+            Probability, below 1, with which a nearer wall may be missed. If it is not 0, random directions choose the
+            walls that are measured, where the input has many entries: 1e-9 then takes a fraction of the time. The
+            distance is that of a wall in any case.
         max_bytes : int, optional
             Limit on the memory of the vectors that are computed at once; half of the machine's memory if not given.
         progress : callable, optional
@@ -207,13 +216,15 @@ class Region:
         TypeError
             If ``progress`` cannot be called.
         ValueError
-            If ``norm`` is unknown, or ``max_bytes`` is not an int of at least 0.
+            If ``norm`` is unknown, ``failure_probability`` is not in [0, 1), or ``max_bytes`` is not an int of at least
+            0.
 
         Notes
         -----
         The distance to a wall is its slack b - a x divided by the norm of a, or by the dual norm: the sum of absolute
         entries for "linf". All unit vectors are pushed through the affine graph to get the norms of all walls at
-        once. They are kept: the other norm then takes no time.
+        once. They are kept: the other norm then takes no time. With a ``failure_probability``, 64 random directions
+        bound them (`linalg_cnn.piecewise.probing`), and only walls that may be the nearest are measured.
 
         Examples
         --------
@@ -225,21 +236,27 @@ class Region:
         (0.714, array([-0.714, -0.714]), Wall(0: hidden at (0,)))
         """
         check_choice("norm", norm, ("l2", "linf"))
-        if not self._lengths:
-            self._lengths = self._measure(max_bytes, progress)
-        distances = np.full(len(self), np.inf)
-        lengths = self._lengths[norm]
-        np.divide(self._slack, lengths, out=distances, where=lengths > 0)  # squares of tiny numbers may vanish
-        distances[self.ties] = np.inf
-        if not np.isfinite(distances).any():
-            return Distance(np.inf)
-        wall = self.wall(int((distances <= distances.min() * (1 + SAME)).argmax()))
-        slack, normal = float(self._slack[wall.number]), wall.normal
-        if norm == "l2":
-            length = float(np.linalg.norm(normal))
-            return Distance(slack / length, wall, self.x + slack / length**2 * normal)
-        length = float(np.abs(normal).sum())
-        return Distance(slack / length, wall, self.x + slack / length * np.sign(normal))
+        if not 0 <= failure_probability < 1:
+            raise ValueError(f"failure_probability: expected a number in [0, 1), got {failure_probability}")
+        slack = self._slack.copy()
+        slack[self.ties] = np.inf
+        wall = None
+        if failure_probability and len(self) and not self._lengths and self.x.size > 2 * PROBES:
+            at_once = self._inequalities.plan_columns("the random directions", 0, max_bytes).size
+            wall = likely_nearest(self._inequalities, slack, norm, failure_probability, at_once)
+        if wall is None:
+            if not self._lengths:
+                self._lengths = self._measure(max_bytes, progress)
+            distances = np.full(len(self), np.inf)
+            lengths = self._lengths[norm]
+            np.divide(slack, lengths, out=distances, where=lengths > 0)  # squares of tiny numbers may vanish
+            if not np.isfinite(distances).any():
+                return Distance(np.inf)
+            wall = self.wall(int((distances <= distances.min() * (1 + SAME)).argmax()))
+        normal, length = wall.normal, dual_length(wall.normal, norm)
+        distance = float(self._slack[wall.number]) / length
+        step = normal / length if norm == "l2" else np.sign(normal)
+        return Distance(distance, wall, self.x + distance * step)
 
     def _measure(self, max_bytes: int | None, progress: Progress | None) -> dict[str, Array]:
         """Return the norm of each wall's normal by which its slack is divided, for each norm of distances."""

@@ -235,6 +235,17 @@ class Inequalities:
 
         carry_chunks(carry, chunks, progress)
 
+    def squares(self, directions: Array) -> Array:
+        """Return the sum of (a d)^2 over directions d (N, *in_shape), for the normal a of each inequality."""
+        squares = np.zeros(self.count)
+
+        def add(system: System, v: Array) -> None:
+            block = system.G @ np.ascontiguousarray(v.T)
+            squares[system.rows] = np.einsum("ij,ij->i", block, block)
+
+        self._walk(directions, self.systems, add, bias=False)
+        return squares
+
     def wall(self, number: int) -> Wall:
         """Return the wall of one inequality, which is pulled back from its operation: `Region.wall`.
 
