@@ -419,3 +419,26 @@ def test_the_random_state_stays_where_a_network_is_built_anew():
     network = gpu.SkipCNN((1, 6, 6), [layers[0], layers[2], nn.Sequential(*layers[3:])]).to_network()
     gpu.SkipCNN.from_network(network)
     assert torch.equal(between, torch.get_rng_state())
+
+
+ONES = torch.ones(2, 2)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "make",
+    [
+        ONES.to_sparse,
+        ONES.to_sparse_csr,
+        ONES.to_mkldnn,
+        lambda: torch.nested.nested_tensor([ONES]),
+        ONES.to("meta").clone,
+    ],
+    ids=["coo", "csr", "mkldnn", "nested", "meta"],
+)
+def test_a_tensor_whose_numbers_cannot_be_compared_is_named_if_it_was_written_into_and_only_then(make):
+    tensor = make()
+    snapshot = Numbers(tensor, Budget())
+    assert snapshot.put_back()
+    tensor.mul_(2)
+    assert not snapshot.put_back()
