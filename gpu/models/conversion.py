@@ -181,6 +181,7 @@ def _(layer: Conv, in_shape: Shape) -> nn.Module:
         groups=layer.groups,
         padding_mode=layer.padding_mode,
         bias=layer.bias is not None,
+        device="meta",  # the weights are given: drawing them would move the random state of the process
     )
     module.weight, module.bias = _parameter(layer.kernel), _parameter(layer.bias)
     return cast(nn.Module, module)
@@ -188,7 +189,7 @@ def _(layer: Conv, in_shape: Shape) -> nn.Module:
 
 @to_module.register
 def _(layer: Dense, in_shape: Shape) -> nn.Module:
-    linear = nn.Linear(layer.weight.shape[1], layer.weight.shape[0], bias=layer.bias is not None)
+    linear = nn.Linear(layer.weight.shape[1], layer.weight.shape[0], bias=layer.bias is not None, device="meta")
     linear.weight, linear.bias = _parameter(layer.weight), _parameter(layer.bias)  # type: ignore[assignment]
     return nn.Sequential(nn.Flatten(), linear)
 
@@ -227,6 +228,7 @@ def _(layer: ConvTranspose, in_shape: Shape) -> nn.Module:
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias is not None,
+        device="meta",  # the weights are given: drawing them would move the random state of the process
     )
     module.weight, module.bias = _parameter(layer.kernel), _parameter(layer.bias)
     return cast(nn.Module, module)

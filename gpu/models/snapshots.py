@@ -156,12 +156,16 @@ class Numbers:
     def __init__(self, held: Any, budget: Budget) -> None:
         self.held, self.copy, self.gradient = held, None, None
         self.version = self._version()
-        if isinstance(held, torch.Tensor):
+        if not isinstance(held, torch.Tensor):
+            self.copy = held.copy() if budget.allows(held.nbytes) else None
+            return
+        if held.is_leaf and held.grad is not None:
+            self.gradient = Numbers(held.grad, budget)
+        # the numbers of sparse and nested tensors are in several places, and those on the meta device in none
+        dense = held.layout == torch.strided and not held.is_nested and not held.is_meta
+        if dense and budget.allows(held.nbytes):
+            self.copy = held.detach().clone()
             self.memory = held.data  # has a version of its own: that of a tensor that waits for its backward pass stays
-            if held.is_leaf and held.grad is not None:
-                self.gradient = Numbers(held.grad, budget)
-        if budget.allows(held.nbytes):
-            self.copy = held.detach().clone() if isinstance(held, torch.Tensor) else held.copy()
 
     def _version(self) -> int | None:
         """Return how often torch has written into the tensor; torch does not count that of all tensors."""

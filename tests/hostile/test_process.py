@@ -408,3 +408,37 @@ def test_an_activation_that_a_mode_of_the_users_hands_on_is_found_at_its_place()
     for _ in range(2):  # the second time, the factor is a tensor that no function has made
         torch.testing.assert_close(linear(x), 2 * x)
     FACTORS.clear()
+
+
+def test_the_random_state_stays_where_a_network_is_built_anew():
+    before = torch.get_rng_state()
+    layers = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.ConvTranspose2d(2, 1, 3), nn.Flatten(), nn.Linear(36, 2)
+    between = torch.get_rng_state()
+    assert not torch.equal(before, between)
+    gpu.merge(nn.Sequential(*layers).eval(), (1, 6, 6), batch_size=2)
+    network = gpu.SkipCNN((1, 6, 6), [layers[0], layers[2], nn.Sequential(*layers[3:])]).to_network()
+    gpu.SkipCNN.from_network(network)
+    assert torch.equal(between, torch.get_rng_state())
+
+
+ONES = torch.ones(2, 2)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "make",
+    [
+        ONES.to_sparse,
+        ONES.to_sparse_csr,
+        ONES.to_mkldnn,
+        lambda: torch.nested.nested_tensor([ONES]),
+        ONES.to("meta").clone,
+    ],
+    ids=["coo", "csr", "mkldnn", "nested", "meta"],
+)
+def test_a_tensor_whose_numbers_cannot_be_compared_is_named_if_it_was_written_into_and_only_then(make):
+    tensor = make()
+    snapshot = Numbers(tensor, Budget())
+    assert snapshot.put_back()
+    tensor.mul_(2)
+    assert not snapshot.put_back()

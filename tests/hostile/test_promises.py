@@ -79,3 +79,21 @@ def test_layers_that_a_module_keeps_in_a_list():
     module = Hidden().eval()
     x = torch.randn(3, 3, 5, 5)
     torch.testing.assert_close(gpu.collapse(module, (3, 5, 5)).module(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+class OfAClass(nn.Parameter):
+    pass
+
+
+class AskingForAClass(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = OfAClass(torch.ones(2))
+
+    def forward(self, x):
+        return x * (2 * self.weight if isinstance(self.weight, OfAClass) else self.weight)
+
+
+def test_a_branch_on_the_class_of_a_parameter_which_torch_export_replaces_is_refused_by_what_compares():
+    with pytest.raises(gpu.VerificationError, match="expected a map that is the network, got W"):
+        gpu.collapse(AskingForAClass().eval(), (2,))
