@@ -405,6 +405,26 @@ def test_a_failure_probability_that_is_none_is_refused(probability):
         region(graph, [1.0, 2.0]).distance(failure_probability=probability)
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_the_nearest_wall_is_found_by_all_columns_of_its_normal_however_they_are_divided(monkeypatch, norm):
+    """By the last column alone, the first wall would never be reached."""
+    for name in ("CHUNK_BYTES", "ARRAY_BYTES"):
+        monkeypatch.setattr(chunks, name, 1)
+    monkeypatch.setattr(chunks, "cores", lambda: 1)
+    graph = PiecewiseGraph((2,))
+    graph.add(ReLU(), graph.add(Dense([[10.0, 0.0], [1.0, 1.0]], [10.0, 10.0]), 0))
+    distance = region(graph, [0.0, 0.0]).distance(norm)
+    assert distance == 1.0
+    assert distance.wall.entries == ((0,),)
+
+
+def test_the_norms_of_all_walls_are_measured_once(skipping):
+    _, graph = skipping
+    around = region(graph, np.ones((1, 6, 6)))
+    around.distance()
+    around.distance("linf", progress=lambda _: pytest.fail("the work was done again"))
+
+
 def test_walls_are_refused_before_the_work_where_they_would_not_fit(skipping):
     _, graph = skipping
     around = region(graph, np.ones((1, 6, 6)))

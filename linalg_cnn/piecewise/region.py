@@ -338,7 +338,4 @@ def region(graph: PiecewiseGraph | HasGraph, x: npt.ArrayLike, *, tolerance: flo
     if limit.dtype == object or limit < 0:
         raise ValueError(f"tolerance: expected a number of at least 0, got {tolerance!r}")
     with np.errstate(over="ignore", invalid="ignore"):  # reported as an error
-        array = _numbers(given, x)
-        if array.shape != given.in_shape:
-            raise ValueError(f"x: expected one sample of shape {given.in_shape}, got {array.shape}")
-        return Region(given, array.copy(), float(limit))
+        return Region(given, _numbers(given, x).copy(), float(limit))
