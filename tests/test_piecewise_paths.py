@@ -159,6 +159,18 @@ def test_parts_carried_one_after_the_other_or_on_two_cores_give_the_same_path(mo
     np.testing.assert_allclose(parts.values, whole.values, rtol=0, atol=1e-12)
 
 
+def test_a_layer_that_widens_what_is_carried_divides_it(monkeypatch):
+    monkeypatch.setattr(segment_module, "STATE_BYTES", 5000)
+    rng, graph = np.random.default_rng(0), PiecewiseGraph((6,))
+    graph.add(Dense(rng.normal(size=(500, 6))), graph.add(ReLU(), 0))
+    start, end = rng.normal(size=6), rng.normal(size=6)
+    path = segment(graph, start, end)
+    crossed = np.sign(start) != np.sign(end)
+    np.testing.assert_allclose(path.t, np.sort(start[crossed] / (start - end)[crossed]), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(path.values[1:-1], graph(np.stack([path.input_at(t) for t in path.t])), atol=1e-12)
+    assert len(path.t) > 1
+
+
 def test_a_search_that_ends_early_says_so_and_keeps_what_it_found():
     graph, (start, end) = network(5), ends(6)
     whole = segment(graph, start, end)

@@ -286,7 +286,7 @@ class _Group(Carried):
         counts = np.array([len(polygon) for polygon in self.polygons])
         owner, starts = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts) - counts
         corners = np.array([point for polygon in self.polygons for point in polygon])
-        at_corners = [_at(x[owner], corners) for x in xs]
+        at_corners = [_at(x, corners, owner) for x in xs]
         pieces = operation.pieces(*at_corners)
         # each corner is compared with the first of its polygon
         differ = operation.differ(pieces, pieces[starts[owner]], *self.graph.input_shapes(node))
@@ -309,8 +309,12 @@ class _Group(Carried):
         return replace(self, polygons=polygons, parents=np.array(parents))
 
 
-def _at(states: Array, coordinates: Array) -> Array:
-    """Return values (points, *shape) at coordinates (points, 2) from states (points, 3, *shape)."""
+def _at(states: Array, coordinates: Array, numbers: IntArray | slice = slice(None)) -> Array:
+    """Return values (points, *shape) at coordinates (points, 2), each from one of the states (parents, 3, *shape).
+
+    ``numbers`` are those of the points' states; without them, the states are in the order of the points.
+    """
     a, b = coordinates.T.reshape(2, -1, *(1,) * (states.ndim - 2))
-    x: Array = states[:, 0] + a * states[:, 1] + b * states[:, 2]
+    x: Array = states[:, 0][numbers] + a * states[:, 1][numbers]
+    x += b * states[:, 2][numbers]
     return x
