@@ -125,6 +125,8 @@ def collapse(
     >>> collapsed.affine.W.shape, collapsed.report.rank
     ((3, 64), 3)
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
     if factored != "auto" and not isinstance(factored, bool):
         raise ValueError(f"factored: expected 'auto', True or False, got {factored!r}")
     in_shape, limit = check_shape("in_shape", in_shape), memory_limit(max_bytes)

@@ -61,6 +61,7 @@ class Merged:
         return self.report._repr_html_()
 
 
+@torch.inference_mode(mode=False)  # the result is to be used outside, too
 def merge(
     model: nn.Module,
     in_shape: Shape,
@@ -138,6 +139,8 @@ def merge(
     >>> torch.allclose(merged.module(images), net(images), atol=1e-6)
     True
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     batch_size = check_int("batch_size", batch_size, 1)
     allowed = {check_choice("forms", form, FORMS) for form in forms}
     limit = memory_limit(max_bytes)

@@ -442,3 +442,19 @@ def test_a_tensor_whose_numbers_cannot_be_compared_is_named_if_it_was_written_in
     assert snapshot.put_back()
     tensor.mul_(2)
     assert not snapshot.put_back()
+
+
+def test_a_network_that_was_merged_in_inference_mode_gives_gradients_outside():
+    network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)).eval()
+    with torch.inference_mode():
+        merged = gpu.merge(network, (3,), batch_size=2).module
+    x = torch.ones(2, 3, requires_grad=True)
+    (ours,) = torch.autograd.grad(merged(x).sum(), x)
+    (theirs,) = torch.autograd.grad(network(x).sum(), x)
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("work", [gpu.collapse, gpu.merge, gpu.trace])
+def test_what_is_no_module_is_said_to_be_none(work):
+    with pytest.raises(TypeError, match=r"expected an nn\.Module, got int"):
+        work(3, (3,))
