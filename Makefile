@@ -64,5 +64,7 @@ clean:
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
+	# pip would compile on one core; files that are no Python of this version are left as they are
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1
 	touch $@

@@ -1,6 +1,4 @@
-import functools
 import os
-import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -51,7 +49,6 @@ UNMEASURED = {
     "test_errata.py",
     "test_experiments.py::test_a_dask_cluster_of_two_workers",
     "test_experiments.py::test_a_worker_that_dies_costs_one_trial_which_is_tried_again",
-    "test_experiments.py::test_all_local_cores_give_what_one_process_gives",
     "test_experiments.py::test_the_stem_stride_reaches_every_resnet_that_is_timed",
     "test_homotopy.py::test_the_linear_resnet_collapses_with_average_pooling_only",
     "test_modules.py::test_there_and_back",
@@ -87,28 +84,6 @@ def pytest_collection_modifyitems(items):
         if not UNMEASURED.isdisjoint((item.path.name, f"{item.path.name}::{item.name.partition('[')[0]}")):
             item.add_marker("no_cover")
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
-
-
-def pytest_collection_finish(session):
-    """Let coverage.py look away while torch.export runs, whose many thousand short calls it would all be told of."""
-    export = sys.modules.get("torch.export")
-    if export is not None and session.config.getoption("cov_source", None):
-        export.export = untraced(export.export)
-
-
-def untraced(function):
-    """Return a function that runs without the trace function of its thread."""
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        tracer = sys.gettrace()
-        sys.settrace(None)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            sys.settrace(tracer)
-
-    return run
 
 
 @pytest.hookimpl(optionalhook=True)

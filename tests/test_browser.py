@@ -143,7 +143,14 @@ TOO_WIDE = """
 """
 
 
-@pytest.mark.parametrize("stem", ["01_convolution_is_a_matrix", "03_skip_connections", "04_a_trained_network"])
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "01_convolution_is_a_matrix",
+        "03_skip_connections",
+        pytest.param("04_a_trained_network", marks=pytest.mark.sweep),  # it trains: half a minute for the same sliders
+    ],
+)
 def test_a_notebook_runs_in_jupyterlab_and_its_sliders_change_the_picture(stem, lab, open_page):
     page, _ = open_page(lab(f"{stem}.ipynb"), height=1400)
     page.wait_for_function(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import networks
 from operations import OPERATIONS
@@ -31,6 +31,7 @@ from linalg_cnn import (
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
+@settings(max_examples=min(50, settings().max_examples))  # each conversion is compared with the original
 @given(network=networks())
 def test_there_and_back(network):
     model = SkipCNN.from_network(network)

@@ -64,7 +64,7 @@ def record_picture(record: dict[str, Any]) -> Picture:
     ...           "series": [{"name": "Static t", "trials": [{"epochs": epochs}]}]}
     >>> print(gpu.record_picture(record).alt)
     Validation accuracy by epoch. Static t: 60.0 % at 1, 90.0 % at 2 (the paper's: 96.2 % at 1, 98.6 % at 10). \
-mnist, 4,000 images, 2 epochs, 1 trials, validated on 2,000; Xeon, 2 cores.
+mnist, 4,000 images, 2 epochs, 1 trial, validated on 2,000; Xeon, 2 cores.
     """
     view = experiment_of(record).view
     return figure_picture(figure_of(record), f"{view.words(record)} {view.conditions(record)}.")

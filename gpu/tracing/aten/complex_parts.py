@@ -192,7 +192,15 @@ def _layer(
     *rest: Any,
     **options: Any,
 ) -> Complex:
-    """Return a layer with a complex kernel as four with real ones, of which two have a part of the bias."""
+    """Return a layer with a complex kernel as four with real ones, of which two have a part of the bias.
+
+    Raises
+    ------
+    Refusal
+        If the input is real, which torch does not take either, except where it only records the forward.
+    """
+    if any(isinstance(given, Value) for given in (x, weight, bias)):
+        raise Refusal(f"{name_of(node)} of complex numbers is not known to be affine where some of them are real")
 
     def times(part: str, kernel_part: str, bias_part: str | None = None) -> Value:
         shift = None if bias is None or bias_part is None else component(bias, bias_part)
