@@ -1,12 +1,14 @@
 """``bench regions``: local maps, walls, segments and slices of ReLU networks with skips and max pooling."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 import gpu
@@ -88,13 +90,29 @@ def corner_of(images: Array, share: float) -> tuple[Array, Array, Array]:
     return images[0], share * (images[1] - images[0]), share * (images[2] - images[0])
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and numpy use one thread, and as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def local_maps_row(graph: PiecewiseGraph, module: nn.Module, images: Array, runs: int, bar: Progress) -> dict[str, Any]:
-    """Return the seconds of a batch of local maps, in turn with autograd's Jacobians, and their agreement."""
+    """Return the seconds of a batch of local maps, in turn with autograd's Jacobians, and their agreement.
+
+    Both have one thread.
+    """
     xs = torch.from_numpy(images)
     autograd = torch.func.vmap(torch.func.jacrev(lambda x: module(x[None])[0]))
-    taken = time_in_turn(
-        {"local_maps": lambda: graph.local_maps(images), "autograd": lambda: autograd(xs)}, runs, CPU, lambda: None
-    )
+    with one_thread():
+        taken = time_in_turn(
+            {"local_maps": lambda: graph.local_maps(images), "autograd": lambda: autograd(xs)}, runs, CPU, lambda: None
+        )
     W, B = graph.local_maps(images)
     scores = module(xs).numpy().reshape(B.shape)
     jacobian = autograd(xs).numpy().reshape(W.shape)
@@ -102,6 +120,7 @@ def local_maps_row(graph: PiecewiseGraph, module: nn.Module, images: Array, runs
     bar.done("local maps")
     return {
         "images": len(images),
+        "threads": 1,
         "seconds": {name: median_and_iqr(values)._asdict() for name, values in taken.items()},
         "times_autograd": float(np.median(np.array(taken["autograd"]) / taken["local_maps"])),
         "relative_error": float(error / np.abs(scores).max()),

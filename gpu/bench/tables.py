@@ -286,7 +286,7 @@ def format_regions(record: Record) -> str:
     return "\n".join([
         f"{settings['network']}, {'x'.join(map(str, settings['in_shape']))}, {settings['dtype']}:",
         "",
-        *markdown_table(("way to the local maps", "ms per image", "IQR"), ways),
+        *markdown_table(("way to the local maps, one thread", "ms per image", "IQR"), ways),
         "",
         f"The local maps take 1/{maps['times_autograd']:.1f} of the time of torch's vmap(jacrev), and differ from it "
         f"by {maps['difference_from_autograd']:.1e}; W x + B differs from the network by {maps['relative_error']:.1e}.",
