@@ -16,8 +16,8 @@ from linalg_cnn.types import Shape
 
 
 @torch.fx.wrap  # torch.fx cannot follow the comparison, and keeps the call
-def flat_samples(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) -> torch.Tensor:
-    """Return a batch (N, *in_sizes) as one vector for each sample, in the dtype of ``like``.
+def checked_samples(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) -> torch.Tensor:
+    """Return a batch (N, *in_sizes) in the dtype of ``like``.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def flat_samples(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) -> to
         # torch.jit.script knows no str.join of a generator
         expected, got = str(in_sizes)[1:-1], str(list(x.shape))[1:-1]
         raise ValueError(f"x: expected shape (N, {expected}), got ({got})")
-    return x.flatten(1).to(like.dtype)
+    return x.to(like.dtype)
 
 
 class CollapsedModule(nn.Module):
@@ -82,7 +82,7 @@ class CollapsedModule(nn.Module):
         ValueError
             If the samples have another shape.
         """
-        y: torch.Tensor = self.layers(flat_samples(x, self.in_sizes, self.like))
+        y: torch.Tensor = self.layers(checked_samples(x, self.in_sizes, self.like).flatten(1))
         return y.reshape([x.shape[0]] + self.out_sizes)  # noqa: RUF005 - torch.jit.script knows no unpacking
 
 

@@ -6,28 +6,15 @@ import torch
 import torch.fx
 from torch import nn
 
+from gpu.collapsing.result import checked_samples
 from linalg_cnn.types import Array, Shape
+
+torch.fx.wrap("checked_samples")  # torch.fx asks each module that calls it
 
 
 def parameter(values: Array) -> nn.Parameter:
     """Return numbers as a parameter that is not trained, float64 until the module is cast."""
     return nn.Parameter(torch.from_numpy(values.astype("float64", order="C")), requires_grad=False)
-
-
-@torch.fx.wrap  # torch.fx cannot follow the comparison, and keeps the call
-def checked(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) -> torch.Tensor:
-    """Return a batch (N, *in_sizes) in the dtype of ``like``.
-
-    Raises
-    ------
-    ValueError
-        If the samples have another shape.
-    """
-    if list(x.shape[1:]) != in_sizes:
-        # torch.jit.script knows no str.join of a generator
-        expected, got = str(in_sizes)[1:-1], str(list(x.shape))[1:-1]
-        raise ValueError(f"x: expected shape (N, {expected}), got ({got})")
-    return x.to(like.dtype)
 
 
 class CheckedInput(nn.Module):
@@ -50,7 +37,7 @@ class CheckedInput(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a batch (N, *in_shape) in the dtype of the computation."""
-        return checked(x, self.in_sizes, self.like)
+        return checked_samples(x, self.in_sizes, self.like)
 
 
 class Reshaped(nn.Module):
