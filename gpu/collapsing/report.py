@@ -71,7 +71,7 @@ class Report:
 
     def to_json(self) -> str:
         """Return all attributes as JSON; numbers that are not finite, such as a missing bound, are null."""
-        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False)
+        return json.dumps(finite(asdict(self)), indent=2, allow_nan=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the rows of the table: a quantity, its value for the network, its value for the map."""
@@ -193,10 +193,10 @@ def _html_row(tag: str, cells: Sequence[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _finite(tree: Any) -> Any:
+def finite(tree: Any) -> Any:
     """Return a tree of dicts and lists with None for the numbers that JSON cannot hold."""
     if isinstance(tree, dict):
-        return {name: _finite(branch) for name, branch in tree.items()}
+        return {name: finite(branch) for name, branch in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [_finite(branch) for branch in tree]
+        return [finite(branch) for branch in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree

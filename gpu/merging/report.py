@@ -2,11 +2,11 @@
 
 import html
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpu.collapsing.costs import Costs
+from gpu.collapsing.report import finite
 from linalg_cnn.types import Shape
 
 
@@ -99,7 +99,7 @@ class MergeReport:
 
     def to_json(self) -> str:
         """Return all attributes as JSON; numbers that are not finite are null."""
-        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False)
+        return json.dumps(finite(asdict(self)), indent=2, allow_nan=False)
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the rows of the table: one per stretch, then the whole network."""
@@ -158,12 +158,3 @@ class MergeReport:
 
 
 HEAD = ("stretch", "shape", "form", "multiply-adds", "us per sample", "error", "bound by")
-
-
-def _finite(tree: Any) -> Any:
-    """Return a tree of dicts and lists with None for the numbers that JSON cannot hold."""
-    if isinstance(tree, dict):
-        return {name: _finite(branch) for name, branch in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_finite(branch) for branch in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
