@@ -12,17 +12,16 @@ from torch import nn
 
 from gpu.experiments.front_networks import merged_architecture, network_of
 from gpu.experiments.trial import Trial
+from gpu.experiments.trial_run import keep_result, train_to_the_end
 from gpu.experiments.workspace import Workspace
 from gpu.models.activations import activation_slopes, remove_activations, set_activation_slope
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.schedules import Linear, SlopeSchedule
 from gpu.training.data import Digits
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import accuracy_of, predict_scores
 from gpu.training.recalibration import spread_evenly
 from gpu.training.trainer import Trainer
-from linalg_cnn.files import write_atomically, write_json
 
 PRETRAINED, WHOLE, HOMOTOPY, ABRUPT, DIRECT = "pretrained", "whole network", "homotopy", "abrupt removal", "direct"
 ARMS = (HOMOTOPY, ABRUPT, DIRECT)
@@ -157,28 +156,12 @@ def run_front_trial(
         teacher=teacher,
         precision=trial.precision,
     )
-    checkpoint, stopped = folder / "checkpoint", None
-    try:
-        trainer.run(checkpoint, report=report)
-    except FloatingPointError as error:
-        stopped = str(error)
+    result = train_to_the_end(trainer, trial, folder, report)
     report(trial.epochs * len(validation))  # they count as images of the trial, too
-    epochs = [{name: value for name, value in epoch.items() if name != "slope"} for epoch in trainer.history]
-    result: dict[str, Any] = {
-        "seed": trial.seed,
-        "epochs": epochs,
-        "stopped": stopped,
-        "trial": asdict(trial),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "hardware": describe_hardware(device),
-        "versions": describe_versions(),
-    }
-    if stopped is None:
+    for epoch in result["epochs"]:
+        epoch.pop("slope", None)
+    if result["stopped"] is None:
         bare = remove_activations(model, inputs=torch.rand(2, 1, 28, 28, device=device)) if going else model
         result["test_accuracy"] = accuracy_of(predict_scores(bare, test.images), test.labels)
-        if workspace.keep_weights:
-            write_atomically(folder / "weights.safetensors", safetensors.torch.save(model.state_dict()))
-    write_json(folder / "result.json", result)
-    if stopped is None:
-        checkpoint.unlink(missing_ok=True)
+    keep_result(result, model, folder, workspace)
     return result

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -71,30 +72,58 @@ def run_trial(
         teacher=None if taught is None else Teacher(taught.to(device)),
         precision=trial.precision,
     )
-    checkpoint = folder / "checkpoint"
+    result = train_to_the_end(trainer, trial, folder, report)
+    if result["stopped"] is None:
+        result |= afterwards(model, trial, held_out)
+    keep_result(result, model, folder, workspace)
+    return result
+
+
+def train_to_the_end(trainer: Trainer, trial: Trial, folder: Path, report: Callable[[int], None]) -> dict[str, Any]:
+    """Train the network of a trial, or resume its training, and return what every trial's result has.
+
+    ``stopped`` is the reason why the training ended early, or None.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, or the checkpoint is of another training.
+    OSError
+        If a file cannot be read or written.
+    """
     stopped = None
     try:
-        trainer.run(checkpoint, report=report)
+        trainer.run(folder / "checkpoint", report=report)
     except FloatingPointError as error:
         stopped = str(error)
-    result = {
+    return {
         "seed": trial.seed,
         "epochs": [dict(epoch) for epoch in trainer.history],
         "stopped": stopped,
         "trial": asdict(trial),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "hardware": describe_hardware(device),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "hardware": describe_hardware(trainer.device),
         "versions": describe_versions(),
     }
-    if stopped is None:
-        result |= afterwards(model, trial, held_out)
-        if workspace.keep_weights:
-            state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-            write_atomically(folder / "weights.safetensors", safetensors.torch.save(state))
+
+
+def keep_result(result: dict[str, Any], model: nn.Module, folder: Path, workspace: Workspace) -> None:
+    """Write a trial's result, and its weights if they are wanted.
+
+    The checkpoint of a training that ended early stays: it is the last good state.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    finished = result["stopped"] is None
+    if finished and workspace.keep_weights:
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        write_atomically(folder / "weights.safetensors", safetensors.torch.save(state))
     write_json(folder / "result.json", result)
-    if stopped is None:  # otherwise the last good state is kept
-        checkpoint.unlink(missing_ok=True)
-    return result
+    if finished:
+        (folder / "checkpoint").unlink(missing_ok=True)
 
 
 def _taught(trial: Trial, workspace: Workspace) -> nn.Module:
