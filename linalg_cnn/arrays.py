@@ -73,6 +73,17 @@ def from_pixels(x: Any) -> Any:
     return permute(x, (x.ndim - 2, x.ndim - 1, *range(x.ndim - 2)))
 
 
+def to_channels(x: Any) -> Any:
+    """Return a batch (N, channels, *spatial) as (channels, *spatial, N), contiguous."""
+    channels = permute(x, (*range(1, x.ndim), 0))
+    return np.ascontiguousarray(channels) if isinstance(x, np.ndarray) else channels.contiguous()
+
+
+def from_channels(x: Any) -> Any:
+    """Return (channels, *spatial, N) as a view (N, channels, *spatial)."""
+    return permute(x, (x.ndim - 1, *range(x.ndim - 1)))
+
+
 def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
     """Return several arrays joined along an axis."""
     if all(isinstance(x, np.ndarray) for x in xs):

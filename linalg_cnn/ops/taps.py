@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from linalg_cnn.arrays import from_pixels, like, permute, to_pixels, zeros
+from linalg_cnn.arrays import from_channels, from_pixels, like, to_channels, to_pixels, zeros
 from linalg_cnn.entries import Entries, count_entries, row_starts
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
@@ -117,11 +117,13 @@ class TapOperation(Operation):
 
     def _carry(self, x: Any, shape: Shape, taps: list["Tap"]) -> Any:
         """Return the sum of the taps' products, in ``shape``; each has (weights (groups, from, to), source, target)."""
+        if self.groups == 1 and taps:
+            wide = (*shape, len(x))
+            if _gathering_pays(x.shape[1], shape[0]) and _mostly_written(taps, shape):
+                return from_channels(_gather_all_taps(to_channels(x), zeros(wide, x, self.weights), taps))
+            if _scattering_pays(x.shape[1], shape[0]):
+                return from_channels(_scatter_all_taps(to_pixels(x), zeros(wide, x, self.weights), taps))
         source = to_pixels(x)
-        if self.groups == 1 and shape[0] < FEW_CHANNELS and taps:
-            target = zeros((shape[0], *shape[1:], len(x)), x, self.weights)
-            _add_all_taps(source, target, taps)
-            return permute(target, (target.ndim - 1, *range(target.ndim - 1)))
         target = zeros((*shape[1:], len(x), shape[0]), x, self.weights)
         kernels = [like(weights, x) for weights, _, _ in taps]
         for number, read, written in _blocks(taps, target.shape, source.shape[-1]):
@@ -137,8 +139,25 @@ CACHED = 2**15
 """Number of entries of the matrices in one product: a product that is added at once should stay in the cache."""
 
 
+GATHERED = 2**17
+"""Number of entries that are gathered for one product: they are written once and read once, from the cache."""
+
+ADJACENT = 16
+"""Least number of vectors that are gathered together, where there are as many: their entries are adjacent in memory."""
+
 FEW_CHANNELS = 16
-"""Number of output channels below which the product of a single tap is too narrow to be fast."""
+"""Number of channels below which the product of a single tap is too narrow to be fast."""
+
+
+def _gathering_pays(channels: int, out_channels: int) -> bool:
+    """Return whether copying the few channels of a source for each tap costs less than adding the taps' products."""
+    few = out_channels < FEW_CHANNELS or 4 * channels <= out_channels
+    return channels <= min(out_channels, FEW_CHANNELS) and few
+
+
+def _scattering_pays(channels: int, out_channels: int) -> bool:
+    """Return whether adding the few channels of the taps' products costs less than a product for each tap."""
+    return out_channels < FEW_CHANNELS and (out_channels <= FEW_CHANNELS // 4 or 4 * out_channels <= channels)
 
 
 @lru_cache(maxsize=256)
@@ -154,8 +173,49 @@ def tap_by_tap(kernel: Array) -> Array:
     return taps_first.transpose(-2, -1, *range(kernel.ndim - 2))
 
 
-def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
-    """Add the products of all taps to the target (channels, *spatial, N), computed as one matrix product.
+def _mostly_written(taps: list[Tap], shape: Shape) -> bool:
+    """Return whether a tap writes to at least half of the positions on average: not so where strides are undone."""
+    writes = sum(size_of(tuple(len(range(*run.indices(run.stop))) for run in written)) for _, _, written in taps)
+    return 2 * writes >= len(taps) * size_of(shape[1:])
+
+
+def _gather_all_taps(source: Any, target: Any, taps: list[Tap]) -> Any:
+    """Write the products of all taps to the target (channels, *spatial, N), computed as one matrix product; return it.
+
+    What the taps read is copied to one array (taps, channels, *spatial, N), with zeros where a tap reads nothing. This
+    costs less than adding the products of each tap if the source has no more channels than the target.
+    """
+    kernel = like(np.concatenate([weights[0] for weights, _, _ in taps]).T, source)
+    height, *width, count = target.shape[1:]
+    per_row = kernel.shape[1] * size_of(tuple(width))
+    vectors = max(1, min(max(ADJACENT, GATHERED // per_row), count))
+    rows = min(max(1, GATHERED // (per_row * vectors)), height)
+    plan = [_gathering(taps, start, min(start + rows, height)) for start in range(0, height, rows)]
+    for first in range(0, count, vectors):
+        read_from, goal = source[..., first : first + vectors], target[..., first : first + vectors]
+        gathered = zeros((len(taps), len(source), rows, *goal.shape[2:]), source)
+        before = plan[0][2]
+        for written, reads, places in plan:
+            if places != before:
+                gathered[...] = 0
+                before = places
+            for place, read in zip(places, reads, strict=True):
+                gathered[place] = read_from[read]
+            part = goal[:, written]
+            part[...] = (kernel @ gathered[:, :, : part.shape[1]].reshape(kernel.shape[1], -1)).reshape(part.shape)
+    return target
+
+
+def _gathering(taps: list[Tap], start: int, stop: int) -> tuple[slice, list[Any], list[Any]]:
+    """Return some rows of the target, the parts of the source that their taps read, and where these are copied to."""
+    parts = list(_parts(taps, start, stop))
+    reads = [(slice(None), *read) for _, read, _ in parts]
+    places = [(number, slice(None), _moved(run, -start), *rest) for number, _, (run, *rest) in parts]
+    return slice(start, stop), reads, places
+
+
+def _scatter_all_taps(source: Any, target: Any, taps: list[Tap]) -> Any:
+    """Add the products of all taps to the target (channels, *spatial, N), as one matrix product, and return it.
 
     This multiplies some pixels by taps that do not read them, which costs less than a wider matrix saves.
     """
@@ -174,6 +234,7 @@ def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
                 here, there = _part(first, low, high), _part(written, low, high)
                 here = slice(here.start - start, here.stop - start, here.step)
                 target[:, there, *rest] += mixed[number][:, here, *others]
+    return target
 
 
 def _blocks(taps: list[Tap], shape: Shape, channels: int) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
@@ -184,16 +245,25 @@ def _blocks(taps: list[Tap], shape: Shape, channels: int) -> Iterator[tuple[int,
     """
     rows = max(1, CACHED // max(size_of(shape[1:-1]) * max(shape[-1], channels), 1))
     for start in range(0, shape[0], rows):
-        for number, (_, (read, *others), (written, *rest)) in enumerate(taps):
-            # Of the positions that the tap writes to along the first axis, the rows hold those from low to high.
-            low = max(0, -(-(start - written.start) // written.step))
-            high = min(len(range(*written.indices(shape[0]))), -(-(start + rows - written.start) // written.step))
-            if low < high:
-                yield number, (_part(read, low, high), *others), (_part(written, low, high), *rest)
+        yield from _parts(taps, start, min(start + rows, shape[0]))
+
+
+def _parts(taps: list[Tap], start: int, stop: int) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
+    """Yield (number of a tap, part of the source, part of the target) of the taps that write to some of the rows."""
+    for number, (_, (read, *others), (written, *rest)) in enumerate(taps):
+        # Of the positions that the tap writes to along the first axis, the rows hold those from low to high.
+        low = max(0, -(-(start - written.start) // written.step))
+        high = min(len(range(*written.indices(stop))), -(-(stop - written.start) // written.step))
+        if low < high:
+            yield number, (_part(read, low, high), *others), (_part(written, low, high), *rest)
 
 
 def _part(run: slice, start: int, stop: int) -> slice:
     return slice(run.start + start * run.step, run.start + (stop - 1) * run.step + 1, run.step)
+
+
+def _moved(run: slice, by: int) -> slice:
+    return slice(run.start + by, run.stop + by, run.step)
 
 
 def _mix_channels(pixels: Any, weights: Any) -> Any:
