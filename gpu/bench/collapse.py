@@ -1,6 +1,8 @@
 """``bench collapse``: the time to compose a network, compared with autograd, unit images and a lower bound."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,13 +12,13 @@ from torch import nn
 
 from gpu.bench.measurements import Measured
 from gpu.bench.measuring import time_runs
-from gpu.bench.memory import kept_memory, peak_bytes
+from gpu.bench.memory import keeps_memory, kept_memory, peak_bytes
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
@@ -136,24 +138,21 @@ def verdicts(watch: Stopwatch, depth: int, in_shape: Shape, seconds: float) -> l
     return rows
 
 
-def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return the seconds of composing and of autograd, by the side of the image and by the depth of the network."""
-    rows = []
-    for depth, side in [*((18, side) for side in sides), *((depth, 28) for depth in depths)]:
-        module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
-        graph = trace(module, (1, side, side))
-        composing = watch(lambda graph=graph: compose_on(graph, watch.device), 3)  # type: ignore[misc]
-        jacrev = watch(jacobian(module, (1, side, side), watch.device), 3)
-        rows.append({
-            "depth": depth,
-            "side": side,
-            "useful_multiply_adds": graph.multiply_adds,
-            "compose_seconds": composing.seconds,
-            "compose_spread": composing.spread,
-            "jacrev_seconds": jacrev.seconds,
-            "jacrev_spread": jacrev.spread,
-        })
-    return rows
+def scaling_row(watch: Stopwatch, depth: int, side: int) -> dict[str, Any]:
+    """Return the seconds of composing and of autograd for a ResNet of some depth on images of some side."""
+    module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
+    graph = trace(module, (1, side, side))
+    composing = watch(lambda: compose_on(graph, watch.device), 3)
+    jacrev = watch(jacobian(module, (1, side, side), watch.device), 3)
+    return {
+        "depth": depth,
+        "side": side,
+        "useful_multiply_adds": graph.multiply_adds,
+        "compose_seconds": composing.seconds,
+        "compose_spread": composing.spread,
+        "jacrev_seconds": jacrev.seconds,
+        "jacrev_spread": jacrev.spread,
+    }
 
 
 def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: int = 1000) -> dict[str, Any]:
@@ -204,7 +203,12 @@ def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, class
 
 
 def bench_collapse(
-    *, quick: bool = False, large: bool = False, device: str | None = None, progress: bool | Progress = True
+    *,
+    quick: bool = False,
+    large: bool = False,
+    device: str | None = None,
+    keep: Path | None = None,
+    progress: bool | Progress = True,
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -219,29 +223,27 @@ def bench_collapse(
         Measure ResNet34 on 3x224x224, too.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
     sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
-    parts = TIMINGS_OF_WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
-    watch = Stopwatch(where, 1 if quick else 11, Progress.of(progress, "collapse", parts))
-    with kept_memory() as kept:
-        measured = {
-            "ways": compare_ways(watch, depth, in_shape),
-            "verdicts": verdicts(watch, depth, in_shape, 0.01 if quick else 0.5),
-            "scaling": scaling(watch, sides, depths),
-        }
-    record = {
-        "experiment": "bench collapse",
-        "settings": {"runs": watch.runs, "quick": quick, "dtype": "float64", "memory_kept": kept},
-        "hardware": describe_hardware(where),
-        "versions": describe_versions(),
-        **measured,
-        "left_out": [] if large else ["ResNet34 on 3x224x224: several minutes, with --large"],
-    }
-    if large:
-        record["large"] = colour_images(watch)
-    watch.bar.finish()
-    return record
+    sizes = dict.fromkeys([*((18, side) for side in sides), *((deep, 28) for deep in depths)])  # without repetitions
+    parts = TIMINGS_OF_WAYS + len(BATCH_SIZES) + 2 * len(sizes) + (2 + len(CHUNKS) if large else 0)
+    runs = 1 if quick else 11
+    settings = {"runs": runs, "quick": quick, "dtype": "float64", "memory_kept": keeps_memory()}
+    run = Run("bench collapse", settings, where, parts, keep, progress)
+    watch = Stopwatch(where, runs, run.bar)
+    with kept_memory():
+        ways = run.part("ways", lambda: compare_ways(watch, depth, in_shape))
+        predictions = run.part("verdicts", lambda: verdicts(watch, depth, in_shape, 0.01 if quick else 0.5))
+        scaling = [
+            run.part(f"scaling, ResNet{deep}, side {side}", partial(scaling_row, watch, deep, side))
+            for deep, side in sizes
+        ]
+    left_out = [] if large else ["ResNet34 on 3x224x224: several minutes, with --large"]
+    found = {"large": run.part("large", lambda: colour_images(watch))} if large else {}
+    return run.record(left_out, ways=ways, verdicts=predictions, scaling=scaling, **found)

@@ -1,26 +1,26 @@
 """``bench predict``: the latency of a prediction, compared with other runtimes and with reading the pixels."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torchvision import transforms
 
-from gpu.bench.contenders import contenders, networks
+from gpu.bench.contenders import Bind, contenders, networks
 from gpu.bench.measurements import median_and_noise
 from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
-from gpu.bench.memory import kept_memory
+from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.experiments.timing import IN_SHAPE
-from gpu.models.copying import copy_of
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn.types import size_of
 
@@ -38,7 +38,7 @@ NORMALISED = "nn.Linear of (u.float() / 255 - mean) / std"
 
 
 def bench_predict(
-    *, quick: bool = False, device: str | None = None, progress: bool | Progress = True
+    *, quick: bool = False, device: str | None = None, keep: Path | None = None, progress: bool | Progress = True
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -53,6 +53,8 @@ def bench_predict(
         Use small sizes, to check that the benchmark runs.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
@@ -63,42 +65,48 @@ def bench_predict(
     images, runs = (2_000, 3) if quick else (100_000, 11)
     ways = 6 if where.type == "cuda" else 2 * 4  # in time_from_bytes, which runs twice on the CPU
     rounds = 1 if quick else ROUNDS
-    bar = Progress.of(progress, "predict", len(found) * len(sizes) * rounds + ways * (runs + 1))
+    settings = {
+        "images": images,
+        "runs": runs,
+        "copies": rounds,
+        "batch_sizes": sizes,
+        "in_shape": IN_SHAPE,
+        "compile_backend": backend,
+        "memory_kept": keeps_memory(),
+        "quick": quick,
+    }
+    hardware = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    timings = len(found) * len(sizes) + ways * (runs + 1)
+    run = Run("bench predict", settings, where, timings, keep, progress, hardware)
+    measure = partial(time_from_bytes, where, images, runs, seconds, run.bar)
+    rows: list[dict[str, Any]] = []
+    left_out = []
     with full_float32():
-        from_bytes = time_from_bytes(where, images, runs, seconds, bar)
-    with full_float32(), kept_memory() as kept:
-        from_bytes_kept = time_from_bytes(where, images, runs, seconds, bar) if kept and where.type == "cpu" else None
-        rows, left_out = [], []
-        batches = [torch.rand(size, *IN_SHAPE, device=where) for size in sizes]
-        for name, module in found.items():
-            timed, missing = time_copies(name, module.to(where), batches, backend, seconds, rounds, bar.done)
-            rows += timed
-            left_out += missing
+        from_bytes = run.part("from bytes", measure)
+        with kept_memory() as kept:
+            from_bytes_kept = run.part("from bytes, memory kept", measure) if kept and where.type == "cpu" else None
+            for name, module in found.items():
+                variants = contenders(name, module.to(where), where, backend)
+                for size in sizes:
+                    batch = torch.rand(size, *IN_SHAPE, device=where)
+                    for variant, bind in variants.items():
+                        timing = partial(time_copies, name, variant, bind, batch, seconds, rounds)
+                        try:
+                            rows.append(run.part(f"{name}, {variant}, batch {size}", timing))
+                        except Exception as error:  # compilers and exporters raise errors of any kind
+                            left_out.append(f"{name}, {variant}: {in_a_line(error)}")
+                    run.bar.done(name)
     bytes_per_second = (from_bytes_kept or from_bytes)["bytes_per_second"]
     rows += [floor_of(size, where, bytes_per_second) for size in sizes]
-    bar.finish()
     if where.type != "cuda":
         left_out.append("CUDA graphs, the Triton kernel: there is no CUDA device")
-    return {
-        "experiment": "bench predict",
-        "settings": {
-            "images": images,
-            "runs": runs,
-            "copies": rounds,
-            "batch_sizes": sizes,
-            "in_shape": IN_SHAPE,
-            "compile_backend": backend,
-            "memory_kept": kept,
-            "quick": quick,
-        },
-        "hardware": describe_hardware(where) | {"cpu_capability": torch.backends.cpu.get_cpu_capability()},
-        "versions": describe_versions(),
-        "paper_hardware": TIMING_HARDWARE,
-        "from_bytes": from_bytes,
-        "from_bytes_memory_kept": from_bytes_kept,
-        "rows": rows,
-        "left_out": left_out,
-    }
+    return run.record(
+        list(dict.fromkeys(left_out)),
+        paper_hardware=TIMING_HARDWARE,
+        from_bytes=from_bytes,
+        from_bytes_memory_kept=from_bytes_kept,
+        rows=rows,
+    )
 
 
 def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: float, bar: Progress) -> dict[str, Any]:
@@ -169,51 +177,30 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
 
 
 def time_copies(
-    name: str,
-    module: nn.Module,
-    batches: list[torch.Tensor],
-    backend: str,
-    seconds: float,
-    rounds: int,
-    done: Callable[[str], Any],
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each variant of a network and each batch, and the variants that were left out, with the reason.
+    name: str, variant: str, bind: Bind, batch: torch.Tensor, seconds: float, rounds: int
+) -> dict[str, Any]:
+    """Return the row of a variant of a network: the latency of copies of it at different places in memory.
 
     Parameters
     ----------
-    name : str
-        Name of the network.
-    module : nn.Module
-        The network, on the device of the batches.
-    batches : list of tensors (N, *IN_SHAPE)
+    name, variant : str
+        Names of the network and of the variant.
+    bind : callable
+        Prepares a copy for the batch (see `contenders`).
+    batch : tensor (N, *IN_SHAPE)
         Images to predict.
-    backend : str
-        Backend of ``torch.compile``.
     seconds : float
-        Seconds to spend on all copies of a variant together, for each batch.
+        Seconds to spend on all copies together.
     rounds : int
-        Number of copies of each variant.
-    done : callable
-        Called with the name after each batch, for a progress bar.
+        Number of copies.
     """
-    timed: dict[tuple[int, str], list[dict[str, float]]] = {}
-    left_out: dict[str, None] = {}  # an ordered set
-    device = batches[0].device
     copies = []  # all are kept, so that each lies at its own place in memory
+    measured = []
     for _ in range(rounds):
-        copies.append(contenders(name, copy_of(module), device, backend))
-        for batch in batches:
-            for variant, bind in copies[-1].items():
-                try:
-                    predict, images = bind(batch)
-                    measured = microseconds_per_image(predict, images, min_run_time=seconds / rounds, least_runs=1)
-                except Exception as error:  # compilers and exporters raise errors of any kind
-                    left_out[f"{name}, {variant}: {in_a_line(error)}"] = None
-                else:
-                    timed.setdefault((len(batch), variant), []).append(measured)
-            done(name)
-    rows = [row_of(name, variant, size, device, of_copies) for (size, variant), of_copies in timed.items()]
-    return rows, list(left_out)
+        predict, images = bind(batch)
+        copies.append(predict)
+        measured.append(microseconds_per_image(predict, images, min_run_time=seconds / rounds, least_runs=1))
+    return row_of(name, variant, len(batch), batch.device, measured)
 
 
 def row_of(
