@@ -279,14 +279,29 @@ def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):
     for name, part in known.items():
         monkeypatch.setattr(collapse, name, lambda *_, part=part: part)
     monkeypatch.setattr(collapse, "colour_images", partial(collapse.colour_images, depth=18, side=32, classes=30))
+    seconds_per_row = collapse._seconds_per_row
+
+    def on_a_small_device(*arguments):
+        if arguments[-1] > 16:
+            raise torch.OutOfMemoryError
+        return seconds_per_row(*arguments)
+
+    monkeypatch.setattr(collapse, "_seconds_per_row", on_a_small_device)
     out = tmp_path / "bench.json"
     assert main(["bench", "collapse", "--quick", "--large", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     part = json.loads(out.read_text())
     assert {row["way"].partition(":")[0] for row in part["ways"]["rows"]} >= {"torch.func.jacrev", "floor"}
     assert part["large"]["compose_seconds"] > 0
+    assert set(part["large"]["autograd_seconds_per_row"]) == {"8", "16"}
     assert part["left_out"] == []
     assert "autograd, the whole" in format_collapse(part)
     assert "| torch.func.jacrev |" in capsys.readouterr().out
+
+
+def test_peak_memory_is_that_of_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (device.type, 7))
+    assert collapse.peak_memory(torch.device("cuda")) == ("cuda", 7)
+    assert collapse.peak_memory(CPU) > 2**20
 
 
 def test_the_textbooks_matrix_is_the_same():

@@ -68,10 +68,15 @@ def product_rate(watch: Stopwatch) -> float:
     return n**3 / watch(lambda: a @ a).seconds
 
 
-def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
+def compose_on(graph: AffineGraph, device: torch.device) -> Any:
     """Compose with numpy on the CPU, with torch tensors on an accelerator."""
     to_device = None if device.type == "cpu" else lambda array: torch.from_numpy(array).to(device)
-    return compose(graph, direction, to_device=to_device)
+    return compose(graph, to_device=to_device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak memory so far: of the tensors on an accelerator, or resident on the CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
 
 
 def jacobian(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
@@ -158,7 +163,7 @@ def scaling_row(watch: Stopwatch, depth: int, side: int) -> dict[str, Any]:
 def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: int = 1000) -> dict[str, Any]:
     """Return the seconds of composing a ResNet on colour images into two factors, beside those of autograd for W.
 
-    Autograd is timed on one chunk of rows of each size and extrapolated to all rows.
+    Autograd is timed on one chunk of rows of each size that fits the memory, and extrapolated to all rows.
 
     Raises
     ------
@@ -173,10 +178,17 @@ def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: i
         raise ValueError("expected a network with a value to cut at")
     outer, inner = split(graph, cut)
     rate = product_rate(watch)
-    before = peak_bytes()
-    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).seconds
-    peak = peak_bytes()
-    by_chunk = {chunk: _seconds_per_row(watch, module, in_shape, classes, chunk) for chunk in CHUNKS}
+    before = peak_memory(device)
+    # a first run on an accelerator would measure the set-up of its libraries
+    runs = 1 if device.type == "cpu" else 3
+    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], runs).seconds
+    peak = peak_memory(device)
+    by_chunk: dict[int, float] = {}
+    for chunk in CHUNKS:
+        try:
+            by_chunk[chunk] = _seconds_per_row(watch, module, in_shape, classes, chunk)
+        except torch.OutOfMemoryError:  # of the accelerator, for which larger chunks are too large, too
+            break
     per_row = min(by_chunk.values())
     vectors = size_of(inner.out_shape)
     floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate

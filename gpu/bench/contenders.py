@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import transforms
 
+from gpu.bench.tunings import TUNINGS, Tuning
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.timing import IN_SHAPE
 from gpu.models.copying import copy_of
@@ -25,6 +26,11 @@ Predict = Callable[[torch.Tensor], Any]
 Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
 """Takes a batch of floats and returns the function to time, with the images to call it on. The network of each call
 lies at another place in memory."""
+
+WARM_UP = 3
+"""Number of runs before a graph is captured, by us or by ``torch.compile``."""
+MAX_AUTOTUNE = "max-autotune"
+"""Mode in which ``torch.compile`` measures kernels before it chooses: minutes for a network."""
 
 
 def networks(*, quick: bool) -> dict[str, nn.Module]:
@@ -87,10 +93,12 @@ class Compiled:
         The network; its weights are moved, and keep their values.
     backend : str
         Backend of ``torch.compile``.
+    mode : str, optional
+        Mode of ``torch.compile``.
     """
 
-    def __init__(self, module: nn.Module, backend: str) -> None:
-        self.module, self.backend = module, backend
+    def __init__(self, module: nn.Module, backend: str, mode: str | None = None) -> None:
+        self.module, self.backend, self.mode = module, backend, mode
         self._compiled: Predict | None = None
         self._size = 0
         self._left: list[torch.Tensor] = []
@@ -100,12 +108,13 @@ class Compiled:
         if self._compiled is None or self._size != len(batch):
             torch.compiler.reset()
             self._left.clear()
-            self._compiled = torch.compile(self.module, backend=self.backend, dynamic=False)
+            self._compiled = torch.compile(self.module, backend=self.backend, mode=self.mode, dynamic=False)
             self._size = len(batch)
         else:
             self._left += move_weights(self.module)
         with torch.inference_mode():  # as it is timed: another mode would be compiled anew
-            self._compiled(batch)
+            for _ in range(WARM_UP):
+                self._compiled(batch)
         return self._compiled, batch
 
 
@@ -166,7 +175,7 @@ def in_onnxruntime(module: nn.Module, in_shape: Shape = IN_SHAPE) -> Predict:
 def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
     """Return a network as a CUDA graph that reads this batch in place."""
     predict = torch.no_grad()(lambda: module(batch))
-    warm_up(predict, batch.device, times=3)
+    warm_up(predict, batch.device, times=WARM_UP)
     graph = CudaGraph(predict, batch.device)
     return lambda _: graph()
 
@@ -186,10 +195,13 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
         Backend of ``torch.compile``.
     """
     variants: dict[str, Bind] = {}
-    for prefix, network in (("", module), ("batch norm folded, ", fold_batch_norms(module))):
+    folded = fold_batch_norms(module)
+    for prefix, network in (("", module), ("batch norm folded, ", folded)):
         if network is not None:
             variants |= {f"{prefix}{variant}": bind for variant, bind in _in_torch(network, device, backend).items()}
-    if device.type == "cpu":
+    if device.type == "cuda":
+        variants |= tuned(module if folded is None else folded, backend)
+    else:
         model = cache(lambda: to_onnx(module))
         variants["onnxruntime"] = lambda batch: (onnx_session(model()), batch)
     if name.endswith("linear"):
@@ -209,3 +221,37 @@ def _in_torch(module: nn.Module, device: torch.device, backend: str) -> dict[str
     if device.type == "cuda":
         variants["CUDA graph"] = lambda batch: (graphed(copy_of(module), batch), batch)
     return variants
+
+
+def tuned(module: nn.Module, backend: str) -> dict[str, Bind]:
+    """Return a network, on CUDA, as its users would run it (see `TUNINGS`), by the name of the variant.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, with its batch normalisations folded if it had some.
+    backend : str
+        Backend of ``torch.compile``.
+
+    Notes
+    -----
+    Has not run on CUDA yet; the tests run it on the CPU.
+    """
+    variants: dict[str, Bind] = {}
+    for name, tuning in TUNINGS.items():
+        variants[f"channels_last, {name}, CUDA graph"] = partial(_tuned_graph, module, tuning)
+        if not tuning.tf32:
+            compiled = Compiled(tuning.network(module), backend, MAX_AUTOTUNE)
+            variants[f"channels_last, {name}, {MAX_AUTOTUNE}"] = partial(_tuned_code, compiled, tuning)
+    return variants
+
+
+def _tuned_graph(module: nn.Module, tuning: Tuning, batch: torch.Tensor) -> tuple[Predict, torch.Tensor]:
+    images = tuning.images(batch)
+    with tuning.applied():  # the graph keeps the algorithms that are chosen here
+        return graphed(tuning.network(module), images), images
+
+
+def _tuned_code(compiled: Compiled, tuning: Tuning, batch: torch.Tensor) -> tuple[Predict, torch.Tensor]:
+    with tuning.applied():
+        return compiled(tuning.images(batch))

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torchvision import transforms
 
-from gpu.bench.contenders import Bind, contenders, networks
+from gpu.bench.contenders import MAX_AUTOTUNE, Bind, contenders, networks
 from gpu.bench.measurements import median_and_noise
-from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
+from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
@@ -22,6 +22,7 @@ from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
 from gpu.runtime.timing import microseconds_per_image
+from linalg_cnn.checks import memory_limit
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
@@ -31,6 +32,18 @@ up to three with where its weights lie in memory."""
 PIXELS = size_of(IN_SHAPE)
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's pixels in [0, 1], by which its networks usually normalise them."""
+PAPER_BATCH = 64
+"""The batch size of the paper's timings, and the only one for which `MAX_AUTOTUNE` is timed."""
+SHARE_OF_COPYING = 0.02
+"""Bytes of the pixels, as a share of those that the device copies in a second: launches then take next to no time."""
+BYTES_PER_PIXEL = 12
+"""Memory that a pixel takes: its byte, and two values in float32 at the same time in the slowest way, with a margin."""
+LEAST_IMAGES = 100_000
+CAPTURED_IMAGES = 100_000
+"""Number of images that are predicted as one CUDA graph."""
+COMPARED_IMAGES = 10_000
+"""Number of images whose scores are compared with the exact ones."""
+COPYING = "copying the bytes"
 READING = "reading the bytes"
 PREDICTOR = "Predictor, bytes"
 LINEAR = "nn.Linear(u.flatten(1).float())"
@@ -42,7 +55,8 @@ def bench_predict(
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    The networks and the collapsed ``nn.Linear`` are given floats that already lie on the device, as in the paper's
+    The number of images from bytes to scores follows from the bandwidth of the device (see `images_for`). The networks
+    and the collapsed ``nn.Linear`` are given floats that already lie on the device, as in the paper's
     section 5.1. The predictor is given bytes as well, and the floor is the time that reading these bytes takes. The C
     library keeps freed memory during the measurements (`kept_memory`), which favours the networks; the time from bytes
     to scores is also measured without it. Each network is timed as `ROUNDS` copies at different places in memory.
@@ -62,11 +76,10 @@ def bench_predict(
     sizes, seconds = ((4,), 0.01) if quick else (BATCH_SIZES, 0.5)
     backend = "eager" if quick else "inductor"
     found = networks(quick=quick)
-    images, runs = (2_000, 3) if quick else (100_000, 11)
-    ways = 6 if where.type == "cuda" else 2 * 4  # in time_from_bytes, which runs twice on the CPU
+    runs = 3 if quick else 11
+    ways = 7 if where.type == "cuda" else 2 * 5  # in time_from_bytes, which runs twice on the CPU
     rounds = 1 if quick else ROUNDS
     settings = {
-        "images": images,
         "runs": runs,
         "copies": rounds,
         "batch_sizes": sizes,
@@ -78,6 +91,8 @@ def bench_predict(
     hardware = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
     timings = len(found) * len(sizes) + ways * (runs + 1)
     run = Run("bench predict", settings, where, timings, keep, progress, hardware)
+    copied = run.part("bandwidth", lambda: copied_per_second(where, 2**20 if quick else 2**28, runs))
+    images = 2_000 if quick else images_for(copied, where)
     measure = partial(time_from_bytes, where, images, runs, seconds, run.bar)
     rows: list[dict[str, Any]] = []
     left_out = []
@@ -90,6 +105,8 @@ def bench_predict(
                 for size in sizes:
                     batch = torch.rand(size, *IN_SHAPE, device=where)
                     for variant, bind in variants.items():
+                        if variant.endswith(MAX_AUTOTUNE) and size != PAPER_BATCH:
+                            continue
                         timing = partial(time_copies, name, variant, bind, batch, seconds, rounds)
                         try:
                             rows.append(run.part(f"{name}, {variant}, batch {size}", timing))
@@ -107,6 +124,64 @@ def bench_predict(
         from_bytes_memory_kept=from_bytes_kept,
         rows=rows,
     )
+
+
+def copied_per_second(device: torch.device, size: int, runs: int) -> float:
+    """Return the bytes that a device copies in a second, from one place in its memory to another.
+
+    Parameters
+    ----------
+    device : torch.device
+    size : int
+        Number of bytes to copy; eight times as many on CUDA, whose caches are larger.
+    runs : int
+        Number of runs.
+    """
+    size *= 8 if device.type == "cuda" else 1
+    source, target = (
+        torch.ones(size, dtype=torch.uint8, device=device),
+        torch.empty(size, dtype=torch.uint8, device=device),
+    )
+    return size / time_runs(lambda: target.copy_(source), runs, device).seconds
+
+
+def images_for(copied: float, device: torch.device) -> int:
+    """Return the number of images whose pixels are `SHARE_OF_COPYING` of what a device copies in a second.
+
+    There are at most as many as fit its memory with all that is computed from them.
+
+    Parameters
+    ----------
+    copied : float
+        Bytes that the device copies in a second.
+    device : torch.device
+
+    Examples
+    --------
+    >>> images_for(1e10, torch.device("cpu"))  # 10 GB/s
+    250000
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_limit()
+    wanted, fitting = SHARE_OF_COPYING * copied / PIXELS, free / (BYTES_PER_PIXEL * PIXELS)
+    return max(LEAST_IMAGES, int(min(wanted, fitting)) // 10_000 * 10_000)
+
+
+class Way(NamedTuple):
+    """A way from bytes to scores.
+
+    Attributes
+    ----------
+    call : callable
+        Computes it for all its images.
+    images : int
+        Number of its images.
+    bytes_per_image : int
+        Bytes that any way to its result reads and writes for an image: the pixels, and the result.
+    """
+
+    call: Callable[[], Any]
+    images: int
+    bytes_per_image: int
 
 
 def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: float, bar: Progress) -> dict[str, Any]:
@@ -128,28 +203,35 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
     bar : Progress
         Progress bar, which advances with every run.
     """
-    torch.manual_seed(0)
-    pixels = torch.randint(0, 256, (images, *IN_SHAPE), dtype=torch.uint8).to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    pixels = torch.randint(0, 256, (images, *IN_SHAPE), dtype=torch.uint8, device=device, generator=generator)
     normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize([MEAN], [STD])])
     network = three_layer_cnn().eval()
     raw, normalised = (collapse(network, IN_SHAPE, preprocess=p) for p in (normalise, None))
     linear, after = raw.module.to(device), normalised.module.to(device)
     predictor = Predictor(raw.affine, device=device)
     words = pixels.view(-1).view(torch.int64)
-    ways: dict[str, Callable[[], Any]] = {
-        READING: words.amax if device.type == "cpu" else words.clone,
-        PREDICTOR: lambda: predictor(pixels),
-        LINEAR: lambda: linear(pixels),
-        NORMALISED: lambda: after((pixels.float() / 255 - MEAN) / STD),
+    copy = torch.empty_like(words)
+    to_scores = PIXELS + 4 * raw.affine.out_size
+    ways = {
+        COPYING: Way(lambda: copy.copy_(words), images, 2 * PIXELS),
+        READING: Way(words.amax, images, PIXELS),
+        PREDICTOR: Way(lambda: predictor(pixels), images, to_scores),
+        LINEAR: Way(lambda: linear(pixels), images, to_scores),
+        NORMALISED: Way(lambda: after((pixels.float() / 255 - MEAN) / STD), images, to_scores),
     }
     if device.type == "cuda":
-        ways["Predictor, bytes to classes"] = lambda: predictor.classes(pixels)
-        ways["Predictor, batches of 64 as one CUDA graph"] = CapturedPrediction(predictor, pixels, 64)
-    seconds = time_in_turn(ways, runs, device, bar.done)
-    exact = torch.from_numpy(raw.affine(pixels.flatten(1).cpu().double().numpy()))
+        some = pixels[:CAPTURED_IMAGES]
+        captured = CapturedPrediction(predictor, some, 64)
+        ways["Predictor, bytes to classes"] = Way(lambda: predictor.classes(pixels), images, PIXELS + 8)
+        ways["Predictor, batches of 64 as one CUDA graph"] = Way(captured, len(some), to_scores)
+    taken = time_in_turn({name: way.call for name, way in ways.items()}, runs, device, bar.done)
+    seconds = {name: np.array(taken[name]) / way.images for name, way in ways.items()}
+    rates = {name: way.bytes_per_image / median_and_iqr(list(seconds[name])).seconds for name, way in ways.items()}
+    compared = pixels[:COMPARED_IMAGES]
+    exact = torch.from_numpy(raw.affine(compared.flatten(1).cpu().double().numpy()))
     largest = exact.abs().max()
-    timings = {way: median_and_iqr(taken) for way, taken in seconds.items()}
-    read = 2 if device.type == "cuda" else 1  # a copy reads and writes
+    timings = {name: median_and_iqr(list(values)) for name, values in seconds.items()}
     one = pixels[:1]
     single = {
         PREDICTOR: microseconds_per_image(predictor, one, min_run_time=seconds_each),
@@ -158,19 +240,22 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
     return {
         "images": images,
         "ways": {
-            way: {
-                "microseconds_per_image": 1e6 * timing.seconds / images,
-                "spread": 1e6 * timing.spread / images,
-                "times_reading": float(np.median(np.divide(seconds[way], seconds[READING]))),
-                "times_predictor": float(np.median(np.divide(seconds[way], seconds[PREDICTOR]))),
+            name: {
+                "images": way.images,
+                "microseconds_per_image": 1e6 * timings[name].seconds,
+                "spread": 1e6 * timings[name].spread,
+                "times_reading": float(np.median(seconds[name] / seconds[READING])),
+                "times_predictor": float(np.median(seconds[name] / seconds[PREDICTOR])),
+                "bytes_per_image": way.bytes_per_image,
+                "share_of_copying": rates[name] / rates[COPYING],
             }
-            for way, timing in timings.items()
+            for name, way in ways.items()
         },
-        "bytes_per_second": read * pixels.numel() / timings[READING].seconds,
+        "bytes_per_second": max(rates[READING], rates[COPYING]),
         "way_taken": predictor.way_for(images)._asdict(),
         "relative_error": {
-            PREDICTOR: float((predictor(pixels).cpu() - exact).abs().max() / largest),
-            LINEAR: float((linear(pixels).cpu() - exact).abs().max() / largest),
+            PREDICTOR: float((predictor(compared).cpu() - exact).abs().max() / largest),
+            LINEAR: float((linear(compared).cpu() - exact).abs().max() / largest),
         },
         "batch_1": {way: {"microseconds": m["median"], "spread": m["iqr"]} for way, m in single.items()},
     }
@@ -223,7 +308,7 @@ def row_of(
         "device": str(device),
         "microseconds_per_image": micros,
         "spread": spread,
-        "paper": paper_number(network, variant) if batch_size == 64 else None,
+        "paper": paper_number(network, variant) if batch_size == PAPER_BATCH else None,
     }
 
 
