@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from linalg_cnn.arrays import from_pixels, like, permute, to_pixels, zeros
+from linalg_cnn.arrays import from_pixels, library, like, permute, to_pixels, zeros
 from linalg_cnn.entries import Entries, count_entries, row_starts
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
@@ -22,6 +22,7 @@ class TapOperation(Operation):
     One rule per spatial axis says which input each output position reads with each tap.
     """
 
+    kernel: Any
     groups: int
     bias: Any
 
@@ -94,14 +95,33 @@ class TapOperation(Operation):
             canonical=canonical,
         )
 
+    @abstractmethod
+    def convolve(self, x: Any) -> Any:
+        """Return A x for a torch tensor by torch's own convolution, exact about borders."""
+
+    @abstractmethod
+    def convolve_back(self, y: Any, in_shape: Shape) -> Any:
+        """Return A' y for a torch tensor by torch's own convolution, exact about borders."""
+
+    def in_one_call(self, x: Any) -> bool:
+        """Return whether torch's own convolution takes an array.
+
+        Tensors are for accelerators, where each tap would be several launches. A CPU's caches prefer tap by tap.
+        """
+        return not isinstance(x, np.ndarray) and self.kernel.ndim - 2 <= LIBRARY_AXES
+
     def push(self, x: Any) -> Any:
-        """Return A x: one matrix product per kernel tap, on the pixels that it reads."""
+        """Return A x: one matrix product per kernel tap, on the pixels that it reads; torch's own for a tensor."""
+        if self.in_one_call(x):
+            return self.convolve(x)
         in_shape = tuple(x.shape[1:])
         taps = [(weights.swapaxes(1, 2), ins, outs) for weights, outs, ins in self._taps(in_shape)]
         return self._carry(x, self.out_shape(in_shape), taps)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
-        """Return A' y: the same products with the weights of each tap transposed."""
+        """Return A' y: the same products with the weights of each tap transposed; torch's own for a tensor."""
+        if self.in_one_call(y):
+            return self.convolve_back(y, in_shape)
         return self._carry(y, in_shape, list(self._taps(in_shape)))
 
     def _taps(self, in_shape: Shape) -> Iterator["Tap"]:
@@ -137,6 +157,9 @@ CACHED = 2**15
 """Number of entries of the matrices in one product: a product that is added at once should stay in the cache."""
 
 
+LIBRARY_AXES = 3
+"""Largest number of spatial axes that torch's convolutions take."""
+
 FEW_CHANNELS = 16
 """Number of output channels below which the product of a single tap is too narrow to be fast."""
 
@@ -152,6 +175,19 @@ def tap_by_tap(kernel: Array) -> Array:
     """Return a kernel (C, C, *k) with the weights of a tap adjacent in memory, as the products read them."""
     taps_first = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 0, 1))
     return taps_first.transpose(-2, -1, *range(kernel.ndim - 2))
+
+
+def in_torch(x: Any, axes: int, *, transposed: bool) -> Callable[..., Any]:
+    """Return torch's convolution of that many axes, or its transpose."""
+    convolution: Callable[..., Any] = getattr(
+        library(x).nn.functional, f"conv_transpose{axes}d" if transposed else f"conv{axes}d"
+    )
+    return convolution
+
+
+def cropped(x: Any, starts: Shape, sizes: Shape) -> Any:
+    """Return a view of some positions along the spatial axes of (N, channels, *spatial)."""
+    return x[:, :, *(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
 
 
 def _add_all_taps(source: Any, target: Any, taps: list[Tap]) -> None:
