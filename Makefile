@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One process per core, and one thread per process: the networks of the tests are too small to gain from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadscope
 
-.PHONY: help demo test lint suite quick sweep format notebooks sync docs clean
+.PHONY: help demo test lint suite quick sweep test-cuda format notebooks sync docs clean
 
 help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
@@ -14,6 +14,7 @@ help:
 	@echo "make quick     the fast tests alone, with fewer random examples: under a minute, between two edits"
 	@echo "make sweep     the tests that take long, SWEEP=3000 random configurations of every operation and as many random"
 	@echo "               programs of each kind, and the whole suite in Python's development mode"
+	@echo "make test-cuda the tests that need a CUDA device, alone; where there is none, they are skipped and say so"
 	@echo "make notebooks open the notebooks in JupyterLab"
 	@echo "make docs      build the site in build/docs: the notebooks as run, the API reference, the records"
 	@echo "make sync      write the project's links, bring the notebooks' .py and .ipynb in line, remove outputs"
@@ -41,6 +42,10 @@ sweep: $(VENV)/test.installed
 	HYPOTHESIS_PROFILE=sweep $(PYTEST) tests/test_operations.py -k torch_computes
 	HYPOTHESIS_PROFILE=sweep $(PYTEST) tests/test_random_modules.py -k program
 	PYTHONDEVMODE=1 PYTHONWARNINGS=error $(PYTEST)
+
+# one process: several would share the memory of the card
+test-cuda: $(VENV)/test.installed
+	$(BIN)/pytest tests -m cuda --durations=10
 
 format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .

@@ -1,12 +1,16 @@
 """Functions of arrays that work for numpy arrays and torch tensors alike, where their methods differ.
 
 A graph is evaluated with numpy arrays, or with torch tensors where `gpu` composes on an accelerator. This module uses
-the methods of a tensor and never imports torch.
+the methods of a tensor and never imports torch: where there is a tensor, its library is imported already (`library`).
 
 Operations that work pixel by pixel keep images in memory as (*spatial, N, channels): the numbers of one pixel lie
 together, and a slice of pixels is a matrix without a copy. The shape of such an array stays (N, channels, *spatial).
 """
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,54 @@ def permute(x: Any, order: Shape) -> Any:
 def like(values: Array, x: Any) -> Any:
     """Return parameters as an array of the same kind as ``x``, on its device."""
     return values if isinstance(x, np.ndarray) else x.new_tensor(values.copy(order="C"))
+
+
+_copies: ContextVar[dict[int, tuple[Array, Any]] | None] = ContextVar("copies of parameters", default=None)
+"""Copies of parameters on a device, by the identity of the array; the array is kept, so that no other has its place."""
+
+
+@contextmanager
+def parameters_stay() -> Iterator[None]:
+    """Copy each parameter to a device once within the context, where `parameter_like` would copy it at every use.
+
+    The parameters must not be changed meanwhile. Contexts may be nested; the outermost one keeps the copies.
+    """
+    token = _copies.set({} if (kept := _copies.get()) is None else kept)
+    try:
+        yield
+    finally:
+        _copies.reset(token)
+
+
+def parameter_like(values: Array, x: Any) -> Any:
+    """Return a kernel or a weight as `like` does, and as the same tensor at every use within `parameters_stay`.
+
+    A tensor has the axes of ``values`` in their order in memory: reordering them is faster on the device.
+    """
+    if isinstance(x, np.ndarray):
+        return values
+    copies = _copies.get()
+    if copies is not None and id(values) in copies:
+        return copies[id(values)][1]
+    tensor = library(x).from_numpy(np.require(values, requirements="W")).to(x)
+    if copies is not None:
+        copies[id(values)] = values, tensor
+    return tensor
+
+
+def library(x: Any) -> Any:
+    """Return the module whose functions take an array: that of numpy, or of the tensor ``x``.
+
+    Notes
+    -----
+    Source: the ``array_namespace`` of array-api-compat, which does not import the libraries of tensors either.
+    """
+    return sys.modules[type(x).__module__.partition(".")[0]]
+
+
+def free_bytes(x: Any) -> int | None:
+    """Return the free memory of the CUDA device of a tensor; None for a tensor elsewhere."""
+    return int(library(x).cuda.mem_get_info(x.device)[0]) if x.is_cuda else None
 
 
 def index_like(index: IntArray, x: Any) -> Any:
@@ -84,6 +136,14 @@ def from_channels(x: Any) -> Any:
     return permute(x, (x.ndim - 1, *range(x.ndim - 1)))
 
 
+def along_axis(x: Any, axis: int, apply: Callable[[Any], Any]) -> Any:
+    """Return what a function of the last axis gives along another axis of an array or a tensor."""
+    result = apply(permute(x, (*(i for i in range(x.ndim) if i != axis), axis)))
+    order = list(range(x.ndim - 1))
+    order.insert(axis, x.ndim - 1)
+    return permute(result, tuple(order))
+
+
 def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
     """Return several arrays joined along an axis."""
     if all(isinstance(x, np.ndarray) for x in xs):
@@ -133,7 +193,8 @@ def inner_products(xs: Any, y: Any) -> Any:
     """Return the inner product (n,) of each of n arrays with one that broadcasts to them."""
     count = len(xs)
     y = y.reshape(*(1,) * (xs.ndim - 1 - y.ndim), *y.shape)
-    if len(y) == xs.shape[1] and all(size == 1 for size in y.shape[1:]):  # one entry per channel
+    per_channel = len(y) == xs.shape[1] and all(size == 1 for size in y.shape[1:])
+    if per_channel and isinstance(xs, np.ndarray):
         # Pixel by pixel as they lie in memory: numpy's sum over the last axes of a view takes ten times as long.
         return to_pixels(xs).reshape(-1, count * len(y)).sum(0).reshape(count, -1) @ y.reshape(-1)
     same = tuple(axis for axis in range(1, xs.ndim) if y.shape[axis - 1] == 1 != xs.shape[axis])

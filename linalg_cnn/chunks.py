@@ -56,7 +56,9 @@ class Chunks(NamedTuple):
     workers: int
 
 
-def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, alone: bool) -> Chunks:
+def plan_chunks(
+    graph: AffineGraph, direction: str, max_bytes: int | None, *, alone: bool, free: int | None = None
+) -> Chunks:
     """Return chunks of as many vectors as the cache holds, or fewer if the memory limit requires it.
 
     Where there are many chunks, each core computes chunks of its own, because a product of small arrays gains little
@@ -70,6 +72,8 @@ def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, al
         Limit on the memory of W and of the vectors; half of the machine's memory if None.
     alone : bool
         Whether to compute one chunk at a time, because an accelerator does the work instead of the cores.
+    free : int, optional
+        Free memory of an accelerator, of which a chunk takes half: what is computed in one call should be large.
 
     Raises
     ------
@@ -80,7 +84,11 @@ def plan_chunks(graph: AffineGraph, direction: str, max_bytes: int | None, *, al
     per_vector = 8 * graph.largest_state(direction)
     largest = 8 * max(size_of(value) for value in graph.shapes)
     left = memory_limit(max_bytes) - 8 * in_size * out_size
-    chunks = fit_chunks(graph.in_shape if direction == "forward" else graph.out_shape, per_vector, largest, left, alone)
+    shape = graph.in_shape if direction == "forward" else graph.out_shape
+    if free is None:
+        chunks = fit_chunks(shape, per_vector, largest, left, alone)
+    else:
+        chunks = Chunks(shape, max(1, min(size_of(shape), min(left, free // 2) // per_vector)), workers=1)
     at_once = chunks.size * chunks.workers
     check_memory(
         f"composing {in_size:,} inputs to {out_size:,} outputs by {direction}, {at_once:,} vectors at a time,",

@@ -13,7 +13,7 @@ import numpy as np
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.arithmetic import EXACT, SPARSE, Arithmetic
-from linalg_cnn.arrays import as_numpy, inner_products, like, zeros
+from linalg_cnn.arrays import as_numpy, free_bytes, inner_products, like, parameters_stay, zeros
 from linalg_cnn.checks import check_choice
 from linalg_cnn.chunks import Progress, carry_chunks, check_progress, plan_chunks
 from linalg_cnn.graph import AffineGraph, Node
@@ -54,7 +54,8 @@ def compose(
         ``dense`` works without building the matrix of any operation. ``sparse`` and ``sympy`` multiply these
         matrices, as ``csr_array`` or exactly. The default is dense, or sympy for a network with sympy expressions.
     max_bytes : int, optional
-        Limit on the memory of a dense composition; half of the machine's memory if not given.
+        Limit on the memory of a dense composition; half of the machine's memory if not given. The vectors of a chunk
+        also take at most half of what is free on a CUDA device.
     progress : callable, optional
         Wrapper of the sequence of chunks of a dense composition, such as ``tqdm.tqdm``.
     to_device : callable, optional
@@ -163,7 +164,8 @@ def _by_vectors(
     to_device: Callable[[Array], Any] | None,
 ) -> tuple[Array, Array]:
     """Return W and B from the unit vectors, chunk by chunk, without the matrix of any operation."""
-    chunks = plan_chunks(graph, direction, max_bytes, alone=to_device is not None)
+    free = None if to_device is None else free_bytes(to_device(np.zeros(0)))
+    chunks = plan_chunks(graph, direction, max_bytes, alone=to_device is not None, free=free)
     W, B = np.empty((size_of(graph.out_shape), size_of(graph.in_shape))), np.zeros(size_of(graph.out_shape))
 
     def carry(chunk: slice, units: Array) -> None:
@@ -173,7 +175,8 @@ def _by_vectors(
         else:
             W[chunk], B[chunk] = map(as_numpy, pull_rows(graph, vectors))
 
-    carry_chunks(carry, chunks, progress)
+    with parameters_stay():
+        carry_chunks(carry, chunks, progress)
     return W, graph(np.zeros(graph.in_shape)).ravel() if direction == "forward" else B
 
 

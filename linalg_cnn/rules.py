@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
-from linalg_cnn.arrays import index_like, like, zeros_laid_like
+from linalg_cnn.arrays import along_axis, index_like, like, zeros_laid_like
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
@@ -65,6 +65,17 @@ class AxisRule:
         return AxisRule(
             self.in_size, self.sources[start:stop], *(table if table is None else table[start:stop] for table in tables)
         )
+
+    @cached_property
+    def dense(self) -> Array:
+        """Matrix (out_size, in_size) of the rule, float64."""
+        matrix = np.zeros((self.out_size, self.in_size))
+        rows, taps = np.nonzero(self.sources >= 0)
+        weights: Any = 1.0
+        if self.numerators is not None and self.denominators is not None:
+            weights = (self.numerators / self.denominators)[rows, taps]
+        np.add.at(matrix, (rows, self.sources[rows, taps]), weights)
+        return matrix
 
     @cached_property
     def reads(self) -> IntArray:
@@ -217,6 +228,8 @@ def apply_rule(x: Any, axis: int, rule: AxisRule) -> Any:
     """Return ``x`` with the rule's matrix applied along ``axis``. Taps that read nothing take no time."""
     if rule.is_identity:
         return x
+    if _in_one_product(x, rule):
+        return along_axis(x, axis, lambda last: last @ like(rule.dense.T, x))
     y = zeros_laid_like(x, (*x.shape[:axis], rule.out_size, *x.shape[axis + 1 :]))
     common = rule.common_weight(x)
     for tap in range(rule.sources.shape[1]):
@@ -233,6 +246,8 @@ def apply_rule_adjoint(y: Any, axis: int, rule: AxisRule) -> Any:
     """Return ``y`` with the transpose of the rule's matrix applied along ``axis``."""
     if rule.is_identity:
         return y
+    if _in_one_product(y, rule):
+        return along_axis(y, axis, lambda last: last @ like(rule.dense, y))
     x = zeros_laid_like(y, (*y.shape[:axis], rule.in_size, *y.shape[axis + 1 :]))
     common = rule.common_weight(y)
     if common is not None and common != 1:
@@ -244,6 +259,21 @@ def apply_rule_adjoint(y: Any, axis: int, rule: AxisRule) -> Any:
                 part = _weighted(part, rule, outputs, tap, axis)
             x[_along(axis, _index(rule.sources[outputs, tap], y))] += part
     return x
+
+
+LARGEST_PRODUCT = 2**20
+"""Number of entries up to which the matrix of an axis multiplies a tensor; larger ones are mostly zeros."""
+
+
+def _in_one_product(x: Any, rule: AxisRule) -> bool:
+    """Return whether to apply a rule as one matrix product: on an accelerator, each tap would be several launches.
+
+    A single tap that reads evenly spaced positions takes no more than two, and moves no more than it must.
+    """
+    if isinstance(x, np.ndarray) or rule.in_size * rule.out_size > LARGEST_PRODUCT:
+        return False
+    outputs = np.flatnonzero(rule.sources[:, 0] >= 0)
+    return rule.sources.shape[1] > 1 or not (_is_even(outputs) and _is_even(rule.sources[outputs, 0]))
 
 
 def _along(axis: int, index: Any) -> tuple[Any, ...]:
@@ -261,9 +291,13 @@ def _without_repeats(sources: IntArray) -> Iterator[IntArray]:
 
 def _index(positions: IntArray, x: Any) -> Any:
     """Return positions as a slice if they are evenly spaced, which avoids a copy."""
+    return _as_slice(positions) if _is_even(positions) else index_like(positions, x)
+
+
+def _is_even(positions: IntArray) -> bool:
+    """Return whether positions are those of a slice."""
     steps = np.diff(positions)
-    even = len(positions) == 1 or (steps[0] > 0 and np.all(steps == steps[0]))
-    return _as_slice(positions) if even else index_like(positions, x)
+    return len(positions) == 1 or bool(len(positions) > 1 and steps[0] > 0 and np.all(steps == steps[0]))
 
 
 def _weighted(part: Any, rule: AxisRule, outputs: IntArray, tap: int, axis: int) -> Any:

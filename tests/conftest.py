@@ -74,11 +74,25 @@ SHARING = (
 
 def pytest_ignore_collect(collection_path, config):
     """Do not collect files whose tests would all be deselected: their imports take seconds."""
-    return True if collection_path.name in SLOW and "not slow" in config.option.markexpr else None
+    deselected = collection_path.name in SLOW and "not slow" in config.option.markexpr
+    if config.option.markexpr == "cuda" and collection_path.is_file():
+        deselected = b"pytest.mark.cuda" not in collection_path.read_bytes()
+    return True if deselected else None
+
+
+def cuda_devices():
+    """Return the number of CUDA devices of this machine."""
+    import torch  # here: it takes seconds, and is loaded already where a test needs CUDA
+
+    return torch.cuda.device_count()
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        for marker in item.iter_markers("cuda"):
+            needed = marker.kwargs.get("devices", 1)
+            if cuda_devices() < needed:
+                item.add_marker(pytest.mark.skip(reason=f"needs {needed} CUDA device{'s' * (needed > 1)}"))
         if item.path.name in SLOW:
             item.add_marker("slow")
         if not UNMEASURED.isdisjoint((item.path.name, f"{item.path.name}::{item.name.partition('[')[0]}")):

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -46,10 +47,21 @@ def folder(tmp_path_factory):
     seconds; `test_onnxruntime_computes_the_same` exports, and `test_what_cannot_be_made_is_left_out_by_name` compiles.
     """
     out = tmp_path_factory.mktemp("bench") / "all"
+    kept = out.parent / "unfinished"
+    kept.mkdir()
+    remove = Path.unlink
+
+    def keep_a_copy(path, **options):
+        if path.suffix == ".unfinished":
+            shutil.copy(path, kept)
+        remove(path, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contenders, "in_onnxruntime", lambda module: module)
+        patch.setattr(Path, "unlink", keep_a_copy)
+        patch.setattr(contenders, "to_onnx", lambda module: module)
+        patch.setattr(contenders, "onnx_session", lambda model: model)
         patch.setattr("gpu.bench.merge.in_onnxruntime", lambda module, in_shape: module)
-        patch.setattr(contenders, "compiled", lambda module, batch, backend: module)
+        patch.setattr(contenders, "Compiled", lambda module, backend: lambda batch: (module, batch))
         assert main(["bench", "all", "--quick", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     return out
 
@@ -85,6 +97,17 @@ def test_all_writes_a_record_and_a_picture_of_each(folder, record):
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 300
             assert picture.info["Description"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_run_that_was_stopped_after_its_last_part_measures_nothing_again(folder, record, name):
+    """Times that were measured again would differ."""
+    benchmark = BENCHMARKS[name]
+    options = {"device": "cpu"} if benchmark.on_device else {}
+    kept = folder.parent / "unfinished" / f"{name}.json.unfinished"
+    again = benchmark.measure(quick=True, keep=kept, progress=False, **options)
+    assert again.pop("continued") == list(json.loads(kept.read_text())["parts"])
+    assert json.loads(json.dumps(again)) == record["benchmarks"][name]
 
 
 def test_the_report_names_machine_versions_threads_and_what_was_left_out(folder, record):
@@ -128,7 +151,7 @@ def test_what_cannot_be_made_is_left_out_by_name(monkeypatch):
     def missing(module):
         raise ModuleNotFoundError("No module named 'onnxruntime'")
 
-    monkeypatch.setattr(contenders, "in_onnxruntime", missing)
+    monkeypatch.setattr(contenders, "to_onnx", missing)
     monkeypatch.setattr("gpu.bench.predict.networks", lambda quick: {"3-layer CNN, linear": gpu.three_layer_cnn()})
     part = bench_predict(quick=True, device="cpu", progress=False)
     assert part["left_out"][0] == "3-layer CNN, linear, onnxruntime: ModuleNotFoundError: No module named 'onnxruntime'"
@@ -251,17 +274,34 @@ def test_bench_regions(record):
 
 
 def test_bench_collapse_of_colour_images(tmp_path, capsys, monkeypatch, record):
-    for name, part in (("compare_ways", "ways"), ("verdicts", "verdicts"), ("scaling", "scaling")):
-        monkeypatch.setattr(collapse, name, lambda *_, part=part: record["benchmarks"]["collapse"][part])
+    measured = record["benchmarks"]["collapse"]
+    known = {"compare_ways": measured["ways"], "verdicts": measured["verdicts"], "scaling_row": measured["scaling"][0]}
+    for name, part in known.items():
+        monkeypatch.setattr(collapse, name, lambda *_, part=part: part)
     monkeypatch.setattr(collapse, "colour_images", partial(collapse.colour_images, depth=18, side=32, classes=30))
+    seconds_per_row = collapse._seconds_per_row
+
+    def on_a_small_device(*arguments):
+        if arguments[-1] > 16:
+            raise torch.OutOfMemoryError
+        return seconds_per_row(*arguments)
+
+    monkeypatch.setattr(collapse, "_seconds_per_row", on_a_small_device)
     out = tmp_path / "bench.json"
     assert main(["bench", "collapse", "--quick", "--large", "--no-progress", "--device", "cpu", "--out", str(out)]) == 0
     part = json.loads(out.read_text())
     assert {row["way"].partition(":")[0] for row in part["ways"]["rows"]} >= {"torch.func.jacrev", "floor"}
     assert part["large"]["compose_seconds"] > 0
+    assert set(part["large"]["autograd_seconds_per_row"]) == {"8", "16"}
     assert part["left_out"] == []
     assert "autograd, the whole" in format_collapse(part)
     assert "| torch.func.jacrev |" in capsys.readouterr().out
+
+
+def test_peak_memory_is_that_of_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (device.type, 7))
+    assert collapse.peak_memory(torch.device("cuda")) == ("cuda", 7)
+    assert collapse.peak_memory(CPU) > 2**20
 
 
 def test_the_textbooks_matrix_is_the_same():
@@ -314,7 +354,7 @@ def test_one_bar_counts_all_benchmarks(capsys):
 
 
 def test_a_failing_benchmark_or_picture_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    def measure(*, quick, progress):
+    def measure(*, quick, keep, progress):
         Progress.of(progress, "works", 1).finish()
         return copy.deepcopy(worked)
 
@@ -539,6 +579,27 @@ def test_a_single_run_is_not_warmed_up_and_has_no_spread():
     time_runs(lambda: calls.append(1), 3, CPU)
     assert len(calls) == 5
     assert median_and_iqr([3.0, 1.0, 2.0]).seconds == 2
+
+
+def test_a_network_is_compiled_once_for_each_batch_size_and_not_for_each_copy():
+    made = []
+
+    def backend(module, example):
+        made.append(len(example[-1]))
+        return module.forward
+
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval().requires_grad_(False)
+    compiled = contenders.Compiled(network, backend)
+    places = []
+    for size in (2, 2, 2, 5):
+        predict, batch = compiled(torch.rand(size, 3))
+        microseconds_per_image(predict, batch, min_run_time=0.0)
+        places.append(network[0].weight.data_ptr())
+        network[0].weight[0, 0] += 1  # the code reads the weights at their new place
+        with torch.inference_mode():  # the mode in which it is compiled and timed
+            torch.testing.assert_close(predict(batch), network(batch))
+    assert len(made) == 2
+    assert len(set(places[:3])) == 3
 
 
 def test_slow_predictions_are_timed_more_than_once():

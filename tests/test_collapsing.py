@@ -304,7 +304,7 @@ def test_it_runs_under_compile_export_onnx_and_safetensors(tmp_path):
     torch.testing.assert_close(other(x), expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.cuda
 def test_on_cuda():
     net = classifier().cuda()
     collapsed = gpu.collapse(net, (3, 8, 8))

@@ -218,7 +218,7 @@ def test_bad_three_layer_cnns(options, message):
         three_layer_cnn(**options)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_on_cuda():
     model = three_layer_cnn(channels=3)
     x = torch.rand(7, 1, 28, 28)

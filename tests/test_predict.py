@@ -24,7 +24,6 @@ IN_SHAPE, IN_SIZE, OUT_SIZE = (3, 8, 8), 192, 10  # large enough for "planes" to
 needs_exact_product = pytest.mark.skipif(
     not is_exact(IN_SIZE, 48, 7), reason="torch's product of 8-bit integers is not exact"
 )
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 FLOAT_BACKENDS = ["auto", "linear", "blocks"]
 BYTE_BACKENDS = [*FLOAT_BACKENDS, pytest.param("planes", marks=needs_exact_product)]
 SINGLE_BACKENDS = BYTE_BACKENDS[1:]
@@ -766,7 +765,7 @@ def test_a_capture_needs_cuda():
 # CUDA
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("way", ["auto", "linear"])
 @pytest.mark.parametrize("rows", [0, 1, 64, 300])
 def test_cuda_agrees_with_the_cpu(way, rows):
@@ -783,20 +782,20 @@ def test_cuda_agrees_with_the_cpu(way, rows):
     assert there.classes(pixels).cpu().tolist() == exact(affine, pixels).argmax(1).tolist()
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_a_predictor_on_the_cpu_takes_images_from_cuda():
     predictor, pixels = Predictor(random_map()), random_pixels(40)
     assert torch.equal(predictor(pixels.cuda()), predictor(pixels))
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("way", ["blocks", "planes"])
 def test_backends_for_the_cpu_are_refused_on_cuda(way):
     with pytest.raises(ValueError, match=f"got '{way}': it is for the CPU"):
         Predictor(random_map(), way=way, device="cuda")
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("classes", [False, True])
 @pytest.mark.parametrize("batch_size", [None, 1, 64, 100, 1000])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -809,7 +808,7 @@ def test_a_capture_gives_what_the_predictor_gives(classes, batch_size, dtype):
     torch.testing.assert_close(captured(), predict(images), rtol=1e-5, atol=1e-2)
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_a_capture_reads_what_was_written_into_its_images():
     predictor = Predictor(random_map(), device="cuda")
     images = random_pixels(130).cuda()
@@ -823,19 +822,18 @@ def test_a_capture_reads_what_was_written_into_its_images():
     assert not torch.equal(after, kept)
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_a_capture_keeps_what_its_graph_reads():
     """Freed memory would be given to the next tensors of the same size."""
     affine, pixels = random_map(), random_pixels(130)
     captured = CapturedPrediction(Predictor(affine, device="cuda"), pixels.cuda(), 64)
-    others = [
-        torch.full((size,), 77, dtype=torch.uint8, device="cuda") for size in (512, 1024, 24_960) for _ in range(50)
-    ]
+    sizes, of_each = (512, 1024, 24_960), 50
+    others = [torch.full((size,), 77, dtype=torch.uint8, device="cuda") for size in sizes for _ in range(of_each)]
     assert relative_error(captured().cpu(), exact(affine, pixels)) <= FLOAT32_ERROR
-    assert len(others) == 200
+    assert len(others) == len(sizes) * of_each  # they are alive until here
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_a_capture_needs_images():
     predictor = Predictor(random_map(), device="cuda")
     with pytest.raises(ValueError, match="batch_size: expected at least one image a batch, got 0 by None"):
@@ -846,7 +844,7 @@ def test_a_capture_needs_images():
         CapturedPrediction(predictor, random_pixels(5))
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.cuda(devices=2)
 def test_another_card_than_the_current_one():
     affine, pixels = random_map(), random_pixels(130)
     predictor = Predictor(affine, device="cuda:1")

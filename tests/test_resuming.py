@@ -446,7 +446,7 @@ def test_a_taught_network_comes_closer_to_its_teacher(digits):
     assert not teacher.training
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_a_captured_step_is_the_step(digits):
     def run(captured):
         torch.manual_seed(0)

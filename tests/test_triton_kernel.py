@@ -14,7 +14,6 @@ from gpu.predict.triton_backend import BLOCK_INPUTS, MOST_INPUTS, slices_for_ten
 from linalg_cnn import AffineMap, FactoredMap
 
 pytest.importorskip("triton")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 LARGEST = largest_integer(8, 4)
 
@@ -217,7 +216,7 @@ def test_a_kernel_that_does_not_run_is_not_used(monkeypatch, launch, reason):
     assert Predictor(affine).way_for(4).way == "linear"
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", EXACT)
 def test_compiled_scores_are_rounded_once(name):
     affine, pixels = EXACT[name]
@@ -225,7 +224,7 @@ def test_compiled_scores_are_rounded_once(name):
     assert np.array_equal(scores.cpu().numpy(), expected(EXACT[name]).astype(np.float32))
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_classes_are_those_of_the_scores(name):
     affine, pixels = CASES[name]
@@ -236,7 +235,7 @@ def test_compiled_classes_are_those_of_the_scores(name):
     assert classes.cpu().tolist() == predictor(images).cpu().numpy().argmax(1).tolist()
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_on_cuda_the_kernel_is_chosen():
     predictor = Predictor(RANDOM[0], device="cuda")
     for rows in (1, 64, 100_000):
@@ -244,7 +243,7 @@ def test_on_cuda_the_kernel_is_chosen():
     assert predictor.way_for(64, torch.float32).way == "linear"
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_batches_of_one_launch_after_batches_of_many():
     """Triton compiles the kernel anew for a size of 1, and for multiples of 16."""
     affine, pixels = EXACT["handwritten digits"]
@@ -254,7 +253,7 @@ def test_batches_of_one_launch_after_batches_of_many():
         assert torch.equal(torch.cat([predictor(batch) for batch in images.split(size)]), whole)
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_pixels_past_2_gib_are_addressed():
     """An offset of 32 bits would wrap."""
     inputs = 784
@@ -268,7 +267,7 @@ def test_pixels_past_2_gib_are_addressed():
     assert np.array_equal(scores[-150:].cpu().numpy(), expected((affine, pixels)).astype(np.float32))
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_slices_on_the_cpu_and_on_cuda_agree_to_the_last_bit():
     from gpu.predict.backends import SliceProducts
     from gpu.predict.int8_product import is_exact

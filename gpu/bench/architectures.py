@@ -1,6 +1,8 @@
 """``bench architectures``: the time to trace, to compose and to verify networks of twelve architectures."""
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -10,11 +12,11 @@ from torch import nn
 
 from gpu.bench.measuring import in_a_line, time_runs
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.samples import BATCHES
 from gpu.models.linearization import linearize
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from linalg_cnn.types import Shape
 
 STEPS = ("tracing", "composing", "verifying", "estimating")
@@ -56,6 +58,17 @@ def randomize(model: nn.Module) -> None:
             nn.init.kaiming_normal_(part.weight, nonlinearity="linear")
 
 
+def row_of(
+    name: str, make: Callable[[], nn.Module], in_shape: Shape, device: torch.device, runs: int
+) -> dict[str, Any]:
+    """Return the row of a network with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make().eval()
+        randomize(model)
+    return {"network": name, "in_shape": list(in_shape), **seconds_of(model.to(device), in_shape, runs)}
+
+
 def seconds_of(model: nn.Module, in_shape: Shape, runs: int) -> dict[str, Any]:
     """Return the median seconds of the steps of several collapses, their ranges, and the seconds of a forward pass.
 
@@ -77,7 +90,7 @@ def seconds_of(model: nn.Module, in_shape: Shape, runs: int) -> dict[str, Any]:
 
 
 def bench_architectures(
-    *, quick: bool = False, device: str | None = None, progress: bool | Progress = True
+    *, quick: bool = False, device: str | None = None, keep: Path | None = None, progress: bool | Progress = True
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -87,6 +100,8 @@ def bench_architectures(
         Use small sizes, to check that the benchmark runs.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
@@ -98,26 +113,13 @@ def bench_architectures(
         DEPTHWISE: (partial(depthwise, channels), (channels, side, side)),
         **{name: (partial(linear_network, name), shape) for name, shape in shapes.items()},
     }
-    bar = Progress.of(progress, "architectures", len(networks))
+    settings = {"runs": runs, "quick": quick, "classes": CLASSES, "dtype": "float32", "weights": "random"}
+    run = Run("bench architectures", settings, where, len(networks), keep, progress)
     rows, left_out = [], []
     for name, (make, in_shape) in networks.items():
         try:
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                model = make().eval()
-                randomize(model)
-            measured = seconds_of(model.to(where), in_shape, runs)
+            rows.append(run.part(name, partial(row_of, name, make, in_shape, where, runs)))
         except (ValueError, MemoryError, RuntimeError) as error:
             left_out.append(f"{name}: {in_a_line(error)}")
-        else:
-            rows.append({"network": name, "in_shape": list(in_shape), **measured})
-        bar.done(name)
-    bar.finish()
-    return {
-        "experiment": "bench architectures",
-        "settings": {"runs": runs, "quick": quick, "classes": CLASSES, "dtype": "float32", "weights": "random"},
-        "hardware": describe_hardware(where),
-        "versions": describe_versions(),
-        "rows": rows,
-        "left_out": left_out,
-    }
+        run.bar.done(name)
+    return run.record(left_out, rows=rows)

@@ -1,6 +1,8 @@
 """``bench collapse``: the time to compose a network, compared with autograd, unit images and a lower bound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,16 +12,17 @@ from torch import nn
 
 from gpu.bench.measurements import Measured
 from gpu.bench.measuring import time_runs
-from gpu.bench.memory import kept_memory, peak_bytes
+from gpu.bench.memory import keeps_memory, kept_memory, peak_bytes
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
+from linalg_cnn.arrays import parameters_stay
 from linalg_cnn.cut import cheapest_cut, split
 from linalg_cnn.types import Shape, size_of
 
@@ -66,10 +69,25 @@ def product_rate(watch: Stopwatch) -> float:
     return n**3 / watch(lambda: a @ a).seconds
 
 
-def compose_on(graph: AffineGraph, device: torch.device, direction: str = "auto") -> Any:
+def compose_on(graph: AffineGraph, device: torch.device) -> Any:
     """Compose with numpy on the CPU, with torch tensors on an accelerator."""
     to_device = None if device.type == "cpu" else lambda array: torch.from_numpy(array).to(device)
-    return compose(graph, direction, to_device=to_device)
+    return compose(graph, to_device=to_device)
+
+
+def time_composing(watch: Stopwatch, graphs: Sequence[AffineGraph], at_most: int | None = None) -> Measured:
+    """Time composing graphs in turn.
+
+    On an accelerator their parameters are copied there once, by the run that warms up: those of the modules that
+    autograd goes through are there as well.
+    """
+    with parameters_stay():
+        return watch(lambda: [compose_on(graph, watch.device) for graph in graphs], at_most)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak memory so far: of the tensors on an accelerator, or resident on the CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
 
 
 def jacobian(module: nn.Module, in_shape: Shape, device: torch.device) -> Callable[[], Any]:
@@ -97,9 +115,10 @@ def compare_ways(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any
     graph = trace(module, in_shape)
     rate = product_rate(watch)
     floor = size_of(graph.out_shape) * graph.multiply_adds / rate
-    composing = watch(lambda: compose_on(graph, device))
+    composing = time_composing(watch, [graph])
+    how = "tap by tap" if device.type == "cpu" else "in one call each"
     ways = {
-        "compose(trace(module)): the adjoints, tap by tap": composing,
+        f"compose(trace(module)): the adjoints, {how}": composing,
         "torch.func.jacrev": watch(jacobian(module, in_shape, device)),
         "unit images through the network": watch(unit_images(module, in_shape, device), 1),
         "trace alone": watch(lambda: trace(module, in_shape), 3),
@@ -136,30 +155,27 @@ def verdicts(watch: Stopwatch, depth: int, in_shape: Shape, seconds: float) -> l
     return rows
 
 
-def scaling(watch: Stopwatch, sides: tuple[int, ...], depths: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return the seconds of composing and of autograd, by the side of the image and by the depth of the network."""
-    rows = []
-    for depth, side in [*((18, side) for side in sides), *((depth, 28) for depth in depths)]:
-        module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
-        graph = trace(module, (1, side, side))
-        composing = watch(lambda graph=graph: compose_on(graph, watch.device), 3)  # type: ignore[misc]
-        jacrev = watch(jacobian(module, (1, side, side), watch.device), 3)
-        rows.append({
-            "depth": depth,
-            "side": side,
-            "useful_multiply_adds": graph.multiply_adds,
-            "compose_seconds": composing.seconds,
-            "compose_spread": composing.spread,
-            "jacrev_seconds": jacrev.seconds,
-            "jacrev_spread": jacrev.spread,
-        })
-    return rows
+def scaling_row(watch: Stopwatch, depth: int, side: int) -> dict[str, Any]:
+    """Return the seconds of composing and of autograd for a ResNet of some depth on images of some side."""
+    module = linear_resnet(depth, (1, side, side), 10).to(watch.device)
+    graph = trace(module, (1, side, side))
+    composing = time_composing(watch, [graph], 3)
+    jacrev = watch(jacobian(module, (1, side, side), watch.device), 3)
+    return {
+        "depth": depth,
+        "side": side,
+        "useful_multiply_adds": graph.multiply_adds,
+        "compose_seconds": composing.seconds,
+        "compose_spread": composing.spread,
+        "jacrev_seconds": jacrev.seconds,
+        "jacrev_spread": jacrev.spread,
+    }
 
 
 def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: int = 1000) -> dict[str, Any]:
     """Return the seconds of composing a ResNet on colour images into two factors, beside those of autograd for W.
 
-    Autograd is timed on one chunk of rows of each size and extrapolated to all rows.
+    Autograd is timed on one chunk of rows of each size that fits the memory, and extrapolated to all rows.
 
     Raises
     ------
@@ -174,10 +190,17 @@ def colour_images(watch: Stopwatch, depth: int = 34, side: int = 224, classes: i
         raise ValueError("expected a network with a value to cut at")
     outer, inner = split(graph, cut)
     rate = product_rate(watch)
-    before = peak_bytes()
-    composing = watch(lambda: [compose_on(part, device) for part in (outer, inner)], 1).seconds
-    peak = peak_bytes()
-    by_chunk = {chunk: _seconds_per_row(watch, module, in_shape, classes, chunk) for chunk in CHUNKS}
+    before = peak_memory(device)
+    # a first run on an accelerator would measure the set-up of its libraries
+    runs = 1 if device.type == "cpu" else 3
+    composing = time_composing(watch, [outer, inner], runs).seconds
+    peak = peak_memory(device)
+    by_chunk: dict[int, float] = {}
+    for chunk in CHUNKS:
+        try:
+            by_chunk[chunk] = _seconds_per_row(watch, module, in_shape, classes, chunk)
+        except torch.OutOfMemoryError:  # of the accelerator, for which larger chunks are too large, too
+            break
     per_row = min(by_chunk.values())
     vectors = size_of(inner.out_shape)
     floor = (vectors * inner.multiply_adds + vectors * outer.multiply_adds) / rate
@@ -204,7 +227,12 @@ def _seconds_per_row(watch: Stopwatch, module: nn.Module, in_shape: Shape, class
 
 
 def bench_collapse(
-    *, quick: bool = False, large: bool = False, device: str | None = None, progress: bool | Progress = True
+    *,
+    quick: bool = False,
+    large: bool = False,
+    device: str | None = None,
+    keep: Path | None = None,
+    progress: bool | Progress = True,
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -219,29 +247,27 @@ def bench_collapse(
         Measure ResNet34 on 3x224x224, too.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     depth, in_shape = (18, (1, 8, 8)) if quick else (34, (1, 28, 28))
     sides, depths = ((8,), (18,)) if quick else ((14, 28, 56, 112), (18, 34, 50, 101, 152))
-    parts = TIMINGS_OF_WAYS + len(BATCH_SIZES) + 2 * (len(sides) + len(depths)) + (2 + len(CHUNKS) if large else 0)
-    watch = Stopwatch(where, 1 if quick else 11, Progress.of(progress, "collapse", parts))
-    with kept_memory() as kept:
-        measured = {
-            "ways": compare_ways(watch, depth, in_shape),
-            "verdicts": verdicts(watch, depth, in_shape, 0.01 if quick else 0.5),
-            "scaling": scaling(watch, sides, depths),
-        }
-    record = {
-        "experiment": "bench collapse",
-        "settings": {"runs": watch.runs, "quick": quick, "dtype": "float64", "memory_kept": kept},
-        "hardware": describe_hardware(where),
-        "versions": describe_versions(),
-        **measured,
-        "left_out": [] if large else ["ResNet34 on 3x224x224: several minutes, with --large"],
-    }
-    if large:
-        record["large"] = colour_images(watch)
-    watch.bar.finish()
-    return record
+    sizes = dict.fromkeys([*((18, side) for side in sides), *((deep, 28) for deep in depths)])  # without repetitions
+    parts = TIMINGS_OF_WAYS + len(BATCH_SIZES) + 2 * len(sizes) + (2 + len(CHUNKS) if large else 0)
+    runs = 1 if quick else 11
+    settings = {"runs": runs, "quick": quick, "dtype": "float64", "memory_kept": keeps_memory()}
+    run = Run("bench collapse", settings, where, parts, keep, progress)
+    watch = Stopwatch(where, runs, run.bar)
+    with kept_memory():
+        ways = run.part("ways", lambda: compare_ways(watch, depth, in_shape))
+        predictions = run.part("verdicts", lambda: verdicts(watch, depth, in_shape, 0.01 if quick else 0.5))
+        scaling = [
+            run.part(f"scaling, ResNet{deep}, side {side}", partial(scaling_row, watch, deep, side))
+            for deep, side in sizes
+        ]
+    left_out = [] if large else ["ResNet34 on 3x224x224: several minutes, with --large"]
+    found = {"large": run.part("large", lambda: colour_images(watch))} if large else {}
+    return run.record(left_out, ways=ways, verdicts=predictions, scaling=scaling, **found)

@@ -1,7 +1,7 @@
 """The networks and runtimes that ``bench predict`` compares."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import transforms
 
+from gpu.bench.tunings import TUNINGS, Tuning
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.timing import IN_SHAPE
 from gpu.models.copying import copy_of
@@ -23,7 +24,13 @@ from linalg_cnn.types import Shape
 Predict = Callable[[torch.Tensor], Any]
 """Takes a batch and computes its scores, in whatever form the runtime returns them."""
 Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
-"""Takes a batch of floats and returns the function to time, with the images to call it on."""
+"""Takes a batch of floats and returns the function to time, with the images to call it on. The network of each call
+lies at another place in memory."""
+
+WARM_UP = 3
+"""Number of runs before a graph is captured, by us or by ``torch.compile``."""
+MAX_AUTOTUNE = "max-autotune"
+"""Mode in which ``torch.compile`` measures kernels before it chooses: minutes for a network."""
 
 
 def networks(*, quick: bool) -> dict[str, nn.Module]:
@@ -75,16 +82,53 @@ def fold_batch_norms(module: nn.Module) -> nn.Module | None:
     return folded if found else None
 
 
-def compiled(module: nn.Module, batch: torch.Tensor, backend: str) -> Predict:
-    """Return a network that ``torch.compile`` has compiled for the size of this batch."""
-    torch.compiler.reset()
-    network = torch.compile(module, backend=backend, dynamic=False)
-    network(batch)
-    return network
+class Compiled:
+    """A network that ``torch.compile`` compiles once for each batch size, whatever the number of its copies.
+
+    Compiled code takes the weights as arguments. A copy is therefore the same code, with the weights at another place.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network; its weights are moved, and keep their values.
+    backend : str
+        Backend of ``torch.compile``.
+    mode : str, optional
+        Mode of ``torch.compile``.
+    """
+
+    def __init__(self, module: nn.Module, backend: str, mode: str | None = None) -> None:
+        self.module, self.backend, self.mode = module, backend, mode
+        self._compiled: Predict | None = None
+        self._size = 0
+        self._left: list[torch.Tensor] = []
+
+    def __call__(self, batch: torch.Tensor) -> tuple[Predict, torch.Tensor]:
+        """Return the network compiled for the size of this batch, with its weights where no call before had them."""
+        if self._compiled is None or self._size != len(batch):
+            torch.compiler.reset()
+            self._left.clear()
+            self._compiled = torch.compile(self.module, backend=self.backend, mode=self.mode, dynamic=False)
+            self._size = len(batch)
+        else:
+            self._left += move_weights(self.module)
+        with torch.inference_mode():  # as it is timed: another mode would be compiled anew
+            for _ in range(WARM_UP):
+                self._compiled(batch)
+        return self._compiled, batch
 
 
-def in_onnxruntime(module: nn.Module, in_shape: Shape = IN_SHAPE) -> Predict:
-    """Return a network exported to ONNX, which onnxruntime runs on the CPU with as many threads as torch has.
+def move_weights(module: nn.Module) -> list[torch.Tensor]:
+    """Move the parameters and buffers of a module to other places in memory; return what keeps their old places."""
+    tensors = [*module.parameters(), *module.buffers()]
+    left = [tensor.data for tensor in tensors]
+    for tensor in tensors:
+        tensor.data = tensor.data.clone()
+    return left
+
+
+def to_onnx(module: nn.Module, in_shape: Shape = IN_SHAPE) -> bytes:
+    """Return a network as an ONNX model for batches of any size.
 
     Parameters
     ----------
@@ -96,33 +140,48 @@ def in_onnxruntime(module: nn.Module, in_shape: Shape = IN_SHAPE) -> Predict:
     Raises
     ------
     ModuleNotFoundError
-        If onnxruntime or the exporter's packages are not installed.
+        If the exporter's packages are not installed.
     """
-    import onnxruntime
-
     example = torch.rand(2, *in_shape)
     shapes = ({0: torch.export.Dim.DYNAMIC},)
     exported = torch.onnx.export(copy_of(module), (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
     assert exported is not None  # noqa: S101 - for mypy: it is, with dynamo=True
+    model: bytes = exported.model_proto.SerializeToString()
+    return model
+
+
+def onnx_session(model: bytes) -> Predict:
+    """Return an ONNX model as a function that onnxruntime runs on the CPU with as many threads as torch has.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If onnxruntime is not installed.
+    """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        exported.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch.numpy()})
+
+
+def in_onnxruntime(module: nn.Module, in_shape: Shape = IN_SHAPE) -> Predict:
+    """Return a network, on the CPU, as a function that onnxruntime runs (see `to_onnx` and `onnx_session`)."""
+    return onnx_session(to_onnx(module, in_shape))
 
 
 def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
     """Return a network as a CUDA graph that reads this batch in place."""
     predict = torch.no_grad()(lambda: module(batch))
-    warm_up(predict, batch.device, times=3)
+    warm_up(predict, batch.device, times=WARM_UP)
     graph = CudaGraph(predict, batch.device)
     return lambda _: graph()
 
 
 def contenders(name: str, module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
-    """Return the variants of a network by name; each is prepared when it is bound to a batch.
+    """Return the variants of a network by name; each is prepared when it is bound to a batch for the first time.
 
     Parameters
     ----------
@@ -136,26 +195,63 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
         Backend of ``torch.compile``.
     """
     variants: dict[str, Bind] = {}
-    for prefix, network in (("", module), ("batch norm folded, ", fold_batch_norms(module))):
+    folded = fold_batch_norms(module)
+    for prefix, network in (("", module), ("batch norm folded, ", folded)):
         if network is not None:
             variants |= {f"{prefix}{variant}": bind for variant, bind in _in_torch(network, device, backend).items()}
-    if device.type == "cpu":
-        session = cache(lambda: in_onnxruntime(module))
-        variants["onnxruntime"] = lambda batch: (session(), batch)
+    if device.type == "cuda":
+        variants |= tuned(module if folded is None else folded, backend)
+    else:
+        model = cache(lambda: to_onnx(module))
+        variants["onnxruntime"] = lambda batch: (onnx_session(model()), batch)
     if name.endswith("linear"):
-        collapsed = collapse(module, IN_SHAPE, factored=False)
-        predictor = Predictor(collapsed, preprocess=transforms.ToTensor(), device=device)
-        variants["collapsed, nn.Linear"] = lambda batch: (collapsed.module, batch)
-        variants["collapsed, Predictor, floats"] = lambda batch: (predictor, batch)
-        variants["collapsed, Predictor, bytes"] = lambda batch: (predictor, (255 * batch).to(torch.uint8))
+        collapsed = cache(lambda: collapse(module, IN_SHAPE, factored=False))
+        predictor = partial(Predictor, preprocess=transforms.ToTensor(), device=device)
+        variants["collapsed, nn.Linear"] = lambda batch: (copy_of(collapsed().module), batch)
+        variants["collapsed, Predictor, floats"] = lambda batch: (predictor(collapsed()), batch)
+        variants["collapsed, Predictor, bytes"] = lambda batch: (predictor(collapsed()), (255 * batch).to(torch.uint8))
     return variants
 
 
 def _in_torch(module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
     variants: dict[str, Bind] = {
-        "eager": lambda batch: (module, batch),
-        "torch.compile": lambda batch: (compiled(module, batch, backend), batch),
+        "eager": lambda batch: (copy_of(module), batch),
+        "torch.compile": Compiled(copy_of(module), backend),
     }
     if device.type == "cuda":
-        variants["CUDA graph"] = lambda batch: (graphed(module, batch), batch)
+        variants["CUDA graph"] = lambda batch: (graphed(copy_of(module), batch), batch)
     return variants
+
+
+def tuned(module: nn.Module, backend: str) -> dict[str, Bind]:
+    """Return a network, on CUDA, as its users would run it (see `TUNINGS`), by the name of the variant.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, with its batch normalisations folded if it had some.
+    backend : str
+        Backend of ``torch.compile``.
+
+    Notes
+    -----
+    Has not run on CUDA yet; the tests run it on the CPU.
+    """
+    variants: dict[str, Bind] = {}
+    for name, tuning in TUNINGS.items():
+        variants[f"channels_last, {name}, CUDA graph"] = partial(_tuned_graph, module, tuning)
+        if not tuning.tf32:
+            compiled = Compiled(tuning.network(module), backend, MAX_AUTOTUNE)
+            variants[f"channels_last, {name}, {MAX_AUTOTUNE}"] = partial(_tuned_code, compiled, tuning)
+    return variants
+
+
+def _tuned_graph(module: nn.Module, tuning: Tuning, batch: torch.Tensor) -> tuple[Predict, torch.Tensor]:
+    images = tuning.images(batch)
+    with tuning.applied():  # the graph keeps the algorithms that are chosen here
+        return graphed(tuning.network(module), images), images
+
+
+def _tuned_code(compiled: Compiled, tuning: Tuning, batch: torch.Tensor) -> tuple[Predict, torch.Tensor]:
+    with tuning.applied():
+        return compiled(tuning.images(batch))

@@ -11,6 +11,7 @@ from gpu.bench.measuring import in_a_line
 from gpu.bench.pictures import measurements_figure
 from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS, Benchmark
+from gpu.bench.run import unfinished
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
 from gpu.runtime.results import output_folder
@@ -22,7 +23,9 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
     """Run every benchmark, and write ``NAME.json`` and ``NAME.png`` of each, ``all.json`` and ``report.md``.
 
     The files of a benchmark are written as soon as it has finished. A benchmark or a picture that fails is left out,
-    and the report says why.
+    and the report says why. A run that is stopped leaves what it has measured in ``NAME.json.unfinished``, and the
+    next run with the same conditions goes on from there; these files are removed at the end, except those of
+    benchmarks that failed.
 
     Parameters
     ----------
@@ -36,7 +39,7 @@ def bench_all(out: Path, *, quick: bool = False, device: str | None = None, prog
         Whether to draw a progress bar on standard error.
     """
     where = resolve_device(device)
-    files = [f"{name}{suffix}" for name in BENCHMARKS for suffix in (".json", ".png")]
+    files = [f"{name}{suffix}" for name in BENCHMARKS for suffix in (".json", ".json.unfinished", ".png")]
     with output_folder(out, [*files, "all.json", "report.md"]):  # before the work, which takes minutes
         return _bench_all(out, where, quick=quick, progress=progress)
 
@@ -55,6 +58,7 @@ def _bench_all(out: Path, where: torch.device, *, quick: bool, progress: bool) -
     }
     for name, benchmark in BENCHMARKS.items():
         options: dict[str, Any] = {"device": str(where)} if benchmark.on_device else {}
+        options["keep"] = unfinished(out / f"{name}.json")
         try:
             part = benchmark.measure(quick=quick, progress=bar, **options)
         except Exception as error:  # the other benchmarks still run
@@ -72,6 +76,8 @@ def _bench_all(out: Path, where: torch.device, *, quick: bool, progress: bool) -
             record["pictures"].append(name)
     write_json(out / "all.json", record)
     write_atomically(out / "report.md", format_all(record).encode())
+    for name in record["benchmarks"]:
+        unfinished(out / f"{name}.json").unlink(missing_ok=True)
     return record
 
 

@@ -4,7 +4,9 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.nn import functional
 
 from gpu.bench.measuring import time_runs
 from gpu.bench.progress import Progress
-from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.bench.run import CPU, Run
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
     avg_pool_matrix,
@@ -45,9 +47,6 @@ class Case:
     name: str
     build: Build
     others: tuple[tuple[str, Callable[[], float]], ...] = ()
-
-
-CPU = torch.device("cpu")
 
 
 def seconds(build: Build, runs: int) -> float:
@@ -199,52 +198,56 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
     return row
 
 
-def scaling(largest: int, runs: int) -> list[dict[str, Any]]:
-    """Return nanoseconds per entry of a 16 -> 16 convolution as the image grows: constant if the time is linear."""
+def scaling_row(entries: int, runs: int) -> dict[str, Any]:
+    """Return the nanoseconds per entry of a 16 -> 16 convolution: they are constant if the time is linear in its size.
+
+    Parameters
+    ----------
+    entries : int
+        Approximate number of entries of the matrix.
+    runs : int
+        Number of runs.
+    """
     kernel = np.random.default_rng(0).standard_normal((16, 16, 3, 3))
-    rows = []
-    entries = 10**4
-    while entries <= largest:
-        side = max(3, round((entries / (16 * 16 * 9)) ** 0.5))
-        count, _, copying = copy_of(conv_matrix(kernel, (16, side, side), padding=1), runs)
-        taken, spread = time_runs(lambda side=side: conv_matrix(kernel, (16, side, side), padding=1), runs, CPU)  # type: ignore[misc]
-        rows.append({
-            "entries": count,
-            "seconds": taken,
-            "spread": spread,
-            "nanoseconds_per_entry": 1e9 * taken / count,
-            "times_copying_it": taken / copying,
-        })
-        entries *= 10
-    return rows
+    side = max(3, round((entries / (16 * 16 * 9)) ** 0.5))
+    build = partial(conv_matrix, kernel, (16, side, side), padding=1)
+    count, _, copying = copy_of(build(), runs)
+    taken, spread = time_runs(build, runs, CPU)
+    return {
+        "entries": count,
+        "seconds": taken,
+        "spread": spread,
+        "nanoseconds_per_entry": 1e9 * taken / count,
+        "times_copying_it": taken / copying,
+    }
 
 
-def bench_matrices(*, quick: bool = False, progress: bool | Progress = True) -> dict[str, Any]:
+def bench_matrices(
+    *, quick: bool = False, keep: Path | None = None, progress: bool | Progress = True
+) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
     Parameters
     ----------
     quick : bool
         Use small sizes, to check that the benchmark runs.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
     runs = 3 if quick else 7
     all_cases = cases(quick, runs)
-    bar = Progress.of(progress, "matrices", len(all_cases) + 1)
+    sizes = [10**power for power in range(4, 6 if quick else 9)]
+    settings = {"runs": runs, "quick": quick, "dtype": "float64"}
+    run = Run("bench matrices", settings, CPU, len(all_cases) + len(sizes), keep, progress)
     rows = []
     for case in all_cases:
-        rows.append(measure(case, runs))
-        bar.done(case.name)
-    by_size = scaling(10**5 if quick else 10**8, runs)
-    bar.finish()
+        rows.append(run.part(case.name, partial(measure, case, runs)))
+        run.bar.done(case.name)
+    by_size = []
+    for entries in sizes:
+        by_size.append(run.part(f"{entries:,} entries", partial(scaling_row, entries, runs)))
+        run.bar.done()
     left_out = sorted({f"other ways: {row['others_left_out']}" for row in rows if "others_left_out" in row})
-    return {
-        "experiment": "bench matrices",
-        "settings": {"runs": runs, "quick": quick, "dtype": "float64"},
-        "hardware": describe_hardware(torch.device("cpu")),
-        "versions": describe_versions(),
-        "rows": rows,
-        "scaling": by_size,
-        "left_out": left_out,
-    }
+    return run.record(left_out, rows=rows, scaling=by_size)

@@ -104,7 +104,7 @@ def of_predict(record: Record) -> Measurements:
         if found is None:
             continue
         for way, row in found["ways"].items():
-            name = f"{found['images']:,} images, {way}{words}, an image"
+            name = f"many images, {way}{words}, an image"
             yield name, _from_microseconds(row["microseconds_per_image"], row["spread"])
         for way, row in found["batch_1"].items():
             yield f"one image, {way}{words}", _from_microseconds(row["microseconds"], row["spread"])

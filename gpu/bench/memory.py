@@ -51,6 +51,11 @@ def kept_memory() -> Iterator[bool]:
         library.malloc_trim(0)
 
 
+def keeps_memory() -> bool:
+    """Return whether `kept_memory` can let this process keep freed memory."""
+    return _glibc() is not None
+
+
 def peak_bytes() -> int:
     """Return the peak resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

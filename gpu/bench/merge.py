@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,14 +10,14 @@ from torch import nn
 
 from gpu.bench.contenders import Predict, fold_batch_norms, in_onnxruntime
 from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
-from gpu.bench.memory import kept_memory
+from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.merging.forms import FORMS
 from gpu.merging.merge import merge
 from gpu.merging.report import MergeReport
 from gpu.models.resnets import resnet
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from linalg_cnn.types import Shape
 
 BATCH_SIZE = 64
@@ -85,7 +86,50 @@ def in_onnx(model: nn.Module, in_shape: Shape, batch_size: int) -> tuple[dict[st
     return {name: in_onnxruntime(module, in_shape) for name, module in modules.items()}, merged.report
 
 
-def bench_merge(*, quick: bool = False, device: str | None = None, progress: bool | Progress = True) -> dict[str, Any]:
+def rows_of(
+    name: str, make: Any, in_shape: Shape, variants: Any, runs: int, batch_size: int, device: torch.device
+) -> list[dict[str, Any]]:
+    """Return the rows of a network in one runtime, whose variants are timed in turn.
+
+    Parameters
+    ----------
+    name : str
+        Name of the network.
+    make : callable
+        Makes the network.
+    in_shape : tuple of int
+        Shape of one input.
+    variants : callable
+        `in_torch` or `in_onnx`.
+    runs, batch_size : int
+        Numbers of runs and of inputs in each.
+    device : torch.device
+        Device of the network.
+    """
+    found, report = variants(made(make, device), in_shape, batch_size)
+    batch = torch.rand(batch_size, *in_shape, device=device)
+    calls = {variant: partial(predict, batch) for variant, predict in found.items()}
+    with torch.inference_mode():
+        taken = time_in_turn(calls, runs, device, lambda: None)
+    rows = []
+    for variant, seconds in taken.items():
+        middle, spread = median_and_iqr(seconds)
+        merged = variant.startswith("merged")
+        rows.append({
+            "network": name,
+            "variant": variant,
+            "batch_size": batch_size,
+            "microseconds_per_image": 1e6 * middle / batch_size,
+            "spread": 1e6 * spread / batch_size,
+            "forms": [row.form for row in report.stretches] if merged else None,
+            "error": report.differences["merged"]["relative"] if merged else None,
+        })
+    return rows
+
+
+def bench_merge(
+    *, quick: bool = False, device: str | None = None, keep: Path | None = None, progress: bool | Progress = True
+) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
     The variants of a network in one runtime are timed in turn, while the C library keeps freed memory (`kept_memory`).
@@ -96,48 +140,33 @@ def bench_merge(*, quick: bool = False, device: str | None = None, progress: boo
         Use small sizes, to check that the benchmark runs.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     runs, batch_size = (1, 4) if quick else (31, BATCH_SIZE)
     chosen = networks(quick=quick)
-    bar = Progress.of(progress, "merge", len(chosen))
+    settings = {
+        "runs": runs,
+        "quick": quick,
+        "dtype": "float32",
+        "weights": "random",
+        "memory_kept": keeps_memory(),
+    }
+    run = Run("bench merge", settings, where, len(chosen), keep, progress)
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
-    with kept_memory() as kept:
+    # not in one turn: the threads of onnxruntime wait busily, which slows torch down
+    runtimes = {"torch": in_torch, "onnxruntime": in_onnx} if where.type == "cpu" else {"torch": in_torch}
+    with kept_memory():
         for name, (make, in_shape) in chosen.items():
-            model = made(make, where)
-            batch = torch.rand(batch_size, *in_shape, device=where)
-            # not in one turn: the threads of onnxruntime wait busily, which slows torch down
-            for variants in (in_torch, in_onnx) if where.type == "cpu" else (in_torch,):
+            for runtime, variants in runtimes.items():
+                measure = partial(rows_of, name, make, in_shape, variants, runs, batch_size, where)
                 try:
-                    found, report = variants(model, in_shape, batch_size)
+                    rows += run.part(f"{name}, {runtime}", measure)
                 except ModuleNotFoundError as error:
                     left_out.append(f"{name}: {in_a_line(error)}")
-                    continue
-                calls = {variant: partial(predict, batch) for variant, predict in found.items()}
-                with torch.inference_mode():
-                    taken = time_in_turn(calls, runs, where, lambda: None)
-                for variant, seconds in taken.items():
-                    middle, spread = median_and_iqr(seconds)
-                    merged = variant.startswith("merged")
-                    rows.append({
-                        "network": name,
-                        "variant": variant,
-                        "batch_size": batch_size,
-                        "microseconds_per_image": 1e6 * middle / batch_size,
-                        "spread": 1e6 * spread / batch_size,
-                        "forms": [row.form for row in report.stretches] if merged else None,
-                        "error": report.differences["merged"]["relative"] if merged else None,
-                    })
-            bar.done(name)
-    bar.finish()
-    return {
-        "experiment": "bench merge",
-        "settings": {"runs": runs, "quick": quick, "dtype": "float32", "weights": "random", "memory_kept": kept},
-        "hardware": describe_hardware(where),
-        "versions": describe_versions(),
-        "rows": rows,
-        "left_out": left_out,
-    }
+            run.bar.done(name)
+    return run.record(left_out, rows=rows)

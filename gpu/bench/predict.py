@@ -1,27 +1,28 @@
 """``bench predict``: the latency of a prediction, compared with other runtimes and with reading the pixels."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 from torchvision import transforms
 
-from gpu.bench.contenders import contenders, networks
+from gpu.bench.contenders import MAX_AUTOTUNE, Bind, contenders, networks
 from gpu.bench.measurements import median_and_noise
-from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
-from gpu.bench.memory import kept_memory
+from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn, time_runs
+from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.experiments.timing import IN_SHAPE
-from gpu.models.copying import copy_of
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
+from linalg_cnn.checks import memory_limit
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
@@ -31,6 +32,18 @@ up to three with where its weights lie in memory."""
 PIXELS = size_of(IN_SHAPE)
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's pixels in [0, 1], by which its networks usually normalise them."""
+PAPER_BATCH = 64
+"""The batch size of the paper's timings, and the only one for which `MAX_AUTOTUNE` is timed."""
+SHARE_OF_COPYING = 0.02
+"""Bytes of the pixels, as a share of those that the device copies in a second: launches then take next to no time."""
+BYTES_PER_PIXEL = 12
+"""Memory that a pixel takes: its byte, and two values in float32 at the same time in the slowest way, with a margin."""
+LEAST_IMAGES = 100_000
+CAPTURED_IMAGES = 100_000
+"""Number of images that are predicted as one CUDA graph."""
+COMPARED_IMAGES = 10_000
+"""Number of images whose scores are compared with the exact ones."""
+COPYING = "copying the bytes"
 READING = "reading the bytes"
 PREDICTOR = "Predictor, bytes"
 LINEAR = "nn.Linear(u.flatten(1).float())"
@@ -38,11 +51,12 @@ NORMALISED = "nn.Linear of (u.float() / 255 - mean) / std"
 
 
 def bench_predict(
-    *, quick: bool = False, device: str | None = None, progress: bool | Progress = True
+    *, quick: bool = False, device: str | None = None, keep: Path | None = None, progress: bool | Progress = True
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
-    The networks and the collapsed ``nn.Linear`` are given floats that already lie on the device, as in the paper's
+    The number of images from bytes to scores follows from the bandwidth of the device (see `images_for`). The networks
+    and the collapsed ``nn.Linear`` are given floats that already lie on the device, as in the paper's
     section 5.1. The predictor is given bytes as well, and the floor is the time that reading these bytes takes. The C
     library keeps freed memory during the measurements (`kept_memory`), which favours the networks; the time from bytes
     to scores is also measured without it. Each network is timed as `ROUNDS` copies at different places in memory.
@@ -53,6 +67,8 @@ def bench_predict(
         Use small sizes, to check that the benchmark runs.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
@@ -60,45 +76,112 @@ def bench_predict(
     sizes, seconds = ((4,), 0.01) if quick else (BATCH_SIZES, 0.5)
     backend = "eager" if quick else "inductor"
     found = networks(quick=quick)
-    images, runs = (2_000, 3) if quick else (100_000, 11)
-    ways = 6 if where.type == "cuda" else 2 * 4  # in time_from_bytes, which runs twice on the CPU
+    runs = 3 if quick else 11
+    ways = 7 if where.type == "cuda" else 2 * 5  # in time_from_bytes, which runs twice on the CPU
     rounds = 1 if quick else ROUNDS
-    bar = Progress.of(progress, "predict", len(found) * len(sizes) * rounds + ways * (runs + 1))
+    settings = {
+        "runs": runs,
+        "copies": rounds,
+        "batch_sizes": sizes,
+        "in_shape": IN_SHAPE,
+        "compile_backend": backend,
+        "memory_kept": keeps_memory(),
+        "quick": quick,
+    }
+    hardware = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    timings = len(found) * len(sizes) + ways * (runs + 1)
+    run = Run("bench predict", settings, where, timings, keep, progress, hardware)
+    copied = run.part("bandwidth", lambda: copied_per_second(where, 2**20 if quick else 2**28, runs))
+    images = 2_000 if quick else images_for(copied, where)
+    measure = partial(time_from_bytes, where, images, runs, seconds, run.bar)
+    rows: list[dict[str, Any]] = []
+    left_out = []
     with full_float32():
-        from_bytes = time_from_bytes(where, images, runs, seconds, bar)
-    with full_float32(), kept_memory() as kept:
-        from_bytes_kept = time_from_bytes(where, images, runs, seconds, bar) if kept and where.type == "cpu" else None
-        rows, left_out = [], []
-        batches = [torch.rand(size, *IN_SHAPE, device=where) for size in sizes]
-        for name, module in found.items():
-            timed, missing = time_copies(name, module.to(where), batches, backend, seconds, rounds, bar.done)
-            rows += timed
-            left_out += missing
+        from_bytes = run.part("from bytes", measure)
+        with kept_memory() as kept:
+            from_bytes_kept = run.part("from bytes, memory kept", measure) if kept and where.type == "cpu" else None
+            for name, module in found.items():
+                variants = contenders(name, module.to(where), where, backend)
+                for size in sizes:
+                    batch = torch.rand(size, *IN_SHAPE, device=where)
+                    for variant, bind in variants.items():
+                        if variant.endswith(MAX_AUTOTUNE) and size != PAPER_BATCH:
+                            continue
+                        timing = partial(time_copies, name, variant, bind, batch, seconds, rounds)
+                        try:
+                            rows.append(run.part(f"{name}, {variant}, batch {size}", timing))
+                        except Exception as error:  # compilers and exporters raise errors of any kind
+                            left_out.append(f"{name}, {variant}: {in_a_line(error)}")
+                    run.bar.done(name)
     bytes_per_second = (from_bytes_kept or from_bytes)["bytes_per_second"]
     rows += [floor_of(size, where, bytes_per_second) for size in sizes]
-    bar.finish()
     if where.type != "cuda":
         left_out.append("CUDA graphs, the Triton kernel: there is no CUDA device")
-    return {
-        "experiment": "bench predict",
-        "settings": {
-            "images": images,
-            "runs": runs,
-            "copies": rounds,
-            "batch_sizes": sizes,
-            "in_shape": IN_SHAPE,
-            "compile_backend": backend,
-            "memory_kept": kept,
-            "quick": quick,
-        },
-        "hardware": describe_hardware(where) | {"cpu_capability": torch.backends.cpu.get_cpu_capability()},
-        "versions": describe_versions(),
-        "paper_hardware": TIMING_HARDWARE,
-        "from_bytes": from_bytes,
-        "from_bytes_memory_kept": from_bytes_kept,
-        "rows": rows,
-        "left_out": left_out,
-    }
+    return run.record(
+        list(dict.fromkeys(left_out)),
+        paper_hardware=TIMING_HARDWARE,
+        from_bytes=from_bytes,
+        from_bytes_memory_kept=from_bytes_kept,
+        rows=rows,
+    )
+
+
+def copied_per_second(device: torch.device, size: int, runs: int) -> float:
+    """Return the bytes that a device copies in a second, from one place in its memory to another.
+
+    Parameters
+    ----------
+    device : torch.device
+    size : int
+        Number of bytes to copy; eight times as many on CUDA, whose caches are larger.
+    runs : int
+        Number of runs.
+    """
+    size *= 8 if device.type == "cuda" else 1
+    source, target = (
+        torch.ones(size, dtype=torch.uint8, device=device),
+        torch.empty(size, dtype=torch.uint8, device=device),
+    )
+    return size / time_runs(lambda: target.copy_(source), runs, device).seconds
+
+
+def images_for(copied: float, device: torch.device) -> int:
+    """Return the number of images whose pixels are `SHARE_OF_COPYING` of what a device copies in a second.
+
+    There are at most as many as fit its memory with all that is computed from them.
+
+    Parameters
+    ----------
+    copied : float
+        Bytes that the device copies in a second.
+    device : torch.device
+
+    Examples
+    --------
+    >>> images_for(1e10, torch.device("cpu"))  # 10 GB/s
+    250000
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_limit()
+    wanted, fitting = SHARE_OF_COPYING * copied / PIXELS, free / (BYTES_PER_PIXEL * PIXELS)
+    return max(LEAST_IMAGES, int(min(wanted, fitting)) // 10_000 * 10_000)
+
+
+class Way(NamedTuple):
+    """A way from bytes to scores.
+
+    Attributes
+    ----------
+    call : callable
+        Computes it for all its images.
+    images : int
+        Number of its images.
+    bytes_per_image : int
+        Bytes that any way to its result reads and writes for an image: the pixels, and the result.
+    """
+
+    call: Callable[[], Any]
+    images: int
+    bytes_per_image: int
 
 
 def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: float, bar: Progress) -> dict[str, Any]:
@@ -120,28 +203,35 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
     bar : Progress
         Progress bar, which advances with every run.
     """
-    torch.manual_seed(0)
-    pixels = torch.randint(0, 256, (images, *IN_SHAPE), dtype=torch.uint8).to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    pixels = torch.randint(0, 256, (images, *IN_SHAPE), dtype=torch.uint8, device=device, generator=generator)
     normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize([MEAN], [STD])])
     network = three_layer_cnn().eval()
     raw, normalised = (collapse(network, IN_SHAPE, preprocess=p) for p in (normalise, None))
     linear, after = raw.module.to(device), normalised.module.to(device)
     predictor = Predictor(raw.affine, device=device)
     words = pixels.view(-1).view(torch.int64)
-    ways: dict[str, Callable[[], Any]] = {
-        READING: words.amax if device.type == "cpu" else words.clone,
-        PREDICTOR: lambda: predictor(pixels),
-        LINEAR: lambda: linear(pixels),
-        NORMALISED: lambda: after((pixels.float() / 255 - MEAN) / STD),
+    copy = torch.empty_like(words)
+    to_scores = PIXELS + 4 * raw.affine.out_size
+    ways = {
+        COPYING: Way(lambda: copy.copy_(words), images, 2 * PIXELS),
+        READING: Way(words.amax, images, PIXELS),
+        PREDICTOR: Way(lambda: predictor(pixels), images, to_scores),
+        LINEAR: Way(lambda: linear(pixels), images, to_scores),
+        NORMALISED: Way(lambda: after((pixels.float() / 255 - MEAN) / STD), images, to_scores),
     }
     if device.type == "cuda":
-        ways["Predictor, bytes to classes"] = lambda: predictor.classes(pixels)
-        ways["Predictor, batches of 64 as one CUDA graph"] = CapturedPrediction(predictor, pixels, 64)
-    seconds = time_in_turn(ways, runs, device, bar.done)
-    exact = torch.from_numpy(raw.affine(pixels.flatten(1).cpu().double().numpy()))
+        some = pixels[:CAPTURED_IMAGES]
+        captured = CapturedPrediction(predictor, some, 64)
+        ways["Predictor, bytes to classes"] = Way(lambda: predictor.classes(pixels), images, PIXELS + 8)
+        ways["Predictor, batches of 64 as one CUDA graph"] = Way(captured, len(some), to_scores)
+    taken = time_in_turn({name: way.call for name, way in ways.items()}, runs, device, bar.done)
+    seconds = {name: np.array(taken[name]) / way.images for name, way in ways.items()}
+    rates = {name: way.bytes_per_image / median_and_iqr(list(seconds[name])).seconds for name, way in ways.items()}
+    compared = pixels[:COMPARED_IMAGES]
+    exact = torch.from_numpy(raw.affine(compared.flatten(1).cpu().double().numpy()))
     largest = exact.abs().max()
-    timings = {way: median_and_iqr(taken) for way, taken in seconds.items()}
-    read = 2 if device.type == "cuda" else 1  # a copy reads and writes
+    timings = {name: median_and_iqr(list(values)) for name, values in seconds.items()}
     one = pixels[:1]
     single = {
         PREDICTOR: microseconds_per_image(predictor, one, min_run_time=seconds_each),
@@ -150,70 +240,52 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
     return {
         "images": images,
         "ways": {
-            way: {
-                "microseconds_per_image": 1e6 * timing.seconds / images,
-                "spread": 1e6 * timing.spread / images,
-                "times_reading": float(np.median(np.divide(seconds[way], seconds[READING]))),
-                "times_predictor": float(np.median(np.divide(seconds[way], seconds[PREDICTOR]))),
+            name: {
+                "images": way.images,
+                "microseconds_per_image": 1e6 * timings[name].seconds,
+                "spread": 1e6 * timings[name].spread,
+                "times_reading": float(np.median(seconds[name] / seconds[READING])),
+                "times_predictor": float(np.median(seconds[name] / seconds[PREDICTOR])),
+                "bytes_per_image": way.bytes_per_image,
+                "share_of_copying": rates[name] / rates[COPYING],
             }
-            for way, timing in timings.items()
+            for name, way in ways.items()
         },
-        "bytes_per_second": read * pixels.numel() / timings[READING].seconds,
+        "bytes_per_second": max(rates[READING], rates[COPYING]),
         "way_taken": predictor.way_for(images)._asdict(),
         "relative_error": {
-            PREDICTOR: float((predictor(pixels).cpu() - exact).abs().max() / largest),
-            LINEAR: float((linear(pixels).cpu() - exact).abs().max() / largest),
+            PREDICTOR: float((predictor(compared).cpu() - exact).abs().max() / largest),
+            LINEAR: float((linear(compared).cpu() - exact).abs().max() / largest),
         },
         "batch_1": {way: {"microseconds": m["median"], "spread": m["iqr"]} for way, m in single.items()},
     }
 
 
 def time_copies(
-    name: str,
-    module: nn.Module,
-    batches: list[torch.Tensor],
-    backend: str,
-    seconds: float,
-    rounds: int,
-    done: Callable[[str], Any],
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each variant of a network and each batch, and the variants that were left out, with the reason.
+    name: str, variant: str, bind: Bind, batch: torch.Tensor, seconds: float, rounds: int
+) -> dict[str, Any]:
+    """Return the row of a variant of a network: the latency of copies of it at different places in memory.
 
     Parameters
     ----------
-    name : str
-        Name of the network.
-    module : nn.Module
-        The network, on the device of the batches.
-    batches : list of tensors (N, *IN_SHAPE)
+    name, variant : str
+        Names of the network and of the variant.
+    bind : callable
+        Prepares a copy for the batch (see `contenders`).
+    batch : tensor (N, *IN_SHAPE)
         Images to predict.
-    backend : str
-        Backend of ``torch.compile``.
     seconds : float
-        Seconds to spend on all copies of a variant together, for each batch.
+        Seconds to spend on all copies together.
     rounds : int
-        Number of copies of each variant.
-    done : callable
-        Called with the name after each batch, for a progress bar.
+        Number of copies.
     """
-    timed: dict[tuple[int, str], list[dict[str, float]]] = {}
-    left_out: dict[str, None] = {}  # an ordered set
-    device = batches[0].device
     copies = []  # all are kept, so that each lies at its own place in memory
+    measured = []
     for _ in range(rounds):
-        copies.append(contenders(name, copy_of(module), device, backend))
-        for batch in batches:
-            for variant, bind in copies[-1].items():
-                try:
-                    predict, images = bind(batch)
-                    measured = microseconds_per_image(predict, images, min_run_time=seconds / rounds, least_runs=1)
-                except Exception as error:  # compilers and exporters raise errors of any kind
-                    left_out[f"{name}, {variant}: {in_a_line(error)}"] = None
-                else:
-                    timed.setdefault((len(batch), variant), []).append(measured)
-            done(name)
-    rows = [row_of(name, variant, size, device, of_copies) for (size, variant), of_copies in timed.items()]
-    return rows, list(left_out)
+        predict, images = bind(batch)
+        copies.append(predict)
+        measured.append(microseconds_per_image(predict, images, min_run_time=seconds / rounds, least_runs=1))
+    return row_of(name, variant, len(batch), batch.device, measured)
 
 
 def row_of(
@@ -236,7 +308,7 @@ def row_of(
         "device": str(device),
         "microseconds_per_image": micros,
         "spread": spread,
-        "paper": paper_number(network, variant) if batch_size == 64 else None,
+        "paper": paper_number(network, variant) if batch_size == PAPER_BATCH else None,
     }
 
 

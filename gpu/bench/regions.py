@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from pathlib import Path as File
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,12 +16,11 @@ import gpu
 from gpu.bench.measuring import median_and_iqr, run_seconds, time_in_turn
 from gpu.bench.memory import peak_bytes
 from gpu.bench.progress import Progress
-from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.bench.run import CPU, Run
 from linalg_cnn import Path, PiecewiseGraph, Region, region, segment, slice_regions
 from linalg_cnn.piecewise.local_maps import batch_pieces
 from linalg_cnn.types import Array, IntArray
 
-CPU = torch.device("cpu")
 Result = TypeVar("Result")
 IMAGES = 200
 """Number of images from which the running statistics are estimated."""
@@ -164,15 +164,14 @@ def largest_error(module: nn.Module, inputs: list[Array], outputs: Array) -> flo
     return float(np.abs(outputs - scores).max() / np.abs(scores).max())
 
 
-def segment_row(
-    name: str, module: nn.Module, path_of: Callable[[], Path], bar: Progress
-) -> tuple[dict[str, Any], Path]:
-    """Return the seconds of all breaks between two images and the error in the middle of regions, and the path."""
+def segment_row(name: str, module: nn.Module, path_of: Callable[[], Path], bar: Progress) -> dict[str, Any]:
+    """Return the seconds of all breaks between two images and the error in the middle of regions."""
     seconds, path = timed(path_of)
     peak = peak_bytes()
     numbers = chosen_of(path.regions)
     middles = (path.points[numbers] + path.points[numbers + 1]) / 2
-    row = {
+    bar.done(f"segment, {name}")
+    return {
         "network": name,
         "regions": path.regions,
         "reached": path.reached,
@@ -183,8 +182,6 @@ def segment_row(
             module, [path.input_at(t) for t in middles], (path.values[numbers] + path.values[numbers + 1]) / 2
         ),
     }
-    bar.done(f"segment, {name}")
-    return row, path
 
 
 def sampling_row(path: Path, samples: int, bar: Progress) -> dict[str, Any]:
@@ -237,56 +234,60 @@ def timed(function: Callable[[], Result]) -> tuple[float, Result]:
     return time.perf_counter() - start, result
 
 
-def bench_regions(*, quick: bool = False, progress: bool | Progress = True) -> dict[str, Any]:
+def bench_regions(*, quick: bool = False, keep: File | None = None, progress: bool | Progress = True) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
     Parameters
     ----------
     quick : bool
         Use small sizes, to check that the benchmark runs.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
     runs, images = 1 if quick else 5, images_of(quick)
     names = (SMALL, "ResNet18") if quick else tuple(NETWORKS)
     largest = names[-1]
-    bar = Progress.of(progress, "regions", 8 + len(names))
+    settings = {
+        "runs": runs,
+        "quick": quick,
+        "dtype": "float64",
+        "network": largest,
+        "weights": "random",
+        "in_shape": list(images.shape[1:]),
+    }
+    run = Run("bench regions", settings, CPU, 8 + len(names), keep, progress)
+    bar = run.bar
     modules = {name: network(name, images) for name in names}
     graphs = {name: gpu.trace(module, images.shape[1:], piecewise=True) for name, module in modules.items()}
-    maps = local_maps_row(graphs[largest], modules[largest], images[: 2 if quick else 20], runs, bar)
+
+    @cache
+    def path_of(name: str) -> Path:
+        most = 50 if quick and name != SMALL else None
+        return segment(graphs[name], images[0], images[1], max_regions=most)
+
+    few = images[: 2 if quick else 20]
+    maps = run.part("local maps", lambda: local_maps_row(graphs[largest], modules[largest], few, runs, bar))
     distances = [
-        distance_row(graphs[largest], images[0], norm, failure, min(runs, 3), bar)
+        run.part(
+            f"distance, {norm}, failure probability {failure}",
+            partial(distance_row, graphs[largest], images[0], norm, failure, min(runs, 3), bar),
+        )
         for norm in ("l2", "linf")
         for failure in (0.0, FAILURE)
     ]
     slices = [
-        slice_row(name, graphs[name], modules[name], corner_of(images, share), most, bar)
+        run.part(
+            f"slice, {name}",
+            partial(slice_row, name, graphs[name], modules[name], corner_of(images, share), most, bar),
+        )
         for name, share, most in ((SMALL, 0.01, None), (largest, 0.001, 50 if quick else 10_000))
     ]
-    segments, paths = [], {}
-    for name in names:
-        most = 50 if quick and name != SMALL else None
-        search = partial(segment, graphs[name], images[0], images[1], max_regions=most)
-        row, paths[name] = segment_row(name, modules[name], search, bar)
-        segments.append(row)
-    sampling = sampling_row(paths[SMALL], 500 if quick else 100_000, bar)
-    bar.finish()
-    return {
-        "experiment": "bench regions",
-        "settings": {
-            "runs": runs,
-            "quick": quick,
-            "dtype": "float64",
-            "network": largest,
-            "weights": "random",
-            "in_shape": list(images.shape[1:]),
-        },
-        "hardware": describe_hardware(CPU),
-        "versions": describe_versions(),
-        "local_maps": maps,
-        "distances": distances,
-        "segments": segments,
-        "sampling": {"network": SMALL, **sampling},
-        "slices": slices,
-        "left_out": [],
-    }
+    segments = [
+        run.part(f"segment, {name}", partial(segment_row, name, modules[name], partial(path_of, name), bar))
+        for name in names
+    ]
+    samples = 500 if quick else 100_000
+    sampling = run.part("sampling", lambda: {"network": SMALL, **sampling_row(path_of(SMALL), samples, bar)})
+    return run.record([], local_maps=maps, distances=distances, segments=segments, sampling=sampling, slices=slices)

@@ -51,8 +51,8 @@ class Benchmark(NamedTuple):
     help : str
         Help text on the command line.
     measure : callable
-        Runs the benchmark and returns its record; takes ``quick`` and ``progress``, and ``device`` and ``large`` where
-        the benchmark has these options.
+        Runs the benchmark and returns its record; takes ``quick``, ``keep`` and ``progress``, and ``device`` and
+        ``large`` where the benchmark has these options.
     show : callable
         Takes a record and returns it as Markdown tables.
     measurements : callable

@@ -36,7 +36,8 @@ def format_predict(record: Record) -> str:
 
 
 def _from_bytes(found: dict[str, Any]) -> list[str]:
-    titles = ("way", "us per image", "IQR", "time / reading the bytes", "time / predictor")
+    """Return the ways from bytes to scores; the last column is the rate of the bytes that a way must read and write."""
+    titles = ["way", "us per image", "IQR", "time / reading the bytes", "time / predictor"]
     rows = [
         (
             way,
@@ -44,9 +45,12 @@ def _from_bytes(found: dict[str, Any]) -> list[str]:
             f"{row['spread']:.4f}",
             f"{row['times_reading']:.1f}",
             f"{row['times_predictor']:.2f}",
+            *([f"{row['share_of_copying']:.0%}"] if "share_of_copying" in row else []),
         )
         for way, row in found["ways"].items()
     ]
+    if len(rows[0]) > len(titles):
+        titles.append("share of the bandwidth of copying")
     return markdown_table(titles, rows)
 
 

@@ -1,5 +1,7 @@
 """``bench training``: images per second of the project's training loop and of the loop of PyTorch's tutorials."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,10 @@ from torchvision.transforms import ToTensor
 
 from gpu.bench.measuring import median_and_iqr, time_in_turn
 from gpu.bench.progress import Progress
+from gpu.bench.run import Run
 from gpu.models.resnets import resnet
 from gpu.models.shallow import three_layer_cnn
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.training.data import Digits, load_digits
 from gpu.training.trainer import Trainer
 
@@ -61,8 +63,33 @@ def make(network: str) -> nn.Module:
         return model
 
 
+def row_of(network: str, part: Digits, runs: int, device: torch.device, bar: Progress) -> dict[str, Any]:
+    """Return the row of a network that both loops train on the same digits, in turn."""
+    models = {loop: make(network).to(device) for loop in ("plain", "ours")}
+    trainer = Trainer(models["ours"], part, part, epochs=1, batch_size=BATCH_SIZE)
+
+    def ours() -> None:
+        trainer.model.train()
+        for index in trainer.progress.batches:
+            trainer.step(index)
+
+    loops = {"plain": lambda: plain_loop(models["plain"], part, device), "ours": ours}
+    seconds = time_in_turn(loops, runs, device, bar.done)
+    ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
+    timings = {loop: median_and_iqr(taken) for loop, taken in seconds.items()}
+    return {
+        "network": network,
+        "images": len(part),
+        "images_per_second": {loop: len(part) / timing.seconds for loop, timing in timings.items()},
+        "seconds": {loop: timing.seconds for loop, timing in timings.items()},
+        "spread": {loop: timing.spread for loop, timing in timings.items()},
+        "times_faster": float(np.median(ratios)),
+        "times_faster_from_to": [min(ratios), max(ratios)],
+    }
+
+
 def bench_training(
-    *, quick: bool = False, device: str | None = None, progress: bool | Progress = True
+    *, quick: bool = False, device: str | None = None, keep: Path | None = None, progress: bool | Progress = True
 ) -> dict[str, Any]:
     """Run the benchmark and return its record.
 
@@ -75,46 +102,19 @@ def bench_training(
         Use small sizes, to check that the benchmark runs.
     device : str, optional
         Name of the device. The default is CUDA if there is a CUDA device, and the CPU otherwise.
+    keep : Path, optional
+        File of the parts measured so far; a run with the same conditions goes on from it (see `Run`).
     progress : bool or Progress
         Whether to draw a progress bar on standard error, or the bar to continue.
     """
     where = resolve_device(device)
     digits, _ = load_digits()
     runs = 1 if quick else 7
+    settings = {"batch_size": BATCH_SIZE, "runs": runs, "quick": quick}
+    run = Run("bench training", settings, where, 2 * len(IMAGES) * (runs + 1), keep, progress)
     rows = []
-    bar = Progress.of(progress, "training", 2 * len(IMAGES) * (runs + 1))
     for network, count in IMAGES.items():
         count = 16 if quick else count
         part = Digits(digits.images[:count], digits.labels[:count])
-        models = {loop: make(network).to(where) for loop in ("plain", "ours")}
-        trainer = Trainer(models["ours"], part, part, epochs=1, batch_size=BATCH_SIZE)
-
-        def ours(trainer: Trainer = trainer) -> None:
-            trainer.model.train()
-            for index in trainer.progress.batches:
-                trainer.step(index)
-
-        def plain(model: nn.Module = models["plain"], part: Digits = part) -> None:
-            plain_loop(model, part, where)
-
-        seconds = time_in_turn({"plain": plain, "ours": ours}, runs, where, bar.done)
-        ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
-        timings = {loop: median_and_iqr(taken) for loop, taken in seconds.items()}
-        rows.append({
-            "network": network,
-            "images": count,
-            "images_per_second": {loop: count / timing.seconds for loop, timing in timings.items()},
-            "seconds": {loop: timing.seconds for loop, timing in timings.items()},
-            "spread": {loop: timing.spread for loop, timing in timings.items()},
-            "times_faster": float(np.median(ratios)),
-            "times_faster_from_to": [min(ratios), max(ratios)],
-        })
-    bar.finish()
-    return {
-        "experiment": "bench training",
-        "settings": {"batch_size": BATCH_SIZE, "runs": runs, "quick": quick},
-        "hardware": describe_hardware(where),
-        "versions": describe_versions(),
-        "rows": rows,
-        "left_out": [],
-    }
+        rows.append(run.part(network, partial(row_of, network, part, runs, where, run.bar)))
+    return run.record([], rows=rows)

@@ -22,7 +22,11 @@ def add_bench(commands: Any) -> None:
             parser.add_argument("--picture", type=Path, help="PNG file for a picture of the table")
         if benchmark.large:
             parser.add_argument("--large", action="store_true", help=benchmark.large)
-        parser.add_argument("--out", type=Path, help="JSON file for the record")
+        parser.add_argument(
+            "--out",
+            type=Path,
+            help="JSON file for the record; a run that is stopped leaves FILE.unfinished, from which the next goes on",
+        )
         _add_options(parser, on_device=benchmark.on_device)
     everything = benches.add_parser("all", help="run every benchmark, and write one report")
     everything.set_defaults(command=all_command)
@@ -50,6 +54,9 @@ def _add_options(parser: argparse.ArgumentParser, *, on_device: bool) -> None:
 def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | None = None, **options: Any) -> int:
     """Run a benchmark, write its record and its picture, and print its tables.
 
+    With ``out`` the benchmark keeps what it has measured so far in a file beside the record, and goes on from there if
+    it was stopped; the file is removed at the end.
+
     Parameters
     ----------
     benchmark : Benchmark
@@ -63,6 +70,8 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
     ValueError
         If the folder of a file does not exist, or a folder has its name, or both files are one; or if a file is there
         that is none of those that this command writes.
+    OSError
+        If a file cannot be read or written.
     """
     for option, path in (("--out", out), ("--picture", picture)):
         if path is not None and not path.parent.is_dir():
@@ -75,11 +84,15 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
         _check_replaceable("--picture", picture, _is_png, "a PNG file")
     if out is not None and picture is not None and out.resolve() == picture.resolve():
         raise ValueError(f"--out, --picture: expected two files, got {out} for both")
-    record = benchmark.measure(**options)
-    if out is not None:
+    if out is None:
+        record = benchmark.measure(**options)
+    else:
+        from gpu.bench.run import unfinished
         from linalg_cnn.files import write_json
 
+        record = benchmark.measure(keep=unfinished(out), **options)
         write_json(out, record)
+        unfinished(out).unlink(missing_ok=True)
     if picture is not None and benchmark.draw is not None:
         from linalg_cnn.display import to_png
         from linalg_cnn.files import write_atomically

@@ -27,9 +27,19 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute."""
+    """Return the versions of Python and of the packages that compute.
+
+    A package without metadata, as that of a checkout that runs without having been installed, is "not installed".
+    """
     packages = ("linalg_cnn", "numpy", "scipy", "sympy", "torch", "torchvision")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def describe_machine(record: dict[str, Any], packages: Sequence[str] = ("numpy", "scipy", "torch")) -> str:

@@ -170,7 +170,7 @@ def _operation_coordinates(operation: Operation, in_shape: Shape) -> Coordinates
     taps: Array | None = None
     if isinstance(operation, TapOperation):
         # If each weight is replaced by its number, the entries are the numbers of their weights.
-        kernel: Any = operation.kernel  # type: ignore[attr-defined]
+        kernel: Any = operation.kernel
         numbered = np.arange(float(kernel.size)).reshape(kernel.shape)
         (numbers,) = replace(operation, kernel=numbered, bias=None).all_entries(in_shape)  # type: ignore[type-var]
         taps = numbers.values.astype(np.int64)

@@ -132,7 +132,7 @@ def operation_html(operation: Operation) -> str | None:
     """Return the picture of an operation's kernel; None if there is no kernel or it has more than two spatial axes."""
     if not isinstance(operation, TapOperation):
         return None
-    kernel: Any = operation.kernel  # type: ignore[attr-defined]
+    kernel: Any = operation.kernel
     if kernel.ndim not in {3, 4}:
         return None
     picture = kernel_picture(kernel, color="kernel" if operation.symbolic else "value")

@@ -1,12 +1,11 @@
 """A fully connected layer along one axis, the same at every position of the other axes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from linalg_cnn.arrays import like, permute
+from linalg_cnn.arrays import along_axis, parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_int, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
@@ -112,19 +111,8 @@ class AxisDense(Operation):
 
     def push(self, x: Any) -> Any:
         """Return the product with the weight along the axis."""
-        return self._along(x, self.weight)
+        return along_axis(x, self.axis + 1, lambda last: last @ parameter_like(self.weight, x).T)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return the product with the weight's transpose along the axis."""
-        return self._along(y, self.weight.T)
-
-    def _along(self, x: Any, weight: Array) -> Any:
-        return along_axis(x, self.axis + 1, lambda last: last @ like(weight, x).T)
-
-
-def along_axis(x: Any, axis: int, apply: Callable[[Any], Any]) -> Any:
-    """Return what a function of the last axis gives along another axis of an array or a tensor."""
-    result = apply(permute(x, (*(i for i in range(x.ndim) if i != axis), axis)))
-    order = list(range(x.ndim - 1))
-    order.insert(axis, x.ndim - 1)
-    return permute(result, tuple(order))
+        return along_axis(y, self.axis + 1, lambda last: last @ parameter_like(self.weight, y))

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from linalg_cnn.arrays import add_at, index_like, like, zeros
+from linalg_cnn.arrays import add_at, along_axis, index_like, like, zeros
 from linalg_cnn.checks import as_array, check_array, check_int, check_per_axis, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
-from linalg_cnn.ops.axis_dense import along_axis
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 

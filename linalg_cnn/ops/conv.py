@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from linalg_cnn.arrays import library, parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
-from linalg_cnn.ops.taps import TapOperation, tap_by_tap
+from linalg_cnn.ops.taps import TapOperation, cropped, in_torch, tap_by_tap
 from linalg_cnn.rules import AxisRule, check_table
 from linalg_cnn.types import Array, Shape
 
@@ -167,6 +168,32 @@ class Conv(TapOperation):
             return super().pull(y, in_shape)
         pad, conv = self._pad_then_conv()
         return pad.pull(conv.pull(y, pad.out_shape(in_shape)), in_shape)
+
+    def convolve(self, x: Any) -> Any:
+        """Return A x for a torch tensor by torch's own convolution; an odd zero of "same" is padded first."""
+        common, extra = self._padding_in_torch()
+        if any(extra):
+            x = library(x).nn.functional.pad(x, [width for after in reversed(extra) for width in (0, after)])
+        convolution = in_torch(x, len(common), transposed=False)
+        return convolution(x, parameter_like(self.kernel, x), None, self.stride, common, self.dilation, self.groups)
+
+    def convolve_back(self, y: Any, in_shape: Shape) -> Any:
+        """Return A' y for a torch tensor by torch's transposed convolution, which pads what no window has reached."""
+        common, extra = self._padding_in_torch()
+        left = tuple(
+            (size + 2 * width + after - step * (taps - 1) - 1) % stride
+            for size, width, after, step, taps, stride in zip(
+                in_shape[1:], common, extra, self.dilation, self.kernel.shape[2:], self.stride, strict=True
+            )
+        )
+        options = (None, self.stride, common, left, self.groups, self.dilation)
+        x = in_torch(y, len(common), transposed=True)(y, parameter_like(self.kernel, y), *options)
+        return cropped(x, (0,) * len(common), in_shape[1:])
+
+    def _padding_in_torch(self) -> tuple[Shape, Shape]:
+        """Return the zeros on both sides of each axis, and those that are added at its end."""
+        before, after = zip(*self.padding_pairs, strict=True)
+        return before, tuple(last - first for first, last in zip(before, after, strict=True))
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
         """Return the padding as an operation, and the convolution without padding that follows it."""

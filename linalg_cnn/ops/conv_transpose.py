@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from linalg_cnn.arrays import parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_int, check_per_axis, check_shape
-from linalg_cnn.ops.taps import TapOperation, tap_by_tap
+from linalg_cnn.ops.taps import TapOperation, cropped, in_torch, tap_by_tap
 from linalg_cnn.rules import NOTHING, AxisRule, check_table
 from linalg_cnn.types import Array, Shape, index_dtype
 
@@ -124,6 +125,17 @@ class ConvTranspose(TapOperation):
         grouped = self.kernel.reshape(self.groups, c_in // self.groups, per_group, *taps)
         swapped = grouped.swapaxes(1, 2).reshape(self.groups * per_group, c_in // self.groups, *taps)
         return np.flip(swapped, axis=tuple(range(2, self.kernel.ndim)))
+
+    def convolve(self, x: Any) -> Any:
+        """Return A x for a torch tensor by torch's own transposed convolution."""
+        options = (None, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return in_torch(x, len(self.stride), transposed=True)(x, parameter_like(self.kernel, x), *options)
+
+    def convolve_back(self, y: Any, in_shape: Shape) -> Any:
+        """Return A' y for a torch tensor by torch's convolution; more windows than inputs fit a wide output padding."""
+        options = (None, self.stride, self.padding, self.dilation, self.groups)
+        x = in_torch(y, len(self.stride), transposed=False)(y, parameter_like(self.kernel, y), *options)
+        return cropped(x, (0,) * len(self.stride), in_shape[1:])
 
     rule = staticmethod(conv_transpose_rule)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.arrays import like
+from linalg_cnn.arrays import parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_shape
 from linalg_cnn.entries import Entries
 from linalg_cnn.exact import to_exact
@@ -103,8 +103,8 @@ class Dense(Operation):
 
     def push(self, x: Any) -> Any:
         """Return the product with the weight."""
-        return x.reshape(len(x), size_of(x.shape[1:])) @ like(self.weight, x).T
+        return x.reshape(len(x), size_of(x.shape[1:])) @ parameter_like(self.weight, x).T
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return the product with the weight's transpose, in the input's shape."""
-        return (y @ like(self.weight, y)).reshape(len(y), *in_shape)
+        return (y @ parameter_like(self.weight, y)).reshape(len(y), *in_shape)

@@ -1,0 +1,195 @@
+"""On torch tensors, an operation is a few calls of torch, not several for each tap; parameters are copied once.
+
+That the results are those of numpy is tested for every operation of the table in `test_operations.py`, and for whole
+networks by the judges.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from linalg_cnn import AdaptiveAvgPool, AffineGraph, AvgPool, Conv, ConvTranspose, Dense, Pad, Resample, compose
+from linalg_cnn.arrays import free_bytes, library, parameter_like, parameters_stay
+from linalg_cnn.chunks import plan_chunks
+from linalg_cnn.ops import taps
+from linalg_cnn.types import size_of
+
+VIEWS = {
+    f"aten.{name}"
+    for name in ("permute", "slice", "view", "_unsafe_view", "t", "detach", "alias", "expand", "lift_fresh")
+}
+"""Operations of torch that compute nothing."""
+
+
+class Launches(TorchDispatchMode):
+    """Keeps the names of the operations that compute something."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function).rpartition(".")[0]
+        if name not in VIEWS:
+            self.names.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).integers(-8, 9, shape).astype(np.float64)
+
+
+CONVOLUTIONS = {
+    "padded": Conv(drawn(6, 4, 3, 3), padding=1),
+    "strided, with rows that no window reaches": Conv(drawn(6, 4, 3, 3), stride=4, padding=1),
+    "dilated and grouped": Conv(drawn(6, 2, 3, 3), dilation=2, groups=2, padding=(2, 0)),
+    "same with an even kernel, whose odd zero goes after": Conv(drawn(6, 4, 4, 2), padding="same"),
+    "padded by more than the kernel": Conv(drawn(6, 4, 2, 2), padding=5),
+    "transposed": ConvTranspose(drawn(4, 6, 3, 3), stride=2, padding=1, output_padding=1),
+    "transposed, with an output padding of more than a stride": ConvTranspose(
+        drawn(4, 6, 2, 2), stride=1, dilation=3, output_padding=2
+    ),
+}
+
+
+@pytest.mark.parametrize("operation", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_a_convolution_is_one_call_and_bit_for_bit_that_of_numpy(operation):
+    x, y = drawn(3, 4, 9, 8), drawn(3, *operation.out_shape((4, 9, 8)), seed=1)
+    with Launches() as launches:
+        pushed, pulled = operation.push(torch.from_numpy(x)), operation.pull(torch.from_numpy(y), (4, 9, 8))
+    assert launches.names.count("aten.convolution") == 2
+    assert set(launches.names) <= {"aten.convolution", "aten.constant_pad_nd"}
+    np.testing.assert_array_equal(pushed.numpy(), operation.push(x))
+    np.testing.assert_array_equal(pulled.numpy(), operation.pull(y, (4, 9, 8)))
+
+
+def test_a_padding_that_copies_pixels_is_a_product_along_each_axis():
+    operation = Conv(drawn(6, 4, 3, 3), padding=1, padding_mode="circular")
+    y = drawn(3, 6, 9, 8)
+    with Launches() as launches:
+        pulled = operation.pull(torch.from_numpy(y), (4, 9, 8))
+    assert launches.names.count("aten.convolution") == 1
+    assert len(launches.names) == 1 + 2 * 2  # for each axis a product, and the copy of its matrix
+    np.testing.assert_array_equal(pulled.numpy(), operation.pull(y, (4, 9, 8)))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        AvgPool(3, stride=2, padding=1),
+        AvgPool(3, stride=2, padding=1, count_include_pad=False),
+        AdaptiveAvgPool(4),
+        Resample((5, 7), "linear"),
+        Resample((20, 21), "nearest"),
+    ],
+    ids=repr,
+)
+def test_pooling_and_resampling_are_one_product_for_each_axis(operation):
+    x, y = drawn(3, 4, 9, 8), drawn(3, *operation.out_shape((4, 9, 8)))
+    with Launches() as launches:
+        pushed, pulled = operation.push(torch.from_numpy(x)), operation.pull(torch.from_numpy(y), (4, 9, 8))
+    products = [name for name in launches.names if name in {"aten.mm", "aten.bmm"}]
+    assert len(products) == 4  # two axes, there and back
+    assert len(launches.names) <= 2 * 4  # for each a product, and the copy of its matrix
+    np.testing.assert_allclose(pushed.numpy(), operation.push(x), rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(pulled.numpy(), operation.pull(y, (4, 9, 8)), rtol=1e-14, atol=1e-13)
+
+
+def test_zeros_are_padded_by_copying_and_not_by_a_product():
+    with Launches() as launches:
+        Pad(1).push(torch.ones(3, 4, 9, 8, dtype=torch.float64))
+    assert not {"aten.mm", "aten.bmm"} & set(launches.names)
+
+
+def test_a_long_axis_is_walked_tap_by_tap_since_its_matrix_would_be_mostly_zeros():
+    operation, x = AvgPool(2), drawn(1, 1, 2000)
+    y = operation.push(x)
+    with Launches() as launches:
+        pushed, pulled = operation.push(torch.from_numpy(x)), operation.pull(torch.from_numpy(y), (1, 2000))
+    assert not {"aten.mm", "aten.bmm"} & set(launches.names)
+    np.testing.assert_array_equal(pushed.numpy(), y)
+    np.testing.assert_array_equal(pulled.numpy(), operation.pull(y, (1, 2000)))
+
+
+def test_four_spatial_axes_are_walked_tap_by_tap_since_torch_has_no_such_convolution():
+    operation, x = Conv(drawn(2, 3, 2, 2, 2, 2)), drawn(2, 3, 3, 3, 3, 3)
+    y = operation.push(x)
+    np.testing.assert_array_equal(operation.push(torch.from_numpy(x)).numpy(), y)
+    np.testing.assert_array_equal(
+        operation.pull(torch.from_numpy(y), x.shape[1:]).numpy(), operation.pull(y, x.shape[1:])
+    )
+
+
+def small_network():
+    graph = AffineGraph((2, 6, 6))
+    graph.add(Conv(drawn(3, 2, 3, 3), bias=drawn(3), padding=1), 0)
+    graph.add(Dense(drawn(40, 108), bias=drawn(40)), 1)
+    return graph
+
+
+def test_parameters_are_copied_once_for_all_chunks(monkeypatch):
+    graph, copied = small_network(), []
+    kernel = graph.nodes[0].operation.kernel
+
+    class Torch:
+        nn = torch.nn
+
+        @staticmethod
+        def from_numpy(array):
+            copied.append(array.shape)
+            return torch.from_numpy(array)
+
+    monkeypatch.setattr("linalg_cnn.arrays.library", lambda x: Torch)
+    monkeypatch.setattr(taps, "library", lambda x: torch)
+    monkeypatch.setattr("linalg_cnn.arrays.free_bytes", lambda x: None)
+    few = 8 * (40 * 72 + 3 * graph.largest_state("adjoint"))
+    chunks = []
+    affine = compose(graph, max_bytes=few, to_device=lambda units: chunks.append(units) or torch.from_numpy(units))
+    assert len(chunks) > 5
+    assert sorted(copied) == [(3, 2, 3, 3), (40, 108)]
+    np.testing.assert_array_equal(affine.W, compose(graph).W)
+    kernel[:] = 0  # the next composition sees a kernel that was changed
+    assert not compose(graph, to_device=torch.from_numpy).W.any()
+
+
+def test_copies_are_kept_within_the_outermost_context_alone():
+    values, x = drawn(2, 3), torch.ones(1, dtype=torch.float64)
+    with parameters_stay():
+        with parameters_stay():
+            first = parameter_like(values, x)
+        assert parameter_like(values, x) is first
+        assert parameter_like(drawn(2, 3), x) is not first
+    assert parameter_like(values, x) is not first
+
+
+def test_parameters_have_the_dtype_of_the_tensor_and_may_be_read_only():
+    values = drawn(2, 3).astype(np.float32)
+    values.flags.writeable = False
+    tensor = parameter_like(values, torch.ones(1, dtype=torch.float64))
+    assert tensor.dtype == torch.float64
+    np.testing.assert_array_equal(tensor.numpy(), values)
+
+
+def test_the_library_of_a_tensor_is_torch():
+    assert library(torch.ones(1)) is torch
+    assert library(torch.nn.Parameter(torch.ones(1))) is torch
+
+
+def test_a_chunk_takes_half_of_an_accelerators_free_memory():
+    graph = small_network()
+    per_vector = 8 * graph.largest_state("adjoint")
+    assert plan_chunks(graph, "adjoint", None, alone=True, free=14 * per_vector) == (graph.out_shape, 7, 1)
+    assert plan_chunks(graph, "adjoint", None, alone=True, free=2**40).size == 40
+    assert plan_chunks(graph, "adjoint", None, alone=True, free=0).size == 1
+    limit = 8 * 40 * size_of(graph.in_shape) + 5 * per_vector
+    assert plan_chunks(graph, "adjoint", limit, alone=True, free=2**40).size == 5
+
+
+def test_the_free_memory_is_that_of_a_cuda_device(monkeypatch):
+    assert free_bytes(torch.ones(1)) is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (device, 9))
+    monkeypatch.setattr("linalg_cnn.arrays.library", lambda x: torch)
+    assert free_bytes(SimpleNamespace(is_cuda=True, device=5)) == 5
