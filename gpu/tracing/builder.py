@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from gpu.tracing.traced_graph import TracedPiecewiseGraph
 from gpu.tracing.values import Refusal, Value, planes
 from linalg_cnn import (
     AffineGraph,
@@ -53,7 +54,7 @@ class GraphBuilder:
     """
 
     def __init__(self, in_shape: Shape, samples: int, memo: Memo, *, piecewise: bool = False) -> None:
-        self.graph: AnyGraph = PiecewiseGraph(in_shape) if piecewise else AffineGraph(in_shape)
+        self.graph: AnyGraph = TracedPiecewiseGraph(in_shape) if piecewise else AffineGraph(in_shape)
         self.input = Value(0, in_shape, 0)
         self.samples, self.memo, self.piecewise = samples, memo, piecewise
         self.place = ""

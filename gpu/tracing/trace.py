@@ -54,7 +54,7 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
 
     Returns
     -------
-    AffineGraph, or PiecewiseGraph if ``piecewise``
+    AffineGraph, or a PiecewiseGraph if ``piecewise``
         The operations in the order of the forward pass, named by their places in the module.
 
     Raises
@@ -96,7 +96,7 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     gpu.tracing.not_affine.NotAffineError: module: expected affine operations only, got 1 that are not:
       1: ReLU: relu is not affine; replace it by the identity, as gpu.linearize does
     >>> trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (1, 4, 4), piecewise=True)
-    PiecewiseGraph((1, 4, 4) -> (2, 2, 2), 2 operations)
+    TracedPiecewiseGraph((1, 4, 4) -> (2, 2, 2), 2 operations)
     """
     check_bool("piecewise", piecewise)
     graph: AnyGraph = trace_with_shape(module, in_shape, output, piecewise=piecewise)[0]

@@ -112,16 +112,11 @@ def local_maps(graph: "PiecewiseGraph", xs: Any, max_bytes: int | None = None) -
     MemoryError
         If the maps and the vectors of one input would take more than ``max_bytes``.
     """
-    if graph.symbolic:
-        raise TypeError("local_maps: expected numbers, got sympy expressions; compose graph.at(x) instead")
-    batch = graph.batch("xs", xs)
-    if batch.dtype == object:
-        raise TypeError("xs: expected numbers, got sympy expressions; compose graph.at(x) instead")
-    batch = batch.astype(np.float64, copy=False)
+    batch = as_floats(graph, xs)
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
     direction = "forward" if in_size < out_size else "adjoint"
     samples, vectors = _plan(graph, len(batch), direction, max_bytes)
-    W, B = np.empty((len(batch), out_size, in_size)), np.empty((len(batch), out_size))
+    W, outputs = np.empty((len(batch), out_size, in_size)), np.empty((len(batch), out_size))
     units = np.eye(min(in_size, out_size)).reshape(-1, *(graph.in_shape if direction == "forward" else graph.out_shape))
     for start in range(0, len(batch), samples):
         chunk = batch[start : start + samples]
@@ -136,10 +131,31 @@ def local_maps(graph: "PiecewiseGraph", xs: Any, max_bytes: int | None = None) -
                 W[start:stop, :, low:high] = columns.transpose(0, 2, 1)
             else:
                 W[start:stop, low:high] = pull_at(graph, pieces, carried).reshape(len(chunk), len(part), in_size)
-        B[start:stop] = values.reshape(len(chunk), out_size) - np.einsum(
-            "noi,ni->no", W[start:stop], chunk.reshape(len(chunk), in_size)
-        )
-    return W, B
+        outputs[start:stop] = values.reshape(len(chunk), out_size)
+    return W, offsets(W, outputs, batch)
+
+
+def as_floats(graph: "PiecewiseGraph", xs: Any) -> Array:
+    """Return inputs (N, *in_shape) of a graph of numbers in float64, checked.
+
+    Raises
+    ------
+    TypeError
+        If the graph or ``xs`` hold sympy expressions.
+    ValueError
+        If ``xs`` does not have the shape (N, *in_shape), or an entry is NaN or infinite.
+    """
+    if graph.symbolic:
+        raise TypeError("local_maps: expected numbers, got sympy expressions; compose graph.at(x) instead")
+    batch = graph.batch("xs", xs)
+    if batch.dtype == object:
+        raise TypeError("xs: expected numbers, got sympy expressions; compose graph.at(x) instead")
+    return batch.astype(np.float64, copy=False)
+
+
+def offsets(W: Array, values: Array, xs: Array) -> Array:
+    """Return B (N, out_size) such that W x + B are the values (N, out_size) of the inputs (N, *in_shape)."""
+    return values - np.einsum("noi,ni->no", W, xs.reshape(len(xs), W.shape[2]))
 
 
 def _plan(graph: "PiecewiseGraph", count: int, direction: str, max_bytes: int | None) -> tuple[int, int]:
