@@ -71,7 +71,7 @@ class Findings:
 
 @contextmanager
 def constants_known(module: nn.Module) -> Iterator[Findings]:
-    """Let the forward of a module branch on its parameters, buffers and constants while torch.export records it.
+    """Let the forward of a module branch on its parameters, buffers and constants while it is recorded.
 
     A branch is then decided as a run decides it; a mask chooses entries by their positions.
 

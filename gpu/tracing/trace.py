@@ -175,21 +175,18 @@ def _recorded_copies(
     module: nn.Module, builders: Sequence[GraphBuilder], output: str | int | None
 ) -> list[tuple[AnyGraph, Shape]]:
     """Return the graphs of copies of a module and the shapes of their outputs, up to the first that is not recorded."""
-    copies = [_prepared(module, output) for _ in builders]
-    examples = [
-        example_of(copied.module, builder.input.shape, builder.samples)
-        for copied, builder in zip(copies, builders, strict=True)
-    ]
-    # Caches outside of the module are filled with numbers before the recordings, for either number of samples. The
-    # last copy is recorded at its second call: counters and random numbers of Python differ from those of a first one.
-    faults = [
-        fault_of_a_run(_prepared(module, output).module, examples[0]),
-        fault_of_a_run(copies[1].module, examples[1]),
-    ]
     walked: list[tuple[AnyGraph, Shape]] = []
+    examples = [example_of(module, builder.input.shape, builder.samples) for builder in builders]
+    # Caches outside of the module are filled with numbers before the recordings, for either number of samples.
+    if fault_of_a_run(_prepared(module, output).module, examples[0]):
+        return walked
+    copies = [_prepared(module, output) for _ in builders]
+    # counters and random numbers of Python differ between a first call and a second, and with them the two graphs
+    if fault_of_a_run(copies[-1].module, examples[-1]):
+        return walked
     for copied, builder, example in zip(copies, builders, examples, strict=True):
         with silence():
-            program = None if any(faults) else record(copied.module, example)
+            program = record(copied.module, example)
         if program is None:
             break
         walked.append(ProgramWalker(program, builder, copied.training, copied.quantised).walk())
