@@ -72,6 +72,22 @@ def test_a_network_is_traced_without_torch_export(monkeypatch):
     assert gpu.trace(network(), IN_SHAPE).out_shape == (3,)
 
 
+def test_an_operation_that_gives_no_tensor_is_recorded():
+    module = Lambda(lambda self, x: 2 * x if torch.is_same_size(x, x) else x)
+    program = record(module, torch.zeros(2, *IN_SHAPE))
+    assert [name for name, _ in noted(program)] == ["aten.is_same_size.default", "aten.mul.Tensor"]
+
+
+def test_a_part_that_counts_as_false_has_its_place_too():
+    class Empty(nn.Sequential):
+        def forward(self, x):
+            return 2 * x
+
+    graph = gpu.trace(nn.Sequential(Empty()), IN_SHAPE)
+    assert not Empty()
+    assert graph.nodes[0].name.startswith("0: Empty (test_recording.py, line")
+
+
 def shared_part():
     layer = nn.Conv2d(2, 2, 1)
     return nn.Sequential(layer, layer)

@@ -204,7 +204,7 @@ class _Recorder(ProxyTorchDispatchMode):
     def _note_place(self, node: torch.fx.Node) -> None:
         """Note the module in whose forward an operation stands, and the line, as ``torch.export`` does."""
         owner, line, frame = None, "", sys._getframe(2)
-        while frame.f_code is not record.__code__ and not (owner and line):
+        while frame.f_code is not record.__code__ and (owner is None or not line):
             code = frame.f_code
             if not line and code.co_name == "forward" and not code.co_filename.startswith(OURS):
                 line = f'File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}'
