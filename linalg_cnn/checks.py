@@ -178,10 +178,16 @@ def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool
         raise ValueError(f"{name}: expected {ndim} axes, got shape {array.shape}")
     if array.size == 0 and not empty:
         raise ValueError(f"{name}: expected at least one entry along every axis, got shape {array.shape}")
-    if array.dtype != object and not np.isfinite(array).all():
+    if array.dtype != object and not _is_finite(array):
         # torch would give NaN for every output, and a matrix would ignore the taps on the padding.
         raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
     return array
+
+
+def _is_finite(array: Array) -> bool:
+    """Return whether all entries are finite. Their sum is finite only then, and needs no second array to tell."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
 EXPECTED_NUMBERS = "expected float32, float64, integers or sympy expressions"

@@ -14,6 +14,7 @@ from linalg_cnn import (
     BatchNorm,
     Concatenate,
     Conv,
+    ConvTranspose,
     Dense,
     Pad,
     Permute,
@@ -217,11 +218,22 @@ def test_memory_limit_where_the_system_does_not_tell(monkeypatch):
         check_memory("it", 2**33 + 1)
 
 
-def test_a_frozen_layer_does_not_follow_its_arguments():
-    kernel = np.ones((1, 1, 2))
-    layer = Conv(kernel)
+@pytest.mark.parametrize("taps", [1, 2])  # the weights of a single tap already lie as the products read them
+@pytest.mark.parametrize("kind", [Conv, ConvTranspose])
+def test_a_frozen_layer_does_not_follow_its_arguments(kind, taps):
+    kernel = np.ones((1, 1, taps))
+    layer = kind(kernel)
+    before = layer.matrix((1, 2)).toarray().tolist()
     kernel[:] = 7
-    assert layer.matrix((1, 2)).toarray().tolist() == [[1, 1]]
+    assert layer.matrix((1, 2)).toarray().tolist() == before
+
+
+def test_large_entries_are_finite_even_if_their_sum_is_not():
+    large = np.full((1, 1, 2), 3e38, np.float32)
+    assert np.array_equal(Conv(large).kernel, large)
+    large[0, 0, 1] = np.nan
+    with pytest.raises(ValueError, match="kernel: expected finite entries, got nan"):
+        Conv(large)
 
 
 def test_zeros_that_stand_in_the_kernel_stay_stored():

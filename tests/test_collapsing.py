@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 import gpu
 from gpu.collapsing import collapse as collapsing
-from gpu.collapsing.costs import rank_of
+from gpu.collapsing.costs import machine_rates, rank_of
 from gpu.collapsing.preprocessing import preprocessing_operations
 from gpu.collapsing.result import CollapsedModule
 from gpu.collapsing.rounding import rounding_bound
@@ -253,6 +253,12 @@ def test_a_map_that_does_not_pay_is_said_not_to():
     layer = nn.Conv2d(1, 1, 3, padding=1).eval()
     verdict = gpu.collapse(layer, (1, 24, 24)).report.verdict
     assert not any(found["cheaper"] for found in verdict.values())
+
+
+def test_the_machine_is_timed_once_so_that_small_networks_do_not_wait_for_it():
+    given = torch.float32, torch.device("cpu")
+    assert machine_rates(*given) == machine_rates(*given)
+    assert machine_rates(*given) != machine_rates(torch.float64, given[1])
 
 
 def test_bad_arguments():

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from gpu.bench.measurements import Measured
-from gpu.bench.measuring import time_runs
+from gpu.bench.measuring import median_and_iqr, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory, peak_bytes
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
@@ -117,14 +117,19 @@ def compare_ways(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any
     floor = size_of(graph.out_shape) * graph.multiply_adds / rate
     composing = time_composing(watch, [graph])
     how = "tap by tap" if device.type == "cpu" else "in one call each"
+    steps: list[dict[str, float]] = []
     ways = {
         f"compose(trace(module)): the adjoints, {how}": composing,
         "torch.func.jacrev": watch(jacobian(module, in_shape, device)),
         "unit images through the network": watch(unit_images(module, in_shape, device), 1),
         "trace alone": watch(lambda: trace(module, in_shape), 3),
-        "collapse: trace, compose, verify, report": watch(lambda: collapse(module, in_shape), 3),
+        "collapse: trace, compose, verify, report": watch(
+            lambda: steps.append(collapse(module, in_shape).report.seconds), 3
+        ),
         "floor: useful multiply-adds at the rate of a matrix product": Measured(floor, 0.0),
     }
+    timed = steps[-min(3, watch.runs) :]  # without the run that warms up
+    ways |= {f"collapse, of it {step}": median_and_iqr([seconds[step] for seconds in timed]) for step in timed[0]}
     return {
         "network": f"ResNet{depth}, linearised, {in_shape} to 10",
         "multiply_adds_per_second": rate,

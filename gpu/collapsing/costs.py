@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,15 @@ def _triangle(tall: Array) -> Array:
 
 
 def machine_rates(dtype: torch.dtype, device: torch.device) -> tuple[float, float]:
-    """Return this machine's rates: MAC/s of a large matrix product, and bytes/s of reading an array."""
+    """Return this machine's rates: MAC/s of a large matrix product, and bytes/s of reading an array.
+
+    They are measured once in a process for each dtype, device and number of threads.
+    """
+    return _measured_rates(dtype, device, torch.get_num_threads())
+
+
+@cache
+def _measured_rates(dtype: torch.dtype, device: torch.device, threads: int) -> tuple[float, float]:
     n = 512
     a = torch.ones(n, n, dtype=dtype, device=device)
     block = torch.ones(RATE_BYTES // a.element_size(), dtype=dtype, device=device)

@@ -75,6 +75,8 @@ class Replaying(TorchFunctionMode):
         known = recorded[number]
         if isinstance(known, torch.dtype):
             return known
+        if known is Relation.OTHER:
+            return result
         given = _first_tensor(args, kwargs)
         now = _relation(given, result)
         if known is Relation.CONVERTED and now is Relation.SHARED:
@@ -90,7 +92,8 @@ def _in_one_dtype(args: Any, kwargs: Any) -> Any:
     Layers that a module keeps out of its sight, as in a list, stay in their own dtype when the module becomes float64.
     """
     tensors = [leaf for leaf in (*args, *kwargs.values()) if isinstance(leaf, torch.Tensor)]
-    if all(tensor.dtype != torch.float64 for tensor in tensors):
+    doubles = [tensor.dtype == torch.float64 for tensor in tensors if tensor.is_floating_point()]
+    if all(doubles) or not any(doubles):
         return args, kwargs
     return tree_map_only(torch.Tensor, lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, (args, kwargs))
 

@@ -19,14 +19,11 @@ import gpu
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.calls import TORCH_FOLDER
 from gpu.tracing.known import constants_known
-from gpu.tracing.nodes import name_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import OutputError
+from gpu.tracing.program import is_plain
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Shape, size_of
-
-FRESH = ("conv", "batch_norm", "linear", "add", "sub", "mul", "div", "mean", "clone", "cat", "avg_pool")
-"""First parts of the names of operations whose result shares no memory with another tensor."""
 
 OWN_FOLDER = f"{Path(gpu.__file__).parent}{os.sep}"
 
@@ -65,19 +62,15 @@ def export(
     MemoryError
         If the samples alone take more than half of the machine's memory; nothing has been run then.
     """
-    like = like_of(module)
-    check_memory(
-        f"in_shape: a batch of {samples} samples of shape {in_shape}", like.itemsize * samples * size_of(in_shape)
-    )
-    example = like.new_zeros(samples, *in_shape)
-    fault = _fault_of_a_run(copy_of(module), example)
+    example = example_of(module, in_shape, samples)
+    fault = fault_of_a_run(copy_of(module), example)
     if second_call:
-        fault = fault or _fault_of_a_run(module, example)
+        fault = fault or fault_of_a_run(module, example)
     try:
         # Gradients are on from the start: torch cannot rewrite operations in place after a forward switches them on.
-        with torch.enable_grad(), _silence():
+        with torch.enable_grad(), silence():
             program = _recorded(module, example)
-            return program if _is_plain(program) else program.run_decompositions({})
+            return program if is_plain(program.graph) else program.run_decompositions({})
     except (NotAffineError, OutputError):
         raise
     except Exception as error:  # anything that the forward raises, or one of the many errors of torch.export
@@ -95,10 +88,10 @@ class Fault(NamedTuple):
     place: str
 
 
-def _fault_of_a_run(module: nn.Module, example: torch.Tensor) -> Fault | None:
+def fault_of_a_run(module: nn.Module, example: torch.Tensor) -> Fault | None:
     """Run a module, a copy of the user's, and return the error that its forward raises, if any."""
     try:
-        with torch.no_grad(), _silence():
+        with torch.no_grad(), silence():
             module(example.clone())
     except Exception as error:  # a forward may raise anything
         return Fault(error, _place_in_traceback(error, module))
@@ -128,17 +121,32 @@ def _recorded(module: nn.Module, example: torch.Tensor) -> torch.export.Exported
         If the forward decides by a tensor that it changes.
     """
     try:
-        with constants_known(module) as unsteady:
+        with constants_known(module) as found:
             program = torch.export.export(module, (example,), strict=False)
     except Exception as error:
         if type(error).__name__ != "UncapturedHigherOrderOpError":
             raise
         # torch.cond compiles its branches, and cannot while the constants are known
         return torch.export.export(module, (example,), strict=False)
-    if unsteady:
+    if found.unsteady:
         reason = "is changed by every call, and the forward branches on it or reads a number from it"
-        raise NotAffineError([Obstacle(name, reason) for name in sorted(unsteady)])
+        raise NotAffineError([Obstacle(name, reason) for name in sorted(found.unsteady)])
     return program
+
+
+def example_of(module: nn.Module, in_shape: Shape, samples: int) -> torch.Tensor:
+    """Return a batch of zeros for a module.
+
+    Raises
+    ------
+    MemoryError
+        If it takes more than half of the machine's memory.
+    """
+    like = like_of(module)
+    check_memory(
+        f"in_shape: a batch of {samples} samples of shape {in_shape}", like.itemsize * samples * size_of(in_shape)
+    )
+    return like.new_zeros(samples, *in_shape)
 
 
 def like_of(module: nn.Module) -> torch.Tensor:
@@ -178,7 +186,7 @@ class _StderrOfOthers(io.TextIOBase):
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep torch from printing why it cannot record a module: the error says so."""
     thread = threading.get_ident()
     loggers = [logging.getLogger(name) for name in TALKATIVE]
@@ -196,25 +204,6 @@ def _silence() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(of_others)
-
-
-def _is_plain(program: torch.export.ExportedProgram) -> bool:
-    """Return whether no operation changes a tensor that another operation reads, and none holds a graph of its own."""
-    return all(_is_plain_node(node) for node in program.graph.nodes)
-
-
-def _is_plain_node(node: torch.fx.Node) -> bool:
-    if node.op == "get_attr":  # the graph inside a higher-order operation
-        return False
-    if "functorch" in getattr(node.target, "__module__", ""):  # torch.vmap, as functions that open and close an axis
-        return False
-    schema = getattr(node.target, "_schema", None)
-    if node.op != "call_function" or schema is None or not schema.is_mutable:
-        return True
-    changed = node.args[0]
-    if not name_of(node).endswith("_") or not isinstance(changed, torch.fx.Node) or len(changed.users) != 1:
-        return False
-    return changed.op == "call_function" and name_of(changed).startswith(FRESH)
 
 
 def _place_in_traceback(error: BaseException, module: nn.Module) -> str:

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -52,9 +53,25 @@ class Known(NamedTuple):
     version: int | None
 
 
+@dataclass
+class Findings:
+    """What a recording does with the tensors that are known, filled by the recording.
+
+    Attributes
+    ----------
+    unsteady : set of str
+        Names of the tensors that the forward decides by and also changes, so that the next call may decide otherwise.
+    behind : bool
+        Whether the forward has asked for the memory of a tensor, in which torch does not see what is read or written.
+    """
+
+    unsteady: set[str] = field(default_factory=set)
+    behind: bool = False
+
+
 @contextmanager
-def constants_known(module: nn.Module) -> Iterator[set[str]]:
-    """Let the forward of a module branch on its parameters, buffers and constants while torch.export records it.
+def constants_known(module: nn.Module) -> Iterator[Findings]:
+    """Let the forward of a module branch on its parameters, buffers and constants while it is recorded.
 
     A branch is then decided as a run decides it; a mask chooses entries by their positions.
 
@@ -65,13 +82,11 @@ def constants_known(module: nn.Module) -> Iterator[set[str]]:
 
     Yields
     ------
-    set of str
-        Names of the tensors that the forward decides by and also changes, so that the next call may decide otherwise;
-        the recording fills it.
+    Findings
     """
     tensors = _tensors(module)
     values = {name: tensor.detach() for name, tensor in tensors.items()}
-    unsteady, original, own = set[str](), module.forward, "forward" in vars(module)
+    found, original, own = Findings(), module.forward, "forward" in vars(module)
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -80,8 +95,9 @@ def constants_known(module: nn.Module) -> Iterator[set[str]]:
             vars(before[name]).update(vars(tensors[name]) | vars(before[name]))
         with _Knowing({name: (tensor, values[name]) for name, tensor in before.items() if name in values}) as knowing:
             result = original(*args, **kwargs)
+        found.behind |= knowing.behind
         after = _tensors(module)
-        unsteady.update(
+        found.unsteady.update(
             name for name in knowing.read if after.get(name) is not before[name] or not knowing.look_up(before[name])
         )
         return result
@@ -90,7 +106,7 @@ def constants_known(module: nn.Module) -> Iterator[set[str]]:
         forward.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
     module.forward = forward
     try:
-        yield unsteady
+        yield found
     finally:
         if own:
             module.forward = original
@@ -114,6 +130,7 @@ class _Knowing(TorchFunctionMode):
     def __init__(self, tensors: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
         super().__init__()
         self.read: set[str] = set()
+        self.behind = False
         self.known: dict[int, Known] = {}
         for name, (tensor, value) in tensors.items():
             names = self.known[id(tensor)].names if id(tensor) in self.known else frozenset[str]()
@@ -140,6 +157,7 @@ class _Knowing(TorchFunctionMode):
         result = func(*args, **kwargs)
         if func in BEHIND:
             self.known.clear()
+            self.behind = True
         elif any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(result)):
             self._learn(result, self._computed(func, args, kwargs))
         return result

@@ -8,7 +8,8 @@ import torch
 
 from gpu.models.linearizing.calls import OWN_FOLDER, TORCH_FOLDER
 
-TRACING_FOLDER = f"{Path(__file__).parent}{os.sep}"
+OURS = (TORCH_FOLDER, f"{Path(__file__).parent}{os.sep}", OWN_FOLDER)
+"""Folders with code in which a user has nothing to look for."""
 
 
 def name_of(node: torch.fx.Node) -> str:
@@ -38,6 +39,5 @@ def place_of(node: torch.fx.Node) -> str:
     if kind.startswith("torch.nn.modules."):
         return label
     lines = re.findall(r'File "([^"]+)", line (\d+), in \w+', node.meta.get("stack_trace") or "")
-    ours = (TORCH_FOLDER, TRACING_FOLDER, OWN_FOLDER)
-    own = [(file, line) for file, line in lines if not file.startswith(ours)]
+    own = [(file, line) for file, line in lines if not file.startswith(OURS)]
     return f"{label} ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else label

@@ -1,4 +1,4 @@
-"""The stand-ins for tensors that ``torch.export`` calls a forward with: whether any of them are left afterwards."""
+"""The stand-ins for tensors that a forward is called with to record it: whether any of them are left afterwards."""
 
 import functools
 import gc

@@ -1,6 +1,7 @@
 """`trace`: a torch module as an AffineGraph, or an error that names each operation that is not affine."""
 
-from typing import Any, Literal, overload
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 from torch import nn
 
@@ -9,10 +10,12 @@ from gpu.models.surroundings import surroundings_kept
 from gpu.tracing.advice import with_advice
 from gpu.tracing.builder import AnyGraph, GraphBuilder, Memo
 from gpu.tracing.comparison import first_difference
-from gpu.tracing.export import export
+from gpu.tracing.export import example_of, export, fault_of_a_run, silence
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import give_one_tensor
+from gpu.tracing.program import Program
 from gpu.tracing.quantisation import without_fake_quantisation
+from gpu.tracing.recording import record
 from gpu.tracing.stand_ins import stand_ins_found
 from gpu.tracing.walker import ProgramWalker
 from linalg_cnn import AffineGraph, PiecewiseGraph
@@ -20,7 +23,8 @@ from linalg_cnn.checks import check_bool, check_shape
 from linalg_cnn.types import Shape
 
 COUNTS = (2, 3)
-"""Batch sizes of the two exports: two samples show whether samples are mixed, a third whether their number matters."""
+"""Batch sizes of the two recordings: two samples show whether samples are mixed, a third whether their number
+matters."""
 
 
 @overload
@@ -34,9 +38,9 @@ def trace(
 def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None, piecewise: bool = False) -> AnyGraph:
     """Return a module as a graph of affine operations, with its present parameters in float64.
 
-    A copy of the module is exported by ``torch.export``. Each recorded operation is either affine by its name and
-    arguments, or refused: nothing is decided by trying numbers. What runs of copies leave in globals, caches and other
-    objects that the copies share with the module is undone.
+    The operations of a copy of the module are recorded, as ``torch.export`` records them. Each is either affine by its
+    name and arguments, or refused: nothing is decided by trying numbers. What runs of copies leave in globals, caches
+    and other objects that the copies share with the module is undone.
 
     Parameters
     ----------
@@ -77,10 +81,12 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
 
     Notes
     -----
-    Source: the operations are those of ``torch.export`` without decomposition (ATen). The module is exported with two
-    samples and again with three, and refused if the two graphs differ. A branch for another number of samples
-    (``if len(x) == 1``) goes unnoticed. A refusal recommends `gpu.linearize` only for operations that it replaces,
-    which a run of a copy on random numbers shows.
+    Source: the operations are those of ``torch.export`` without decomposition (ATen). A forward that only calls
+    operations on its input, its parameters and constants is recorded without ``torch.export``, which takes several
+    times as long (`gpu.tracing.recording.record`). The module is recorded with two samples and again with three, and
+    refused if the two graphs differ. A branch for another number of samples (``if len(x) == 1``) goes unnoticed. A
+    refusal recommends `gpu.linearize` only for operations that it replaces, which a run of a copy on random numbers
+    shows.
 
     Axes that are folded into the batch axis, as in ``x.flatten(0, 1)``, are followed. Branches on parameters, buffers
     and constants are decided by their values, unless the forward changes these.
@@ -124,8 +130,13 @@ def trace_with_shape(
     memo: Memo = {}
     kind = "piecewise linear" if piecewise else "affine"
     try:
+        builders = [GraphBuilder(in_shape, count, memo, piecewise=piecewise) for count in COUNTS]
+        walked = _recorded(module, builders, output)
+        if walked is not None:
+            return walked
+        memo.clear()
         (graph, out_shape), (other, other_shape) = (
-            _walked(module, GraphBuilder(in_shape, count, memo, piecewise=piecewise), output) for count in COUNTS
+            _exported(module, GraphBuilder(in_shape, count, memo, piecewise=piecewise), output) for count in COUNTS
         )
     except NotAffineError as error:
         raise NotAffineError(with_advice(module, in_shape, error.obstacles), kind) from error.__cause__
@@ -135,18 +146,77 @@ def trace_with_shape(
     return graph, out_shape
 
 
-def _walked(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AnyGraph, Shape]:
-    """Return the graph of a module as a batch of some samples shows it, and the shape of its output for one sample."""
+def _recorded(
+    module: nn.Module, builders: Sequence[GraphBuilder], output: str | int | None
+) -> tuple[AnyGraph, Shape] | None:
+    """Return the graph of a module by `record`, and the shape of its output; None where ``torch.export`` has to decide.
+
+    The graph is that of a first call, with two samples. It is compared with that of a second call, with three.
+
+    Raises
+    ------
+    NotAffineError
+        If an operation is not affine, or not known to be.
+    """
     with stand_ins_found(), surroundings_kept(module):
-        return _walked_copy(module, builder, output)
+        try:
+            walked = _recorded_copies(module, builders, output)
+        except NotAffineError:
+            raise
+        except Exception:  # of the forward, or because it asks a stand-in for numbers: torch.export finds the words
+            return None
+    if len(walked) < len(builders):
+        return None
+    (graph, out_shape), (other, other_shape) = walked
+    return (graph, out_shape) if first_difference(graph, other) is None and out_shape == other_shape else None
 
 
-def _walked_copy(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AnyGraph, Shape]:
-    """Return the graph of a copy of a module, and the shape of its output for one sample."""
+def _recorded_copies(
+    module: nn.Module, builders: Sequence[GraphBuilder], output: str | int | None
+) -> list[tuple[AnyGraph, Shape]]:
+    """Return the graphs of copies of a module and the shapes of their outputs, up to the first that is not recorded."""
+    walked: list[tuple[AnyGraph, Shape]] = []
+    examples = [example_of(module, builder.input.shape, builder.samples) for builder in builders]
+    # Caches outside of the module are filled with numbers before the recordings, for either number of samples.
+    if fault_of_a_run(_prepared(module, output).module, examples[0]):
+        return walked
+    copies = [_prepared(module, output) for _ in builders]
+    # counters and random numbers of Python differ between a first call and a second, and with them the two graphs
+    if fault_of_a_run(copies[-1].module, examples[-1]):
+        return walked
+    for copied, builder, example in zip(copies, builders, examples, strict=True):
+        with silence():
+            program = record(copied.module, example)
+        if program is None:
+            break
+        walked.append(ProgramWalker(program, builder, copied.training, copied.quantised).walk())
+    return walked
+
+
+class _Prepared(NamedTuple):
+    """A copy of a module that returns one tensor, the paths of its parts in training mode, and its fake quantisers."""
+
+    module: nn.Module
+    training: set[str]
+    quantised: list[Obstacle]
+
+
+def _prepared(module: nn.Module, output: str | int | None) -> _Prepared:
     copied = copy_of(module)  # a forward may keep in its module what it computed for another number of samples
     give_one_tensor(copied, output)
     training = {name for name, part in copied.named_modules() if part.training}
-    quantised = without_fake_quantisation(copied)
+    return _Prepared(copied, training, without_fake_quantisation(copied))
+
+
+def _exported(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AnyGraph, Shape]:
+    """Return the graph that ``torch.export`` gives for some samples, and the shape of the output for one of them."""
+    with stand_ins_found(), surroundings_kept(module):
+        return _exported_copy(module, builder, output)
+
+
+def _exported_copy(module: nn.Module, builder: GraphBuilder, output: str | int | None) -> tuple[AnyGraph, Shape]:
+    """Return the graph of a copy of a module, and the shape of its output for one sample."""
+    prepared = _prepared(module, output)
     # counters and random numbers of Python differ between a first call and a second, and with them the two graphs
-    program = export(copied, builder.input.shape, builder.samples, second_call=builder.samples == COUNTS[-1])
-    return ProgramWalker(program, builder, training, quantised).walk()
+    program = export(prepared.module, builder.input.shape, builder.samples, second_call=builder.samples == COUNTS[-1])
+    return ProgramWalker(Program.of_export(program), builder, prepared.training, prepared.quantised).walk()

@@ -14,6 +14,7 @@ from gpu.tracing.builder import AnyGraph, GraphBuilder
 from gpu.tracing.constants import constant, evaluate
 from gpu.tracing.nodes import full_name_of, name_of, owner_of, place_of
 from gpu.tracing.not_affine import NotAffineError, Obstacle, reason_of, remedy_of
+from gpu.tracing.program import Program
 from gpu.tracing.values import UNKNOWN, Refusal, Unknown, Value
 from linalg_cnn import Reshape
 from linalg_cnn.types import Shape
@@ -24,8 +25,8 @@ class ProgramWalker:
 
     Parameters
     ----------
-    program : ExportedProgram
-        A program without operations that work in place, as `gpu.tracing.export.export` gives it.
+    program : Program
+        A program without operations that work in place on what others read.
     builder : GraphBuilder
         A builder without operations yet.
     training : collection of str
@@ -36,7 +37,7 @@ class ProgramWalker:
 
     def __init__(
         self,
-        program: torch.export.ExportedProgram,
+        program: Program,
         builder: GraphBuilder,
         training: Collection[str],
         obstacles: Collection[Obstacle] = (),
@@ -44,11 +45,6 @@ class ProgramWalker:
         self.program, self.builder, self.training = program, builder, training
         self.kind = "piecewise linear" if builder.piecewise else "affine"
         self.handlers = PIECEWISE_HANDLERS if builder.piecewise else HANDLERS
-        signature = program.graph_signature
-        parts = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        self.names = {**parts, **signature.inputs_to_lifted_tensor_constants, **signature.inputs_to_lifted_custom_objs}
-        self.parts, self.changed = set(parts), set(signature.buffers_to_mutate.values())
-        self.tensors = {**program.state_dict, **program.constants}
         self.dtype = torch.get_default_dtype()
         self.known: dict[str, Any] = {}
         self.obstacles = {(obstacle.place, obstacle.reason): obstacle for obstacle in obstacles}
@@ -63,9 +59,9 @@ class ProgramWalker:
         ValueError
             If the output does not have the samples first.
         """
-        inputs, wanted = set(self.program.graph_signature.user_inputs), self._wanted()
+        wanted = self._wanted()
         for node in self.program.graph.nodes:
-            if node.name in inputs:
+            if node.name == self.program.input:
                 self.known[node.name], self.dtype = self.builder.input, node.meta["val"].dtype
             elif node not in wanted:
                 continue
@@ -79,13 +75,11 @@ class ProgramWalker:
         if self.obstacles:
             raise NotAffineError(list(self.obstacles.values()), self.kind)
         self.builder.place = "the output"
-        (output,) = self.program.graph_signature.user_outputs
-        return self._finish(self.known[str(output)])
+        return self._finish(self.known[self.program.output])
 
     def _wanted(self) -> set[torch.fx.Node]:
         """Return the nodes that the output depends on."""
-        outputs = set(self.program.graph_signature.user_outputs)
-        pending = [node for node in self.program.graph.nodes if node.name in outputs]
+        pending = [node for node in self.program.graph.nodes if node.name == self.program.output]
         wanted: set[torch.fx.Node] = set()
         while pending:
             node = pending.pop()
@@ -123,14 +117,15 @@ class ProgramWalker:
 
         A buffer that every call changes is reported.
         """
-        name = self.names[node.name]
-        if name in self.changed:
+        name = self.program.names[node.name]
+        tensor = self.program.tensors[name]
+        if name in self.program.changed:
             self.builder.place = name
             remedy = EVALUATE if name.rpartition(".")[0] in self.training else ""
             self._report("is changed by every call, and the output depends on it", remedy)
-        if not isinstance(self.tensors[name], torch.Tensor):
-            return self.tensors[name]
-        return self.builder.once(constant, self.tensors[name], called=name if node.name in self.parts else None)
+        if not isinstance(tensor, torch.Tensor):
+            return tensor
+        return self.builder.once(constant, tensor, called=name if node.name in self.program.parts else None)
 
     def _result(self, node: torch.fx.Node) -> Any:
         """Return the result of a node: a constant, a Value, a list of them, or UNKNOWN; report a refusal."""

@@ -78,7 +78,7 @@ class Conv(TapOperation):
     padding_mode: str = field(default="zeros", kw_only=True)
 
     def __post_init__(self) -> None:
-        kernel = check_array("kernel", self.kernel)
+        kernel = check_array("kernel", self.kernel, copy=False)  # `tap_by_tap` copies it
         if kernel.ndim < 3:
             raise ValueError(
                 f"kernel: expected (C_out, C_in / groups, *k) with one spatial axis or more, got {kernel.shape}"

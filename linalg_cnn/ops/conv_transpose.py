@@ -81,7 +81,7 @@ class ConvTranspose(TapOperation):
     groups: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        kernel = check_array("kernel", self.kernel)
+        kernel = check_array("kernel", self.kernel, copy=False)  # `tap_by_tap` copies it
         if kernel.ndim < 3:
             raise ValueError(
                 f"kernel: expected (C_in, C_out / groups, *k) with one spatial axis or more, got {kernel.shape}"

@@ -149,8 +149,8 @@ def _tap_runs(rule: Callable[..., AxisRule], taps: int, axis: tuple[Any, ...]) -
 
 
 def tap_by_tap(kernel: Array) -> Array:
-    """Return a kernel (C, C, *k) with the weights of a tap adjacent in memory, as the products read them."""
-    taps_first = np.ascontiguousarray(kernel.transpose(*range(2, kernel.ndim), 0, 1))
+    """Return a copy of a kernel (C, C, *k) with the weights of a tap adjacent in memory, as the products read them."""
+    taps_first = np.array(kernel.transpose(*range(2, kernel.ndim), 0, 1), order="C")
     return taps_first.transpose(-2, -1, *range(kernel.ndim - 2))
 
 

@@ -1,0 +1,194 @@
+"""What `record` says of a forward is what ``torch.export`` says; what it cannot see, it leaves to ``torch.export``."""
+
+import copy
+
+import pytest
+import torch
+from aten_cases import BY_NAME
+from module_cases import AFFINE, Lambda
+from torch import nn
+
+import gpu
+from gpu.tracing import trace as tracing
+from gpu.tracing.export import example_of, export
+from gpu.tracing.program import Program
+from gpu.tracing.recording import record
+from gpu.tracing.trace import trace_with_shape
+
+IN_SHAPE = (2, 4, 4)
+
+
+def noted(program):
+    """The operations of a program, each with the module in whose forward it stands."""
+    return [
+        (str(node.target), list(node.meta["nn_module_stack"].values())[-1])
+        for node in program.graph.nodes
+        if node.op == "call_function"
+    ]
+
+
+def by_export(module, in_shape, monkeypatch):
+    """The graph of a module as ``torch.export`` alone gives it, and the shape of its output."""
+    with monkeypatch.context() as context:
+        context.setattr(tracing, "_recorded", lambda *given: None)
+        return trace_with_shape(module, in_shape)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) + 2 * x
+
+
+def network():
+    return nn.Sequential(Block(), nn.AvgPool2d(2), Block(), nn.Flatten(), nn.Linear(8, 3)).eval()
+
+
+def test_a_network_is_recorded_as_torch_export_records_it(monkeypatch):
+    module = network()
+    program = record(copy.deepcopy(module), example_of(module, IN_SHAPE, 2))
+    exported = Program.of_export(export(copy.deepcopy(module), IN_SHAPE, 2))
+    assert noted(program) == noted(exported)
+    assert set(program.names.values()) == set(exported.names.values()) - {
+        "0.norm.num_batches_tracked",  # which no operation reads
+        "2.norm.num_batches_tracked",
+    }
+    graph, out_shape = trace_with_shape(module, IN_SHAPE)
+    other, other_shape = by_export(module, IN_SHAPE, monkeypatch)
+    assert out_shape == other_shape
+    assert [node.name for node in graph.nodes] == [node.name for node in other.nodes]
+    assert "0: Block (test_recording.py, line" in graph.nodes[2].name
+
+
+def test_a_network_is_traced_without_torch_export(monkeypatch):
+    def refuse(*given, **options):
+        raise AssertionError("torch.export was called")
+
+    monkeypatch.setattr(torch.export, "export", refuse)
+    assert gpu.trace(network(), IN_SHAPE).out_shape == (3,)
+
+
+def test_an_operation_that_gives_no_tensor_is_recorded():
+    module = Lambda(lambda self, x: 2 * x if torch.is_same_size(x, x) else x)
+    program = record(module, torch.zeros(2, *IN_SHAPE))
+    assert [name for name, _ in noted(program)] == ["aten.is_same_size.default", "aten.mul.Tensor"]
+
+
+def test_a_part_that_counts_as_false_has_its_place_too():
+    class Empty(nn.Sequential):
+        def forward(self, x):
+            return 2 * x
+
+    graph = gpu.trace(nn.Sequential(Empty()), IN_SHAPE)
+    assert not Empty()
+    assert graph.nodes[0].name.startswith("0: Empty (test_recording.py, line")
+
+
+def shared_part():
+    layer = nn.Conv2d(2, 2, 1)
+    return nn.Sequential(layer, layer)
+
+
+class SharedMemory(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("matrix", torch.ones(4, 4))
+        self.register_buffer("row", self.matrix[0])
+
+    def forward(self, x):
+        return x * self.row
+
+
+class OutOfSight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Linear(4, 4)]
+
+    def forward(self, x):
+        return self.layers[0](x)
+
+
+class Remembering(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("last", torch.zeros(()))
+
+    def forward(self, x):
+        self.last = x.sum()
+        return 2 * x
+
+
+def asking(self, x):
+    try:
+        return x * float(x.sum())
+    except RuntimeError:
+        return x
+
+
+def in_bfloat16(self, x):
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return x * 2
+
+
+def in_place(self, x):
+    y = x * 2
+    z = y[:, :1]
+    z += 1
+    return y
+
+
+def through_data(self, x):
+    y = x * 2
+    y.data = 3 * x
+    return y
+
+
+def noisy(self, x):
+    return x + torch.rand(4, generator=torch.Generator().manual_seed(0))
+
+
+LEFT = {
+    "a part has two names": shared_part(),
+    "two buffers share their memory": SharedMemory(),
+    "a part is out of torch's sight": OutOfSight(),
+    "a buffer is set": Remembering(),
+    "a number depends on the data, and the error is caught": Lambda(asking),
+    "autocast changes the dtypes of arguments": Lambda(in_bfloat16),
+    "a view is changed in place": Lambda(in_place),
+    "the input is changed in place": Lambda(lambda self, x: x.add_(1)),
+    "the memory of a tensor is read": Lambda(lambda self, x: x.data * 2),
+    "the memory of a tensor is replaced": Lambda(through_data),
+    "a generator of random numbers is given": Lambda(noisy),
+    "torch.fx generated the forward": torch.fx.symbolic_trace(nn.Linear(4, 4)),
+    "a parameter has a class of its own": nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(4)),
+    "the operations are in torch.vmap": Lambda(lambda self, x: torch.vmap(lambda row: 2 * row)(x)),
+}
+
+
+@pytest.mark.parametrize("module", LEFT.values(), ids=LEFT)
+def test_what_the_recording_does_not_show_is_left_to_torch_export(module):
+    assert record(copy.deepcopy(module), torch.zeros(2, *IN_SHAPE)) is None
+
+
+def test_a_forward_finds_that_it_is_exported():
+    module = Lambda(lambda self, x: 2 * x if torch.compiler.is_exporting() else 3 * x)
+    graph = gpu.trace(module, (1,))
+    assert graph(torch.ones(1, 1).numpy()).item() == 2
+    assert not torch.compiler.is_exporting()
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(("module", "in_shape"), (AFFINE | BY_NAME).values(), ids=AFFINE | BY_NAME)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_each_operation_is_traced_as_through_torch_export(module, in_shape, monkeypatch):
+    module = copy.deepcopy(module).eval()
+    graph, out_shape = trace_with_shape(module, in_shape)
+    other, other_shape = by_export(module, in_shape, monkeypatch)
+    assert out_shape == other_shape
+    assert [(repr(node.operation), node.inputs, node.name) for node in graph.nodes] == [
+        (repr(node.operation), node.inputs, node.name) for node in other.nodes
+    ]
