@@ -140,6 +140,7 @@ EXPERIMENTS = {
     "distillation": "accuracy of networks that lose their skips, with and without a teacher",
     "schedules": "accuracy at the end of several ways to a network without skips",
     "timing": "time of a prediction with skips, without them, and as one matrix",
+    "price": "accuracy of trained networks that lose their nonlinearities, or their skips",
     "front": "accuracy against the time of a prediction with few activations left, merged",
 }
 """Names of the experiments, each a module in `gpu.experiments`, with their help texts."""
