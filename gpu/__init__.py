@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from gpu.training.data import Digits, load_digits
     from gpu.training.distillation import Teacher
     from gpu.training.evaluation import accuracy_of, predict_scores
+    from gpu.training.labelled import LabelledImages
     from gpu.training.recalibration import recalibrate
     from gpu.training.train import train
     from gpu.training.trainer import Trainer
 
 __all__ = [
     "Digits",
+    "LabelledImages",
     "NearestResample",
     "NotAffineError",
     "SkipCNN",
@@ -77,6 +79,7 @@ __all__ = [
 
 _HOME = {
     "Digits": "gpu.training.data",
+    "LabelledImages": "gpu.training.labelled",
     "NearestResample": "gpu.models.conversion",
     "NotAffineError": "gpu.tracing.not_affine",
     "SkipCNN": "gpu.models.skip_cnn",

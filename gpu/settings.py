@@ -1,6 +1,6 @@
 """The settings of the commands. This module imports nothing heavy: the command line shows its help at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,10 @@ class CollapseSettings:
     class_names : Path, optional
         Text file with the name of a class on each line.
     held_out : str, optional
-        Name of a data set, or folder with a subfolder of pictures for each class, on which accuracies are measured.
+        Images on which accuracies are measured: name of a data set, folder with a subfolder of pictures for each
+        class, or import path of a class or function that makes a torch Dataset.
+    held_out_args : dict
+        Keyword arguments of the class or function that ``held_out`` names.
     max_bytes : int, optional
         Limit of memory; half of the machine's memory if not given.
     progress : bool
@@ -91,6 +94,7 @@ class CollapseSettings:
     scale: bool = True
     class_names: Path | None = None
     held_out: str | None = None
+    held_out_args: dict[str, Any] = field(default_factory=dict)
     max_bytes: int | None = None
     progress: bool = True
 
@@ -136,6 +140,7 @@ EXPERIMENTS = {
     "distillation": "accuracy of networks that lose their skips, with and without a teacher",
     "schedules": "accuracy at the end of several ways to a network without skips",
     "timing": "time of a prediction with skips, without them, and as one matrix",
+    "price": "accuracy of trained networks that lose their nonlinearities, or their skips",
     "front": "accuracy against the time of a prediction with few activations left, merged",
 }
 """Names of the experiments, each a module in `gpu.experiments`, with their help texts."""

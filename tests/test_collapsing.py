@@ -16,7 +16,9 @@ from judges import assert_close, by_jacrev
 from module_cases import Lambda
 from torch import nn
 from torchvision import transforms
-from torchvision.transforms import v2
+from torchvision.models import ResNet18_Weights
+from torchvision.transforms import functional, v2
+from torchvision.transforms._presets import ImageClassification
 
 import gpu
 from gpu.collapsing import collapse as collapsing
@@ -164,6 +166,22 @@ def test_preprocessing_is_folded_in(chain):
     torch.testing.assert_close(collapsed.module(pixels), theirs, rtol=0, atol=1e-5 * scale)
     assert collapsed.report.differences["bound"]["held"]
     assert collapsed.report.composition["W_relative"] < 1e-12
+
+
+def test_the_transforms_of_pretrained_weights_are_folded_in_after_resizing_and_cropping():
+    """As torchvision prepares a picture itself: what is left of its transforms for a picture of the right size."""
+    preset = ImageClassification(crop_size=8, resize_size=10)
+    collapsed = gpu.collapse(classifier(), (3, 8, 8), preprocess=preset)
+    picture = torch.randint(0, 256, (1, 3, 30, 20), dtype=torch.uint8)
+    cropped = functional.center_crop(functional.resize(picture, [10]), [8])
+    torch.testing.assert_close(collapsed.module(cropped), classifier()(preset(picture)), rtol=1e-4, atol=1e-4)
+    assert collapsed.affine.meta["mean"] == (0.485, 0.456, 0.406)
+    message = (
+        r"^preprocess: expected transforms that crop to \(8, 8\), .*, got a crop to \(224, 224\); for pictures of "
+        r"another size give \[ToTensor\(\), Normalize\(\[0.485, 0.456, 0.406\], \[0.229, 0.224, 0.225\]\)\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        gpu.collapse(classifier(), (3, 8, 8), preprocess=ResNet18_Weights.DEFAULT.transforms())
 
 
 def test_preprocessing_that_is_not_affine_is_refused():

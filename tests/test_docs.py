@@ -104,9 +104,9 @@ def test_pictures_of_the_pages_exist_and_have_text_alternatives():
             assert (DOCS / image).exists(), f"{path.name}: expected the file {image}"
 
 
-def test_the_picture_of_the_readme_is_what_the_library_draws():
+def test_the_picture_of_a_convolution_is_what_the_library_draws():
     """To draw it anew: ``operation_picture(...).save("docs/images/convolution.svg")``."""
     a, b, c, d = sympy.symbols("a b c d")
     picture = operation_picture(linalg_cnn.Conv([[[[a, b], [c, d]]]]), (1, 4, 4), (0, 1, 1))
     assert (DOCS / "images" / "convolution.svg").read_text() == picture.svg
-    assert "](docs/images/convolution.svg)" in (DOCS.parent / "README.md").read_text()
+    assert "](images/convolution.svg)" in (DOCS / "matrices.md").read_text()

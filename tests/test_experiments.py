@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import matplotlib.image
 import pytest
 import torch
+from torch import nn
 
 import gpu
 from gpu.cli.main import main
+from gpu.experiments import price
 from gpu.experiments.command import _record_of, run_experiment
 from gpu.experiments.experiment import Experiment
 from gpu.experiments.figure2 import PAPER
@@ -22,8 +24,9 @@ from gpu.experiments.tables import format_experiment
 from gpu.experiments.timing import networks
 from gpu.experiments.trial import SCHEDULES, Trial
 from gpu.experiments.trial_run import run_trial
-from gpu.experiments.workspace import Workspace
+from gpu.experiments.workspace import Workspace, some_images
 from gpu.settings import EXPERIMENTS, ExperimentSettings
+from gpu.training.trainer import Trainer
 
 SMALL = {"trials": 1, "epochs": 2, "subset": 64, "held_out": 50, "dataset": "mnist-5k", "progress": False}
 
@@ -349,6 +352,47 @@ def test_timings_have_the_papers_rows(tmp_path, monkeypatch):
     assert conditions(record).endswith("batch 2")
     assert len(format_experiment(record).splitlines()) == len(record["rows"]) + 4
     assert (tmp_path / "timing.png").stat().st_size > 10_000
+
+
+def test_the_price_is_that_of_the_trained_network_without_its_nonlinearities(tmp_path):
+    """The network is trained here again, and its layers are put together without ReLU and with average pooling."""
+    small = SMALL | {"trials": 2, "learning_rate": 1e-2}
+    record = run_experiment(ExperimentSettings("price", tmp_path, series=("nonlinearities",), **small))
+    found = {(row["network"], row["stage"]): row["validation_accuracies"] for row in record["rows"]}
+    training, held_out = some_images("mnist-5k", None, False, SMALL["subset"], SMALL["held_out"])
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = price.cnn()
+        Trainer(model, training, held_out, epochs=SMALL["epochs"], learning_rate=1e-2, seed=seed).run()
+        pools = [nn.AvgPool2d(2) if isinstance(layer, nn.MaxPool2d) else layer for layer in model]
+        bare = nn.Sequential(*(layer for layer in pools if not isinstance(layer, nn.ReLU)))
+        for stage, network in (("trained", model), ("linearised", bare)):
+            scores = network(held_out.images / 255)
+            assert found[price.CNN, stage][seed] == float((scores.argmax(1) == held_out.labels).double().mean())
+    first = found[price.CNN, "trained"]
+    assert f"| {price.CNN} | trained | {50 * sum(first):.1f} % | {100 * min(first):.1f} % |" in format_experiment(
+        record
+    )
+    with pytest.raises(ValueError, match="series: expected some of nonlinearities, skips; got pooling"):
+        run_experiment(ExperimentSettings("price", tmp_path, series=("pooling",), **small))
+    assert gpu.record_picture(record).alt.startswith(
+        f"Held-out accuracy. {price.CNN}, trained: {50 * sum(first):.1f} %"
+    )
+
+
+def test_the_price_of_skips_is_that_of_the_same_network_at_t_0(tmp_path):
+    small = SMALL | {"epochs": 1, "subset": 16, "held_out": 8}
+    record = run_experiment(ExperimentSettings("price", tmp_path, series=("skips",), **small))
+    training, held_out = some_images("mnist-5k", None, False, 16, 8)
+    torch.manual_seed(0)
+    model = gpu.resnet(18, t=0.5)
+    Trainer(model, training, held_out, epochs=1, learning_rate=ExperimentSettings.learning_rate).run()
+    for row, t in zip(record["rows"][:2], (0.5, 0), strict=True):
+        gpu.set_skip_strength(model, t)
+        right = model(held_out.images / 255).argmax(1) == held_out.labels
+        assert row["validation_accuracies"] == [float(right.double().mean())]
+    assert len(record["rows"]) == 3
+    assert record["settings"]["resnet_epochs"] == 1, "the ResNet has no more epochs than were asked for"
 
 
 @pytest.mark.usefixtures("shallow_resnets")

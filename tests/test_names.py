@@ -37,7 +37,9 @@ PUBLIC = {
 
 DOTTED = re.compile(r"(?<![\w./-])(?:gpu|linalg_cnn)(?:\.[A-Za-z_]\w*)+")
 IMPORT = re.compile(r"from ((?:gpu|linalg_cnn)(?:\.\w+)*) import (\([^)]*\)|[^\n#]+)")
-FILE = re.compile(r"(?<![\w./-])(?:gpu|linalg_cnn|tests|docs|notebooks)/[\w/-]*\w\.(?:py|md|json|csv|svg|png|ipynb)\b")
+FILE = re.compile(
+    r"(?<![\w./-])(?:gpu|linalg_cnn|tests|docs|notebooks|examples)/[\w/-]*\w\.(?:py|md|json|csv|svg|png|ipynb)\b"
+)
 
 
 def names_in(text):

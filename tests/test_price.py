@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import TensorDataset
 from torchvision import transforms
 
 import gpu
@@ -292,6 +293,71 @@ def test_held_out_images_that_do_not_fit_are_refused(tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert collapse(tmp_path, "--held-out", str(three), model="flat", shape="5") == 1
     assert "--held-out: expected a network of pictures (1 or 3, height, width), got (5,)" in capsys.readouterr().err
+
+
+def test_a_dataset_of_torchvision_holds_the_same_images_as_the_folder_that_it_reads(tmp_path):
+    pictures = folder_of(tmp_path / "pictures")
+    expected = read_held_out(str(pictures), (1, 3, 4))
+    assert collapse(tmp_path, "--linearize", *dataset_of("torchvision.datasets:ImageFolder", root=str(pictures))) == 0
+    accuracy = json.loads((tmp_path / "out" / "report.json").read_text())["accuracy"]
+    assert (accuracy["before"], accuracy["inputs"]) == (1.0, 5)
+    assert load_map(tmp_path / "out" / "collapsed.safetensors").meta["class_names"] == ("cat", "dog")
+    for shape in ((1, 3, 4), (3, 3, 4)):  # torchvision reads gray files in colour
+        found = read_held_out("torchvision.datasets:ImageFolder", shape, {"root": str(pictures)})
+        assert torch.equal(found.images, expected.images.expand(-1, *shape))
+        assert torch.equal(found.labels, expected.labels)
+        assert found.class_names == expected.class_names
+
+
+def dataset_of(path, **arguments):
+    return "--held-out", path, "--held-out-args", json.dumps(arguments)
+
+
+def tensors(dtype):
+    """A Dataset whose samples are tensors already, without names of classes."""
+    return TensorDataset(torch.zeros(5, 1, 3, 4).to(getattr(torch, dtype)), torch.tensor([1, 1, 1, 1, 0]))
+
+
+def test_a_dataset_of_tensors_is_taken_as_it_is(tmp_path):
+    assert collapse(tmp_path, "--linearize", *dataset_of(f"{__name__}:tensors", dtype="uint8")) == 0
+    accuracy = json.loads((tmp_path / "out" / "report.json").read_text())["accuracy"]
+    assert accuracy["before"] == 0.8  # four of five dark images are labelled so
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            dataset_of("torchvision.datasets:ImageFolder", root="nowhere"),
+            "--held-out-args: expected arguments of torchvision.datasets:ImageFolder, got "
+            "{'root': 'nowhere'}: FileNotFound",
+        ),
+        (
+            dataset_of("torchvision.datasets:NotThere"),
+            "--held-out: expected package.module:name, got 'torchvision.datas",
+        ),
+        (
+            dataset_of("torch.nn:Flatten"),
+            "--held-out: expected torch.nn:Flatten to make a Dataset of pictures and their classes, got TypeError: ",
+        ),
+        (
+            dataset_of("torchvision.datasets:FakeData", size=3, image_size=[3, 6, 7]),
+            "to have torch.uint8 images (1, 3, 4), got torch.uint8 (1, 6, 7); scaling belongs to the options",
+        ),
+        (dataset_of(f"{__name__}:tensors", dtype="float32"), "(1, 3, 4), got torch.float32 (1, 3, 4); scaling belongs"),
+        (
+            dataset_of("torch:pi"),
+            "--held-out: expected torch:pi to be a class or a function that makes a Dataset, got ",
+        ),
+        (
+            dataset_of("mnist-5k", train=False),
+            "--held-out-args: expected only with --held-out MODULE:NAME, got them with",
+        ),
+    ],
+)
+def test_what_makes_no_dataset_for_the_network_is_refused(tmp_path, capsys, given, message):
+    assert collapse(tmp_path, "--linearize", *given) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_the_held_out_digits_are_meant_by_the_name_of_the_data_set(monkeypatch):

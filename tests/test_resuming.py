@@ -229,7 +229,7 @@ def test_a_sealed_checkpoint_of_anything_is_one_error_that_names_the_path(digits
 
 def test_a_state_of_an_earlier_version_is_resumed(digits, state):
     settings = {name: value for name, value in state["settings"].items() if name not in LATER_SETTINGS}
-    assert len(settings) == len(state["settings"]) - 3
+    assert len(settings) == len(state["settings"]) - len(LATER_SETTINGS)
     resumed = trainer(digits)
     resumed.load_state_dict(state | {"settings": settings})
     assert len(resumed.history) == len(state["history"])

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpu.cli.arguments import add_network, add_progress, float_list, yes_or_no
+from gpu.cli.arguments import add_network, add_progress, float_list, json_object, yes_or_no
 from gpu.settings import CollapseSettings
 
 PRICE = (
     "Collapsing is for networks that were trained without nonlinearities. --linearize takes them out of a trained "
     "network, which then computes something else: a CNN with 94.8 % of held-out digits right had 65.2 % after it, and "
-    "90.7 % after it was trained on, where a perceptron has 89.2 % (docs/collapse.md). --held-out measures yours."
+    "90.7 % after it was trained on, where a perceptron has 89.3 % (docs/collapse.md). --held-out measures yours."
 )
 
 
@@ -50,9 +50,17 @@ def add_collapse(commands: Any) -> None:
     )
     parser.add_argument(
         "--held-out",
-        metavar="mnist-5k|FOLDER",
-        help="images on which to measure the accuracy before and after: a data set, or a folder with a subfolder of "
-        "pictures for each class, whose names are kept in the map",
+        metavar="mnist-5k|FOLDER|MODULE:NAME",
+        help="images on which to measure the accuracy before and after: mnist-5k, a folder with a subfolder of "
+        "pictures for each class, or a class or function that makes a torch Dataset, e.g. "
+        "torchvision.datasets:CIFAR10; the names of the classes are kept in the map",
+    )
+    parser.add_argument(
+        "--held-out-args",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help='keyword arguments of the class or function in --held-out, e.g. \'{"root": "data", "train": false}\'',
     )
     parser.add_argument("--max-bytes", type=int, help="limit of memory; half of the machine's memory if not given")
     add_progress(parser)

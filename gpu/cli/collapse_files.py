@@ -51,11 +51,13 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
         If the map differs from the network by more than rounding.
     """
     steps, names = preprocessing(settings), read_class_names(settings.class_names)
-    held_out = NOTHING if settings.held_out is None else read_held_out(settings.held_out, settings.in_shape)
     with (
         current_folder_searched(),  # until the end: a forward may import, too
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),
     ):
+        held_out = NOTHING
+        if settings.held_out is not None:
+            held_out = read_held_out(settings.held_out, settings.in_shape, settings.held_out_args)
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         with output_folder(settings.out, RESULTS):  # before the work, which takes minutes
             check_weights_stay(settings, RESULTS)

@@ -1,13 +1,17 @@
-"""Held-out images with labels: a data set by its name, or a folder of pictures with a subfolder for each class."""
+"""Held-out images with labels: mnist-5k, a folder with a subfolder of pictures for each class, or a torch Dataset."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
+from torch.utils.data import Dataset
 
+from gpu.cli.imported_model import IMPORT_PATH, made_by, told_in_one_line
 from gpu.cli.picture_files import read_picture
 from gpu.training.data import load_digits
+from gpu.training.labelled import LabelledImages
 from linalg_cnn.types import Shape
 
 DATASET = "mnist-5k"
@@ -23,7 +27,7 @@ class HeldOutImages(NamedTuple):
     images : uint8 tensor (N, *in_shape) or None
     labels : int64 tensor (N,) or None
     class_names : list of str or None
-        Names of the subfolders.
+        Names of the subfolders, or the ``classes`` of a Dataset.
     """
 
     images: torch.Tensor | None = None
@@ -34,24 +38,32 @@ class HeldOutImages(NamedTuple):
 NOTHING = HeldOutImages()
 
 
-def read_held_out(source: str, in_shape: Shape) -> HeldOutImages:
+def read_held_out(source: str, in_shape: Shape, arguments: dict[str, Any] | None = None) -> HeldOutImages:
     """Return the held-out images of a data set or of a folder.
 
     Parameters
     ----------
     source : str
-        ``"mnist-5k"`` for its 1,000 held-out digits, or a folder. As in torchvision's ``ImageFolder``, each subfolder
-        is a class, and classes are numbered in the order of the names.
+        ``"mnist-5k"`` for its 1,000 held-out digits; a folder, in which, as in torchvision's ``ImageFolder``, each
+        subfolder is a class, and classes are numbered in the order of the names; or the import path of a class or a
+        function that makes a torch Dataset, such as ``torchvision.datasets:CIFAR10``.
     in_shape : tuple of int
         Shape of an image.
+    arguments : dict, optional
+        Keyword arguments of the class or function.
 
     Raises
     ------
     ValueError
-        If the data set has images of another shape, there are no pictures, or one is not a picture of that size.
+        If the data set has images of another shape, there are no pictures, one is not a picture of that size, or
+        arguments are given for a source that takes none.
     OSError
         If the folder or a file cannot be read.
     """
+    if IMPORT_PATH.fullmatch(source) and not Path(source).exists():
+        return _read_dataset(source, in_shape, arguments or {})
+    if arguments:
+        raise ValueError(f"--held-out-args: expected only with --held-out MODULE:NAME, got them with {source}")
     if source == DATASET:
         if in_shape != DIGITS_SHAPE:
             raise ValueError(f"--held-out: expected a network of images {DIGITS_SHAPE} for {DATASET}, got {in_shape}")
@@ -68,11 +80,49 @@ def read_held_out(source: str, in_shape: Shape) -> HeldOutImages:
     ]
     if not files:
         raise ValueError(
-            f"--held-out: expected {DATASET} or a folder with a subfolder of pictures for each class, got {source}"
+            f"--held-out: expected {DATASET} or a folder with a subfolder of pictures for each class, or MODULE:NAME "
+            f"of a Dataset, got {source}"
         )
     images = np.stack([read_picture(path, in_shape) for path, _ in files])
     labels = torch.tensor([label for _, label in files])
     return HeldOutImages(torch.from_numpy(images), labels, [folder.name for folder in folders])
+
+
+def _read_dataset(path: str, in_shape: Shape, arguments: dict[str, Any]) -> HeldOutImages:
+    """Return the images of a torch Dataset that a class or a function makes.
+
+    Raises
+    ------
+    ValueError
+        If it makes no Dataset, or one of other images than those of a network of pictures of that shape.
+    """
+    dataset = made_by("--held-out", path, arguments)
+    with told_in_one_line(f"--held-out: expected {path} to make a Dataset of pictures and their classes, got "):
+        found = LabelledImages.from_dataset(_Pixels(dataset, in_shape) if isinstance(dataset, Dataset) else dataset)
+    if found.in_shape != in_shape or found.images.dtype != torch.uint8:
+        raise ValueError(
+            f"--held-out: expected {path} to have torch.uint8 images {in_shape}, got {found.images.dtype} "
+            f"{found.in_shape}; scaling belongs to the options of this command, resizing to the Dataset"
+        )
+    names = getattr(dataset, "classes", None)
+    return HeldOutImages(found.images, found.labels, None if names is None else list(names))
+
+
+class _Pixels(Dataset[tuple[Any, Any]]):
+    """A Dataset whose pictures are pixels with as many channels as a network takes; what is no picture stays."""
+
+    def __init__(self, dataset: Any, in_shape: Shape) -> None:
+        self.dataset, self.mode = dataset, "L" if in_shape[0] == 1 else "RGB"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = self.dataset[index]
+        if isinstance(image, Image.Image):
+            pixels = np.array(image.convert(self.mode))
+            image = torch.from_numpy(pixels.reshape(image.height, image.width, -1)).permute(2, 0, 1)
+        return image, label
 
 
 def read_class_names(path: Path | None) -> list[str] | None:

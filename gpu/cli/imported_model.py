@@ -1,4 +1,4 @@
-"""A network that a user's own code makes, by its import path; what that code raises becomes one line."""
+"""What a user's own code makes, by its import path, such as a network; what that code raises becomes one line."""
 
 import importlib
 import os
@@ -48,9 +48,7 @@ def make_model(path: str, arguments: dict[str, Any]) -> nn.Module:
     >>> make_model("torch.nn:Linear", {"in_features": 2, "out_features": 1})
     Linear(in_features=2, out_features=1, bias=True)
     """
-    maker = _maker(path)
-    with told_in_one_line(f"--model-args: expected arguments of {path}, got {shortened(repr(arguments))}: "):
-        model = maker(**arguments)
+    model = made_by("--model", path, arguments)
     if not isinstance(model, nn.Module):
         made = type(model).__name__
         raise ValueError(f"--model: expected {path} to make an nn.Module, got {made}")  # noqa: TRY004 - a bad argument
@@ -59,22 +57,42 @@ def make_model(path: str, arguments: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _maker(path: str) -> Any:
+def made_by(option: str, path: str, arguments: dict[str, Any]) -> Any:
+    """Return what a class or a function of a module makes.
+
+    Parameters
+    ----------
+    option : str
+        Option that the path was given with, for messages; another, with ``-args`` after its name, has the arguments.
+    path, arguments
+        As in `make_model`.
+
+    Raises
+    ------
+    ValueError
+        If nothing has that path, or it raises an error.
+    """
+    maker = _maker(option, path)
+    with told_in_one_line(f"{option}-args: expected arguments of {path}, got {shortened(repr(arguments))}: "):
+        return maker(**arguments)
+
+
+def _maker(option: str, path: str) -> Any:
     """Return the class or function that an import path names.
 
     Raises
     ------
     ValueError
-        If nothing has that path, or it can make no network.
+        If nothing has that path, or it can make nothing.
     """
-    expected = f"--model: expected package.module:name, got {shortened(repr(path))}"
+    expected = f"{option}: expected package.module:name, got {shortened(repr(path))}"
     parts = IMPORT_PATH.fullmatch(path)
     if parts is None:
         file = Path(path.rpartition(":")[0])
-        help_for_files = f"; for a file, run in its folder and leave off .py: --model {file.stem}:NAME"
+        help_for_files = f"; for a file, run in its folder and leave off .py: {option} {file.stem}:NAME"
         raise ValueError(expected + (help_for_files if file.suffix == ".py" else ""))
     module_name = parts["module"]
-    with told_in_one_line(f"--model: expected {module_name} to be a module that can be imported, got "):
+    with told_in_one_line(f"{option}: expected {module_name} to be a module that can be imported, got "):
         module = _imported(module_name)
     if module is None:
         raise ValueError(f"{expected}: neither {Path.cwd()} nor the installed packages have a module {module_name}")
@@ -82,8 +100,9 @@ def _maker(path: str) -> Any:
         maker = getattr(module, parts["name"])
     if isinstance(maker, nn.Module) or not callable(maker):
         got = "a network that is made already" if isinstance(maker, nn.Module) else type(maker).__name__
+        made = "a network" if option == "--model" else "a Dataset"
         raise ValueError(  # noqa: TRY004 - a bad argument
-            f"--model: expected {path} to be a class or a function that makes a network, got {got}"
+            f"{option}: expected {path} to be a class or a function that makes {made}, got {got}"
         )
     return maker
 

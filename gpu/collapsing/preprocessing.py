@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torchvision import transforms
 from torchvision.transforms import v2
+from torchvision.transforms._presets import ImageClassification
 
 from linalg_cnn import AffineGraph, Scale
 from linalg_cnn.meta import BRIGHTEST, NETWORK, layout_of
@@ -30,7 +31,8 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
     preprocess : a transform, ``Compose``, ``nn.Sequential``, a sequence of transforms, or None
         The chain. It may hold ``ToTensor``, ``Normalize``, ``ConvertImageDtype``, those of ``transforms.v2`` and
         ``ToDtype``, and steps that keep the values of the pixels, such as ``ToImage``. Subclasses are refused: they
-        may do anything.
+        may do anything. Of the transforms of torchvision's pretrained classifiers, ``weights.transforms()``, scaling
+        and normalisation are taken: the raw pixels are those of a picture that was resized and cropped before.
     in_shape : tuple of int
         Shape (channels, *spatial) of the pixels.
 
@@ -42,8 +44,9 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
     Raises
     ------
     ValueError
-        If a step is not affine or not known, rounds, or would be refused by torchvision at its place in the chain; or
-        if a ``Normalize`` is for another number of channels or divides by zero.
+        If a step is not affine or not known, rounds, or would be refused by torchvision at its place in the chain; if a
+        ``Normalize`` is for another number of channels or divides by zero; or if ``weights.transforms()`` crops to
+        another size.
 
     Notes
     -----
@@ -58,7 +61,7 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
     array([[[[-2.,  2.]]]])
     """
     factor, shift = np.ones(in_shape[0]), np.zeros(in_shape[0])
-    steps = [(path, step) for path, step in _steps(preprocess) if type(step) not in UNCHANGED]
+    steps = [(path, step) for path, step in _steps(preprocess, in_shape) if type(step) not in UNCHANGED]
     floating = False
     for path, step in steps:
         if type(step) in NORMALIZE:
@@ -150,7 +153,7 @@ def _scales(path: str, step: Any) -> bool:
     )
 
 
-def _steps(preprocess: Any, path: str = "preprocess") -> list[tuple[str, Any]]:
+def _steps(preprocess: Any, in_shape: Shape, path: str = "preprocess") -> list[tuple[str, Any]]:
     """Return the steps of nested chains with their paths, such as ``preprocess[0]``."""
     if preprocess is None:
         return []
@@ -159,9 +162,28 @@ def _steps(preprocess: Any, path: str = "preprocess") -> list[tuple[str, Any]]:
         children = preprocess.transforms
     elif type(preprocess) in {nn.Sequential, list, tuple}:
         children = list(preprocess)
+    elif type(preprocess) is ImageClassification:
+        children = _after_cropping(path, preprocess, in_shape)
     if children is None:
         return [(path, preprocess)]
-    return [step for number, child in enumerate(children) for step in _steps(child, f"{path}[{number}]")]
+    return [step for number, child in enumerate(children) for step in _steps(child, in_shape, f"{path}[{number}]")]
+
+
+def _after_cropping(path: str, preset: ImageClassification, in_shape: Shape) -> list[Any]:
+    """Return what a pretrained classifier's transforms do after the picture was resized and cropped.
+
+    Raises
+    ------
+    ValueError
+        If they crop to another size than that of the network's input.
+    """
+    size = tuple(2 * preset.crop_size)
+    if size != in_shape[1:]:
+        raise ValueError(
+            f"{path}: expected transforms that crop to {in_shape[1:]}, the size in in_shape, got a crop to {size}; for "
+            f"pictures of another size give [ToTensor(), Normalize({preset.mean}, {preset.std})]"
+        )
+    return [transforms.ConvertImageDtype(torch.float32), transforms.Normalize(preset.mean, preset.std)]
 
 
 def _per_channel(path: str, name: str, values: Any, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:

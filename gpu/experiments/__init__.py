@@ -1,6 +1,6 @@
-"""The experiments of ``linalg-cnn experiment``, the paper's and three that it does not have.
+"""The experiments of ``linalg-cnn experiment``, the paper's and four that it does not have.
 
-``figure1``, ``figure2``, ``figure3`` and ``timing`` are the paper's; ``distillation``, ``schedules`` and
+``figure1``, ``figure2``, ``figure3`` and ``timing`` are the paper's; ``distillation``, ``schedules``, ``price`` and
 ``front`` go beyond it.
 
 Each is an `Experiment` in a module of its own, found by name (`gpu.experiments.registry`): the trials that it trains

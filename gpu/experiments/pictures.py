@@ -43,7 +43,7 @@ def record_picture(record: dict[str, Any]) -> Picture:
     ----------
     record : dict
         Record that ``linalg-cnn experiment`` wrote: ``figure1``, ``figure2``, ``figure3``, ``timing``,
-        ``distillation``, ``schedules`` or ``front``.
+        ``distillation``, ``schedules``, ``price`` or ``front``.
 
     Returns
     -------

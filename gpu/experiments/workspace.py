@@ -72,13 +72,29 @@ class Workspace:
         OSError
             If a file is missing or cannot be fetched.
         """
-        return _images(trial.dataset, self.data_root, self.download, trial.images, trial.held_out)
+        return some_images(trial.dataset, self.data_root, self.download, trial.images, trial.held_out)
 
 
 @lru_cache(maxsize=4)
-def _images(
+def some_images(
     dataset: str, data_root: Path | None, download: bool, images: int | None, held_out: int | None
 ) -> tuple[Digits, Digits]:
+    """Return the first (training, held-out) digits of a data set, in an order that all experiments share.
+
+    Parameters
+    ----------
+    dataset, data_root, download
+        Options of `gpu.load_digits`.
+    images, held_out : int, optional
+        Numbers of images to train on and to validate on; all if not given.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer images, or the data are not genuine.
+    OSError
+        If a file is missing or cannot be fetched.
+    """
     parts = load_digits(dataset, data_root, download=download)
     return _some(parts[0], images, "subset"), _some(parts[1], held_out, "held_out")
 

@@ -169,8 +169,8 @@ def set_skip_strength(model: nn.Module, t: float | Mapping[str, float]) -> None:
     statistics of batch normalisations are still those of the network before: train on, or call `gpu.recalibrate`,
     before the network is used in evaluation mode. A network that was not trained for t = 0 loses most of what it
     learnt there: a ResNet18 that was trained at t = 0.5 for three epochs had 95.0 % of the held-out digits right, at
-    t = 0 it had 52.9 %, and 78.8 % after `gpu.recalibrate` (one trial, docs/records/price.json). `gpu.SkipSchedule`
-    lowers t while the network is trained.
+    t = 0 it had 52.9 %, and 78.8 % after `gpu.recalibrate` (one trial, docs/records/price_skips.json).
+    `gpu.SkipSchedule` lowers t while the network is trained.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Training a classifier of digits: data, training loop, checkpoints, distillation and evaluation."""
+"""Training a classifier of images: data, training loop, checkpoints, distillation and evaluation."""

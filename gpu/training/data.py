@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from gpu.settings import DATASETS
+from gpu.training.labelled import LabelledImages, check_tensors
 from linalg_cnn.checks import check_choice, check_int
 
 # (bytes, SHA-256) of the raw files. torchvision checks only the archives that it downloads itself, by MD5, and reads
@@ -35,8 +36,8 @@ PIXEL_SCALE = 1 / 255
 
 
 @dataclass(frozen=True, eq=False)
-class Digits:
-    """Images of handwritten digits, and their labels.
+class Digits(LabelledImages):
+    """Images of handwritten digits, and their labels: `LabelledImages` of the shape and the classes of MNIST.
 
     Attributes
     ----------
@@ -47,9 +48,11 @@ class Digits:
 
     Raises
     ------
+    TypeError
+        If one of them is not a tensor.
     ValueError
-        If the images have another shape or dtype, their number differs from that of the labels, or a label is not from
-        0 to 9.
+        If the images have another shape or dtype, there are none, their number differs from that of the labels, or a
+        label is not from 0 to 9.
 
     Examples
     --------
@@ -58,28 +61,27 @@ class Digits:
     2
     """
 
-    images: torch.Tensor
-    labels: torch.Tensor
-
     def __post_init__(self) -> None:
+        check_tensors(self.images, self.labels)
         if (
             self.images.dtype != torch.uint8
-            or self.images.ndim != 4
             or self.images.shape[1:] != (1, 28, 28)
-            or len(self.images) != len(self.labels)
+            or len(self.images) != self.labels.numel()
         ):
             raise ValueError(
                 f"digits: expected uint8 images (N, 1, 28, 28) and N labels, got {self.images.dtype} "
-                f"{tuple(self.images.shape)} and {len(self.labels)} labels"
+                f"{tuple(self.images.shape)} and {self.labels.numel()} labels; gpu.LabelledImages takes other images"
             )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= 9:
+        super().__post_init__()
+        if int(self.labels.max()) > 9:
             raise ValueError(
                 f"digits: expected labels 0 to 9, got {int(self.labels.min())} to {int(self.labels.max())}"
             )
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.labels)
+    @property
+    def num_classes(self) -> int:
+        """10, also where not all digits are there."""
+        return 10
 
 
 def scale_pixels(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -91,6 +93,23 @@ def scale_pixels(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> to
     tensor([0., 1.])
     """
     return images.to(dtype) * PIXEL_SCALE
+
+
+def as_network_input(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return images as a network of a dtype takes them: bytes as floats in [0, 1], floats as they are.
+
+    Floats become wider where the network's dtype is, and never narrower.
+
+    Examples
+    --------
+    >>> as_network_input(torch.tensor([0, 255], dtype=torch.uint8), torch.float64)
+    tensor([0., 1.], dtype=torch.float64)
+    >>> as_network_input(torch.tensor([0.0, 255.0]))
+    tensor([  0., 255.])
+    """
+    if images.dtype == torch.uint8:
+        return scale_pixels(images, dtype)
+    return images.to(torch.promote_types(images.dtype, dtype))
 
 
 def check_seed(seed: int) -> None:

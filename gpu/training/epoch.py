@@ -1,8 +1,10 @@
 """An epoch of training: what is noted when it is over, and where it stands while it runs."""
 
+import math
 from typing import Any, NotRequired, TypedDict
 
 import torch
+from torch import nn
 
 
 class Epoch(TypedDict):
@@ -116,3 +118,20 @@ class EpochProgress:
         self.batch = state["batch"]
         self.loss_sum.copy_(state["loss_sum"])
         self.hits.copy_(state["hits"])
+
+
+def check_finite(progress: EpochProgress, model: nn.Module, epoch: int, learning_rate: float) -> None:
+    """Check that training can go on from here.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss or a weight is not finite; the message names the epoch, and a remedy.
+    """
+    weights = torch.stack([parameter.isfinite().all() for parameter in model.parameters()]).all()
+    if not (torch.isfinite(progress.loss_sum) & weights):
+        loss = progress.loss
+        what = "weights are not finite" if math.isfinite(loss) else f"the loss is {loss}"
+        raise FloatingPointError(
+            f"training diverged: {what} in epoch {epoch}; try a smaller learning rate than {learning_rate}"
+        )

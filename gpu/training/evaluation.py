@@ -4,14 +4,23 @@ import torch
 from torch import nn
 
 from gpu.runtime.devices import full_float32
-from gpu.training.data import scale_pixels
+from gpu.training.data import as_network_input
 
 
 @torch.inference_mode()
 def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 1024) -> torch.Tensor:
-    """Return the scores (N, classes) of uint8 images (N, 1, 28, 28), on the CPU.
+    """Return the scores (N, classes) of images, on the CPU.
 
     The model is set to evaluation mode and stays in it. Convolutions are computed in full float32, not in TF32.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network from floats (N, *in_shape) to scores (N, classes).
+    images : tensor (N, *in_shape)
+        uint8 pixels, which count as pixels / 255, or floats, which the network gets as they are.
+    batch_size : int
+        Number of images that the network gets at once.
 
     Examples
     --------
@@ -20,10 +29,21 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     torch.Size([3, 10])
     """
     model.eval()
-    device = next(model.parameters()).device
+    device, dtype = next(model.parameters()).device, dtype_of(model)
     with full_float32():
-        batches = [model(scale_pixels(batch.to(device))).cpu() for batch in images.split(batch_size)]
+        batches = [model(as_network_input(batch.to(device), dtype)).cpu() for batch in images.split(batch_size)]
     return torch.cat(batches)
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Return the dtype of the first floating-point parameter of a network; float32 if it has none.
+
+    Examples
+    --------
+    >>> dtype_of(nn.Linear(1, 1).double())
+    torch.float64
+    """
+    return next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
 
 
 def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:

@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from gpu.runtime.devices import full_float32
-from gpu.training.data import scale_pixels
+from gpu.training.data import as_network_input
+from gpu.training.evaluation import dtype_of
 from linalg_cnn.checks import check_int
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -74,11 +75,11 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
     before = {name: _statistics(norm) for name, norm in norms.items()}
     used: dict[str, _BatchNorm] = {}
     try:
-        with _only_training(model, norms), _random_state_kept(device):
+        with only_training(model, norms), random_state_kept(device):
             for norm in norms.values():
                 norm.reset_running_stats()
             for batch in _batches(images, batch_size):
-                _run(model, batch.to(device))
+                _run(model, as_network_input(batch.to(device), dtype_of(model)))
         used = {name: norm for name, norm in norms.items() if norm.num_batches_tracked}
         _check_statistics(used)
     except BaseException:
@@ -159,12 +160,11 @@ def _check_images(images: torch.Tensor, device: torch.device) -> None:
 
 
 def _batches(images: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-    """Yield the batches as floats; a single image at the end joins the batch before."""
+    """Yield the batches; a single image at the end joins the batch before."""
     batches = list(images.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [images[-1 - len(batches[-2]) :]]
-    for batch in batches:
-        yield scale_pixels(batch) if batch.dtype == torch.uint8 else batch
+    yield from batches
 
 
 def _run(model: nn.Module, batch: torch.Tensor) -> None:
@@ -214,7 +214,7 @@ def _restore(norm: _BatchNorm, statistics: dict[str, torch.Tensor]) -> None:
 
 
 @contextmanager
-def _only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[None]:
+def only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[None]:
     """Put the given normalisations into training mode, in which all batches weigh the same, and no other module."""
     modes = [(part, part.training) for part in model.modules()]
     momenta = [(norm, norm.momentum) for norm in norms.values()]
@@ -231,7 +231,7 @@ def _only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[N
 
 
 @contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
+def random_state_kept(device: torch.device) -> Iterator[None]:
     """Restore the random states of Python, numpy and torch, which the forward of a model may draw from."""
     of_python, of_numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002 - as the forward does
     try:

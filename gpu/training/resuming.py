@@ -10,21 +10,23 @@ from torch import nn
 
 from gpu.models.activations import activation_slopes, class_of, set_activation_slope
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
-from gpu.training.data import Digits
 from gpu.training.epoch import Epoch, check_history
+from gpu.training.labelled import LabelledImages
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of the shape of their parameter; torch loads others, and fails in the next step."""
-LATER_SETTINGS = ("recalibration_images", "digits", "network")
+LATER_SETTINGS = ("recalibration_images", "digits", "samples", "network")
 """Settings of which states say nothing that were written before there were these; such states are resumed as before."""
 EARLIER_SETTINGS = ("layers",)
 """Settings that states had before, and that are not compared any more: networks of one function had other layers."""
+ROWS = 1024
+"""Number of images that are hashed at once."""
 SHORT = reprlib.Repr()
 """Shows values of any size and depth."""
 SHORT.maxdict = 20
 
 
-def fingerprints(model: nn.Module, *parts: Digits) -> dict[str, str]:
+def fingerprints(model: nn.Module, *parts: LabelledImages) -> dict[str, str]:
     """Return the settings by which a training with other images, or with other layers, is known to be another.
 
     Layers are known by their names and classes: networks with ReLU and without have the same weights. The slope of an
@@ -33,14 +35,20 @@ def fingerprints(model: nn.Module, *parts: Digits) -> dict[str, str]:
     Examples
     --------
     >>> sorted(fingerprints(nn.ReLU()))
-    ['digits', 'network']
+    ['digits', 'network', 'samples']
     """
     digits = hashlib.sha256()
     for part in parts:
         for tensor in (part.images, part.labels):
-            digits.update(tensor.cpu().numpy().tobytes())
+            for rows in tensor.split(ROWS):  # a copy of all images would take as much memory again
+                digits.update(rows.detach().cpu().contiguous().view(torch.uint8).numpy())
+    samples = ", ".join(f"{part.images.dtype} {part.in_shape}" for part in parts)
     layers = [f"{name} {class_of(layer).__qualname__}" for name, layer in model.named_modules()]
-    return {"digits": digits.hexdigest(), "network": hashlib.sha256("\n".join(layers).encode()).hexdigest()}
+    return {
+        "digits": digits.hexdigest(),
+        "samples": samples,
+        "network": hashlib.sha256("\n".join(layers).encode()).hexdigest(),
+    }
 
 
 def slopes_state(model: nn.Module, schedule: SlopeSchedule | None) -> dict[str, Any]:

@@ -12,29 +12,34 @@ from torch.nn.functional import cross_entropy
 from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.checkpoints import Autosave
-from gpu.training.data import Digits, check_seed, scale_pixels
+from gpu.training.data import as_network_input, check_seed
 from gpu.training.distillation import Teacher
-from gpu.training.epoch import Epoch, EpochProgress
-from gpu.training.evaluation import accuracy_of, predict_scores
+from gpu.training.epoch import Epoch, EpochProgress, check_finite
+from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
+from gpu.training.fitting import check_fit
 from gpu.training.graphed_step import GraphedStep
+from gpu.training.labelled import ImageSource, as_labelled_images
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
 from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state, take_step
 from linalg_cnn.checks import check_choice, check_int
 
 
 class Trainer:
-    """Trains a classifier of digits with Adam and cross entropy, on the device where its parameters are.
+    """Trains a classifier of images with Adam and cross entropy, on the device where its parameters are.
 
-    The images are kept on the device as uint8, and are shuffled and scaled there. On CUDA, convolutions run on
-    channels_last tensors, and each step is replayed as one CUDA graph. `state_dict` holds all that is needed to
-    continue after any batch: on the CPU, training that was interrupted and resumed ends with the same bits.
+    The images to train on are kept on the device as they are, uint8 or floats, and are shuffled and scaled there. On
+    CUDA, 2-D convolutions run on channels_last tensors, and each step is replayed as one CUDA graph. `state_dict` holds
+    all that is needed to continue after any batch: on the CPU, training that was interrupted and resumed ends with the
+    same bits.
 
     Parameters
     ----------
     model : nn.Module
-        Network from float pixels in [0, 1], (N, 1, 28, 28), to scores (N, 10).
-    training, held_out : Digits
-        Images to train on, and images to validate on after each epoch.
+        Network from floats (N, *in_shape) to scores (N, classes). It is run once, on two images.
+    training, held_out : LabelledImages, (images, labels), or torch Dataset
+        Images to train on, and images to validate on after each epoch, as `gpu.LabelledImages` describes them: of any
+        one shape, with uint8 pixels that count as pixels / 255, or floats that the network gets as they are. A Dataset
+        is read once, into memory, by `gpu.LabelledImages.from_dataset`: its random transforms are drawn once.
     epochs : int
         Number of passes over the training set.
     batch_size : int
@@ -66,14 +71,19 @@ class Trainer:
 
     Raises
     ------
+    TypeError
+        If images come in another form, or are no tensors.
     ValueError
-        If an option is out of range.
+        If an option is out of range, or network, images and labels do not fit together.
+    MemoryError
+        If the images of a Dataset would take more than half of the machine's memory.
 
     Examples
     --------
     >>> import gpu
-    >>> digits = gpu.Digits(torch.full((8, 1, 28, 28), 255, dtype=torch.uint8), torch.full((8,), 3))
-    >>> trainer = gpu.Trainer(gpu.perceptron(), digits, digits, epochs=1, learning_rate=0.01)
+    >>> images, labels = torch.full((8, 3, 20, 30), 255, dtype=torch.uint8), torch.full((8,), 3)
+    >>> model = gpu.perceptron((3, 20, 30), num_classes=4)
+    >>> trainer = gpu.Trainer(model, (images, labels), (images, labels), epochs=1, learning_rate=0.01)
     >>> [epoch["validation_accuracy"] for epoch in trainer.run()][-1]
     1.0
     """
@@ -81,8 +91,8 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        training: Digits,
-        held_out: Digits,
+        training: ImageSource,
+        held_out: ImageSource,
         *,
         epochs: int = 10,
         batch_size: int = 64,
@@ -100,24 +110,28 @@ class Trainer:
         check_choice("precision", precision, ("float32", "bfloat16"))
         if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-        self.device = next(model.parameters()).device
+        if recalibration_images is not None:
+            check_int("recalibration_images", recalibration_images, 0)
+        shown, self.held_out = as_labelled_images("training", training), as_labelled_images("held_out", held_out)
+        check_fit(model, shown, self.held_out)
+        self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
         on_cuda = self.device.type == "cuda"
-        self.model = model.to(memory_format=torch.channels_last) if on_cuda else model
-        self.images, self.labels = training.images.to(self.device), training.labels.to(self.device)
-        self.held_out, self.learning_rate = held_out, learning_rate
-        count = max(len(training) // 8, 1000) if recalibration_images is None else recalibration_images
-        check_int("recalibration_images", count, 0)
-        self.recalibrated_on = spread_evenly(len(training), count)
+        in_2d = shown.images.ndim == 4
+        self.model = model.to(memory_format=torch.channels_last) if on_cuda and in_2d else model
+        self.images, self.labels = shown.images.to(self.device), shown.labels.to(self.device)
+        self.learning_rate = learning_rate
+        count = max(len(shown) // 8, 1000) if recalibration_images is None else recalibration_images
+        self.recalibrated_on = spread_evenly(len(shown), count)
         # a state can only be resumed with the same settings
         self.settings = {
-            "images": len(training),
+            "images": len(shown),
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "seed": seed,
             "precision": precision,
             "taught": None if teacher is None else [teacher.weight, teacher.temperature],
             "recalibration_images": count,
-        } | fingerprints(model, training, held_out)
+        } | fingerprints(model, shown, self.held_out)
         self.schedule, self.slope_schedule, self.teacher = schedule, slope_schedule, teacher
         if teacher is not None:
             teacher.model.eval()
@@ -130,7 +144,7 @@ class Trainer:
             capturable=on_cuda,
         )
         self.history: list[Epoch] = []
-        self.progress = EpochProgress(len(training), self.batch_size, seed, self.device)
+        self.progress = EpochProgress(len(shown), self.batch_size, seed, self.device)
         self.graphed: GraphedStep | None = None
 
     @property
@@ -208,7 +222,7 @@ class Trainer:
     def train_on(self, index: torch.Tensor) -> None:
         """Compute the loss on the images of an index (N,), and take one step of the optimiser without a CUDA graph."""
         labels = self.labels[index]
-        pixels = scale_pixels(self.images[index])
+        pixels = as_network_input(self.images[index], self.dtype)
         with self.autocast:
             scores = self.model(pixels)
             if self.teacher is None:
@@ -260,7 +274,7 @@ class Trainer:
         return [schedule for schedule in (self.schedule, self.slope_schedule) if schedule is not None]
 
     def _held_out_scores(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the scores (N, 10) of the held-out images, and their labels (N,)."""
+        """Return the scores (N, classes) of the held-out images, and their labels (N,)."""
         return predict_scores(self.model, self.held_out.images), self.held_out.labels
 
     def _recalibrate(self) -> None:
@@ -277,21 +291,7 @@ class Trainer:
             raise FloatingPointError(f"training diverged: {error} after epoch {len(self.history) + 1}") from error
 
     def _check_finite(self) -> None:
-        """Check that training can go on from here.
-
-        Raises
-        ------
-        FloatingPointError
-            If the loss or a weight is not finite.
-        """
-        weights = torch.stack([p.isfinite().all() for p in self.model.parameters()]).all()
-        if not (torch.isfinite(self.progress.loss_sum) & weights):
-            loss = self.progress.loss
-            what = "weights are not finite" if math.isfinite(loss) else f"the loss is {loss}"
-            raise FloatingPointError(
-                f"training diverged: {what} in epoch {len(self.history) + 1}; try a smaller learning rate than "
-                f"{self.learning_rate}"
-            )
+        check_finite(self.progress, self.model, len(self.history) + 1, self.learning_rate)
 
     def _save(self, autosave: Autosave) -> None:
         self._check_finite()

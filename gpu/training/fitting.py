@@ -1,0 +1,80 @@
+"""The check that a network and labelled images fit together, before a training begins."""
+
+import torch
+from torch import nn
+
+from gpu.training.data import as_network_input
+from gpu.training.evaluation import dtype_of
+from gpu.training.labelled import LabelledImages
+from gpu.training.recalibration import only_training, random_state_kept
+
+FEW = 2
+"""Number of images on which the network is run once."""
+
+
+def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImages) -> None:
+    """Check that a network takes the images, and has a score for each label.
+
+    It is run once on the first images, in evaluation mode; modes and random states stay.
+
+    Raises
+    ------
+    ValueError
+        If held-out images are not like those to train on, the network cannot hold their numbers or does not take them,
+        it does not return one row of scores for each, or a label is beyond its scores.
+
+    Examples
+    --------
+    >>> import gpu
+    >>> images = LabelledImages(torch.zeros(1, 3, 8, 8), torch.tensor([7]))
+    >>> check_fit(gpu.perceptron((3, 8, 8), num_classes=4), images, images)
+    Traceback (most recent call last):
+    ValueError: training: expected labels 0 to 3 for a network of 4 scores, got 7; make it with num_classes=8
+    """
+    if held_out.in_shape != training.in_shape or held_out.images.dtype != training.images.dtype:
+        raise ValueError(
+            f"held_out: expected images of {_described(training)}, as those to train on, got {_described(held_out)}"
+        )
+    dtype = dtype_of(model)
+    if training.images.is_floating_point() and torch.promote_types(training.images.dtype, dtype) != dtype:
+        raise ValueError(
+            f"training: expected images of uint8 or {dtype}, as the weights of the network are, got "
+            f"{training.images.dtype}; convert the images with .to({dtype})"
+        )
+    scores = _scores(model, training.images[:FEW], dtype)
+    classes = scores.shape[1]
+    for name, part in (("training", training), ("held_out", held_out)):
+        largest = int(part.labels.max())
+        if largest >= classes:
+            raise ValueError(
+                f"{name}: expected labels 0 to {classes - 1} for a network of {classes} scores, got {largest}; make it "
+                f"with num_classes={largest + 1}"
+            )
+
+
+def _scores(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the scores of images.
+
+    Raises
+    ------
+    ValueError
+        If the network does not take the images, or returns something else.
+    """
+    device = next(model.parameters()).device
+    try:
+        with only_training(model, {}), random_state_kept(device), torch.no_grad():
+            scores = model(as_network_input(images.to(device), dtype))
+    except Exception as error:  # a forward may raise anything
+        message = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"model: expected a network of images {tuple(images.shape[1:])}, got {type(error).__name__}: {message}"
+        ) from error
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != len(images):
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ValueError(f"model: expected scores ({len(images)}, classes) of {len(images)} images, got {got}")
+    return scores
+
+
+def _described(part: LabelledImages) -> str:
+    """Return the dtype and the shape of images."""
+    return f"{part.images.dtype} {part.in_shape}"

@@ -1,0 +1,319 @@
+"""`gpu.train` takes images of any shape and any number of classes, as tensors or from a torch Dataset."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+
+import gpu
+from gpu.training.labelled import LabelledImages
+
+CASES = {
+    "colour pictures that are not square": ((3, 9, 14), 4),
+    "signals in one dimension": ((2, 30), 3),
+    "volumes": ((1, 5, 6, 7), 2),
+    "vectors": ((12,), 5),
+}
+
+
+def images_of(shape, classes, count=24, dtype=torch.uint8):
+    """Return images whose class shows in their brightness."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % classes
+    drawn = torch.randint(0, 40, (count, *shape), generator=generator)
+    bright = drawn + (labels * (200 // classes)).reshape(-1, *(1,) * len(shape))
+    return (bright.to(torch.uint8) if dtype == torch.uint8 else bright.to(dtype) / 255), labels
+
+
+def network_for(shape, classes):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), classes))
+
+
+def samples(images, labels):
+    return [(image, int(label)) for image, label in zip(images, labels, strict=True)]
+
+
+class Listed(Dataset):
+    """A Dataset of the samples that it is given."""
+
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        return self.samples[index]
+
+
+@pytest.mark.parametrize(("shape", "classes"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_training_takes_the_steps_of_a_plain_loop_of_torch_on_any_shape(shape, classes, dtype):
+    images, labels = images_of(shape, classes, dtype=dtype)
+    ours, plain = network_for(shape, classes), network_for(shape, classes)
+    history = gpu.train(
+        ours, (images, labels), (images, labels), epochs=2, batch_size=len(images), learning_rate=0.01, progress=False
+    )
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        cross_entropy(plain(images / 255 if dtype == torch.uint8 else images), labels).backward()
+        optimizer.step()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)  # the order of the images rounds differently
+    assert history[-1]["validation_accuracy"] == gpu.accuracy_of(gpu.predict_scores(ours, images), labels)
+
+
+def test_tensors_a_dataset_and_labelled_images_are_one_training():
+    images, labels = images_of((3, 6, 8), 3)
+    arrays = [(image.numpy(), np.int64(label)) for image, label in samples(images, labels)]
+    forms = {
+        "tuple": (images, labels),
+        "labels of another integer dtype": (images, labels.to(torch.int16)),
+        "TensorDataset": TensorDataset(images, labels),
+        "samples with ints": Listed(samples(images, labels)),
+        "arrays": Listed(arrays),
+        "Subset": Subset(Listed(samples(images, labels)), range(len(images))),
+        "LabelledImages": LabelledImages(images, labels),
+        "read before": LabelledImages.from_dataset(TensorDataset(images, labels)),
+    }
+    histories = {
+        name: gpu.train(network_for((3, 6, 8), 3), form, form, epochs=2, batch_size=10, progress=False)
+        for name, form in forms.items()
+    }
+    for name, history in histories.items():
+        assert history == histories["tuple"], name
+
+
+def test_a_dataset_is_read_once_so_that_its_random_transforms_are_drawn_once():
+    class Counting(Listed):
+        read = 0
+
+        def __getitem__(self, index):
+            type(self).read += 1
+            return super().__getitem__(index)
+
+    images, labels = images_of((1, 4, 4), 2, count=6)
+    dataset = Counting(samples(images, labels))
+    gpu.train(network_for((1, 4, 4), 2), dataset, (images, labels), epochs=3, progress=False)
+    assert Counting.read == len(images) + 1  # the first one says how much memory all of them take
+
+
+def test_resuming_on_own_data_ends_in_the_same_bits(tmp_path):
+    images, labels = images_of((3, 6, 8), 3, dtype=torch.float32)
+
+    def trainer():
+        return gpu.Trainer(
+            network_for((3, 6, 8), 3), TensorDataset(images, labels), (images, labels), epochs=3, batch_size=5
+        )
+
+    def stop(count, left=[7]):  # noqa: B006 - counts over calls
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    whole, resumed = trainer(), trainer()
+    whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        trainer().run(tmp_path / "checkpoint", every_seconds=0.0, report=stop)
+    assert resumed.run(tmp_path / "checkpoint") == whole.history
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_same_bytes_in_another_shape_are_another_training(tmp_path):
+    images, labels = images_of((1, 4, 9), 2)
+
+    def trainer(shape):
+        return gpu.Trainer(network_for((36,), 2), *2 * [(images.reshape(-1, *shape), labels)], epochs=1)
+
+    trainer((1, 4, 9)).run(tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=r"expected settings .*uint8 \(1, 6, 6\).*, got settings"):
+        trainer((1, 6, 6)).run(tmp_path / "checkpoint")
+
+
+def test_a_network_of_float64_trains_on_bytes_and_on_narrower_floats():
+    for dtype in (torch.uint8, torch.float32):
+        images, labels = images_of((1, 4, 4), 2, dtype=dtype)
+        model = nn.Sequential(nn.BatchNorm2d(1), network_for((1, 4, 4), 2)).double()
+        history = gpu.train(model, (images, labels), (images, labels), epochs=1, progress=False)
+        assert "validation_accuracy_running" in history[0]  # its statistics were estimated anew
+        assert gpu.predict_scores(model, images).dtype == torch.float64
+
+
+def test_the_probe_before_a_training_leaves_modes_and_random_states():
+    images, labels = images_of((1, 4, 4), 2)
+    model = nn.Sequential(nn.Dropout(), network_for((1, 4, 4), 2))
+    model[0].eval()
+    before, modes = torch.get_rng_state(), [part.training for part in model.modules()]
+    gpu.Trainer(model, (images, labels), (images, labels))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [part.training for part in model.modules()] == modes
+
+
+def test_shape_and_classes_make_a_network():
+    data = LabelledImages(*images_of((3, 9, 14), 4))
+    model = gpu.three_layer_cnn(data.in_shape, data.num_classes)
+    assert gpu.predict_scores(model, data.images).shape == (24, 4)
+    assert gpu.Digits(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.tensor([3])).num_classes == 10
+
+
+GOOD = images_of((1, 4, 4), 2)
+IMAGES, LABELS = GOOD
+
+REFUSED = {
+    "labels are missing": (IMAGES, TypeError, "training: expected (images, labels), a torch Dataset or .*, got Tensor"),
+    "a list of samples": (
+        [IMAGES] * 3,
+        TypeError,
+        "training: expected (images, labels), a torch Dataset or .*, got list",
+    ),
+    "arrays in a pair": ((IMAGES.numpy(), LABELS), TypeError, "training: images: expected a tensor, got ndarray"),
+    "labels as a list": ((IMAGES, LABELS.tolist()), TypeError, "training: labels: expected a tensor, got list"),
+    "integers that are no bytes": (
+        (IMAGES.long(), LABELS),
+        ValueError,
+        "training: images: expected a dense tensor of uint8 pixels or floats, got torch.int64",
+    ),
+    "a sparse tensor": (
+        (IMAGES.float().to_sparse(), LABELS),
+        ValueError,
+        "training: images: expected a dense tensor .* in the layout torch.sparse_coo",
+    ),
+    "no images": (
+        (IMAGES[:0], LABELS[:0]),
+        ValueError,
+        "training: images: expected at least one image (N, *in_shape), got shape (0, 1, 4, 4)",
+    ),
+    "numbers instead of images": (
+        (LABELS.float(), LABELS),
+        ValueError,
+        "training: images: expected at least one image (N, *in_shape), got shape (24,)",
+    ),
+    "infinite pixels": (
+        (IMAGES / 0.0, LABELS),
+        ValueError,
+        "training: images: expected finite numbers, got NaN or infinity",
+    ),
+    "too few labels": (
+        (IMAGES, LABELS[:5]),
+        ValueError,
+        "training: labels: expected an integer for each of 24 images, of shape (24,), got torch.int64 (5,)",
+    ),
+    "labels that are scores": (
+        (IMAGES, torch.eye(2)[LABELS]),
+        ValueError,
+        "training: labels: expected an integer for each of 24 images, of shape (24,), got torch.float32 (24, 2)",
+    ),
+    "a negative label": (
+        (IMAGES, LABELS - 1),
+        ValueError,
+        "training: labels: expected classes numbered from 0, got -1",
+    ),
+    "a label that has no score": (
+        (IMAGES, LABELS + 5),
+        ValueError,
+        "training: expected labels 0 to 1 for a network of 2 scores, got 6; make it with num_classes=7",
+    ),
+    "floats that are wider than the network": (
+        (IMAGES.double(), LABELS),
+        ValueError,
+        "training: expected images of uint8 or torch.float32, .* got torch.float64; convert the images with "
+        ".to(torch.float32)",
+    ),
+    "an image shape that the network does not take": (
+        (IMAGES[..., :3], LABELS),
+        ValueError,
+        "model: expected a network of images (1, 4, 3), got RuntimeError: mat1 and mat2 shapes cannot be multiplied",
+    ),
+    "a Dataset without a length": (
+        type("Stream", (IterableDataset,), {"__iter__": None})(),
+        TypeError,
+        "training: expected a Dataset with a length, got Stream; give its samples as two tensors, "
+        "torch.utils.data.default_collate(list(dataset))",
+    ),
+    "an empty Dataset": (Listed([]), ValueError, "training: expected at least one image, got an empty Listed"),
+    "a Dataset of images alone": (
+        Listed(list(IMAGES)),
+        ValueError,
+        "training[0]: expected a pair (image, label), got Tensor",
+    ),
+    "a Dataset of pictures": (
+        Listed([("a picture", 1)]),
+        ValueError,
+        "training[0]: expected an image that is a tensor of uint8 or floats, got str; give the dataset a transform",
+    ),
+    "a Dataset of integers": (
+        Listed([(IMAGES[0].int(), 1)]),
+        ValueError,
+        "training[0]: expected an image that is a tensor of uint8 or floats, got torch.int32",
+    ),
+    "a Dataset of labels that are no classes": (
+        Listed([(IMAGES[0], 0), (IMAGES[1], 0.5)]),
+        ValueError,
+        "label of training[1]: expected an int of at least 0, got 0.5",
+    ),
+    "samples that differ in shape": (
+        Listed([(IMAGES[0], 0), (IMAGES[1], 1), (IMAGES[2, :, 1:], 0)]),
+        ValueError,
+        "training[2]: expected an image of torch.uint8 (1, 4, 4), as training[0] is, got torch.uint8 (1, 3, 4); resize "
+        "and convert in the dataset's transform",
+    ),
+    "samples that differ in dtype": (
+        Listed([(IMAGES[0], 0), (IMAGES[1].float(), 1)]),
+        ValueError,
+        "training[1]: expected an image of torch.uint8 (1, 4, 4), as training[0] is, got torch.float32 (1, 4, 4)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("training", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_trained_on_is_refused_with_its_place(training, kind, message):
+    pattern = ".*".join(re.escape(part) for part in message.split(".*"))
+    with pytest.raises(kind, match=f"^{pattern}"):
+        gpu.train(network_for((1, 4, 4), 2), training, training, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        ((IMAGES[..., :3], LABELS), "held_out: expected images of torch.uint8 (1, 4, 4), as those to train on, got "),
+        ((IMAGES / 255, LABELS), "(1, 4, 4), as those to train on, got torch.float32 (1, 4, 4)"),
+        ((IMAGES, LABELS + 1), "held_out: expected labels 0 to 1 for a network of 2 scores, got 2; make it with"),
+        (Listed([]), "held_out: expected at least one image"),
+    ],
+)
+def test_held_out_images_are_like_those_to_train_on(held_out, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gpu.train(network_for((1, 4, 4), 2), GOOD, held_out, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "got"),
+    [
+        (nn.Conv2d(1, 2, 3), "(2, 2, 2, 2)"),
+        (nn.Sequential(nn.Flatten(), nn.LSTM(16, 2)), "tuple"),
+        (nn.Sequential(nn.Flatten(0), nn.Linear(32, 2)), "(2,)"),
+    ],
+)
+def test_a_network_that_gives_no_scores_is_refused(model, got):
+    with pytest.raises(ValueError, match=re.escape(f"model: expected scores (2, classes) of 2 images, got {got}")):
+        gpu.train(model, GOOD, GOOD, progress=False)
+
+
+def test_a_dataset_that_does_not_fit_into_memory_is_refused_before_it_is_read():
+    class Huge(Dataset):
+        def __len__(self):
+            return 10**9
+
+        def __getitem__(self, index):
+            assert index == 0, "the first image says how much memory all of them take"
+            return torch.zeros(3, 64, 64), 0
+
+    with pytest.raises(MemoryError, match=r"^training: expected images that fit in .* take 49,152,000,000,000; make"):
+        gpu.train(network_for((1, 4, 4), 2), Huge(), GOOD, progress=False)
