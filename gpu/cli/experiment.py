@@ -28,7 +28,7 @@ def add_experiment(commands: Any) -> None:
     )
     parser.add_argument("--subset", type=int, help="number of images to train on; all if not given")
     parser.add_argument("--held-out", type=int, help="number of images to validate on; all if not given")
-    add_data(parser, defaults.dataset)
+    add_data(parser, defaults.dataset, "cifar10")
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="number of images per step")
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="learning rate of Adam")
     parser.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from gpu.experiments.trial import Trial
-from gpu.settings import ExperimentSettings
+from gpu.settings import DIGITS, ExperimentSettings
 
 Record = dict[str, Any]
 """The JSON object that ``linalg-cnn experiment`` writes."""
@@ -59,6 +59,8 @@ class Experiment:
         Names of the settings that only this experiment takes.
     keep_weights : bool
         Whether trained weights are kept beside the results.
+    datasets : tuple of str
+        Names of the data sets that it can train on; the networks of the paper take digits.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class Experiment:
     epochs: int = 10
     options: tuple[str, ...] = ()
     keep_weights: bool = False
+    datasets: tuple[str, ...] = DIGITS
 
     def __post_init__(self) -> None:
         if (self.series is None) == (self.measure is None):

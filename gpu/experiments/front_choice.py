@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from gpu.experiments.front_networks import merged_macs, network_of
+from gpu.experiments.front_networks import merged_macs
 from gpu.experiments.front_trials import FrontTrial, images_of, load_weights
 from gpu.experiments.workspace import Workspace
 from gpu.models.activations import activation_slopes, set_activation_slope
 from gpu.runtime.devices import resolve_device
-from gpu.training.data import Digits
 from gpu.training.evaluation import predict_scores
+from gpu.training.labelled import LabelledImages
 from gpu.training.recalibration import recalibrate, spread_evenly
 from linalg_cnn.files import read_json, write_json
 
@@ -35,15 +35,15 @@ def choice_of(pretrained: FrontTrial, workspace: Workspace, *, progress: bool = 
     path = workspace.folder_of(pretrained) / "choice.json"
     if path.exists():
         return read_json(path, "a choice of activations", {"order": list, "losses": list, "multiply_adds": list})
-    model = network_of(pretrained.network, pretrained.seed)
+    model = pretrained.whole_network()
     load_weights(model, pretrained, workspace)
     training, validation, _ = images_of(pretrained, workspace)
     some = validation.images[:LOOKED_AT], validation.labels[:LOOKED_AT]
     chosen = order_of_removal(
         model.to(resolve_device(workspace.device)),
         training.images[spread_evenly(len(training), LOOKED_AT)],
-        Digits(*some),
-        partial(merged_macs, pretrained.network),
+        LabelledImages(*some),
+        partial(merged_macs, pretrained.network, in_shape=pretrained.in_shape),
         progress=progress,
     )
     write_json(path, chosen)
@@ -53,7 +53,7 @@ def choice_of(pretrained: FrontTrial, workspace: Workspace, *, progress: bool = 
 def order_of_removal(
     model: nn.Module,
     images: torch.Tensor,
-    validation: Digits,
+    validation: LabelledImages,
     macs_of: Callable[[Collection[str]], int],
     *,
     progress: bool = False,
@@ -68,9 +68,9 @@ def order_of_removal(
     ----------
     model : nn.Module
         Trained network.
-    images : uint8 tensor (N, 1, 28, 28)
+    images : uint8 tensor (N, *in_shape)
         Training images, for the running statistics.
-    validation : Digits
+    validation : LabelledImages
         Images for the cross entropy.
     macs_of : callable
         Returns the MACs of the merged network, given the names of the activations that are left.

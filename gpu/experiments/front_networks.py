@@ -11,7 +11,7 @@ from gpu.models.resnets import SkipBlock, blocks_of, resnet
 from linalg_cnn.checks import check_choice
 from linalg_cnn.types import Shape, size_of
 
-IN_SHAPE = (1, 28, 28)
+DIGIT = (1, 28, 28)
 """Shape of a digit."""
 
 PLAIN = ((16, 1), (16, 2), (32, 1), (32, 2), (64, 1), (64, 2), (64, 1), (64, 2))
@@ -21,7 +21,7 @@ KEPT = {"plain CNN": (6, 4, 2, 1, 0), "ResNet18": (12, 8, 4, 2, 0), "ResNet34": 
 """Numbers of activations that are left in each network, beside all of them."""
 
 
-def network_of(name: str, seed: int) -> nn.Sequential:
+def network_of(name: str, seed: int, in_shape: Shape = DIGIT) -> nn.Sequential:
     """Return a network as a chain of convolutions, batch normalisations, activations and poolings, and a linear layer.
 
     Parameters
@@ -31,6 +31,8 @@ def network_of(name: str, seed: int) -> nn.Sequential:
         pooling, so that its activations are its only nonlinearities.
     seed : int
         Seed of the initial weights.
+    in_shape : tuple of int
+        Shape of an image, (channels, height, width), as high as it is wide.
 
     Raises
     ------
@@ -46,21 +48,23 @@ def network_of(name: str, seed: int) -> nn.Sequential:
     check_choice("network", name, KEPT)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _plain_cnn() if name == "plain CNN" else _resnet_without_skips(int(name.removeprefix("ResNet")))
+        if name == "plain CNN":
+            return _plain_cnn(in_shape)
+        return _resnet_without_skips(int(name.removeprefix("ResNet")), in_shape)
 
 
-def _plain_cnn() -> nn.Sequential:
+def _plain_cnn(in_shape: Shape) -> nn.Sequential:
     parts: list[nn.Module] = []
-    channels = IN_SHAPE[0]
+    channels, side, _ = in_shape
     for out_channels, stride in PLAIN:
         parts += _normalised(nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1, bias=False))
         parts.append(nn.ReLU())
-        channels = out_channels
-    return nn.Sequential(*parts, nn.Flatten(), nn.Linear(4 * channels, 10))
+        channels, side = out_channels, (side - 1) // stride + 1
+    return nn.Sequential(*parts, nn.Flatten(), nn.Linear(side**2 * channels, 10))
 
 
-def _resnet_without_skips(depth: int) -> nn.Sequential:
-    model = resnet(depth, t=0.0, stem_pool="avg")
+def _resnet_without_skips(depth: int, in_shape: Shape) -> nn.Sequential:
+    model = resnet(depth, in_channels=in_shape[0], t=0.0, stem_pool="avg")
     parts = [model.conv1, model.bn1, model.relu, model.maxpool]
     for block in cast(Iterator[SkipBlock], blocks_of(model)):
         parts += [block.conv1, block.bn1, block.relu1, block.conv2, block.bn2, block.relu]
@@ -110,7 +114,7 @@ def _geometry(part: nn.Module) -> tuple[int, int, int]:
     return cast(int, pool.kernel_size), cast(int, pool.stride), cast(int, pool.padding)
 
 
-def merged_architecture(network: nn.Sequential, kept: Collection[str]) -> nn.Sequential:
+def merged_architecture(network: nn.Sequential, kept: Collection[str], in_shape: Shape = DIGIT) -> nn.Sequential:
     """Return a network with one convolution in place of each stretch between the activations that are left.
 
     The convolution has the kernel size, stride and padding of the convolutions that it stands for, and is followed by a
@@ -123,6 +127,8 @@ def merged_architecture(network: nn.Sequential, kept: Collection[str]) -> nn.Seq
         A network of `network_of`, whose modules are used where a stretch stays.
     kept : collection of str
         Names of the activations that are left.
+    in_shape : tuple of int
+        Shape of an image.
 
     Returns
     -------
@@ -143,7 +149,7 @@ def merged_architecture(network: nn.Sequential, kept: Collection[str]) -> nn.Seq
     Linear(in_features=1568, out_features=10, bias=True)
     """
     made: list[nn.Module] = []
-    shape: Shape = IN_SHAPE
+    shape = in_shape
     stretch: list[nn.Module] = []
     for name, part in network.named_children():
         if name in kept:
@@ -155,7 +161,7 @@ def merged_architecture(network: nn.Sequential, kept: Collection[str]) -> nn.Seq
     return nn.Sequential(*made, nn.Flatten(), nn.Linear(size_of(shape), 10))
 
 
-def merged_macs(name: str, kept: Collection[str]) -> int:
+def merged_macs(name: str, kept: Collection[str], in_shape: Shape = DIGIT) -> int:
     """Return the multiply-accumulates (MACs) per image of `merged_architecture`, those with padding included.
 
     Examples
@@ -164,7 +170,8 @@ def merged_macs(name: str, kept: Collection[str]) -> int:
     721280
     """
     with torch.device("meta"):
-        network, x = merged_architecture(network_of(name, seed=0), kept).eval(), torch.empty(1, *IN_SHAPE)
+        whole = network_of(name, seed=0, in_shape=in_shape)
+        network, x = merged_architecture(whole, kept, in_shape).eval(), torch.empty(1, *in_shape)
         macs = 0
         for part in network:
             x = part(x)

@@ -17,11 +17,13 @@ from gpu.experiments.workspace import Workspace
 from gpu.models.activations import activation_slopes, remove_activations, set_activation_slope
 from gpu.runtime.devices import resolve_device
 from gpu.schedules import Linear, SlopeSchedule
-from gpu.training.data import Digits
+from gpu.settings import IN_SHAPES
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import accuracy_of, predict_scores
+from gpu.training.labelled import LabelledImages
 from gpu.training.recalibration import spread_evenly
 from gpu.training.trainer import Trainer
+from linalg_cnn.types import Shape
 
 PRETRAINED, WHOLE, HOMOTOPY, ABRUPT, DIRECT = "pretrained", "whole network", "homotopy", "abrupt removal", "direct"
 ARMS = (HOMOTOPY, ABRUPT, DIRECT)
@@ -59,20 +61,29 @@ class FrontTrial(Trial):
         name = f"{self.network} {self.arm} {left}{' taught' * self.taught} seed {self.seed}".lower().replace(" ", "-")
         return f"{name}-{hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]}"
 
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of an image, (channels, height, width)."""
+        return IN_SHAPES[self.dataset]
+
+    def whole_network(self) -> nn.Sequential:
+        """Return the untrained network with all of its activations."""
+        return network_of(self.network, self.seed, self.in_shape)
+
     def network_to_train(self, workspace: Workspace) -> tuple[nn.Sequential, list[str]]:
         """Return the network as it is before the first epoch, and the names of the activations that are to go."""
         if self.arm == DIRECT:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                return merged_architecture(network_of(self.network, self.seed), self.kept or ()), []
-        model = network_of(self.network, self.seed)
+                return merged_architecture(self.whole_network(), self.kept or (), self.in_shape), []
+        model = self.whole_network()
         if self.pretrained is not None:
             load_weights(model, self.pretrained, workspace)
         kept = activation_slopes(model) if self.kept is None else self.kept
         return model, [name for name in activation_slopes(model) if name not in kept]
 
 
-def images_of(trial: Trial, workspace: Workspace) -> tuple[Digits, Digits, Digits]:
+def images_of(trial: Trial, workspace: Workspace) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
     """Return the (training, validation, test) images of a trial; one in `VALIDATED` training images validates.
 
     Raises
@@ -83,7 +94,7 @@ def images_of(trial: Trial, workspace: Workspace) -> tuple[Digits, Digits, Digit
     training, test = workspace.images_of(trial)
     apart = torch.zeros(len(training), dtype=torch.bool)
     apart[spread_evenly(len(training), max(len(training) // VALIDATED, 1))] = True
-    some, validation = (Digits(training.images[chosen], training.labels[chosen]) for chosen in (~apart, apart))
+    some, validation = (LabelledImages(training.images[chosen], training.labels[chosen]) for chosen in (~apart, apart))
     return some, validation, test
 
 
@@ -139,7 +150,7 @@ def run_front_trial(
     model.to(device)
     teacher = None
     if trial.taught and trial.whole is not None:
-        teaching = network_of(trial.network, trial.seed)
+        teaching = trial.whole_network()
         load_weights(teaching, trial.whole, workspace)
         teacher = Teacher(teaching.to(device))
     if trial.arm == ABRUPT:
@@ -161,7 +172,7 @@ def run_front_trial(
     for epoch in result["epochs"]:
         epoch.pop("slope", None)
     if result["stopped"] is None:
-        bare = remove_activations(model, inputs=torch.rand(2, 1, 28, 28, device=device)) if going else model
+        bare = remove_activations(model, inputs=torch.rand(2, *trial.in_shape, device=device)) if going else model
         result["test_accuracy"] = accuracy_of(predict_scores(bare, test.images), test.labels)
     keep_result(result, model, folder, workspace)
     return result

@@ -18,9 +18,10 @@ from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.models.removal import remove_skips
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
-from gpu.training.data import Digits, scale_pixels
+from gpu.training.data import scale_pixels
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import accuracy_of, predict_scores
+from gpu.training.labelled import LabelledImages
 from gpu.training.trainer import Trainer
 from linalg_cnn.files import write_atomically, write_json
 
@@ -151,7 +152,7 @@ def _taught(trial: Trial, workspace: Workspace) -> nn.Module:
     return model.eval()
 
 
-def afterwards(model: nn.Module, trial: Trial, held_out: Digits) -> dict[str, Any]:
+def afterwards(model: nn.Module, trial: Trial, held_out: LabelledImages) -> dict[str, Any]:
     """Compare a trained network with itself without skips, where t is 0, and collapsed, where it is linear.
 
     The scores, the classes and the accuracies are those of the held-out images.

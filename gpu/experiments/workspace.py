@@ -1,6 +1,6 @@
 """The folder and the images of an experiment's trials."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from gpu.experiments.trial import Trial
-from gpu.training.data import Digits, load_digits
 from gpu.training.epoch import check_history
+from gpu.training.image_sets import load_images
+from gpu.training.labelled import LabelledImages
 from linalg_cnn.files import read_json
 
 RESULT = {"seed": int, "epochs": list, "stopped": str | None, "hardware": dict, "versions": dict}
@@ -25,7 +26,7 @@ class Workspace:
     folder : Path
         Folder of the experiment, with a folder for each trial in it.
     data_root, download
-        Options of `gpu.load_digits`.
+        Options of `gpu.training.image_sets.load_images`.
     device : str, optional
         Name of the device; CUDA where there is one, the CPU otherwise, if not given.
     keep_weights : bool
@@ -62,8 +63,8 @@ class Workspace:
         complete = result["stopped"] is not None or (folder / "weights.safetensors").exists()
         return result if complete or not self.keep_weights else None
 
-    def images_of(self, trial: Trial) -> tuple[Digits, Digits]:
-        """Return the (training, held-out) digits of a trial: the first ones in an order that all trials share.
+    def images_of(self, trial: Trial) -> tuple[LabelledImages, LabelledImages]:
+        """Return the (training, held-out) images of a trial: the first ones in an order that all trials share.
 
         Raises
         ------
@@ -78,13 +79,13 @@ class Workspace:
 @lru_cache(maxsize=4)
 def some_images(
     dataset: str, data_root: Path | None, download: bool, images: int | None, held_out: int | None
-) -> tuple[Digits, Digits]:
-    """Return the first (training, held-out) digits of a data set, in an order that all experiments share.
+) -> tuple[LabelledImages, LabelledImages]:
+    """Return the first (training, held-out) images of a data set, in an order that all experiments share.
 
     Parameters
     ----------
     dataset, data_root, download
-        Options of `gpu.load_digits`.
+        Options of `gpu.training.image_sets.load_images`.
     images, held_out : int, optional
         Numbers of images to train on and to validate on; all if not given.
 
@@ -95,14 +96,14 @@ def some_images(
     OSError
         If a file is missing or cannot be fetched.
     """
-    parts = load_digits(dataset, data_root, download=download)
+    parts = load_images(dataset, data_root, download=download)
     return _some(parts[0], images, "subset"), _some(parts[1], held_out, "held_out")
 
 
-def _some(digits: Digits, count: int | None, name: str) -> Digits:
+def _some(images: LabelledImages, count: int | None, name: str) -> LabelledImages:
     if count is None:
-        return digits
-    if not 0 < count <= len(digits):
-        raise ValueError(f"{name}: expected 1 to {len(digits)} images, got {count}")
-    chosen = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:count]
-    return Digits(digits.images[chosen], digits.labels[chosen])
+        return images
+    if not 0 < count <= len(images):
+        raise ValueError(f"{name}: expected 1 to {len(images)} images, got {count}")
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    return replace(images, images=images.images[chosen], labels=images.labels[chosen])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gpu.settings import DATASETS
+from gpu.settings import DIGITS
 from gpu.training.labelled import LabelledImages, check_tensors
 from linalg_cnn.checks import check_choice, check_int
 
@@ -156,7 +156,7 @@ def load_digits(
     >>> len(training), len(held_out), tuple(training.images.shape[1:])
     (4000, 1000, (1, 28, 28))
     """
-    check_choice("dataset", dataset, DATASETS)
+    check_choice("dataset", dataset, DIGITS)
     check_seed(seed)
     if dataset == "mnist":
         if data_root is None:
