@@ -11,6 +11,7 @@ from addresses import BADGE, Addresses
 
 DOCS = Path(__file__).parents[1]
 ADDRESSES = Addresses.read()
+SOLUTION_PROMPTS = {f"code_prompt_{verb}": f"{verb.title()} the code of the solution" for verb in ("show", "hide")}
 
 
 def adapt(_app: Any, docname: str, source: list[str]) -> None:
@@ -43,6 +44,8 @@ def notebook(source: str) -> str:
     """
     contents = json.loads(source)
     for cell in contents["cells"]:
+        if cell["cell_type"] == "code" and "solution" in cell["metadata"].get("tags", []):
+            cell["metadata"]["mystnb"] = SOLUTION_PROMPTS
         if cell["cell_type"] == "markdown":
             words = link("".join(cell["source"])).replace(BADGE, "/_static/open-in-colab.svg")
             cell["source"] = fold(words) if "hide-cell" in cell["metadata"].get("tags", []) else words
