@@ -25,7 +25,7 @@
 # The notebook takes about 30 minutes. Every picture is drawn from the matrix itself. With a mouse, hover over a cell to
 # read what it is. Where an image stands beside its matrix, the cells that belong together light up.
 
-# %% tags=["hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from itertools import product
 
 import numpy as np
@@ -55,7 +55,7 @@ from linalg_cnn.display import (
 # %%
 image = np.array(sympy.symbols("x_:3_:3")).reshape(3, 3)
 
-# %% tags=["hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 greys = np.repeat(["#ffffff", "#e3e6e8", "#c9ced3"], 3).tolist()  # one for each row
 picture = image_picture(image, palette=dict(zip(image.ravel(), greys, strict=True)))
 side_by_side(picture, "→", vector_picture(image, greys))
@@ -82,7 +82,7 @@ shared = conv_matrix(line, (1, 7))
 dense = sympy.Matrix(5, 7, sympy.symbols("w_:5_:7"))
 local = dense.multiply_elementwise(shared.applyfunc(lambda entry: int(entry != 0)))
 
-# %% tags=["hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 palette = letter_colors(dense, dense.shape)
 side_by_side(
     matrix_picture(dense, palette=palette, labels=False, title="dense: 35 weights"),
@@ -155,8 +155,8 @@ conv_matrix(kernel, (1, 3, 3))
 # - P is the **padding**: the kernel starts P pixels before the image.
 # - d is the **dilation**: the kernel's numbers lie d pixels apart. (It is not the kernel's letter d.)
 #
-# Where there is no such column, because the kernel extends beyond the image, there is no entry. So far, s = 1, P = 0 and
-# d = 1, and the column is p + t. The last number of the kernel must not leave the padded image of n + 2P pixels, so
+# Where there is no such column, because the kernel extends beyond the image, there is no entry. So far, s = 1, P = 0
+# and d = 1, and the column is p + t. The last number of the kernel must not leave the padded image of n + 2P pixels, so
 # there are
 #
 # $$o = \Big\lfloor \frac{n + 2P - d\,(m - 1) - 1}{s} \Big\rfloor + 1$$
@@ -199,8 +199,8 @@ check(my_matrix)
 # %% [markdown]
 # ## Move the kernel
 #
-# Move the kernel with `row` and `column`, and watch its row of the matrix. Then change stride, padding and dilation, and
-# say before you look where the numbers will be.
+# Move the kernel with `row` and `column`, and watch its row of the matrix. Then change stride, padding and dilation,
+# and say before you look where the numbers will be.
 
 # %%
 small = {"strides": [1, 2], "paddings": [0, 1], "dilations": [1, 2]}
@@ -260,6 +260,8 @@ is_toeplitz(A), all(is_toeplitz(block) for block in inside)
 full = Conv(line)
 strided = Conv(line, stride=2)
 assert strided.exact_matrix((1, 7)) == full.exact_matrix((1, 7))[::2, :]
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     matrix_picture(full, (1, 7), title="stride 1"),
     "→",
@@ -379,7 +381,7 @@ eigenvalues = sum(
 )
 assert np.allclose(A @ waves, waves * eigenvalues)
 
-# %% tags=["hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     matrix_picture(
         A, color="value", limit=4, labels=False, title="a circulant matrix", longest=260
@@ -428,7 +430,7 @@ print("convolved       ", np.convolve(x, k, mode="valid"))
 # column, the letters are in reverse order. Backpropagation, which trains CNNs, multiplies by this transpose, and
 # PyTorch calls it `conv_transpose`.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     matrix_picture(Conv(line), (1, 5), title="cross-correlation A"),
     matrix_picture(conv_matrix(line, (1, 5)).T, title="its transpose: c, b, a"),
@@ -454,6 +456,8 @@ edges = Conv(np.array([[[[1, 0, -1], [2, 0, -2], [1, 0, -1]]]]))
 digit = gpu.load_digits()[0].images[0, 0].numpy() / 255
 A = edges.matrix((1, 28, 28))
 seen = A @ digit.ravel()
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     image_picture(digit),
     kernel_picture(edges.kernel, color="value"),
@@ -463,8 +467,8 @@ side_by_side(
 
 # %% [markdown]
 # The 26x26 outputs of the 784 pixels make a matrix of 676 x 784. Of its 529,984 entries, 6,084 come from the kernel. (A
-# third of these are the zeros in the kernel's middle column, which the matrix stores, too.) Here are all of
-# them, coloured as the 3x3 kernel above: indigo for its first row, orange for its second, green for its third.
+# third of these are the zeros in the kernel's middle column, which the matrix stores, too.) Here are all of them,
+# coloured as the 3x3 kernel above: indigo for its first row, orange for its second, green for its third.
 
 # %%
 matrix_picture(edges, (1, 28, 28))
@@ -498,12 +502,12 @@ assert np.allclose(by_waves[1:-1, 1:-1], seen.reshape(26, 26))
 # 3. A blur is a circular convolution with the kernel (1, 2, 1) / 4. Which wave does it remove entirely, and for which
 #    n? Can a blurred image of n pixels be restored, for the other n? Find the answers from the eigenvalues.
 
-# %% [markdown] tags=["solution"] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
 # ### Solutions
 
 # %% [markdown] tags=["hide-cell", "solution"]
-# **1.** With stride 2 and padding 1 there are ⌊(5 + 2 - 2 - 1) / 2⌋ + 1 = 3 rows. Row p has kernel[t] at column 2p - 1 +
-# t. Row 0 would have its a at column -1, so it begins with b; row 2 has a and b at columns 3 and 4, and its c would be at
+# **1.** With stride 2 and padding 1 there are ⌊(5 + 2 - 2 - 1) / 2⌋ + 1 = 3 rows. Row p has kernel[t] at column 2p-1+t.
+# Row 0 would have its a at column -1, so it begins with b; row 2 has a and b at columns 3 and 4, and its c would be at
 # column 5, which does not exist. With stride 1, padding 2 and dilation 2 there are ⌊(5 + 4 - 4 - 1) / 1⌋ + 1 = 5 rows,
 # with kernel[t] at column p - 2 + 2t.
 
