@@ -27,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "adapting",
     "records",
+    "reusable",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/*.py"]
 default_role = "py:obj"  # `name` in a docstring

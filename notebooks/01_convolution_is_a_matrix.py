@@ -169,7 +169,8 @@ conv_matrix(kernel, (1, 3, 3))
 #
 # Write a function `my_matrix(kernel, n, s, P, d)` that returns the matrix of a kernel of m numbers on n pixels, as a
 # numpy array. The formula and the number of rows are all that it takes: eight lines. Then let the next cell judge it:
-# `check(my_matrix)` compares it with `conv_matrix` for all strides, paddings and dilations up to 3.
+# `check(my_matrix)` compares it with `conv_matrix` for all strides, paddings and dilations up to 3. (The eight lines
+# are solution 2 at the end.)
 
 
 # %%
@@ -182,19 +183,6 @@ def check(function):
         assert np.array_equal(function(numbers, n, s, P, d), expected.toarray()), case
     print("It agrees with conv_matrix.")
 
-
-# %% tags=["hide-cell", "solution"]
-def my_matrix(kernel, n, s=1, P=0, d=1):
-    rows = (n + 2 * P - d * (len(kernel) - 1) - 1) // s + 1
-    A = np.zeros((rows, n))
-    for p in range(rows):
-        for t in range(len(kernel)):
-            if 0 <= p * s - P + t * d < n:
-                A[p, p * s - P + t * d] = kernel[t]
-    return A
-
-
-check(my_matrix)
 
 # %% [markdown]
 # ## Move the kernel
@@ -497,9 +485,10 @@ assert np.allclose(by_waves[1:-1, 1:-1], seen.reshape(26, 26))
 #
 # 1. With pencil and paper: write down the matrix of the kernel (a, b, c) on five pixels with stride 2 and padding 1,
 #    then with stride 1, padding 2 and dilation 2. Begin with the number of rows.
-# 2. A 2x2 kernel whose entries are products, k[i][j] = u[i] v[j], is called separable. Show that its matrix is the
+# 2. Write `my_matrix`, as described above, and let `check` judge it.
+# 3. A 2x2 kernel whose entries are products, k[i][j] = u[i] v[j], is called separable. Show that its matrix is the
 #    Kronecker product (`np.kron`) of the matrices of u and of v. Which of the two stands on the left, and why?
-# 3. A blur is a circular convolution with the kernel (1, 2, 1) / 4. Which wave does it remove entirely, and for which
+# 4. A blur is a circular convolution with the kernel (1, 2, 1) / 4. Which wave does it remove entirely, and for which
 #    n? Can a blurred image of n pixels be restored, for the other n? Find the answers from the eigenvalues.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
@@ -524,7 +513,24 @@ spread = [
 assert conv_matrix(line, (1, 5), padding=2, dilation=2) == sympy.Matrix(spread)
 
 # %% [markdown] tags=["hide-cell", "solution"]
-# **2.** The matrix of u combines the rows of the image, and that of v works within a row. The entries of one row are
+# **2.** Row p, then each number of the kernel, then the column, if there is one: the formula, line by line.
+
+
+# %% tags=["hide-cell", "solution"]
+def my_matrix(kernel, n, s=1, P=0, d=1):
+    rows = (n + 2 * P - d * (len(kernel) - 1) - 1) // s + 1
+    A = np.zeros((rows, n))
+    for p in range(rows):
+        for t in range(len(kernel)):
+            if 0 <= p * s - P + t * d < n:
+                A[p, p * s - P + t * d] = kernel[t]
+    return A
+
+
+check(my_matrix)
+
+# %% [markdown] tags=["hide-cell", "solution"]
+# **3.** The matrix of u combines the rows of the image, and that of v works within a row. The entries of one row are
 # next to each other in the vector, so the rows are the blocks. In a Kronecker product the left factor multiplies the
 # blocks, so u's matrix is on the left, and v's matrix is what the blocks contain.
 
@@ -536,7 +542,7 @@ of_v = conv_matrix(v.reshape(1, 1, 2), (1, 5)).toarray()
 assert np.allclose(separable.toarray(), np.kron(of_u, of_v))
 
 # %% [markdown] tags=["hide-cell", "solution"]
-# **3.** The eigenvalues are (ω⁻ʲ + 2 + ωʲ) / 4 = (1 + cos(2πj/n)) / 2. They are 0 only for j = n/2, the wave +1, -1,
+# **4.** The eigenvalues are (ω⁻ʲ + 2 + ωʲ) / 4 = (1 + cos(2πj/n)) / 2. They are 0 only for j = n/2, the wave +1, -1,
 # +1, -1, ..., which exists if n is even. So an even n loses this wave. For an odd n no eigenvalue is 0, and dividing by
 # the eigenvalues restores the image. But the smallest one is near 0, so that any noise in that wave is enlarged, a
 # thousand times at n = 51.

@@ -97,10 +97,14 @@ def escape_stars(_app: Any, _what: str, _name: str, _object: Any, _options: Any,
 
 
 def copy_mathjax(app: Any, _exception: Exception | None) -> None:
-    """Copy what the pages load of MathJax, one script and its fonts, into the site."""
+    """Copy what the pages load of MathJax into the site."""
+    copy_mathjax_to(Path(app.outdir) / "_static" / "mathjax")
+
+
+def copy_mathjax_to(target: Path) -> None:
+    """Copy one script of MathJax and its fonts to a folder, for pages that typeset formulas without network."""
     package = metadata.distribution("sphinx-mathjax-offline")
     source = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
-    target = Path(app.outdir) / "_static" / "mathjax"
     fonts = "output/chtml/fonts/woff-v2"
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / "tex-chtml.js", target)
