@@ -20,7 +20,7 @@
 # with a short program.
 #
 # You need [notebook 1](01_convolution_is_a_matrix.ipynb), and from [notebook 2](02_padding_and_resampling.ipynb) the
-# padding and resampling matrices. The notebook takes about 20 minutes. [The glossary](../docs/glossary.md) explains the
+# padding and resampling matrices. The notebook takes about 25 minutes. [The glossary](../docs/glossary.md) explains the
 # terms of both fields.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
@@ -128,9 +128,7 @@ composed
 # %%
 short, formulas = named_entries(W)
 palette = letter_colors(list(formulas))
-matrix_picture(
-    short, (1, 3, 3), (1, 3, 3), palette=palette, title="W: a letter for each formula"
-)
+matrix_picture(short, (1, 3, 3), (1, 3, 3), palette=palette, title="W, in letters")
 
 # %%
 entries_formula(formulas, between=t)
@@ -156,13 +154,12 @@ joint = Conv([[rows]])
 around = symbolic.pad_matrix((1, 3, 3), [(0, 1), (1, 2)])  # below; left and right
 one_convolution = joint.exact_matrix((1, 4, 6)) * around
 letter_of = {formula: letter for letter, formula in formulas.items()}
-missing = (
-    (W - one_convolution).expand().applyfunc(lambda entry: letter_of.get(entry, entry))
-)
-assert missing.free_symbols == {sympy.Symbol("w_2"), sympy.Symbol("w_4")}
-matrix_picture(
-    missing, (1, 3, 3), (1, 3, 3), palette=palette, title="W minus one convolution"
-)
+difference = (W - one_convolution).expand()
+missing = difference.applyfunc(lambda entry: letter_of.get(entry, entry))
+matrix_picture(missing, (1, 3, 3), (1, 3, 3), palette=palette, title="what W lacks")
+
+# %%
+assert missing.free_symbols == set(sympy.symbols("w_2 w_4"))
 
 # %% [markdown]
 # The two differ in the outputs at the left border, by the entries $w_2 = -b\,(1-t)$ and $w_4 = -d\,(1-t)$. There the
@@ -213,9 +210,8 @@ explore_skip(network_at, strengths, static=[0.0, 0.5, 1.0])
 # 3. the sum of two affine maps, one $f^{(k)}$ after the other;
 # 4. an affine map plus a constant: the bias.
 #
-# If each of the four makes an affine map of affine maps, then $f^{(i)}$ is affine, too. ∎
-#
-# The four remain to be shown. Here they are, as functions of pairs (W, B):
+# If each of the four makes an affine map of affine maps, then $f^{(i)}$ is affine, too. That remains to be shown for
+# each of the four. Here they are, as functions of pairs (W, B):
 
 
 # %%
@@ -267,8 +263,8 @@ assert at(plus_constant(f, bias), x) == at(f, x) + bias
 at(matrix_times(M, f), x)  # M (W x + B)
 
 # %% [markdown]
-# That completes the proof, for networks of any size and depth, and any weights. (Could these checks fail? Write `M * W,
-# B` for the first pair: sympy finds B on the left and M B on the right.)
+# That completes the proof, for networks of any size and depth, and any weights. ∎ (Could these checks fail? Write `M *
+# W, B` for the first pair: sympy finds B on the left and M B on the right.)
 #
 # ## The proof, as a program
 #

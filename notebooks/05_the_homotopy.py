@@ -345,8 +345,10 @@ gpu.record_picture(record("figure3_h200"))
 
 # %% [markdown]
 # **Figure 3, the homotopy**, at the paper's scale, in evaluation mode as training left the networks. The figure
-# compares static t = 0.5 with the two schedules. Where the skips become weak, the accuracy vanishes as it did above,
-# and the paper's does not. The next picture is from two CPU cores, with recalibration: 2,000 images, two trials.
+# compares static t = 0.5 with the two schedules. Where the skips become weak, the accuracy of the schedule from 0.9
+# falls to that of guessing, as it did above, and that of the schedule from 0.5 drops in some trials (the band around
+# its curve). The paper's does not. The next picture is from two CPU cores, with recalibration: 2,000 images, two
+# trials.
 
 # %%
 gpu.record_picture(record("figure3"))

@@ -250,10 +250,10 @@ gpu.predict_picture(record)
 # the network is compiled in both?
 #
 # On this machine, a ResNet34 and its map are hundreds to thousands of times apart, at any batch size. From a thousand
-# images on, the predictor takes about six times as long as reading; in a batch of one, the methods with a collapsed
-# network spend nearly all of their time on overhead. Taking out the skips usually gains a few percent, which is no more
-# than the difference between copies of the same network (the lines through the marks): the position of its weights in
-# memory matters as much.
+# images on, the predictor takes four to six times as long as reading; in a batch of one, the methods with a collapsed
+# network spend nearly all of their time on overhead. Taking out the skips gains one to seventeen percent, which is no
+# more than the difference between copies of the same network (the lines through the marks): the position of its weights
+# in memory matters as much.
 #
 # ## When collapsing does not pay
 #
