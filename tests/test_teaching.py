@@ -101,7 +101,7 @@ def test_slides_have_the_text_the_code_to_read_and_the_pictures_but_no_solution(
     assert "visible_code" in sections[1]
     assert "two cells" in sections[1]
     assert "sliders" in sections[1]
-    for absent in ("Therefore", "hidden_module", "folded_drawing", "widget-view", "02_other"):
+    for absent in ("Therefore", "hidden_module", "folded_drawing", "widget-view", "02_other", "Write your solution"):
         assert absent not in page, absent
     assert Loaded(page).addresses == ["mathjax/tex-chtml.js"], "slides need no network"
 

@@ -30,6 +30,13 @@ def is_solution(cell: Any) -> bool:
     return TAG in cell.metadata.get("tags", [])
 
 
+def without_solutions(notebook: Any) -> Any:
+    """Return a copy of a notebook without the cells of its solutions."""
+    copy = nbformat.from_dict(notebook)
+    copy.cells = [cell for cell in copy.cells if not is_solution(cell)]
+    return copy
+
+
 def student_version(notebook: Any) -> Any:
     """Return a copy of a notebook without its solutions, with an empty cell for the solution of each exercise.
 
@@ -41,10 +48,9 @@ def student_version(notebook: Any) -> Any:
     >>> [cell.source for cell in notebook.cells]
     ['## Exercises', '# Write your solution of exercise 1 here.']
     """
-    copy = nbformat.from_dict(notebook)
-    solved = [found[1] for cell in copy.cells if is_solution(cell) and (found := re.match(r"\*\*(\d)\.", cell.source))]
-    copy.cells = [cell for cell in copy.cells if not is_solution(cell)]
-    for number in solved:
+    copy = without_solutions(notebook)
+    solutions = [re.match(r"\*\*(\d)\.", cell.source) for cell in notebook.cells if is_solution(cell)]
+    for number in [found[1] for found in solutions if found]:
         empty = nbformat.v4.new_code_cell(f"# Write your solution of exercise {number} here.", id=f"exercise-{number}")
         copy.cells.append(empty)
     return copy
@@ -95,7 +101,7 @@ def slides(notebook: Any) -> str:
     )
     title = section = ""
     pages = []
-    for number, cells in enumerate(slides_of(student_version(notebook)), start=1):
+    for number, cells in enumerate(slides_of(without_solutions(notebook)), start=1):
         heading = re.match(r"#+ (.*)", cells[0].source)
         if heading and cells[0].source.startswith("# "):
             title = heading[1]
