@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One process per core, and one thread per process: the networks of the tests are too small to gain from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadscope
 
-.PHONY: help demo test lint suite quick sweep test-cuda format notebooks sync docs clean
+.PHONY: help demo test lint suite quick sweep test-cuda format notebooks sync docs teach clean
 
 help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-cuda the tests that need a CUDA device, alone; where there is none, they are skipped and say so"
 	@echo "make notebooks open the notebooks in JupyterLab"
 	@echo "make docs      build the site in build/docs: the notebooks as run, the API reference, the records"
+	@echo "make teach     for a class: notebooks without solutions, and slides, in build/teach"
 	@echo "make sync      write the project's links, bring the notebooks' .py and .ipynb in line, remove outputs"
 	@echo "make format    format the code, and fix what ruff can fix"
 	@echo "make clean     remove the environment and everything that was built"
@@ -63,6 +64,9 @@ docs: $(VENV)/docs.installed
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
 	@touch build/docs/.built
 	@echo "open build/docs/index.html"
+
+teach: $(VENV)/docs.installed
+	$(BIN)/python docs/_ext/teaching.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -27,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "adapting",
     "records",
+    "reusable",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/*.py"]
 default_role = "py:obj"  # `name` in a docstring
@@ -42,8 +43,8 @@ nb_execution_show_tb = True
 nb_output_stderr = "remove-warn"  # what a cell writes to stderr is a warning of the build
 # No kernel runs behind a page: an output that has a picture beside its widget shows the picture.
 nb_ipywidgets_js = {}
-nb_code_prompt_show = "Show the code of the solution"
-nb_code_prompt_hide = "Hide the code of the solution"
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None), ("html", "text/html", 0)]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]

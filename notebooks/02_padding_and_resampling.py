@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed,jupyter
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -25,7 +25,7 @@
 # Read [notebook 1](01_convolution_is_a_matrix.ipynb) first. This one takes about 15 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 import numpy as np
 import sympy
 import torch
@@ -52,7 +52,7 @@ from linalg_cnn.display import (
 )
 
 # %% [markdown]
-# The paper's example is a 2x2 image. Each pixel has a colour, so that you can follow it.
+# The paper's example is a 2x2 image. **Each colour is one pixel**, so that you can follow it.
 
 # %%
 image = np.array(sympy.symbols("a_11 a_12 a_21 a_22")).reshape(2, 2)
@@ -94,6 +94,8 @@ equation_formula(R[:4, :], image)  # its first row of pixels
 
 # %%
 default = (symbolic.resample_matrix((1, 2, 2), (3, 4)) * x).reshape(3, 4)
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     image_picture(resampled, palette=colours, title="nearest-exact: 0, 1, 1"),
     image_picture(default, palette=colours, title="nearest: 0, 0, 1"),
@@ -101,17 +103,17 @@ side_by_side(
 )
 
 # %% [markdown]
-# Both rules map the new axis onto the old one. With i old and o new pixels, new pixel d copies the old pixel
+# Both rules map the new axis onto the old one. With i old and o new pixels, new pixel p copies the old pixel
 #
-# - d · i/o, rounded down, in the mode `nearest`, which looks up the new pixel's *left edge*;
-# - (d + ½) · i/o, rounded down, in the mode `nearest-exact`, which looks up the new pixel's *centre*.
+# - p · i/o, rounded down, in the mode `nearest`, which looks up the new pixel's *left edge*;
+# - (p + ½) · i/o, rounded down, in the mode `nearest-exact`, which looks up the new pixel's *centre*.
 #
 # The second rule treats left and right alike (except where a centre falls exactly on an edge, as here). The first one
 # is biased to the left. PyTorch keeps it as the default, so that older networks compute the same as before.
 
 # %%
 for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
-    ours = [int(((d + shift) * 2) // 3) for d in range(3)]
+    ours = [int(((p + shift) * 2) // 3) for p in range(3)]
     numbers = torch.tensor([[[0.0, 1.0]]])  # each pixel holds its number
     theirs = torch.nn.functional.interpolate(numbers, size=3, mode=mode)
     assert ours == theirs.ravel().tolist()
@@ -122,7 +124,9 @@ for mode, shift in (("nearest", 0), ("nearest-exact", 0.5)):
 # In one dimension the matrices are small enough to compare at a glance. Here five pixels become eight:
 
 # %%
-five = sympy.symbols("a:e")
+five = sympy.symbols("x_:5")
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     equation_picture(Resample(8, "nearest"), five, (1, 5), title="nearest"),
     equation_picture(Resample(8, "nearest-exact"), five, (1, 5), title="nearest-exact"),
@@ -130,27 +134,27 @@ side_by_side(
 )
 
 # %% [markdown]
-# (PyTorch computes d · i/o in single precision. Where the exact value is a whole number, rounding can give a value just
+# (PyTorch computes p · i/o in single precision. Where the exact value is a whole number, rounding can give a value just
 # below it, and then the previous pixel is copied. The library does the same.)
 
 # %%
-exactly = [d * 26 // 22 for d in range(22)]
+exactly = [p * 26 // 22 for p in range(22)]
 ramp = torch.arange(26.0)  # each pixel holds its number
 pytorch = torch.nn.functional.interpolate(ramp[None, None], size=22).ravel().int().tolist()
 assert pytorch == (resample_matrix((1, 26), 22) @ np.arange(26.0)).tolist()
-for d in range(22):
-    if exactly[d] != pytorch[d]:
-        print(f"new pixel {d}: exactly {exactly[d]}, in PyTorch {pytorch[d]}")
+for p in range(22):
+    if exactly[p] != pytorch[p]:
+        print(f"new pixel {p}: exactly {exactly[p]}, in PyTorch {pytorch[p]}")
 
 # %% [markdown]
 # ## Bilinear: the same matrix with other entries
 #
 # For bilinear interpolation, the paper says, *"we could achieve this by changing the entries of our transformation
-# matrix in (6)"*. These are the entries. The centre of new pixel d, measured from the centre of the first old pixel,
-# lies at r = (d + ½) · i/o - ½ (or at 0, if that is negative). With a = r rounded down, old pixel a gets the weight 1 -
-# (r - a), and pixel a + 1 the weight r - a; beyond the last pixel, the last one gets all. In two dimensions the weights
+# matrix in (6)"*. These are the entries. The centre of new pixel p, measured from the centre of the first old pixel,
+# lies at r = (p + ½) · i/o - ½ (or at 0, if that is negative). With q = r rounded down, old pixel q gets the weight 1 -
+# (r - q), and pixel q + 1 the weight r - q; beyond the last pixel, the last one gets all. In two dimensions the weights
 # of the two axes multiply. (PyTorch's `align_corners=True` spaces the centres differently.) The colours mix as the
-# pixels do, and paler entries are smaller weights. (Where the last column only has dots, hover over them.)
+# pixels do, and paler entries are smaller weights.
 
 # %%
 linear = symbolic.resample_matrix((1, 2, 2), (3, 4), mode="linear")
@@ -164,7 +168,7 @@ side_by_side(before, "→", image_picture(mixed, palette=colours, labels=False))
 # The weights in each row sum to 1, so an image of a single grey keeps that grey at every size.
 
 # %%
-assert all(sum(linear.row(d)) == 1 for d in range(12))
+assert all(sum(linear.row(p)) == 1 for p in range(12))
 grey = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
 theirs = torch.nn.functional.interpolate(grey[None, None], size=(3, 4), mode="bilinear")
 ours = resample_matrix((1, 2, 2), (3, 4), mode="linear") @ grey.numpy().ravel()
@@ -172,7 +176,7 @@ assert np.allclose(ours, theirs.numpy().ravel())
 linear[4:8, :]  # the middle row of pixels: halfway between the two old rows
 
 # %% [markdown]
-# Here three pixels become five, in each of the three modes. While the notebook runs, the sliders show other sizes:
+# Here three pixels become five, in each of the three modes. The sliders show other sizes:
 
 # %%
 play = explore_resampling(five[:3], (1, 3), sizes=[2, 3, 4, 5, 6, 7])
@@ -207,28 +211,25 @@ side_by_side(before, "→", image_picture(padded, palette=colours))
 # image is padded by 2:
 
 # %%
-nine = np.array(sympy.symbols("a:i")).reshape(3, 3)
-nine_colours = letter_colors(nine)
+nine = np.array(sympy.symbols("x_:3_:3")).reshape(3, 3)
+bordered = {}
+for mode in ("zeros", "reflect", "replicate", "circular"):
+    border = symbolic.pad_matrix((1, 3, 3), 2, mode)
+    bordered[mode] = (border * sympy.Matrix(nine.ravel())).reshape(7, 7)
 
-
-def bordered(mode):
-    """Return a picture of the 3x3 image with a border of 2."""
-    matrix = symbolic.pad_matrix((1, 3, 3), 2, mode)
-    pixels = (matrix * sympy.Matrix(nine.ravel())).reshape(7, 7)
-    return image_picture(pixels, palette=nine_colours, title=mode)
-
-
-stacked(
-    side_by_side(bordered("zeros"), bordered("reflect"), gap=40),
-    side_by_side(bordered("replicate"), bordered("circular"), gap=40),
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
+zeros, reflect, replicate, circular = (
+    image_picture(pixels, palette=letter_colors(nine), title=mode)
+    for mode, pixels in bordered.items()
 )
+stacked(side_by_side(zeros, reflect, gap=40), side_by_side(replicate, circular, gap=40))
 
 # %% [markdown]
 # ## A padded convolution is one matrix
 #
 # To pad and then convolve is to multiply by W P, a product of two matrices. Where P has an empty row, the column of W
 # contributes nothing. Only the entries that fall on real pixels are left, so a convolution with `padding=1` has *fewer*
-# entries than W, not more:
+# entries than W, not more. **From here on each colour is one number of the kernel**, as in notebook 1:
 
 # %%
 a, b, c, d = sympy.symbols("a b c d")
@@ -236,10 +237,12 @@ kernel = [[[[a, b], [c, d]]]]
 W = conv_matrix(kernel, (1, 4, 4))  # over the padded 4x4 image
 together = Conv(kernel, padding=1)
 assert together.exact_matrix((1, 2, 2)) == W * P
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     matrix_picture(Conv(kernel), (1, 4, 4), title="W"),
     "·",
-    matrix_picture(Pad(1), (1, 2, 2), color="value", title="P"),
+    matrix_picture(Pad(1), (1, 2, 2), color="entry", palette={1: "#dfe3e7"}, title="P"),
     "=",
     matrix_picture(together, (1, 2, 2), title="W P"),
 )
@@ -278,40 +281,38 @@ operation_picture(Conv(kernel, padding="same"), (1, 2, 2), output=(0, 1, 1), x=i
 #    factor.
 # 3. For which sizes do `nearest` and `nearest-exact` agree? Let the computer compare all sizes up to 12, find the rule
 #    for o ≥ i, and say why.
-#
-# The solutions are folded below.
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
 # ### Solutions
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **1.** Pᵀ cuts the border off. Padding and then cutting changes nothing, so Pᵀ P is the identity. Cutting and then
 # padding sets the border of a 4x4 image to zero and keeps the rest, so P Pᵀ is diagonal, with a 1 for each inner pixel.
 # In linear algebra such a matrix is called a projection.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 assert sympy.eye(4) == P.T * P
 inner = [int(r in {1, 2} and c in {1, 2}) for r in range(4) for c in range(4)]
 assert sympy.diag(*inner) == P * P.T
 assert (P * P.T) ** 2 == P * P.T
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **2.** Each old pixel is copied four times, and the mean of four copies is the pixel. The row that averages four new
 # pixels has four entries ¼, at the same positions where the column of `nearest` has four ones.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 up, down = resample_matrix((1, 2, 2), (4, 4)), avg_pool_matrix((1, 4, 4), 2)
 assert ((down @ up).toarray() == np.eye(4)).all()
 assert (down.toarray() == up.T.toarray() / 4).all()
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **3.** For o ≥ i they agree exactly where o is a multiple of i: then the left edge and the centre of each new pixel
 # lie in the same old pixel. Otherwise some old edge falls inside a new pixel, between its left edge and its centre (or
 # onto the centre), and there the two rules differ. When shrinking, o < i, they never agree: they differ at the last new
 # pixel, or, where a new pixel is as wide as two old ones or more, already at the first.
 
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 def agree(i, o):
     """Return whether the two modes copy the same pixels."""
     differ = resample_matrix((1, i), o) != resample_matrix((1, i), o, "nearest-exact")

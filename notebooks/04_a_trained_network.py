@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed,jupyter
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -24,7 +24,7 @@
 # belong to a trained network. The notebook takes about 20 minutes. [The glossary](../docs/glossary.md) explains the
 # terms of both fields.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 import time
 
 import numpy as np
@@ -61,7 +61,7 @@ model = gpu.three_layer_cnn(channels=8, t=0.5)
 history = gpu.train(model, training, held_out, epochs=5, progress=False)
 network_picture(model.to_network())
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {
         name: [epoch[f"{name}_accuracy"] for epoch in history]
@@ -88,7 +88,7 @@ affine.W.shape, affine.B.shape
 # W maps 784 pixels to 10 scores. The next picture shows, to scale, where the matrix of each layer has entries, and the
 # W that replaces them all:
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 figure_picture(
     matrices_figure(network, across=3),
     "Where the matrices of three convolutions, of the dense layer "
@@ -137,6 +137,7 @@ mistakes = np.flatnonzero(scores.argmax(1) != labels)[:5]
 right = np.flatnonzero(scores.argmax(1) == labels)[:10]
 
 
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 def evidence(digit):
     names = [f"{k}: {score:.1f}" for k, score in enumerate(scores[digit])]
     read, meant = scores[digit].argmax(), labels[digit]
@@ -175,6 +176,8 @@ three, seven = (
 )
 fake = disguise(looks_like=seven, is_read_as=three)
 assert np.allclose(affine(fake), scores[three])
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     image_picture(images[seven].reshape(28, 28), title=f"read as {scores[seven].argmax()}"),
     image_picture(
@@ -201,6 +204,8 @@ side_by_side(
 U, singular_values, V = np.linalg.svd(affine.W, full_matrices=False)
 latent = network.latent()
 latent_values = np.linalg.svd(latent.toarray().W, compute_uv=False)
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {
         f"W, {affine.out_size} x 784": singular_values,
@@ -233,37 +238,33 @@ rows_picture(V, [f"{value:.2f}" for value in singular_values], in_shape=(1, 28, 
 
 # %%
 W_latent, (channels, height, width) = latent.toarray().W, network.shapes[-2]
+columns = (10, 11, 12, 13)
+
+
+def row_of(W, column):
+    """Return the row of W that belongs to output (11, column) of channel 0, as an image."""
+    return W[11 * width + column].reshape(28, 28)
 
 
 def window(W, column):
-    """Return the weights of the 7x7 pixels that output (11, column) of channel 0 can read through three 3x3 kernels."""
-    row = W[np.ravel_multi_index((0, 11, column), (channels, height, width))].reshape(
-        28, 28
-    )
-    assert np.count_nonzero(row) == np.count_nonzero(row[10:17, column - 1 : column + 6])
-    return row[10:17, column - 1 : column + 6]
+    """Return the 7x7 pixels of it that three 3x3 kernels can read."""
+    row = row_of(W, column)
+    seen = row[10:17, column - 1 : column + 6]
+    assert np.count_nonzero(row) == np.count_nonzero(seen)
+    return seen
 
 
-columns = (10, 11, 12, 13)
-limit = max(np.abs(window(W_latent, column)).max() for column in columns)
-first = W_latent[
-    np.ravel_multi_index((0, 11, columns[0]), (channels, height, width))
-].reshape(28, 28)
+windows = np.stack([window(W_latent, column).ravel() for column in columns])
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     image_picture(
-        first, color="value", limit=limit, labels=False, title="reads of (11, 10)"
+        row_of(W_latent, 10),
+        color="value",
+        limit=np.abs(windows).max(),
+        title="the row of (11, 10)",
     ),
-    *(
-        image_picture(
-            window(W_latent, column),
-            color="value",
-            limit=limit,
-            labels=False,
-            longest=112,
-            title=f"(11, {column})",
-        )
-        for column in columns
-    ),
+    rows_picture(windows, [f"(11, {column})" for column in columns], in_shape=(1, 7, 7)),
     gap=18,
 )
 
@@ -276,10 +277,9 @@ side_by_side(
 # %%
 bare = SkipNetwork(network.in_shape, network.layers).latent().toarray().W
 assert all(np.allclose(window(bare, column), window(bare, 10)) for column in columns)
-{
-    f"(11, {column})": bool(np.allclose(window(W_latent, column), window(W_latent, 10)))
-    for column in columns
-}
+for column in columns:
+    same = np.allclose(window(W_latent, column), window(W_latent, 10))
+    print(f"(11, {column}): {'as the first' if same else 'another window'}")
 
 # %% [markdown]
 # ## Forward or adjoint
@@ -320,18 +320,16 @@ for direction, vectors in (("forward", affine.in_size), ("adjoint", affine.out_s
 #    path from x to where class d overtakes class c is along row d minus row c. For the first digit that is classified
 #    correctly, find the nearest class, and draw the image on the other side.
 # 3. Replace the last layer by one with 2,000 outputs. Which direction is cheaper now? Predict before you measure.
-#
-# The solutions are folded below.
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
 # ### Solutions
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **1.** The rows of the perceptron are noisier, because the weight of each pixel was learnt by itself. In the CNN
 # neighbouring pixels share weights, so its rows are smoother. Both have ten rows of 784 numbers: they differ in what
 # training finds first, not in what they can express.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 perceptron = gpu.perceptron()
 perceptron_history = gpu.train(perceptron, training, held_out, epochs=5, progress=False)
 single = perceptron.to_network().compose()
@@ -349,7 +347,7 @@ stacked(
 )
 
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 def roughness(W):
     """Return the squared steps between neighbouring pixels, relative to the squared size of the rows."""
     rows_as_images = W.reshape(-1, 28, 28)
@@ -359,11 +357,11 @@ def roughness(W):
 print(f"roughness: perceptron {roughness(single.W):.2f}, CNN {roughness(affine.W):.2f}")
 assert roughness(affine.W) < roughness(single.W)
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **2.** With $n = w_d - w_c$ the scores of c and d are equal on the plane $n x + b_d - b_c = 0$. The distance to it is
 # the lead of c divided by the length of n, and the shortest path to it is along n.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 digit = int(right[0])
 x, lead = images[digit], scores[digit].max() - scores[digit]
 c = int(scores[digit].argmax())
@@ -385,11 +383,11 @@ side_by_side(
     gap=24,
 )
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **3.** There are 784 columns and 2,000 rows, so the input is now the narrower end, and `auto` pushes forward. Both
 # directions also pass the new layer.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 rng = np.random.default_rng(0)
 head = Dense(rng.standard_normal((2000, latent.out_size)))
 wide = SkipNetwork(network.in_shape, [*network.layers[:-1], head], network.skip_weights)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed,jupyter
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -31,7 +31,7 @@
 # You should have read [notebook 3](03_skip_connections.ipynb). This one takes about 25 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 import copy
 import json
 from pathlib import Path
@@ -89,6 +89,7 @@ pixels, labels = held_out.images.flatten(1).numpy() / 255, held_out.labels.numpy
 largest = max(np.abs(map_.W).max() for map_ in maps.values())
 
 
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 def rows_at(t):
     right = np.mean(maps[t](pixels).argmax(1) == labels)
     return rows_picture(maps[t], limit=largest, longest=84).titled(
@@ -100,8 +101,8 @@ Explorer(rows_at, {"t": strengths}, start={"t": 0.5}, static=[{"t": 0.5}, {"t": 
 
 # %% [markdown]
 # At t = 0.5 the network is the one that was trained. Towards t = 1 the second convolution and all that it has learnt
-# fade out, and the rows become coarse. The path is simple: the network has one skip, so W is a polynomial in t of
-# degree 1, and the homotopy is a **straight line** between two matrices:
+# fade out: what is left are pale rows, which read fewer digits correctly. The path is simple: the network has one skip,
+# so W is a polynomial in t of degree 1, and the homotopy is a **straight line** between two matrices:
 
 # %%
 for t in strengths:
@@ -128,6 +129,8 @@ def six_layers(t=0.5, seed=2):
 static = six_layers()
 history = {"static, t = 0.5": trained(static, **recipe)}
 turned = accuracies_along(static, strengths)
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {"trained at t = 0.5": (strengths, turned)},
     x="t, changed after training",
@@ -143,7 +146,7 @@ curves_picture(
 # Therefore t moves in small steps, with an epoch of training after each. The path is given by a schedule: t as a
 # function of the epoch. The library has the paper's two lists and several functions.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {
         "Listed(PAPER_FROM_09)": [Listed(PAPER_FROM_09)(step) for step in range(10)],
@@ -176,9 +179,9 @@ print(f"moved to t = 0 while training:           {history['t from 0.5 to 0'][-1]
 print(f"never had skips:                         {history['t = 0 from the start'][-1]:.1%}")
 
 # %% [markdown]
-# The schedule keeps the accuracy that the single step lost. The network without skips has not learnt anything: from
-# these initial weights, six layers with ReLUs do not begin to train, and guess one digit in ten. On a small scale, this
-# is the paper's argument for the homotopy.
+# The schedule keeps the accuracy that the single step lost: its curve covers that of the network which keeps its skips.
+# The network without skips has not learnt anything: from these initial weights, six layers with ReLUs do not begin to
+# train, and guess one digit in ten. On a small scale, this is the paper's argument for the homotopy.
 #
 # It is also a result from **one** seed and one learning rate. Exercise 2 changes both, and then the network without
 # skips learns. When a figure compares training curves, ask how many seeds are behind each.
@@ -288,6 +291,7 @@ def arriving_over_remembered(model):
     return ratios
 
 
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {
         "as training left it": arriving_over_remembered(as_trained),
@@ -324,8 +328,8 @@ gpu.record_picture(record("figure1_h200"))
 
 # %% [markdown]
 # **Figure 1, linear networks**, at the paper's scale. The order is the paper's: the linear ResNet34 is ahead. But the
-# orange curve, "average pooling", is the worst. There the max pooling is replaced by average pooling, which makes the
-# network affine, and only this ResNet34 can be collapsed ([erratum 4](07_reading_a_paper_closely.ipynb)).
+# curve "average pooling" is the lowest. There the max pooling is replaced by average pooling, which makes the network
+# affine, and only this ResNet34 can be collapsed ([erratum 4](07_reading_a_paper_closely.ipynb)).
 
 # %%
 gpu.record_picture(record("figure2"))
@@ -333,17 +337,18 @@ gpu.record_picture(record("figure2"))
 # %% [markdown]
 # **Figure 2, accuracy against t**, at a small scale: 4,000 of the 60,000 images, in evaluation mode as training left
 # the networks. This is a single trial of two epochs for each t, and one trial says little about a difference of a few
-# points. It does show that the ResNets learn nothing at t = 1, because all blocks are cut out, and
-# that the ResNet34 does worse towards t = 0. It does not show the paper's smooth rise, nor shallow networks that drop
-# at high t.
+# points. It does show that the ResNets learn nothing at t = 1, because all blocks are cut out, and that the ResNet34
+# does worse towards t = 0. It does not show the paper's smooth rise, nor shallow networks that drop at high t.
 
 # %%
 gpu.record_picture(record("figure3_h200"))
 
 # %% [markdown]
 # **Figure 3, the homotopy**, at the paper's scale, in evaluation mode as training left the networks. The figure
-# compares static t = 0.5 with the two schedules. Where the skips become weak, the accuracy vanishes as it did above,
-# and the paper's does not. The next picture is from two CPU cores, with recalibration: 2,000 images, two trials.
+# compares static t = 0.5 with the two schedules. Where the skips become weak, the accuracy of the schedule from 0.9
+# falls to that of guessing, as it did above, and that of the schedule from 0.5 drops in some trials (the band around
+# its curve). The paper's does not. The next picture is from two CPU cores, with recalibration: 2,000 images, two
+# trials.
 
 # %%
 gpu.record_picture(record("figure3"))
@@ -362,17 +367,15 @@ gpu.record_picture(record("figure3"))
 #    the comparison above, and what cannot?
 # 3. At t = 1 the 3-layer CNN does not read its second convolution. Show this: overwrite the weights of that
 #    convolution, and compare W.
-#
-# The solutions are folded below.
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
 # ### Solutions
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **1.** Skips enter four layers, and each brings a factor of degree 1, so the degree is 4. Five values of t determine a
 # polynomial of degree 4 (Lagrange).
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 six = gpu.six_layer_cnn(channels=2)
 
 
@@ -392,24 +395,24 @@ assert not np.allclose(
     atol=1e-10,
 )
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **2.** It learns. Two things changed at once, so it is open which of them was responsible: try each alone. In any
 # case, skips are not *needed* at six layers. They make training depend less on the initial weights and on the learning
 # rate, and a schedule keeps this advantage. To say how much less, one needs many seeds, and a network deep enough to
 # need skips: the paper's ResNet34.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 lucky = six_layers(t=0.0, seed=0)
 print(
     "without skips, another seed: "
     f"{trained(lucky, **recipe | {'seed': 0, 'learning_rate': 1e-3})[-1]:.1%}"
 )
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **3.** At t = 1 the third layer reads $1 \cdot f^{(1)} + 0 \cdot f^{(2)}$, and the second convolution computes
 # $f^{(2)}$.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 gpu.set_skip_strength(linear, 1.0)
 before = compose(linear.to_network()).W
 with torch.no_grad():

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed,jupyter
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -23,7 +23,7 @@
 # [4](04_a_trained_network.ipynb)). This notebook takes about 15 minutes. [The glossary](../docs/glossary.md) explains
 # the terms of both fields.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 import json
 import time
 from pathlib import Path
@@ -83,6 +83,8 @@ times = {
     ]
     for name, layer in layers.items()
 }
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {name: (powers, values) for name, values in times.items()},
     x="images in a batch, as a power of 2",
@@ -91,10 +93,13 @@ curves_picture(
 )
 
 # %% [markdown]
-# Both curves fall, then level off. In a batch of one, most of the time is *overhead*: each operation of torch takes a
-# microsecond or more before it computes anything. From some tens of images per batch on, the computation takes most of
-# the time. (Each step to the right is a batch four times as large.) The paper's 2.06 us per image, 64 at a time, are
-# 132 us per batch, for half a million MACs. A GPU does that work in about a microsecond, so nearly all of the time is
+# Larger batches take less time per image, at first. In a batch of one, most of the time is *overhead*: each operation
+# of torch takes a microsecond or more before it computes anything. From some tens of images per batch on, the network's
+# computation takes most of its time, and its curve turns level. It may even rise again, where the numbers between its
+# layers no longer fit the caches. The collapsed network has a hundred times less to compute, so its curve falls for
+# longer, and need not turn level in this picture. (Each step to the right is a batch four times as large. The times
+# differ between runs, and other work on the machine leaves bumps.) The paper's 2.06 us per image, 64 at a time, are 132
+# us per batch, for half a million MACs. A GPU does that work in about a microsecond, so nearly all of the time is
 # overhead.
 #
 # ## The floor: one must at least read the image
@@ -184,6 +189,8 @@ for name, taken in after.items():
 # %%
 slices = slice_digits(raw.W, bits=8, slices=3)
 row = 3
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 digits = [
     image_picture(slices.digits[p, row].reshape(28, 28), color="value", title=name)
     for p, name in [(2, "first slice"), (1, "second slice"), (0, "third slice")]
@@ -243,10 +250,10 @@ gpu.predict_picture(record)
 # the network is compiled in both?
 #
 # On this machine, a ResNet34 and its map are hundreds to thousands of times apart, at any batch size. From a thousand
-# images on, the predictor takes about six times as long as reading; in a batch of one, the methods with a collapsed
-# network spend nearly all of their time on overhead. Taking out the skips usually gains a few percent, which is no more
-# than the difference between copies of the same network (the lines through the marks): the position of its weights in
-# memory matters as much.
+# images on, the predictor takes four to six times as long as reading; in a batch of one, the methods with a collapsed
+# network spend nearly all of their time on overhead. Taking out the skips gains one to seventeen percent, which is no
+# more than the difference between copies of the same network (the lines through the marks): the position of its weights
+# in memory matters as much.
 #
 # ## When collapsing does not pay
 #
@@ -271,6 +278,8 @@ for side in sides:
     _, network_adds, matrix_adds = two_convolutions(side)
     work["the network"].append(network_adds)
     work["one matrix"].append(matrix_adds)
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {name: (sides, adds) for name, adds in work.items()},
     x="side of the image",
@@ -310,41 +319,39 @@ assert len(found.factors) == 2
 #    per pixel, then by counting.
 # 3. How exact are the scores with two digit slices instead of three? And what would you say to someone who proposes a
 #    single slice, "8-bit quantisation"?
-#
-# The solutions are folded below.
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
 # ### Solutions
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **1.** The floor is 3 · 224 · 224 = 150,528 bytes divided by the bandwidth, and four times as long for floats. It only
 # holds if the image comes from memory: a single image fits into a cache.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 bandwidth = pixels.numel() / reading
 for name, size in [("bytes", 1), ("floats", 4)]:
     print(f"{name}: {1e6 * 150_528 * size / bandwidth:.1f} us")
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **2.** Each of the two convolutions has 4 · 9 = 36 MACs per pixel, so together they have 72, and a little less at the
 # borders. One matrix has as many per pixel as there are pixels. So the costs are equal near 72 pixels, between 8x8 = 64
 # and 9x9 = 81. At the borders, where the kernel extends beyond the image, the network has fewer MACs, so the crossing
 # comes earlier.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 crossing = next(
     side for side in range(2, 20) if two_convolutions(side)[2] > two_convolutions(side)[1]
 )
 print("one matrix costs more from a side of", crossing)
 assert crossing == 8
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **3.** Each slice has 8 bits, so each slice that is left out makes the error 256 times as large. Two slices give about
 # four decimal digits, which is often enough to find the class. A single slice is what is called 8-bit quantisation of
 # the weights: it changes the scores, here by about a percent of the largest score, and must be checked on data. Three
 # slices are at least as exact as float32.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 for count in (1, 2, 3):
     fewer = slice_digits(raw.W, bits=8, slices=count)
     scores = (

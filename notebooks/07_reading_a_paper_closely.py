@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed,jupyter
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -22,8 +22,8 @@
 # (2024, [arXiv:2408.07815](https://arxiv.org/abs/2408.07815)), which this library is built on. Its theorem is right,
 # and it is a good paper. At fourteen points the text disagrees with PyTorch, with arithmetic, or with itself, and at
 # three more its experiments depend on something that it does not say. They were found by testing each sentence as the
-# cells below do. The numbers are those of [the list of errata](../docs/errata.md). [The
-# glossary](../docs/glossary.md) explains the terms of both fields.
+# cells below do. The numbers are those of [the list of errata](../docs/errata.md). [The glossary](../docs/glossary.md)
+# explains the terms of both fields.
 #
 # Four habits are enough:
 #
@@ -32,7 +32,7 @@
 # 3. **Look at both ends**: t = 0 and t = 1, the first index and the last.
 # 4. **Ask where each hypothesis is used**, and whether the experiment meets it.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import numpy as np
 import sympy
 import torch
@@ -82,7 +82,7 @@ resized("nearest"), resized("nearest-exact")
 # with Pillow. The paper calls the other choice "an equally valid approach", which is right; only the libraries that it
 # names for each choice are wrong. Here are both matrices, with a colour for each pixel:
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 side_by_side(
     *(
         matrix_picture(
@@ -149,6 +149,8 @@ except IndexError as error:
 
 # %%
 taps = np.array([1.0, 2.0, 3.0])
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 side_by_side(
     matrix_picture(Conv(taps.reshape(1, 1, 3)), (1, 7), title="stride 1"),
     matrix_picture(Conv(taps.reshape(1, 1, 3), stride=2), (1, 7), title="stride 2"),
@@ -277,7 +279,7 @@ for before, after in ((104.91, 2.06), (106.83, 83.1), (30.72, 16.44)):
 #
 # Section 5.3 has two schedules. Draw them before you believe them:
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 curves_picture(
     {
         "from 0.9": PAPER_FROM_09,
@@ -331,8 +333,8 @@ assert isinstance(list(resnet34.children())[-1], nn.Linear)
 # ### Erratum 4. Is figure 1's ResNet34 affine?
 #
 # The paper removes the ReLUs from a ResNet34, calls the rest linear, and reports 98.7 % on MNIST. Theorem 3.1 requires
-# **every** layer to be affine. Is that so after the ReLUs are removed? For an affine f, the gap f(x + y) - f(x) -
-# f(y) + f(0) is 0:
+# **every** layer to be affine. Is that so after the ReLUs are removed? For an affine f, the gap
+# $f(x + y) - f(x) - f(y) + f(0)$ is 0:
 
 # %%
 x, y = torch.randn(2, 1, 1, 28, 28)
@@ -398,8 +400,8 @@ with torch.no_grad():
 # ### Erratum 15. What does ResNet34 see when t is 1?
 #
 # In figure 2 the skips grow from t = 0 to t = 1. At t = 1 nothing but skips is left, and the paper's ResNet34 still
-# reaches 40 %. Linear and with average pooling, that network is one matrix W. A column of W that is 0 belongs to a pixel
-# that no score depends on:
+# reaches 40 %. Linear and with average pooling, that network is one matrix W. A column of W that is 0 belongs to a
+# pixel that no score depends on:
 
 # %%
 only_skips = gpu.resnet(34, t=1.0, activation="identity", stem_pool="avg").eval()
@@ -438,41 +440,39 @@ image_picture(
 #
 # ## Exercises
 #
-# 1. `nearest` and `nearest-exact` differ for 2 -> 3. Find all pairs of sizes up to 8 -> 8 for which they are the same.
-#    What do these pairs have in common?
+# 1. A text says that a kernel of k numbers, moved over n pixels by steps of s, gives (n - k) / s + 1 outputs. Find the
+#    smallest n, k and s for which this is wrong. What do all wrong cases have in common, and which habit finds them?
 # 2. `gap` is 0 for every affine function. Find a function that is *not* affine, and whose gap is 0 for every pair of
 #    images with pixels in [0, 1]. What does this say about testing with numbers?
 # 3. The demo's record says that a network took 28.86 us per image and its map 0.463 us. Write the sentence for the
 #    abstract, once with the paper's wording and once with a ratio. Which of the two can a reader misunderstand? And
 #    what else must be stated before anyone can compare the number with the paper's?
-#
-# The solutions are folded below.
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] tags=["solution"] jp-MarkdownHeadingCollapsed=true
 # ### Solutions
 
-# %% [markdown] tags=["hide-cell"]
-# **1.** They are the pairs in which the image grows by a whole factor m. Source pixel q then becomes the targets q m,
-# ..., q m + m - 1, and the left edge d / m and the centre (d + 1/2) / m of each target lie in the same source pixel.
+# %% [markdown] tags=["hide-cell", "solution"]
+# **1.** Wherever s does not divide n - k, the formula gives no whole number: it lacks the rounding down. At s = 1 it is
+# right, so examples without a stride do not show the mistake. The smallest example for which the formula says anything
+# about s has s = 2: two pixels and a kernel of one number make 1 output, not 1.5.
 
-# %% tags=["hide-cell"]
-same = [
-    (i, o)
-    for i in range(1, 9)
-    for o in range(1, 9)
-    if (
-        resample_matrix((1, i), o, "nearest") != resample_matrix((1, i), o, "nearest-exact")
-    ).nnz
-    == 0
-]
-assert same == [(i, o) for i in range(1, 9) for o in range(1, 9) if o % i == 0]
+# %% tags=["hide-cell", "solution"]
+wrong = []
+for n, k, s in np.ndindex(6, 6, 6):
+    n, k, s = n + 1, k + 1, s + 1
+    if k <= n:
+        outputs = nn.functional.conv1d(torch.zeros(1, 1, n), torch.zeros(1, 1, k), stride=s)
+        if outputs.shape[-1] != (n - k) / s + 1:
+            wrong.append((n, k, s))
+assert wrong[0] == (2, 1, 2)
+assert all((n - k) % s != 0 for n, k, s in wrong)
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **2.** relu(x + 1) is x + 1 wherever x is at least -1. No set of images with pixels in [0, 1], nor of sums of two of
 # them, shows that it is not affine. Therefore `gpu.trace` reads the network's operations, one by one, and refuses those
 # that are not affine by name.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 f = nn.Sequential(nn.Flatten(), nn.ReLU())
 
 
@@ -488,10 +488,10 @@ assert (
 # the affine x + 1 would give -1
 assert float(hidden(torch.full_like(x, -2.0)).abs().max()) == 0
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **3.** "A speedup of 98 %" and "62 times faster" describe the same measurement. The first can be read as 1.98 times.
 # The batch size and the machine must be stated, too.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 before, after = 28.86, 0.463
 print(f"{1 - after / before:.0%} of the time saved; {before / after:.0f} times faster")

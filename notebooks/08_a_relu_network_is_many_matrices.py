@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed
+#     cell_metadata_filter: tags,jp-MarkdownHeadingCollapsed,jupyter
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-jupytext.text_representation.format_version
 #     text_representation:
 #       extension: .py
@@ -24,7 +24,7 @@
 # notebooks [3](03_skip_connections.ipynb) and [4](04_a_trained_network.ipynb). This one takes about 25 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from itertools import pairwise
 from textwrap import fill
 
@@ -101,6 +101,8 @@ F, G = tropical_form(one_pixel)
 positive, negative = (part.evaluate(xs[:, np.newaxis]).astype(float) for part in (F, G))
 network_values = one_pixel(xs[:, np.newaxis])
 assert np.array_equal(positive - negative, network_values)
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 curves_picture(
     {
         "F": (xs, positive.ravel()),
@@ -281,6 +283,8 @@ assert sum(changed) == 1
 
 (W_inside, W_beyond), _ = graph.local_maps(np.stack([inside, beyond]))
 jump = W_beyond - W_inside
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 stacked(
     image_picture(
         nearest.wall.normal[0],
@@ -294,8 +298,9 @@ stacked(
 )
 
 # %% [markdown]
-# The rows jump, and all in the same direction: that of the wall. The jump is a matrix of rank one. It has to be,
-# because the network is continuous: W and B jump together such that both maps agree everywhere on the wall.
+# The rows jump, and each by a multiple of the direction of the wall: where the factor is negative, orange and violet
+# are exchanged. The jump is a matrix of rank one. It has to be, because the network is continuous: W and B jump
+# together such that both maps agree everywhere on the wall.
 
 # %%
 singular_values = np.linalg.svd(jump, compute_uv=False)
@@ -372,6 +377,7 @@ box = Conv(np.ones((1, 1, 3, 3)), padding=1)
 twice = SkipNetwork((1, 7, 7), [box, box]).compose()
 
 
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 def weights_of(row, column):
     title = f"of output pixel ({row}, {column})"
     image = twice.W[7 * row + column].reshape(7, 7)
@@ -402,6 +408,8 @@ bare = Conv(np.ones((1, 1, 3, 3)))
 joint = equivalent_kernel(SkipNetwork((1, 7, 7), [bare, bare]).compose())
 one_convolution = Conv(joint.kernel, padding=2).matrix((1, 7, 7)).toarray()
 too_much = one_convolution - twice.W
+
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 side_by_side(
     image_picture(joint.kernel[0, 0], color="value", title="the 5x5 kernel"),
     image_picture(
@@ -495,18 +503,16 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 #    that it leads to, and compare the distance with that of the nearest wall.
 # 3. Change two numbers of the network of two 3x3 sums such that it *is* one convolution, with an output of the same
 #    size. Which output pixels change?
-#
-# The solutions are folded below.
 
-# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# %% [markdown] jp-MarkdownHeadingCollapsed=true tags=["solution"]
 # ### Solutions
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **1.** The first line divides the plane in 2. The n-th line crosses n - 1 others, which cut it into n parts, and each
 # part divides a region in two. So there are $1 + 1 + 2 + \dots + n = 1 + n + n(n-1)/2$ regions: 7 for three lines, 16
 # for five. In F, each region has a monomial of its own.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 weights = [[3, 0], [1, 3], [-2, 2], [-2, -2], [1, -3]]
 five_units = PiecewiseGraph((2,))
 hidden = five_units.add(ReLU(), five_units.add(Dense(weights, [-3] * 5), 0))
@@ -515,13 +521,13 @@ polynomial = tropical_form(five_units)[0].polynomials[0].pruned()
 assert len(polynomial) == 1 + 5 + 5 * 4 // 2
 tropical_picture(polynomial)
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **2.** Each step goes to where another score would overtake that of the three, if the network were its local map
 # everywhere. It is not, so several steps may be needed. (The method is known as DeepFool.) The change is shorter than
 # the way to the eight, hundreds of times as long as the way to the nearest wall, and need not be the shortest that
 # there is.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 point, steps = three, 0
 while graph(point).argmax() == 3:
     (W_point,), (B_point,) = graph.local_maps(point[np.newaxis])
@@ -544,12 +550,12 @@ side_by_side(
     gap=24,
 )
 
-# %% [markdown] tags=["hide-cell"]
+# %% [markdown] tags=["hide-cell", "solution"]
 # **3.** Pad the first sum by 2 and the second by 0. Then the second sum finds around the image what it lacked: the sums
 # of the pixels near the border. The outermost pixels change, and no others. Some methods of merging do this: they move
 # the padding to the front, which is another function.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell", "solution"]
 moved = SkipNetwork(
     (1, 7, 7), [Conv(np.ones((1, 1, 3, 3)), padding=2), Conv(np.ones((1, 1, 3, 3)))]
 ).compose()

@@ -1,60 +1,14 @@
-"""Running a notebook as a reader would, but more strictly: nothing may warn, and there is no network."""
+"""The notebooks, and what runs them strictly: the same code as for the teachers' material."""
 
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
-SITE_RUNS = ROOT / "build" / "executed"
-"""Where `make docs` keeps the notebooks that it has run, in kernels that are as strict."""
 
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-from strict_kernel import strict_ipython  # noqa: E402
+from executing import outputs, run_notebook, site_run  # noqa: E402
 
-
-def run_notebook(path, *, seconds_per_cell=180):
-    """Return the notebook with its outputs, run in a strict kernel of its own."""
-    import nbformat  # here: its imports take seconds, which other tests need not wait for
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=seconds_per_cell,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=["--IPKernelApp.log_level=50"],
-    )
-    # One thread: these networks are small, and two of them wait for each other where anything else runs beside.
-    strict = {"IPYTHONDIR": strict_ipython(ROOT / "build" / "ipython"), "OMP_NUM_THREADS": "1"}
-    client.execute(env={**os.environ, **strict})
-    return notebook
-
-
-def site_run(path):
-    """Return the notebook with its outputs as the site has run it, or None if anything has changed since."""
-    if not SITE_RUNS.exists():
-        return None
-    import nbformat
-    from jupyter_cache import get_cache
-
-    cache, notebook = get_cache(SITE_RUNS), nbformat.read(path, as_version=4)
-    try:
-        record = cache.match_cache_notebook(notebook)
-    except KeyError:
-        return None
-    sources = [path, *(file for folder in ("linalg_cnn", "gpu", "docs/_ext") for file in (ROOT / folder).rglob("*.py"))]
-    run = SITE_RUNS / "executed" / record.hashkey / "base.ipynb"
-    if run.stat().st_mtime <= max(file.stat().st_mtime for file in sources):
-        return None
-    return cache.merge_match_into_notebook(notebook)[1]
-
-
-def outputs(notebook):
-    """Yield (number of the cell, output) of every output."""
-    for number, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", ()):
-            yield number, output
+__all__ = ["FOLDER", "NOTEBOOKS", "ROOT", "outputs", "run_notebook", "site_run"]

@@ -88,6 +88,14 @@ def test_resampling_changes_with_size_and_mode(shown):
     assert picture.alt.endswith("x is the vector (a, b). y is the vector (a, a, b).")
 
 
+def test_weights_of_letters_are_short_fractions_that_need_no_hovering():
+    explorer = explore_resampling(sympy.symbols("x_:3"), (1, 3), [5])
+    picture = explorer.picture(mode="linear")
+    assert picture.alt.endswith("y is the vector (x_0, 3*x_0/5 + 2*x_1/5, x_1, 2*x_1/5 + 3*x_2/5, x_2).")
+    assert "…" not in picture.svg
+    assert ">2/5<" in picture.svg
+
+
 def test_t_runs_from_one_matrix_to_the_other_on_one_scale():
     layers = [Conv([[[0.0, 4.0, 0.0]]], padding=1), Conv([[[1.0]]])]
     explorer = explore_skip(

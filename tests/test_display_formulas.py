@@ -92,6 +92,14 @@ def test_equation_10_with_the_terms_that_are_there():
         layer_formula(net, 4)
 
 
+def test_three_terms_stand_below_each_other_because_a_phone_has_no_room_beside():
+    layers = [Conv([[[1.0]]])] * 3
+    mixed = SkipNetwork((1, 4), layers, {(0, 2): 0.5, (1, 2): 0.25, (2, 2): 0.25})
+    stacked = r"\begin{aligned}& 0.5 f^{(0)} \\ & + 0.25 f^{(1)} \\ & + 0.25 f^{(2)}\end{aligned}"
+    assert layer_formula(mixed, 3).latex == rf"f^{{(3)}} = W^{{(3)}} \left( {stacked} \right)"
+    assert layer_formula(mixed, 3).alt == "f(3) = W(3) ((0.5) f(0) + (0.25) f(1) + (0.25) f(2))"
+
+
 def test_letters_for_long_entries_put_back_give_the_matrix():
     W = sympy.Matrix(network().compose().W)
     short, formulas = named_entries(W)

@@ -1,5 +1,6 @@
 """Each notebook runs, its .py and .ipynb agree, and all of its pictures have text alternatives."""
 
+import ast
 import re
 from html.parser import HTMLParser
 
@@ -7,6 +8,8 @@ import jupytext
 import nbformat
 import pytest
 from notebook_runs import FOLDER, NOTEBOOKS, outputs, run_notebook, site_run
+
+from linalg_cnn import display
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -24,7 +27,8 @@ def test_the_pair_is_in_sync_and_without_outputs(path):
     nbformat.validate(notebook)
 
     def contents(cells):
-        return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in cells]
+        folded = [cell.metadata.get("jupyter", {}) for cell in cells]
+        return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in cells], folded
 
     assert contents(notebook.cells) == contents(text.cells), "run: make sync"
     for cell in notebook.cells:
@@ -43,6 +47,48 @@ def test_it_says_what_one_will_be_able_to_do_and_has_exercises_with_folded_solut
     assert len(exercises) >= 3
     folded = [cell for cell in cells[start:] if "hide-cell" in cell.metadata.get("tags", [])]
     assert sum(cell.cell_type == "code" for cell in folded) >= len(exercises)
+
+
+@each_notebook
+def test_solutions_are_marked_as_such_with_their_heading_and_folded(path):
+    cells = jupytext.read(path).cells
+    heading = next(n for n, cell in enumerate(cells) if cell.source.startswith("### Solutions"))
+    for number, cell in enumerate(cells):
+        tags = cell.metadata.get("tags", [])
+        assert ("solution" in tags) == ("hide-cell" in tags or number == heading), cell.source
+        assert number < heading or "solution" in tags, cell.source
+
+
+DRAWING = {name for name in display.__all__ if name.endswith(("picture", "figure"))} | {
+    *("side_by_side", "stacked", "Explorer", "record_picture")
+}
+
+
+def drawing_lines(source):
+    """Return how many lines the longest statement has that draws."""
+
+    def draws(statement):
+        calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
+        return any(getattr(call, "id", getattr(call, "attr", "")) in DRAWING for call in calls)
+
+    return max(
+        (each.end_lineno - each.lineno + 1 for each in ast.parse(source).body if draws(each)),
+        default=0,
+    )
+
+
+@each_notebook
+def test_cells_that_import_or_draw_are_folded_on_the_site_and_in_jupyterlab(path):
+    for cell in jupytext.read(path).cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type != "code" or "solution" in tags or "colab" in tags:
+            continue
+        folded = "hide-input" in tags
+        assert cell.metadata.get("jupyter", {}).get("source_hidden", False) == folded, cell.source
+        imports = any(isinstance(each, (ast.Import, ast.ImportFrom)) for each in ast.parse(cell.source).body)
+        drawn = drawing_lines(cell.source)
+        assert folded or not (imports or drawn > 3), cell.source
+        assert imports or drawn or not folded, f"nothing here need be folded: {cell.source}"
 
 
 class Pictures(HTMLParser):

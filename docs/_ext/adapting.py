@@ -11,6 +11,7 @@ from addresses import BADGE, Addresses
 
 DOCS = Path(__file__).parents[1]
 ADDRESSES = Addresses.read()
+SOLUTION_PROMPTS = {f"code_prompt_{verb}": f"{verb.title()} the code of the solution" for verb in ("show", "hide")}
 
 
 def adapt(_app: Any, docname: str, source: list[str]) -> None:
@@ -43,6 +44,8 @@ def notebook(source: str) -> str:
     """
     contents = json.loads(source)
     for cell in contents["cells"]:
+        if cell["cell_type"] == "code" and "solution" in cell["metadata"].get("tags", []):
+            cell["metadata"]["mystnb"] = SOLUTION_PROMPTS
         if cell["cell_type"] == "markdown":
             words = link("".join(cell["source"])).replace(BADGE, "/_static/open-in-colab.svg")
             cell["source"] = fold(words) if "hide-cell" in cell["metadata"].get("tags", []) else words
@@ -94,10 +97,14 @@ def escape_stars(_app: Any, _what: str, _name: str, _object: Any, _options: Any,
 
 
 def copy_mathjax(app: Any, _exception: Exception | None) -> None:
-    """Copy what the pages load of MathJax, one script and its fonts, into the site."""
+    """Copy what the pages load of MathJax into the site."""
+    copy_mathjax_to(Path(app.outdir) / "_static" / "mathjax")
+
+
+def copy_mathjax_to(target: Path) -> None:
+    """Copy one script of MathJax and its fonts to a folder, for pages that typeset formulas without network."""
     package = metadata.distribution("sphinx-mathjax-offline")
     source = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax")))
-    target = Path(app.outdir) / "_static" / "mathjax"
     fonts = "output/chtml/fonts/woff-v2"
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / "tex-chtml.js", target)

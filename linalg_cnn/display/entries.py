@@ -105,8 +105,12 @@ def paint(
     color: str = "auto",
     limit: float | None = None,
     palette: Mapping[Any, str] | None = None,
+    *,
+    exact: bool = False,
 ) -> Painted:
     """Return the entries of a matrix or operation with their colours; see `matrix_picture`.
+
+    With ``exact``, the entries of an operation are exact: 4/5 rather than the binary fraction nearest to it.
 
     Raises
     ------
@@ -116,7 +120,7 @@ def paint(
         If the colouring is unknown or does not fit, or if an operation comes without ``in_shape``.
     """
     check_choice("color", color, COLORINGS)
-    found = coordinates(matrix, in_shape, out_shape)
+    found = coordinates(matrix, in_shape, out_shape, exact=exact)
     coloring = _coloring(found, matrix) if color == "auto" else color
     if coloring == "kernel":
         if found.taps is None:
@@ -129,8 +133,10 @@ def paint(
     return Painted(**vars(found), colors=colors, coloring=coloring)
 
 
-def coordinates(matrix: Any, in_shape: Shape | None = None, out_shape: Shape | None = None) -> Coordinates:
-    """Return the entries of a matrix or of an operation's matrix; of a dense matrix, those that are not 0.
+def coordinates(
+    matrix: Any, in_shape: Shape | None = None, out_shape: Shape | None = None, *, exact: bool = False
+) -> Coordinates:
+    """Return the entries of a matrix or of an operation's matrix, ``exact`` or not; a dense matrix's 0 is no entry.
 
     Raises
     ------
@@ -142,7 +148,7 @@ def coordinates(matrix: Any, in_shape: Shape | None = None, out_shape: Shape | N
     if isinstance(matrix, Operation):
         if in_shape is None:
             raise ValueError("in_shape: expected the shape of the operation's input, got None")
-        return _operation_coordinates(matrix, in_shape)
+        return _operation_coordinates(matrix, in_shape, exact)
     if isinstance(matrix, sympy.MatrixBase):
         filled = sorted(matrix.todok().items())
         rows, columns = (np.array([position[axis] for position, _ in filled], np.int64) for axis in (0, 1))
@@ -163,9 +169,9 @@ def coordinates(matrix: Any, in_shape: Shape | None = None, out_shape: Shape | N
     return Coordinates(shape, rows, columns, dense[rows, columns], None, in_shape, out_shape)
 
 
-def _operation_coordinates(operation: Operation, in_shape: Shape) -> Coordinates:
+def _operation_coordinates(operation: Operation, in_shape: Shape, exact: bool) -> Coordinates:
     out_shape = operation.out_shape(in_shape)
-    (found,) = operation.all_entries(in_shape, exact=operation.symbolic)
+    (found,) = operation.all_entries(in_shape, exact=exact or operation.symbolic)
     rows = np.repeat(np.arange(found.shape[0]), np.diff(found.starts))
     taps: Array | None = None
     if isinstance(operation, TapOperation):

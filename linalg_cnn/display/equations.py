@@ -106,17 +106,18 @@ def equation_picture(
     >>> picture.alt  # doctest: +ELLIPSIS
     'The equation A x = y. A is a matrix of size 2 x 1, ... x is the vector (a). y is the vector (a, a).'
     """
-    painted = paint(matrix, in_shape, out_shape, color)
     values = flat(x)
+    letters = _has_letters(values)
+    painted = paint(matrix, in_shape, out_shape, color, exact=letters)
     rows, columns = painted.shape
     if max(rows, columns) > 64:
         raise ValueError(f"matrix: expected at most 64 rows and columns, got {rows} x {columns}")
     if len(values) != columns:
         raise ValueError(f"x: expected {columns} entries, one per column, got {len(values)}")
-    if _has_letters(values):
+    if letters:
         painted = replace(painted, values=to_exact(painted.values))
     by_row = [{column: entry.value for column, entry in row.items()} for row in painted.by_row()]
-    zero = sympy.Integer(0) if _has_letters(values) else 0
+    zero = sympy.Integer(0) if letters else 0
     y = [sum((weight * values[column] for column, weight in row.items()), zero) for row in by_row]
     x_colors = pixel_colors(painted.in_shape or (columns,))
     y_colors = [mean_color([x_colors[column] for column in row], list(row.values())) for row in by_row]
@@ -125,7 +126,7 @@ def equation_picture(
         TIMES,
         _bracketed(vector_picture(values, x_colors)),
         "=",
-        _bracketed(vector_picture(y, y_colors, marks="R", widest=190)),
+        _bracketed(vector_picture(y, y_colors, marks="R", widest=230)),
         alt=f"The equation A x = y. A is {describe(painted)} x is {_in_words(values)}. y is {_in_words(y)}.",
     )
     return picture.with_rules(hover_rules(painted)).with_title(title)

@@ -169,6 +169,8 @@ def layer_formula(network: SkipNetwork, layer: int) -> Formula:
     operation, j = network.layers[layer - 1], layer - 1
     terms = [_term(network, k, j) for k in range(layer) if network.skip_weights.get((k, j), 0) != 0]
     latex, words = (" + ".join(parts) for parts in zip(*terms, strict=True))
+    if len(terms) > 2:  # one below the other, so that the formula is no wider than a phone
+        latex = r"\begin{aligned}& " + r" \\ & + ".join(term for term, _ in terms) + r"\end{aligned}"
     if len(terms) > 1:
         latex, words = rf"\left( {latex} \right)", f"({words})"
     if any(sum(pair) for pair in getattr(operation, "padding_pairs", ())):

@@ -1,0 +1,57 @@
+"""Running a notebook as a reader would, but more strictly: nothing may warn, and there is no network."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from strict_kernel import strict_ipython
+
+ROOT = Path(__file__).parents[2]
+SITE_RUNS = ROOT / "build" / "executed"
+"""Where `make docs` keeps the notebooks that it has run, in kernels that are as strict."""
+
+
+def run_notebook(path: Path, *, seconds_per_cell: int = 180) -> Any:
+    """Return the notebook with its outputs, run in a strict kernel of its own."""
+    import nbformat  # here: its imports take seconds, which other tests need not wait for
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=seconds_per_cell,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=50"],
+    )
+    # One thread: these networks are small, and two of them wait for each other where anything else runs beside.
+    strict = {"IPYTHONDIR": strict_ipython(ROOT / "build" / "ipython"), "OMP_NUM_THREADS": "1"}
+    client.execute(env={**os.environ, **strict})
+    return notebook
+
+
+def site_run(path: Path) -> Any | None:
+    """Return the notebook with its outputs as the site has run it, or None if anything has changed since."""
+    if not SITE_RUNS.exists():
+        return None
+    import nbformat
+    from jupyter_cache import get_cache
+
+    cache, notebook = get_cache(SITE_RUNS), nbformat.read(path, as_version=4)
+    try:
+        record = cache.match_cache_notebook(notebook)
+    except KeyError:
+        return None
+    sources = [path, *(file for folder in ("linalg_cnn", "gpu", "docs/_ext") for file in (ROOT / folder).rglob("*.py"))]
+    run = SITE_RUNS / "executed" / record.hashkey / "base.ipynb"
+    if run.stat().st_mtime <= max(file.stat().st_mtime for file in sources):
+        return None
+    return cache.merge_match_into_notebook(notebook)[1]
+
+
+def outputs(notebook: Any) -> Iterator[tuple[int, Any]]:
+    """Yield (number of the cell, output) of every output."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            yield number, output
