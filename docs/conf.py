@@ -26,6 +26,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "adapting",
+    "commands",
     "live",
     "records",
 ]
@@ -55,6 +56,7 @@ suppress_warnings = [
     "ref.python"
 ]  # several classes have an attribute such as in_size, so that the reference is ambiguous
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # "lambda images: None" instead of "<function Trainer.<lambda>>"
 autodoc_typehints = "none"  # the docstrings give shapes and dtypes, which type hints do not
 napoleon_google_docstring = False
 napoleon_use_rtype = False
