@@ -110,8 +110,14 @@ def test_a_record_of_an_unknown_kind_becomes_tables_of_all_its_numbers():
     record = {
         "experiment": "bench something new",
         "hardware": {"processor": "a | b"},
+        "versions": {"python": "3.11", "numpy": "2.4"},
+        "settings": {"quick": False, "held_out_images": 1000},
         "best": {"seconds": 0.25},
-        "rows": [{"name": "x", "us": {"1": 1.5, "64": 3}}, {"name": "y", "fast": True}],
+        "rows": [
+            {"name": "x", "microseconds_per_image": {"1": 1.5, "64": 3}, "train_accuracy": 0.9},
+            {"name": "y", "fast": True},
+        ],
+        "accuracy_by_seed": [{"seed": 3, "trained": 0.5}],
     }
     assert records.tables(record).splitlines() == [
         "|  | value |",
@@ -120,12 +126,38 @@ def test_a_record_of_an_unknown_kind_becomes_tables_of_all_its_numbers():
         "",
         "**Rows**",
         "",
-        "| name | us, 1 | us, 64 | fast |",
-        "| --- | ---: | ---: | ---: |",
-        "| x | 1.5 | 3 |  |",
-        "| y |  |  | yes |",
+        "| name | us per image, batch of 1 | us per image, batch of 64 | training accuracy | fast |",
+        "| --- | ---: | ---: | ---: | --- |",
+        "| x | 1.5 | 3 | 90.0% |  |",
+        "| y |  |  |  | yes |",
+        "",
+        "**Accuracy by seed**",
+        "",
+        "| seed | trained |",
+        "| ---: | ---: |",
+        "| 3 | 50.0% |",
     ]
-    assert r"| hardware, processor | a \| b |" in records.measured_on(record)
+    assert records.measured_on(record).splitlines()[2:-2] == [
+        "|  | value |",
+        "| --- | --- |",
+        r"| processor | a \| b |",
+        "| small sizes only | no |",
+        "| held-out images | 1,000 |",
+        "| versions | python 3.11, numpy 2.4 |",
+    ]
+
+
+def test_the_record_of_the_demo_has_network_and_map_side_by_side():
+    lines = records.shown(DOCS / "records" / "demo.json").splitlines()
+    assert lines[0] == "|  | network | W x + B | times faster |"
+    assert lines[2] == "| parameters | 47,338 | 7,850 |  |"
+    assert lines[3] == "| held-out accuracy | 90.3% | 90.3% |  |"
+    assert lines[4].startswith("| us per image, batch of 1 (IQR) | 121.61 (2.4) | 8.71 (0.13) | 13.97 |")
+
+
+def test_no_table_of_the_records_shows_a_key():
+    page = re.sub(r"`[^`]*`|\{download\}\S+", "", records.page())
+    assert re.findall(r"^\|.*?\b[a-z]+_[a-z_]+\b.*$", page.replace("linalg_cnn", ""), re.MULTILINE) == []
 
 
 def test_a_page_has_the_tables_that_it_asks_for_and_says_which_are_not_measured_yet(tmp_path):
