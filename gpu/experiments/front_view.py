@@ -162,7 +162,7 @@ def _times(record: Record, network: str) -> list[str]:
         ]
         for row in sorted(rows, key=lambda row: (-row["left"], list(shown).index(row["variant"])))
     ]
-    header = ["activations left", "variant", "forms", "MACs", "us per image", "IQR", "times faster"]
+    header = ["activations left", "variant", "forms", "MACs", "us per image", "IQR, us", "times faster"]
     return markdown_table(header, table, text_columns=[1, 2])
 
 

@@ -144,7 +144,7 @@ class TimingView(View):
 
     def tables(self, record: Record) -> list[str]:
         """Return a row for each network and variant."""
-        header = ["network", "variant", "parameters", "us per image", "IQR", f"the paper's ({TIMING_HARDWARE})"]
+        header = ["network", "variant", "parameters", "us per image", "IQR, us", f"the paper's ({TIMING_HARDWARE})"]
         rows = [
             [
                 row["network"],
