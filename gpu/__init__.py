@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gpu.bench.memory import kept_memory
     from gpu.bench.pictures import predict_picture
     from gpu.collapsing.collapse import collapse
+    from gpu.collapsing.report import CollapseReport
+    from gpu.collapsing.result import Collapsed
     from gpu.collapsing.verification import VerificationError
     from gpu.experiments.pictures import record_picture
     from gpu.merging.merge import merge
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from gpu.training.trainer import Trainer
 
 __all__ = [
+    "CollapseReport",
+    "Collapsed",
     "Digits",
     "NearestResample",
     "NotAffineError",
@@ -76,6 +80,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "CollapseReport": "gpu.collapsing.report",
+    "Collapsed": "gpu.collapsing.result",
     "Digits": "gpu.training.data",
     "NearestResample": "gpu.models.conversion",
     "NotAffineError": "gpu.tracing.not_affine",
