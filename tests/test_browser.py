@@ -79,13 +79,13 @@ def screenshot(page, name):
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_of_the_site_is_whole(path, site, open_page):
     """A page is whole at both widths, light and dark: see look.js. It loads nothing from other hosts, and little."""
-    page, trouble = open_page(f"{site}/{path}", height=2000)  # screenshots are of the window: whole pages take seconds
+    page, trouble = open_page(f"{site}/{path}", height=1200)  # screenshots are of the window: whole pages take seconds
     page.evaluate("() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise")
     for details in page.query_selector_all("article details"):
         details.evaluate("(element) => { element.open = true; }")
     found = {}
     for width, device in ((1280, "desk"), (390, "phone")):
-        page.set_viewport_size({"width": width, "height": 2000})
+        page.set_viewport_size({"width": width, "height": 1200})
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             screenshot(page, f"site-{path.replace('/', '-').removesuffix('.html')}-{device}-{scheme}")
