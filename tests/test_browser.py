@@ -32,6 +32,13 @@ WEIGHT = """
 
 SLIDERS_WORK = "() => [...document.querySelectorAll('.live-picture')].every((live) => !live.firstElementChild.hidden)"
 
+PAINTED = """
+(figure) => [...figure.querySelectorAll("svg rect")].map((cell) => {
+  const { fill, stroke, strokeWidth, opacity, filter } = getComputedStyle(cell);
+  return [fill, stroke, strokeWidth, opacity, filter].join();
+})
+"""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -131,8 +138,10 @@ def test_a_tap_moves_a_slider_and_says_what_a_cell_is(site, open_page):
     assert box["height"] >= 24  # the smallest target of WCAG 2.2
     page.touchscreen.tap(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
     assert slider.input_value() == slider.get_attribute("max")
+    before = figure.evaluate(PAINTED)
     pixel = figure.locator("rect", has=page.locator("title", has_text="pixel 0, 3")).first
     pixel.tap()
+    assert figure.evaluate(PAINTED) != before, "what reads the pixel lights up"
     assert figure.locator(".tapped").inner_text() == "pixel 0, 3 (entry 3 of x): 3"
     assert trouble == []
 
