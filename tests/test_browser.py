@@ -156,14 +156,11 @@ def test_without_javascript_a_page_shows_the_first_picture_of_each_slider(site, 
 
 
 @needs_site
-def test_the_site_has_every_notebook_with_its_pictures(site, open_page):
-    page, _ = open_page(f"{site}/index.html")
-    notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    shown = {link.get_attribute("href") for link in page.query_selector_all("article a")}
-    for stem in notebooks:
-        assert f"notebooks/{stem}.html" in shown
-        page.goto(f"{site}/notebooks/{stem}.html")
-        assert page.query_selector("article svg[role=img]"), stem
+def test_the_site_has_every_notebook_with_its_pictures():
+    front = (SITE / "index.html").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f'href="notebooks/{path.stem}.html"' in front
+        assert '<svg xmlns="http://www.w3.org/2000/svg"' in (SITE / "notebooks" / f"{path.stem}.html").read_text()
 
 
 @pytest.fixture(scope="module")
