@@ -26,6 +26,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "adapting",
+    "commands",
+    "live",
     "records",
     "reusable",
 ]
@@ -36,12 +38,13 @@ default_role = "py:obj"  # `name` in a docstring
 nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # "off" for a quick look at the other pages
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads do not speed up small networks, and wait for each other
 os.environ["IPYTHONDIR"] = strict_ipython(ROOT / "build" / "ipython")  # a warning in a cell is an error
+os.environ["LINALG_CNN_LIVE"] = "1"  # no kernel runs behind a page: explorers carry their pictures
 nb_execution_cache_path = str(ROOT / "build" / "executed")
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_output_stderr = "remove-warn"  # what a cell writes to stderr is a warning of the build
-# No kernel runs behind a page: an output that has a picture beside its widget shows the picture.
+# No kernel runs behind a page: an output that has HTML beside its widget shows the HTML.
 nb_ipywidgets_js = {}
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
@@ -54,6 +57,7 @@ suppress_warnings = [
     "ref.python"
 ]  # several classes have an attribute such as in_size, so that the reference is ambiguous
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # "lambda images: None" instead of "<function Trainer.<lambda>>"
 autodoc_typehints = "none"  # the docstrings give shapes and dtypes, which type hints do not
 napoleon_google_docstring = False
 napoleon_use_rtype = False
@@ -64,6 +68,7 @@ html_title = "linalg_cnn"
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1b4965", "color-brand-content": "#1b4965"},
     "dark_css_variables": {"color-brand-primary": "#9fc8e0", "color-brand-content": "#9fc8e0"},

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gpu.bench.memory import kept_memory
     from gpu.bench.pictures import predict_picture
     from gpu.collapsing.collapse import collapse
+    from gpu.collapsing.report import CollapseReport
+    from gpu.collapsing.result import Collapsed
     from gpu.collapsing.verification import VerificationError
     from gpu.experiments.pictures import record_picture
     from gpu.merging.merge import merge
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from gpu.training.trainer import Trainer
 
 __all__ = [
+    "CollapseReport",
+    "Collapsed",
     "Digits",
     "LabelledImages",
     "NearestResample",
@@ -78,6 +82,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "CollapseReport": "gpu.collapsing.report",
+    "Collapsed": "gpu.collapsing.result",
     "Digits": "gpu.training.data",
     "LabelledImages": "gpu.training.labelled",
     "NearestResample": "gpu.models.conversion",

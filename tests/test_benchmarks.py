@@ -26,7 +26,7 @@ from gpu.bench.measurements import Measured, of_timing
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.merge import bench_merge
-from gpu.bench.pictures import MARKS, predict_figure, predict_picture
+from gpu.bench.pictures import LABELS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, paper_number
 from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS
@@ -170,9 +170,14 @@ def test_the_picture_shows_every_row(record):
     part = record["benchmarks"]["predict"]
     part["rows"][0]["paper"] = 1.0
     figure = predict_figure(part)
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    shown = {MARKS[row["variant"]][2] for row in part["rows"] if row["variant"] in MARKS}
-    assert set(labels) == shown | {"floor: reading the bytes", "the paper's, " + part["paper_hardware"]}
+    assert len(figure.legends[0].get_texts()) == len(part["settings"]["batch_sizes"]) <= 4
+    for axes in figure.axes:
+        rows = [row for row in part["rows"] if row["network"] == axes.get_title(loc="left")]
+        assert {text.get_text() for text in axes.get_yticklabels()} == {LABELS[row["variant"]] for row in rows}
+        values = {x for line in axes.lines if line.get_marker() not in {"None", "|"} for x in line.get_xdata()}
+        papers = {row["paper"] for row in rows if row["paper"] is not None}
+        assert values >= {row["microseconds_per_image"] for row in rows} | papers
+    assert part["paper_hardware"] in figure.get_supxlabel().replace("\n", " ")
     words = predict_picture(part).alt
     assert all(
         f"{row['network']}, {row['variant']}: {row['microseconds_per_image']:,.3g} at 4" in words

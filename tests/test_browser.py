@@ -1,6 +1,7 @@
 """The site and the notebooks are whole in headless Chromium; screenshots are written to build/screenshots."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,33 +17,26 @@ needs_site = pytest.mark.skipif(not site_is_built(), reason="needs a site that i
 
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
 
-LOOK = """
-() => {
-  const words = [];
-  const page = document.documentElement;
-  const [width, room] = [page.scrollWidth, page.clientWidth];
-  if (width > room + 1) words.push(`the page is ${width} px wide in ${room}`);
-  for (const img of document.images)
-    if (!img.complete || img.naturalWidth === 0) words.push(`broken image ${img.src.slice(0, 120)}`);
-    else if (!img.alt) words.push(`image without words ${img.src.slice(0, 120)}`);
-  for (const merror of document.querySelectorAll("mjx-merror")) words.push(`formula: ${merror.textContent}`);
-  const math = document.querySelectorAll("article .math");
-  if (math.length && !document.querySelector("mjx-container")) words.push("formulas were not drawn");
-  for (const svg of document.querySelectorAll("article svg[role=img]")) {
-    const name = (svg.getAttribute("aria-label") || "").slice(0, 80);
-    const box = svg.getBoundingClientRect();
-    if (box.width < 8 || box.height < 8) continue;  // folded
-    let frame = svg.parentElement;
-    while (frame && !["auto", "scroll"].includes(getComputedStyle(frame).overflowX)) frame = frame.parentElement;
-    if (!frame && box.right > page.clientWidth + 1) words.push(`wider than the page: ${name}`);
-    const scale = box.width / svg.viewBox.baseVal.width;
-    for (const text of svg.querySelectorAll("text")) {
-      const size = parseFloat(getComputedStyle(text).fontSize) * scale;
-      if (size < SMALLEST) { words.push(`label of ${size.toFixed(1)} px: "${text.textContent}" in ${name}`); break; }
-    }
-  }
-  return words;
-}
+LARGEST_PAGE = 1_000_000
+"""Bytes of a page with its pictures, without what all pages share: the theme and MathJax."""
+
+LOOK = (Path(__file__).parent / "look.js").read_text()
+"""A function that returns what is wrong with the page, as it is shown now, in a list of sentences."""
+
+
+WEIGHT = """
+() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .filter((entry) => !entry.name.includes("/_static/"))
+  .reduce((sum, entry) => sum + entry.decodedBodySize, 0)
+"""
+
+SLIDERS_WORK = "() => [...document.querySelectorAll('.live-picture')].every((live) => !live.firstElementChild.hidden)"
+
+PAINTED = """
+(figure) => [...figure.querySelectorAll("svg rect")].map((cell) => {
+  const { fill, stroke, strokeWidth, opacity, filter } = getComputedStyle(cell);
+  return [fill, stroke, strokeWidth, opacity, filter].join();
+})
 """
 
 
@@ -63,8 +57,8 @@ def open_page(browser):
     """Return a function that opens a page and collects its errors and its requests to other hosts."""
     contexts = []
 
-    def open_it(address, width=1280, height=900, host="http://127.0.0.1"):
-        context = browser.new_context(viewport={"width": width, "height": height})
+    def open_it(address, width=1280, height=900, host="http://127.0.0.1", **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page, trouble = context.new_page(), []
         page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
@@ -85,33 +79,88 @@ def open_page(browser):
 
 def screenshot(page, name):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.jpg", quality=70)
 
 
 @needs_site
-@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_of_the_site_is_whole(path, width, site, open_page):
-    """A page has no broken picture, no error and no content from other hosts; it fits the window and is legible."""
-    page, trouble = open_page(f"{site}/{path}", width=width)
+def test_a_page_of_the_site_is_whole(path, site, open_page):
+    """A page is whole at both widths, light and dark: see look.js. It loads nothing from other hosts, and little."""
+    page, trouble = open_page(f"{site}/{path}", height=1200)  # screenshots are of the window: whole pages take seconds
     page.evaluate("() => window.MathJax && window.MathJax.startup && window.MathJax.startup.promise")
     for details in page.query_selector_all("article details"):
         details.evaluate("(element) => { element.open = true; }")
-    smallest = "7" if width > 800 else "0"  # readers zoom in on a phone
-    screenshot(page, f"site-{'desk' if width > 800 else 'phone'}-{path.replace('/', '-').removesuffix('.html')}")
-    assert page.evaluate(LOOK.replace("SMALLEST", smallest)) == []
+    found = {}
+    for width, device in ((1280, "desk"), (390, "phone")):
+        page.set_viewport_size({"width": width, "height": 1200})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            screenshot(page, f"site-{path.replace('/', '-').removesuffix('.html')}-{device}-{scheme}")
+            smallest = 7 if width > 800 else 0  # readers zoom in on a phone
+            found[device, scheme] = page.evaluate(LOOK, smallest)
+    assert {place: words for place, words in found.items() if words} == {}
+    assert trouble == []
+    assert page.evaluate(WEIGHT) < LARGEST_PAGE
+
+
+@needs_site
+@pytest.mark.parametrize("path", [path for path in PAGES if 'data-pictures="' in (SITE / path).read_text()])
+def test_each_slider_of_a_page_is_moved_by_the_keyboard_and_changes_its_picture(path, site, open_page):
+    page, trouble = open_page(f"{site}/{path}")
+    page.wait_for_function(SLIDERS_WORK)
+    for slider in page.locator(".live-picture input").all():
+        value = slider.locator("xpath=following-sibling::output")
+        picture = slider.locator("xpath=ancestor::*[@class='live-picture']/div[2]")
+        before, last = picture.inner_html(), value.inner_text()
+        slider.focus()
+        there, back = ["ArrowRight", "ArrowLeft"][:: -1 if slider.input_value() == slider.get_attribute("max") else 1]
+        steps = 0
+        while picture.inner_html() == before:  # neighbouring settings may have the same picture
+            page.keyboard.press(there)
+            assert value.inner_text() == slider.get_attribute("aria-valuetext") != last, "a slider is at its end"
+            last, steps = value.inner_text(), steps + 1
+        assert picture.locator("svg[role=img]").count() == 1
+        for _ in range(steps):
+            page.keyboard.press(back)
+        assert picture.inner_html() == before
+    screenshot(page, f"sliders-{path.replace('/', '-').removesuffix('.html')}")
     assert trouble == []
 
 
 @needs_site
-def test_the_site_has_every_notebook_with_its_pictures(site, open_page):
-    page, _ = open_page(f"{site}/index.html")
-    notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    shown = {link.get_attribute("href") for link in page.query_selector_all("article a")}
-    for stem in notebooks:
-        assert f"notebooks/{stem}.html" in shown
-        page.goto(f"{site}/notebooks/{stem}.html")
-        assert page.query_selector("article svg[role=img]"), stem
+def test_a_tap_moves_a_slider_and_says_what_a_cell_is(site, open_page):
+    page, trouble = open_page(f"{site}/explore.html", width=390, has_touch=True, is_mobile=True)
+    page.wait_for_function(SLIDERS_WORK)
+    figure = page.locator(".live-picture").first
+    slider = figure.locator("input").first
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box["height"] >= 24  # the smallest target of WCAG 2.2
+    page.touchscreen.tap(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    assert slider.input_value() == slider.get_attribute("max")
+    before = figure.evaluate(PAINTED)
+    pixel = figure.locator("rect", has=page.locator("title", has_text="pixel 0, 3")).first
+    pixel.tap()
+    assert figure.evaluate(PAINTED) != before, "what reads the pixel lights up"
+    assert figure.locator(".tapped").inner_text() == "pixel 0, 3 (entry 3 of x): 3"
+    assert trouble == []
+
+
+@needs_site
+def test_without_javascript_a_page_shows_the_first_picture_of_each_slider(site, open_page):
+    page, _ = open_page(f"{site}/explore.html", java_script_enabled=False)
+    for figure in page.locator(".live-picture").all():
+        assert not figure.locator("input").first.is_visible()
+        assert figure.locator("svg[role=img]").is_visible()
+        assert figure.locator("noscript").is_visible()
+
+
+@needs_site
+def test_the_site_has_every_notebook_with_its_pictures():
+    front = (SITE / "index.html").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f'href="notebooks/{path.stem}.html"' in front
+        assert '<svg xmlns="http://www.w3.org/2000/svg"' in (SITE / "notebooks" / f"{path.stem}.html").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from gpu.experiments.pictures import record_picture
 from gpu.experiments.registry import find_experiment
@@ -18,6 +19,21 @@ def test_a_long_curve_is_told_by_its_ends_and_extremes():
     assert picture.alt == "A wave: curves of a against n. wave: 3 at 1, 1 at 2, 89 at 91."
     short = curves_picture({"short": tuple(range(5))}, x="n", y="a", start=0)
     assert short.alt == "Curves of a against n. short: 0 at 0, 1 at 1, 2 at 2, 3 at 3, 4 at 4."
+
+
+def test_a_spectrum_of_ten_values_is_seen_beside_one_of_hundreds():
+    axes = []
+    figure_of = Figure.subplots
+
+    def kept(figure, *arguments, **options):
+        axes.append(figure_of(figure, *arguments, **options))
+        return axes[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "subplots", kept)
+        curves_picture({"short": range(1, 11), "long": range(1, 700)}, x="n", y="a", log=True, log_x=True)
+    assert (axes[0].get_xscale(), axes[0].get_yscale()) == ("log", "log")
+    assert [text.get_text() for text in axes[0].texts] == ["short", "long"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from addresses import BADGE, Addresses
+from sphinx.pycode import ModuleAnalyzer
 
 DOCS = Path(__file__).parents[1]
 ADDRESSES = Addresses.read()
@@ -96,6 +98,28 @@ def escape_stars(_app: Any, _what: str, _name: str, _object: Any, _options: Any,
             lines[number] = re.sub(shapes, lambda found: rf"\*{found[1]}" if found[1] else found[0], line)
 
 
+def describe_constants(_app: Any, what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Describe a constant as the module does that defines it.
+
+    Sphinx looks only in the module that a page names: for a constant that is imported there, it shows the docstring of
+    the constant's type. Napoleon takes what stands before a colon for the type.
+
+    Examples
+    --------
+    >>> from gpu.schedules import PAPER_FROM_09
+    >>> lines = list(tuple.__doc__.splitlines())
+    >>> describe_constants(None, "data", "gpu.schedules.PAPER_FROM_09", PAPER_FROM_09, None, lines)
+    >>> lines
+    ["The paper's first list, one t per epoch: section 5.3, (b) of figure 3.", '']
+    """
+    package, _, constant = name.rpartition(".")
+    for module in sorted(sys.modules) if what == "data" else []:
+        if f"{module}.".startswith(f"{package}."):
+            found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", constant))
+            if found:
+                lines[:] = found
+
+
 def copy_mathjax(app: Any, _exception: Exception | None) -> None:
     """Copy what the pages load of MathJax into the site."""
     copy_mathjax_to(Path(app.outdir) / "_static" / "mathjax")
@@ -115,5 +139,6 @@ def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", adapt)
     app.connect("autodoc-process-docstring", escape_stars, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", describe_constants, priority=900)  # after it
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True}

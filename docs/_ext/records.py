@@ -12,6 +12,31 @@ from linalg_cnn.files import read_json
 
 RECORDS = Path(__file__).parents[1] / "records"
 MEASURED_ON = ("hardware", "versions", "settings")
+WORDS = {
+    "as_trained": "accuracy as trained",
+    "batch_statistics": "accuracy with batch statistics",
+    "compile_backend": "backend of torch.compile",
+    "cpu_capability": "instructions",
+    "dataset": "data set",
+    "gpu": "GPU",
+    "held_out_images": "held-out images",
+    "images": "training images",
+    "in_shape": "shape of an input",
+    "memory_kept": "freed memory kept",
+    "microseconds_per_image": "us per image",
+    "quick": "small sizes only",
+    "recalibrated": "accuracy, recalibrated",
+    "resnet": "ResNet",
+    "resnet_epochs": "epochs of the ResNet",
+    "seconds_each": "seconds per measurement",
+    "spread_microseconds": "IQR, us",
+    "stem_stride": "stride of the first convolution",
+    "train_accuracy": "training accuracy",
+    "trained_epochs": "epochs",
+}
+"""What readers call a key of a record, where it is not the key without its underscores."""
+
+NUMBER = re.compile(r"[-+]?[\d,]*\.?\d*(e[-+]\d+)?%?( \([^)]*\))?")
 ASKED_FOR = re.compile(r"^<!-- tables of (\w+\.json) -->$", re.MULTILINE)
 
 
@@ -45,13 +70,14 @@ def title(stem: str) -> str:
 
     Examples
     --------
-    >>> title("figure3_learning_rate_1e-3")
-    'Figure3, learning rate 1e-3'
+    >>> title("figure3_learning_rate_1e-3"), title("bench_collapse_h200"), title("demo_mnist")
+    ('Figure 3, learning rate 1e-3', 'Benchmark: collapse, on an H200', 'Demo, mnist')
     """
-    words = stem.replace("_", " ").split()
-    head = words[:1] if words[0].startswith("figure") else words
-    rest = words[len(head) :]
-    return " ".join(head).capitalize() + (", " + " ".join(rest) if rest else "")
+    head, _, rest = stem.partition("_")
+    figure = re.fullmatch(r"figure(\d+)", head)
+    name = f"Figure {figure[1]}" if figure else "Benchmark" if head == "bench" else head.capitalize()
+    rest = re.sub(r"_?h200$", ", on an H200", rest).replace("_", " ")
+    return name + (": " if head == "bench" else "" if rest.startswith(",") else ", ") * bool(rest) + rest
 
 
 def tables(record: dict[str, Any]) -> str:
@@ -60,48 +86,88 @@ def tables(record: dict[str, Any]) -> str:
     from gpu.experiments.tables import format_experiment
     from gpu.settings import EXPERIMENTS
 
-    experiment = record.get("experiment", "demo")
+    experiment = record.get("experiment", "")
     known = {benchmark.experiment: benchmark.show for benchmark in BENCHMARKS.values()}
     if experiment in EXPERIMENTS:
         return format_experiment(record)
     if experiment in known:
         return known[experiment](record)
+    if "parameters_collapsed" in record:
+        return "\n\n".join(demo(record))
     return "\n\n".join(plain(record))
+
+
+def demo(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the record of the demo, which names no experiment: network and map side by side, then the training."""
+    times, spreads = record["microseconds_per_image"], record["spread_microseconds"]
+    rows: list[dict[str, Any]] = [
+        {"": name, "network": record[f"{key}_network"], "W x + B": record[f"{key}_collapsed"]}
+        for name, key in (("parameters", "parameters"), ("held-out accuracy", "validation_accuracy"))
+    ]
+    rows[1] |= {name: f"{value:.1%}" for name, value in rows[1].items() if name}
+    for size, measured in times.items():
+        cells = {"network": "network", "W x + B": "collapsed"}
+        shown = {name: f"{measured[key]:,.2f} ({spreads[size][key]:.2g})" for name, key in cells.items()}
+        rows.append({"": f"us per image, batch of {size} (IQR)"} | shown | {"times faster": record["speedup"][size]})
+    yield table(rows)
+    yield (
+        f"The same class on {record['predictions_agree']:,} of {record['images_compared']:,} images; scores differ by "
+        f"at most {record['max_abs_difference']:.1e}."
+    )
+    yield from plain({"training": record["training"]})
 
 
 def plain(record: dict[str, Any]) -> Iterator[str]:
     """Yield all numbers of a record: single numbers in one table, and each list of rows in a table of its own."""
-    said = (*MEASURED_ON, "experiment")
-    single = {key: value for key, value in flat(record).items() if key.split(", ")[0] not in said}
+    single = flat({key: value for key, value in record.items() if key not in {*MEASURED_ON, "experiment", "sha256"}})
     if single:
-        yield table([{"": key, "value": value} for key, value in single.items()])
-    for name, value in record.items():
+        yield table([{"": name, "value": value} for name, value in single.items()])
+    for key, value in record.items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            yield f"**{name.replace('_', ' ').capitalize()}**\n\n" + table([flat(row) for row in value])
+            rows = [flat(row) for row in value]
+            if "accuracy" in key:
+                rows = [{name: percent(entry) for name, entry in row.items()} for row in rows]
+            yield f"**{words(key).capitalize()}**\n\n{table(rows)}"
 
 
-def flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested values as a flat dict whose keys join the keys on their path; lists are left out.
+def words(key: str) -> str:
+    """Return the name that a reader uses for a key of a record, with its unit.
 
     Examples
     --------
-    >>> flat({"seconds_each": 3, "us": {"1": 0.5}, "rows": []})
-    {'seconds each': 3, 'us, 1': 0.5}
+    >>> words("spread_microseconds"), words("64"), words("training_images")
+    ('IQR, us', 'batch of 64', 'training images')
+    """
+    return f"batch of {key}" if key.isdecimal() else WORDS.get(key, key.replace("_", " "))
+
+
+def flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested values as a flat dict whose keys join the names on their path; lists are left out.
+
+    Examples
+    --------
+    >>> flat({"seconds": 3, "microseconds_per_image": {"1": 0.5}, "train_accuracy": 0.97, "rows": []})
+    {'seconds': 3, 'us per image, batch of 1': 0.5, 'training accuracy': '97.0%'}
     """
     found: dict[str, Any] = {}
     for key, entry in value.items():
-        name = f"{before}{key.replace('_', ' ')}"
+        name = f"{before}{words(key)}"
         if isinstance(entry, dict):
             found |= flat(entry, f"{name}, ")
         elif not isinstance(entry, list):
-            found[name] = entry
+            found[name] = percent(entry) if "accuracy" in name else entry
     return found
 
 
+def percent(value: object) -> object:
+    """Return a share as a percentage, and anything but a float as it is."""
+    return f"{value:.1%}" if isinstance(value, float) else value
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return rows as a Markdown table with one column for each key that occurs."""
+    """Return rows as a Markdown table with one column for each key that occurs; numbers are aligned to the right."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    numbers = {name: all(isinstance(row.get(name, 0), (int, float)) for row in rows) for name in names}
+    numbers = {name: all(NUMBER.fullmatch(cell(row.get(name))) for row in rows) for name in names}
     lines = [names, ["---:" if numbers[name] else "---" for name in names]]
     lines += [[cell(row.get(name)) for name in names] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -130,9 +196,13 @@ def joined(value: Any) -> Any:
 
 
 def measured_on(record: dict[str, Any]) -> str:
-    """Return hardware, versions and settings as a folded table."""
-    parts = {part: {name: joined(value) for name, value in record.get(part, {}).items()} for part in MEASURED_ON}
-    rows = [{"": f"{part}, {name}", "value": str(value)} for part in parts for name, value in flat(parts[part]).items()]
+    """Return hardware, settings and versions as a folded table."""
+    rows = []
+    for part in ("hardware", "settings"):
+        named = flat({key: joined(value) for key, value in record.get(part, {}).items()})
+        rows += [{"": name, "value": value} for name, value in named.items()]
+    if versions := record.get("versions"):
+        rows.append({"": "versions", "value": ", ".join(f"{name} {version}" for name, version in versions.items())})
     return f"<details><summary>Measured on</summary>\n\n{table(rows)}\n\n</details>" if rows else ""
 
 

@@ -1,82 +1,95 @@
 """The records of benchmarks as pictures. Needs matplotlib."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from gpu.bench.measurements import Measured, Record
 from gpu.runtime.machine import describe_machine
-from linalg_cnn.display import INK, MUTED, OKABE_ITO, Picture, figure_picture
-from linalg_cnn.display.colors import GRID
+from linalg_cnn.display import INK, MUTED, Picture, figure_picture
+from linalg_cnn.display.colors import CURVE_COLORS, GRID
 
-ORANGE, SKY_BLUE, GREEN, _, _, VERMILION, PURPLE = OKABE_ITO
-MARKS = {
-    "eager": ("o", INK, "eager"),
-    "torch.compile": ("s", INK, "torch.compile"),
-    "CUDA graph": ("P", INK, "CUDA graph"),
-    "batch norm folded, eager": ("o", SKY_BLUE, "batch norm folded, eager"),
-    "batch norm folded, torch.compile": ("s", SKY_BLUE, "batch norm folded, torch.compile"),
-    "batch norm folded, CUDA graph": ("P", SKY_BLUE, "batch norm folded, CUDA graph"),
-    "channels_last, float32, CUDA graph": ("h", INK, "channels_last, float32, CUDA graph"),
-    "channels_last, TF32, CUDA graph": ("h", SKY_BLUE, "channels_last, TF32, CUDA graph"),
-    "channels_last, bfloat16, CUDA graph": ("h", PURPLE, "channels_last, bfloat16, CUDA graph"),
-    "channels_last, float32, max-autotune": ("p", INK, "channels_last, float32, max-autotune"),
-    "channels_last, bfloat16, max-autotune": ("p", PURPLE, "channels_last, bfloat16, max-autotune"),
-    "onnxruntime": ("^", GREEN, "onnxruntime"),
-    "collapsed, nn.Linear": ("D", ORANGE, "collapsed: nn.Linear, floats"),
-    "collapsed, Predictor, floats": ("v", VERMILION, "collapsed: Predictor, floats"),
-    "collapsed, Predictor, bytes": ("*", VERMILION, "collapsed: Predictor, bytes"),
+LABELS = {
+    "eager": "eager",
+    "torch.compile": "torch.compile",
+    "CUDA graph": "CUDA graph",
+    "batch norm folded, eager": "batch norms folded, eager",
+    "batch norm folded, torch.compile": "batch norms folded, torch.compile",
+    "batch norm folded, CUDA graph": "batch norms folded, CUDA graph",
+    "channels_last, float32, CUDA graph": "channels_last, float32, CUDA graph",
+    "channels_last, TF32, CUDA graph": "channels_last, TF32, CUDA graph",
+    "channels_last, bfloat16, CUDA graph": "channels_last, bfloat16, CUDA graph",
+    "channels_last, float32, max-autotune": "channels_last, float32, max-autotune",
+    "channels_last, bfloat16, max-autotune": "channels_last, bfloat16, max-autotune",
+    "onnxruntime": "onnxruntime",
+    "collapsed, nn.Linear": "collapsed: nn.Linear, floats",
+    "collapsed, Predictor, floats": "collapsed: Predictor, floats",
+    "collapsed, Predictor, bytes": "collapsed: Predictor, bytes",
 }
-"""Marker, colour and label of each variant, from the top of a network's band to its bottom."""
+"""Label of each variant, from the top of a network's panel to its bottom."""
+
+WIDTH = 4.8
+"""Width of the figure in inches, which a phone shows with letters of at least 7 pixels."""
 
 
 def predict_figure(record: Record) -> Figure:
-    """Return ``bench predict`` as a figure: microseconds per image, with a panel for each batch size."""
-    rows = record["rows"]
+    """Return ``bench predict`` as a figure: a panel for each network, a row for each variant, a mark per batch size."""
     sizes = record["settings"]["batch_sizes"]
-    names = list(dict.fromkeys(row["network"] for row in rows if row["variant"] in MARKS))
-    across = min(2, len(sizes))
-    down = -(-len(sizes) // across)
-    figure = Figure(figsize=(6.2 * across + 1, 3.1 * down + 1.6), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    handles: dict[str, Any] = {}
-    for axes, size in zip(grid.flat, sizes, strict=False):
-        for row in rows:
-            if row["batch_size"] == size:
-                handles |= _draw_row(axes, record, row, names)
-        axes.set_title(f"batch of {size:,}", fontsize=11, color=INK)
+    named = [row for row in record["rows"] if row["variant"] in LABELS]
+    networks = list(dict.fromkeys(row["network"] for row in named))
+    variants = [
+        [variant for variant in LABELS if any((row["network"], row["variant"]) == (name, variant) for row in named)]
+        for name in networks
+    ]
+    counts = [len(shown) for shown in variants]
+    figure = Figure(figsize=(WIDTH, 0.23 * sum(counts) + 0.45 * len(networks) + 1.4), layout="constrained")
+    panels = figure.subplots(len(networks), 1, sharex=True, squeeze=False, height_ratios=[n + 1 for n in counts])[:, 0]
+    for axes, name, shown in zip(panels, networks, variants, strict=True):
+        for row in named:
+            if row["network"] == name:
+                number = sizes.index(row["batch_size"])
+                beside = 0.5 * (number / max(1, len(sizes) - 1) - 0.5)  # so that equal times do not cover each other
+                _draw_row(axes, row, shown.index(row["variant"]) + beside, number)
+        floors = [row["microseconds_per_image"] for row in record["rows"] if row["variant"] not in LABELS]
+        if floors:
+            axes.axvline(min(floors), color=MUTED, linestyle="--", linewidth=1)
+        axes.set_title(name, fontsize=9, color=INK, loc="left")
         axes.set_xscale("log")
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(shown)), [LABELS[variant] for variant in shown], fontsize=7.5)
+        axes.set_ylim(len(shown) - 0.4, -0.6)  # the first variant at the top
         axes.grid(axis="x", color=GRID, linewidth=0.6)
+        axes.tick_params(axis="x", labelsize=8)
         axes.set_axisbelow(True)
-    for axes in grid.flat[len(sizes) :]:
-        axes.set_axis_off()
-    grid[0, 0].invert_yaxis()  # the first network at the top
-    for axes in grid[-1]:
-        axes.set_xlabel("microseconds per image (length of a line: range of the copies)", color=MUTED)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(f"Latency of a prediction\n{describe_machine(record)}.", color=INK, fontsize=11)
+    marks = [Line2D([], [], linestyle="", **_mark(number)) for number in range(len(sizes))]
+    names = [f"batch of {size:,}" for size in sizes]
+    figure.legend(marks, names, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    words = [
+        "Microseconds per image; length of a line: range of the copies.",
+        "Dashed line: reading the bytes.",
+        f"Hollow: the paper's, {record['paper_hardware']}.",
+        f"{describe_machine(record)}.",
+    ]
+    figure.supxlabel("\n".join(textwrap.wrap(" ".join(words), 72)), fontsize=8, color=MUTED)
     return figure
 
 
-def _draw_row(axes: Any, record: Record, row: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Draw one row of the record and return what it adds to the legend, by label."""
-    value = row["microseconds_per_image"]
-    if row["variant"] not in MARKS:
-        return {"floor: reading the bytes": axes.axvline(value, color=MUTED, linestyle="--", linewidth=1.2)}
-    marker, colour, label = MARKS[row["variant"]]
-    height = names.index(row["network"]) + 0.07 * (list(MARKS).index(row["variant"]) - len(MARKS) / 2)
+def _mark(number: int) -> dict[str, Any]:
+    """Return the marker and the colour of a batch size, given its number."""
+    return {"marker": "osD^v"[number % 5], "color": CURVE_COLORS[number % len(CURVE_COLORS)], "markersize": 4.5}
+
+
+def _draw_row(axes: Axes, row: dict[str, Any], height: float, number: int) -> None:
+    """Draw a measurement, with a line for its spread, and the paper's hollow mark if it has one."""
+    value, mark = row["microseconds_per_image"], _mark(number)
     spread = [[min(row["spread"] / 2, 0.9 * value)], [row["spread"] / 2]]
-    markersize = 9 if marker == "*" else 6
-    handles = {
-        label: axes.errorbar(value, height, xerr=spread, fmt=marker, color=colour, markersize=markersize, linestyle="")
-    }
+    axes.errorbar(value, height, xerr=spread, linestyle="", **mark)
     if row["paper"] is not None:
-        paper = "the paper's, " + record["paper_hardware"]
-        handles[paper] = axes.plot(row["paper"], height, marker="X", markersize=8, color=PURPLE, linestyle="")[0]
-    return handles
+        axes.plot(row["paper"], height, linestyle="", mfc="white", **mark)
 
 
 def predict_picture(record: Record) -> Picture:
@@ -86,7 +99,8 @@ def predict_picture(record: Record) -> Picture:
     --------
     >>> row = {"network": "ResNet34", "variant": "eager", "batch_size": 64, "microseconds_per_image": 670.0,
     ...        "spread": 49.0, "paper": None}
-    >>> record = {"settings": {"batch_sizes": [64]}, "rows": [row], "versions": {"python": "3.11", "numpy": "2.4",
+    >>> record = {"settings": {"batch_sizes": [64]}, "rows": [row], "paper_hardware": "RTX 2060",
+    ...           "versions": {"python": "3.11", "numpy": "2.4",
     ...           "scipy": "1.17", "torch": "2.14"}, "hardware": {"processor": "Xeon", "cores": 2, "threads": 2}}
     >>> print(predict_picture(record).alt)
     Microseconds per image by batch size. ResNet34, eager: 670 at 64. \

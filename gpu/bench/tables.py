@@ -37,7 +37,7 @@ def format_predict(record: Record) -> str:
 
 def _from_bytes(found: dict[str, Any]) -> list[str]:
     """Return the ways from bytes to scores; the last column is the rate of the bytes that a way must read and write."""
-    titles = ["way", "us per image", "IQR", "time / reading the bytes", "time / predictor"]
+    titles = ["way", "us per image", "IQR, us", "time / reading the bytes", "time / predictor"]
     rows = [
         (
             way,
@@ -181,7 +181,7 @@ def format_merge(record: Record) -> str:
         for row in record["rows"]
     ]
     return "\n".join([
-        *markdown_table(("network", "variant", "us per image", "IQR", "times faster", "forms"), rows, (0, 1, 5)),
+        *markdown_table(("network", "variant", "us per image", "IQR, us", "times faster", "forms"), rows, (0, 1, 5)),
         "",
         f"Batches of {record['rows'][0]['batch_size']}, random weights. {describe_machine(record)}; medians of "
         f"{record['settings']['runs']} runs, all variants of a network in turn.",
@@ -290,7 +290,7 @@ def format_regions(record: Record) -> str:
     return "\n".join([
         f"{settings['network']}, {'x'.join(map(str, settings['in_shape']))}, {settings['dtype']}:",
         "",
-        *markdown_table(("way to the local maps, one thread", "ms per image", "IQR"), ways),
+        *markdown_table(("way to the local maps, one thread", "ms per image", "IQR, ms"), ways),
         "",
         f"The local maps take 1/{maps['times_autograd']:.1f} of the time of torch's vmap(jacrev), and differ from it "
         f"by {maps['difference_from_autograd']:.1e}; W x + B differs from the network by {maps['relative_error']:.1e}.",

@@ -13,7 +13,7 @@ from gpu.collapsing.costs import costs_of_factors, costs_of_network, machine_rat
 from gpu.collapsing.factoring import choose_form, compose_form
 from gpu.collapsing.memory import Budget, check_samples
 from gpu.collapsing.preprocessing import meta_of, preprocess_in_torch, preprocessing_operations, with_operations_first
-from gpu.collapsing.report import Report
+from gpu.collapsing.report import CollapseReport
 from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
 from gpu.collapsing.verification import verify
@@ -170,7 +170,7 @@ def collapse(
     verdict = verdict_of(before, after, machine_rates(like.dtype, like.device))
     watch.lap("estimating")
 
-    report = Report(
+    report = CollapseReport(
         in_shape=in_shape,
         out_shape=out_shape,
         dtype=dtype_name(like.dtype),

@@ -13,7 +13,7 @@ from linalg_cnn.types import Shape
 
 
 @dataclass(frozen=True)
-class Report:
+class CollapseReport:
     """The costs and the accuracy of a collapsed network.
 
     Printed, it says what matters most in six lines; `details` returns a table of everything. In notebooks the table is
@@ -47,6 +47,15 @@ class Report:
     accuracy : dict, optional
         See `gpu.models.predictions.accuracies`; None without held-out inputs, and for a network without scores of
         classes.
+
+    Examples
+    --------
+    >>> import gpu
+    >>> report = gpu.collapse(gpu.perceptron(), (1, 28, 28)).report
+    >>> report.factors, report.before.parameters, report.after.parameters
+    ([(10, 784)], 7850, 7850)
+    >>> report.to_dict()["out_shape"]
+    [10]
     """
 
     in_shape: Shape

@@ -9,7 +9,7 @@ import torch.fx
 from torch import nn
 
 from gpu.collapsing.casting import cast_map
-from gpu.collapsing.report import Report
+from gpu.collapsing.report import CollapseReport
 from linalg_cnn import AffineGraph, AffineMap, FactoredMap
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Shape
@@ -106,15 +106,24 @@ class Collapsed:
         Replacement of the network, with its dtype, its device and its output shape.
     factors : tuple of AffineMap
         The map in float64, as one dense factor or two, the outermost first: ``affine`` is their product.
-    report : Report
+    report : CollapseReport
         Costs, accuracy, and whether prediction gets cheaper.
     graph : AffineGraph
         The traced network, after the preprocessing.
+
+    Examples
+    --------
+    >>> import gpu
+    >>> collapsed = gpu.collapse(gpu.perceptron(), (1, 28, 28))
+    >>> collapsed
+    Collapsed((1, 28, 28) -> (10,), 10x784, float32)
+    >>> collapsed.module(torch.zeros(2, 1, 28, 28)).shape, collapsed.affine.W.shape
+    (torch.Size([2, 10]), (10, 784))
     """
 
     module: CollapsedModule
     factors: tuple[AffineMap, ...]
-    report: Report
+    report: CollapseReport
     graph: AffineGraph
 
     @property

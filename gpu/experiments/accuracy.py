@@ -2,17 +2,16 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any, ClassVar
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gpu.experiments.experiment import Record, View, machine_of
+from gpu.experiments.panels import Curve, below, draw_panels, in_panels
 from gpu.experiments.paper_numbers import PaperFigure
 from gpu.runtime.tables import counted, markdown_table
-from linalg_cnn.display.colors import CURVE_COLORS
 
 AS_TRAINED = "validation_accuracy_running"
 """Key of the accuracy with the running statistics that training left, where they were recalibrated afterwards."""
@@ -32,12 +31,15 @@ class AccuracyView(View):
         Label of the horizontal axis.
     title : str
         Words that follow "Validation accuracy" in the text alternative.
+    bars : bool
+        Whether the smallest and largest accuracy are bars at each point, instead of a band along the curve.
     """
 
     paper: PaperFigure | None = None
     x: ClassVar[str]
     x_label: ClassVar[str]
     title: ClassVar[str]
+    bars: ClassVar[bool] = False
 
     @abstractmethod
     def epochs_of(self, trial: Record) -> list[Record]:
@@ -106,12 +108,19 @@ class AccuracyView(View):
             curves.append(curve)
         return f"Validation accuracy {self.title}. {'; '.join(curves)}."
 
-    def finish(self, axes: Axes, record: Record) -> None:
-        """Label the axes of a figure and add its legend."""
-        axes.set_xlabel(f"{self.x_label}\n{self.conditions(record)}", fontsize=9)
-        axes.set_ylabel("validation accuracy")
-        axes.grid(alpha=0.3)
-        axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
+    def draw(self, figure: Figure, record: Record) -> None:
+        """Draw the mean of each series with the smallest and largest accuracy, and beside it the paper's curve."""
+        groups = []
+        for number, series in enumerate(record["series"]):
+            curves = [Curve(series["name"], self.accuracies(series), number)]
+            if paper := self.paper_curve(series["name"]):
+                points = {x: [accuracy] for x, accuracy in paper.items()}
+                curves.append(Curve(f"the paper's {series['name']}", points, number, reference=True))
+            groups.append(curves)
+        panels = draw_panels(figure, in_panels(groups), bars=self.bars)
+        panels[-1].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=self.x == "epoch"))
+        figure.supylabel("validation accuracy", fontsize=9)
+        below(figure, self.x_label, self.conditions(record))
 
 
 class AccuracyByEpoch(AccuracyView):
@@ -126,20 +135,6 @@ class AccuracyByEpoch(AccuracyView):
         epochs: list[Record] = trial["epochs"]
         return epochs
 
-    def draw(self, axes: Axes, record: Record) -> None:
-        """Draw the mean over the trials as a line, and their smallest and largest accuracy as a band."""
-        for colour, series in zip(cycle(CURVE_COLORS), record["series"], strict=False):
-            if found := self.accuracies(series):
-                means, low, high = ([pick(values) for values in found.values()] for pick in (np.mean, min, max))
-                axes.plot(list(found), means, "o-", color=colour, ms=4, label=series["name"])
-                axes.fill_between(list(found), low, high, color=colour, alpha=0.2, lw=0)
-            if self.paper is not None and series["name"] in self.paper.curves:
-                curve, label = self.paper.curve(series["name"]), f"the paper's {self.paper.curves[series['name']]}"
-                style = {"color": colour, "mfc": "white", "ms": 4, "lw": 0.8}
-                axes.plot(list(curve), list(curve.values()), "s--", label=label, **style)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        self.finish(axes, record)
-
     def tables(self, record: Record) -> list[str]:
         """Return the table of accuracies, and one of the networks without their skips or collapsed."""
         return [*super().tables(record), "", *_afterwards(record)]
@@ -151,24 +146,12 @@ class AccuracyByT(AccuracyView):
     x = "t"
     x_label = "t, the strength of the skips"
     title = "after the last epoch by t"
+    bars = True
 
     def epochs_of(self, trial: Record) -> list[Record]:
         """Return the last epoch, if there is one."""
         epochs: list[Record] = trial["epochs"][-1:]
         return epochs
-
-    def draw(self, axes: Axes, record: Record) -> None:
-        """Draw the mean over the trials as a line, and their smallest and largest accuracy as bars."""
-        for colour, series in zip(cycle(CURVE_COLORS), record["series"], strict=False):
-            if found := self.accuracies(series):
-                means = np.array([np.mean(values) for values in found.values()])
-                bars = np.abs(np.array([[min(values), max(values)] for values in found.values()]).T - means)
-                style = {"color": colour, "ms": 4, "lw": 1, "capsize": 2}
-                axes.errorbar(list(found), means, bars, fmt="o-", label=series["name"], **style)
-        for name in () if self.paper is None else self.paper.curves:
-            curve, label = self.paper_curve(name), f"the paper's {name}, 5 trials"
-            axes.plot(list(curve), list(curve.values()), "s", color="gray", mfc="white", ms=4, label=label)
-        self.finish(axes, record)
 
 
 def spread(values: list[float]) -> str:

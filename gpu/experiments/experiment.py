@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from gpu.experiments.trial import Trial
 from gpu.settings import DIGITS, ExperimentSettings
@@ -22,8 +22,8 @@ class View(ABC):
         """Return the data and the machine of a record in one line."""
 
     @abstractmethod
-    def draw(self, axes: Axes, record: Record) -> None:
-        """Draw the figure of a record."""
+    def draw(self, figure: Figure, record: Record) -> None:
+        """Draw a record into an empty figure, and set the figure's size."""
 
     @abstractmethod
     def tables(self, record: Record) -> list[str]:

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpu.experiments.accuracy import spread
 from gpu.experiments.experiment import Record, View, machine_of
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE
+from gpu.experiments.panels import Curve, below, draw_panels
 from gpu.runtime.tables import counted, markdown_table
-from linalg_cnn.display.colors import CURVE_COLORS
 
 GOAL = 5.0
 """Times faster than the whole network that one network at least should be, at an accuracy within its spread."""
@@ -104,20 +102,22 @@ class FrontView(View):
             f"{settings['test_images']:,}; batch {settings['batch_size']}; {machine_of(record)}"
         )
 
-    def draw(self, axes: Axes, record: Record) -> None:
-        """Draw a panel for each network: mean accuracies, with the smallest and largest as bars."""
-        figure = cast(Figure, axes.figure)
-        axes.remove()
-        panels = figure.subplots(1, len(record["networks"]), squeeze=False)[0]
-        for panel, network in zip(panels, record["networks"], strict=True):
-            _draw_network(panel, points_of(record, network))
-            panel.set_title(network, fontsize=10)
-        panels[0].set_ylabel("test accuracy")
-        figure.supxlabel(
-            f"times faster than the whole network, numbers: activations left\n{self.conditions(record)}", fontsize=8
-        )
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=4)
+    def draw(self, figure: Figure, record: Record) -> None:
+        """Draw a panel for each network, and one for its taught arms: mean accuracies, with their range as bars."""
+        panels, titles = [], []
+        for network in record["networks"]:
+            points = points_of(record, network)
+            for end in ("", ", taught"):
+                curves = _curves(points, end)
+                if len(curves) > 1 or not end:
+                    panels.append(curves)
+                    titles.append(f"{network}{end}")
+        for axes in draw_panels(figure, panels, titles, bars=True):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+        figure.supylabel("test accuracy", fontsize=9)
+        label = "times faster than the whole network; numbers are activations left"
+        below(figure, label, self.conditions(record))
 
     def tables(self, record: Record) -> list[str]:
         """Return for each network a table of times, one of accuracies, and what they say about the goal."""
@@ -134,25 +134,16 @@ class FrontView(View):
         return f"Test accuracy against the time of a prediction. {' '.join(found)}"
 
 
-def _draw_network(axes: Axes, points: list[Point]) -> None:
-    names = [WHOLE, *(f"{arm}{end}" for arm in ARMS for end in ("", ", taught"))]
-    for name in names:
+def _curves(points: list[Point], end: str) -> list[Curve]:
+    """Return the whole network and the arms whose names end so, from the most activations left to the fewest."""
+    curves = []
+    for number, name in enumerate([*(f"{arm}{end}" for arm in ARMS), WHOLE]):
         found = sorted((point for point in points if point.arm == name), key=lambda point: -point.left)
-        if not found:
-            continue
-        arm = name.removesuffix(", taught")
-        colour = CURVE_COLORS[6] if name == WHOLE else CURVE_COLORS[ARMS.index(arm)]
-        xs, means = [point.times_faster for point in found], [point.mean for point in found]
-        bars = [[m - min(p.accuracies) for m, p in zip(means, found, strict=True)]]
-        bars.append([max(p.accuracies) - m for m, p in zip(means, found, strict=True)])
-        style = "s--" if arm != name else "o-"
-        axes.errorbar(xs, means, bars, fmt=style, color=colour, ms=4, lw=1, capsize=2, label=name)
-        if name in {WHOLE, ARMS[1], DIRECT}:
-            for point in found:
-                axes.annotate(str(point.left), (point.times_faster, point.mean), (3, 4), textcoords="offset points")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.3)
+        if found:
+            labelled = {point.times_faster: str(point.left) for point in found if name in {WHOLE, *ARMS[1:]}}
+            accuracies = {point.times_faster: point.accuracies for point in found}
+            curves.append(Curve(name, accuracies, number, labels=labelled))
+    return curves
 
 
 def _times(record: Record, network: str) -> list[str]:
@@ -171,7 +162,7 @@ def _times(record: Record, network: str) -> list[str]:
         ]
         for row in sorted(rows, key=lambda row: (-row["left"], list(shown).index(row["variant"])))
     ]
-    header = ["activations left", "variant", "forms", "MACs", "us per image", "IQR", "times faster"]
+    header = ["activations left", "variant", "forms", "MACs", "us per image", "IQR, us", "times faster"]
     return markdown_table(header, table, text_columns=[1, 2])
 
 

@@ -17,8 +17,8 @@ def figure_of(record: dict[str, Any]) -> Figure:
     ValueError
         If the record is not of an experiment.
     """
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    experiment_of(record).view.draw(figure.subplots(), record)
+    figure = Figure(layout="constrained")
+    experiment_of(record).view.draw(figure, record)
     return figure
 
 

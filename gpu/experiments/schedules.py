@@ -1,16 +1,19 @@
 """Ways to a network without skips, compared over several seeds: schedules, none, and a teacher."""
 
+import textwrap
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from gpu.experiments.accuracy import AS_TRAINED, AccuracyByEpoch, spread
 from gpu.experiments.experiment import Experiment, Record
+from gpu.experiments.panels import WIDTH, below
 from gpu.experiments.trial import Trial
 from gpu.runtime.tables import markdown_table
 from gpu.settings import ExperimentSettings
 from linalg_cnn.display.colors import CURVE_COLORS
+from linalg_cnn.display.ends import NAME_SIZE, NAME_WIDTH
 
 WITH_SKIPS = "Static t = 0.5, with skips"
 
@@ -41,19 +44,21 @@ class WaysToNoSkips(AccuracyByEpoch):
         """Return the network as well."""
         return f"{record['settings']['network']}, {super().conditions(record)}"
 
-    def draw(self, axes: Axes, record: Record) -> None:
+    def draw(self, figure: Figure, record: Record) -> None:
         """Draw each trial as a point and the mean of each way as a line, one row per way."""
+        figure.set_size_inches(WIDTH, 3.6)
+        axes = figure.subplots()
         names = [series["name"] for series in record["series"]]
         for row, series in enumerate(record["series"]):
             if found := list(_last(series).values()):
                 colour = CURVE_COLORS[row % len(CURVE_COLORS)]
                 axes.plot(found, [row] * len(found), "o", color=colour, ms=6, alpha=0.6)
                 axes.plot([np.mean(found)] * 2, [row - 0.3, row + 0.3], color=colour, lw=2)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(name, NAME_WIDTH)) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)  # the first row on top
-        axes.set_xlabel(
-            f"validation accuracy of each trial, and the mean (line)\n{self.conditions(record)}", fontsize=9
-        )
+        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+        axes.tick_params(labelsize=NAME_SIZE)
+        below(figure, "validation accuracy of each trial, and the mean (line)", self.conditions(record))
         axes.grid(axis="x", alpha=0.3)
 
     def tables(self, record: Record) -> list[str]:

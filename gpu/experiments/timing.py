@@ -4,12 +4,13 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.experiment import Experiment, Record, View, machine_of
+from gpu.experiments.panels import WIDTH, below
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.models.homotopy import set_skip_strength
 from gpu.models.nonlinearities import Activation
@@ -22,6 +23,7 @@ from gpu.runtime.tables import markdown_table
 from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import ExperimentSettings
 from linalg_cnn.display.colors import CURVE_COLORS
+from linalg_cnn.display.ends import NAME_SIZE
 
 IN_SHAPE = (1, 28, 28)
 ACTIVATIONS: tuple[Activation, ...] = ("identity", "relu")
@@ -116,27 +118,33 @@ class TimingView(View):
         """Return machine and batch size."""
         return f"{machine_of(record)}; batch {record['settings']['batch_size']}"
 
-    def draw(self, axes: Axes, record: Record) -> None:
-        """Draw a bar for each network and variant, and one for the paper's time."""
+    def draw(self, figure: Figure, record: Record) -> None:
+        """Draw a point for each network and variant, and one for the paper's time, each with its number."""
         rows = record["rows"]
-        heights = np.arange(len(rows))
-        measured = [row["microseconds_per_image"] for row in rows]
-        spread = [row["spread"] / 2 for row in rows]
-        bars = axes.barh(heights - 0.2, measured, 0.38, color=CURVE_COLORS[0], label="measured", xerr=spread)
-        axes.bar_label(bars, [f"{value:,.3g}" for value in measured], fontsize=7, padding=4)
+        figure.set_size_inches(WIDTH, 0.34 * len(rows) + 1.2)
+        axes = figure.subplots()
+        measured, spreads = [row["microseconds_per_image"] for row in rows], [row["spread"] / 2 for row in rows]
         paper = [row["paper"] or np.nan for row in rows]
-        bars = axes.barh(heights + 0.2, paper, 0.38, color=CURVE_COLORS[4], label=f"the paper's: {TIMING_HARDWARE}")
-        axes.bar_label(bars, [f"{row['paper']:,.3g}" if row["paper"] else "" for row in rows], fontsize=7, padding=4)
-        axes.set_yticks(heights, [f"{row['network']}: {row['variant']}" for row in rows])
-        axes.invert_yaxis()
+        for values, spread, shift, color, marker in (
+            (measured, spreads, -0.17, CURVE_COLORS[0], "o"),
+            (paper, None, 0.17, CURVE_COLORS[1], "D"),
+        ):
+            heights = np.arange(len(rows)) + shift
+            axes.errorbar(values, heights, xerr=spread, fmt=marker, ms=4, color=color)
+            for value, height in zip(values, heights, strict=True):
+                axes.annotate(f"{value:,.3g}", (value, height), (6, -3), textcoords="offset points", fontsize=7)
+        axes.set_yticks(range(len(rows)), [f"{row['network']}:\n{row['variant']}" for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
         axes.set_xscale("log")
-        axes.set_xlabel(f"microseconds per image\n{self.conditions(record)}")
+        axes.margins(x=0.15)
+        axes.tick_params(labelsize=NAME_SIZE)
         axes.grid(axis="x", alpha=0.3)
-        axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
+        figure.legend(["measured", f"the paper's: {TIMING_HARDWARE}"], fontsize=NAME_SIZE, loc="outside upper center")
+        below(figure, "microseconds per image", self.conditions(record))
 
     def tables(self, record: Record) -> list[str]:
         """Return a row for each network and variant."""
-        header = ["network", "variant", "parameters", "us per image", "IQR", f"the paper's ({TIMING_HARDWARE})"]
+        header = ["network", "variant", "parameters", "us per image", "IQR, us", f"the paper's ({TIMING_HARDWARE})"]
         rows = [
             [
                 row["network"],

@@ -19,12 +19,15 @@ does. `curves_picture` and the functions whose names end in ``_figure`` need mat
 `figure_picture`       a matplotlib figure with a text alternative
 `side_by_side`         pictures next to each other; `stacked` puts them below each other
 `Explorer`             a picture with sliders; `explore_convolution`, `explore_resampling`, `explore_skip`
+`explore_composition`  theorem 3.1 step by step: how W and B of each layer follow from those before it
+`live_html`            a picture with sliders for a web page, where no kernel runs
 `equation_formula`     A x = y as LaTeX; `affine_formula`, `layer_formula`, `network_formula`
 `named_entries`        letters for the long entries of a matrix; `entries_formula` lists their values
 =====================  ==================================================================================
 """
 
 from linalg_cnn.display.colors import DIVERGING, INK, MUTED, OKABE_ITO, diverging_colors, grid_colors
+from linalg_cnn.display.composition import explore_composition
 from linalg_cnn.display.curves import curves_picture
 from linalg_cnn.display.equations import equation_picture, vector_picture
 from linalg_cnn.display.explorers import Explorer, explore_convolution, explore_resampling, explore_skip
@@ -41,6 +44,7 @@ from linalg_cnn.display.latex import (
     named_entries,
     network_formula,
 )
+from linalg_cnn.display.live import live_html
 from linalg_cnn.display.local_maps import local_maps_picture
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.networks import network_picture
@@ -68,6 +72,7 @@ __all__ = [
     "entries_formula",
     "equation_formula",
     "equation_picture",
+    "explore_composition",
     "explore_convolution",
     "explore_resampling",
     "explore_skip",
@@ -79,6 +84,7 @@ __all__ = [
     "kernel_picture",
     "layer_formula",
     "letter_colors",
+    "live_html",
     "local_maps_picture",
     "matrices_figure",
     "matrix_latex",

@@ -7,6 +7,7 @@ import numpy as np
 
 from linalg_cnn.checks import check_int
 from linalg_cnn.display.colors import CURVE_COLORS, INK, MUTED
+from linalg_cnn.display.ends import name_ends
 from linalg_cnn.display.picture import Picture, figure_picture
 
 MARKERS = "os^Dvx"
@@ -22,10 +23,11 @@ def curves_picture(
     x: str,
     y: str,
     log: bool = False,
+    log_x: bool = False,
     start: int = 1,
     title: str | None = None,
 ) -> Picture:
-    """Return a picture of curves, each with a colour and a marker of its own.
+    """Return a picture of curves, each with a colour and a marker of its own, and its name at its end.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def curves_picture(
         Labels of the axes.
     log : bool
         Whether the values have a logarithmic scale, which shows positive values only.
+    log_x : bool
+        Whether the positions have a logarithmic scale, which shows short curves beside long ones.
     start : int
         Position of the first value of a curve without positions; 1 by default.
     title : str, optional
@@ -61,27 +65,31 @@ def curves_picture(
     check_int("start", start, 0)
     if not 1 <= len(curves) <= len(MARKERS):
         raise ValueError(f"curves: expected one to {len(MARKERS)} curves, got {len(curves)}")
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.1), layout="constrained")
     axes = figure.subplots()
-    words = []
-    for (name, points), color, marker in zip(curves.items(), CURVE_COLORS, MARKERS, strict=False):
+    words, ends = [], []
+    for before, ((name, points), color, marker) in enumerate(zip(curves.items(), CURVE_COLORS, MARKERS, strict=False)):
         positions, values = _points(name, points, start)
         crowded = len(positions) > 60
-        axes.plot(
-            positions, values, "-" if crowded else marker + "-", color=color, lw=1.4, ms=6, mfc="none", label=name
-        )
+        # a curve is thinner than those below it, which are seen on both sides of it where they coincide
+        width, size = 2.4 - 0.3 * before, 8 - 0.8 * before
+        axes.plot(positions, values, "-" if crowded else marker + "-", color=color, lw=width, ms=size, mfc="none")
+        ends.append((name, positions[-1], values[-1], color))
         words.append(f"{name}: {_in_words(positions, values)}.")
-        if all(float(position).is_integer() for position in positions):
+        if not log_x and all(float(position).is_integer() for position in positions):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
+    if log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(x, color=MUTED)
     axes.set_ylabel(y, color=MUTED)
     axes.grid(alpha=0.3)
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(False)
     if len(curves) > 1:
-        axes.legend(frameon=False)
+        name_ends(axes, ends)
     if title:
         axes.set_title(title, color=INK)
     subject = f"{title}: curves of" if title else "Curves of"

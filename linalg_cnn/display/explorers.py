@@ -1,10 +1,13 @@
-"""Pictures with sliders (ipywidgets); where widgets do not run, they are static pictures."""
+"""Pictures with sliders: ipywidgets while a notebook runs, and HTML with a short script in pages made from it."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Any
 
 from linalg_cnn.display.equations import equation_picture
+from linalg_cnn.display.live import check_start, live_html
 from linalg_cnn.display.matrices import matrix_picture
 from linalg_cnn.display.operations import operation_picture
 from linalg_cnn.display.picture import Picture, message
@@ -13,12 +16,19 @@ from linalg_cnn.ops.resample import Resample
 from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.types import Shape
 
+FOR_PAGES = "LINALG_CNN_LIVE"
+"""Environment variable that is set while notebooks run only to become web pages."""
+
 
 class Explorer:
     """A picture with one slider for each of its settings.
 
     A notebook shows the sliders (ipywidgets) and below them the picture. The picture is an output of its own, which
-    remains where ipywidgets is missing and where no kernel runs, as in a web page made from the notebook.
+    remains where ipywidgets is missing and where no kernel runs.
+
+    For a web page, `html` returns the picture with sliders that need no kernel. A notebook that runs with the
+    environment variable ``LINALG_CNN_LIVE=1`` shows these instead, so that they work in the page that is made from it,
+    as by ``jupyter nbconvert --execute --to html``.
 
     Parameters
     ----------
@@ -49,6 +59,9 @@ class Explorer:
     'A matrix of size 2 x 2, coloured by input pixel. Row 0 has 1 in column 0. Row 1 has 1 in column 1.'
     >>> explorer.picture(size=3).alt[:23]
     'A matrix of size 3 x 2,'
+    >>> page = explorer.html()
+    >>> page.count("<input"), page.count("<svg")
+    (1, 1)
     """
 
     def __init__(
@@ -60,15 +73,7 @@ class Explorer:
     ) -> None:
         self._draw = draw
         self.choices = {name: list(values) for name, values in choices.items()}
-        for name, values in self.choices.items():
-            if not values:
-                raise ValueError(f"choices[{name!r}]: expected at least one choice, got none")
-        self.start = {name: values[0] for name, values in self.choices.items()} | dict(start or {})
-        for name, value in self.start.items():
-            if name not in self.choices:
-                raise ValueError(f"start: expected settings among {list(self.choices)}, got {name!r}")
-            if value not in self.choices[name]:
-                raise ValueError(f"start[{name!r}]: expected one of {self.choices[name]}, got {value!r}")
+        self.start = check_start(self.choices, start)
         self.static = [self.start | dict(setting) for setting in (static or [{}])]
         self.controls: dict[str, Any] = {}
         self._shown: list[Any] = []  # IPython's handles of the pictures in notebooks
@@ -106,6 +111,14 @@ class Explorer:
         except ValueError as error:
             return message(str(error))
 
+    def html(self) -> str:
+        """Return the picture and its sliders as an HTML fragment that works without a kernel. See `live_html`.
+
+        All pictures are drawn for it, and they are part of it: a fragment of a hundred pictures of small matrices takes
+        a second and 100 kB.
+        """
+        return live_html(self.picture, self.choices, self.start)
+
     def _redraw(self, change: Any) -> None:
         del change
         for shown in self._shown:
@@ -124,6 +137,9 @@ class Explorer:
         """Show the sliders in a notebook, and the picture as an output of its own."""
         from IPython.display import HTML, display
 
+        if os.environ.get(FOR_PAGES):
+            display(HTML(self.html()))
+            return
         if self._sliders is not None:
             bundle = {kind: data for kind, data in self._sliders._repr_mimebundle_().items() if kind != "text/plain"}
             names = ", ".join(name.replace("_", " ") for name in self.choices)
@@ -166,12 +182,15 @@ def explore_convolution(
     positions = {"row": range(in_shape[1] + 2 * max(paddings))} if axes == 2 else {}
     positions["column"] = range(in_shape[-1] + 2 * max(paddings))
 
-    def draw(stride: int, padding: int, dilation: int, column: int, row: int = 0) -> Picture:
+    @lru_cache(maxsize=1024)  # many settings of the sliders share a picture
+    def drawn(stride: int, padding: int, dilation: int, position: tuple[int, ...]) -> Picture:
         layer = Conv(kernel, stride=stride, padding=padding, dilation=dilation)
-        out = layer.out_shape(in_shape)
-        # The sliders reach to the end of the largest output; in a smaller one the kernel stops at the last position.
-        position = [min(row, out[1] - 1), min(column, out[-1] - 1)][-axes:]
         return operation_picture(layer, in_shape, (0, *position), x=x)
+
+    def draw(stride: int, padding: int, dilation: int, column: int, row: int = 0) -> Picture:
+        out = Conv(kernel, stride=stride, padding=padding, dilation=dilation).out_shape(in_shape)
+        # The sliders reach to the end of the largest output; in a smaller one the kernel stops at the last position.
+        return drawn(stride, padding, dilation, (min(row, out[1] - 1), min(column, out[-1] - 1))[-axes:])
 
     choices = {**positions, "stride": strides, "padding": paddings, "dilation": dilations}
     return Explorer(draw, choices)

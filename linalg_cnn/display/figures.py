@@ -78,17 +78,17 @@ def weights_figure(affine: AffineMap, labels: Sequence[str] | None = None) -> "F
     across = min(5, len(pictures))
     down = -(-len(pictures) // across)
     limit = np.abs(pictures).max() or 1.0
-    figure = Figure(figsize=(1.75 * across + 0.9, 1.95 * down + 0.75), layout="constrained")
+    figure = Figure(figsize=(max(1.05 * across, 3.2), 1.2 * down + 1.0), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, picture, name in zip(grid.flat, pictures, names, strict=False):
         image = axes.imshow(picture, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(name, fontsize=13, color=INK)
-    bar = figure.colorbar(image, ax=grid, shrink=0.85, pad=0.02)
+        axes.set_title(name, fontsize=11, color=INK, pad=3)
+    bar = figure.colorbar(image, ax=grid, orientation="horizontal", shrink=0.7, aspect=30, pad=0.03)
     bar.formatter.set_powerlimits((-2, 3))
     bar.set_label("weight of a pixel", color=MUTED)
-    figure.suptitle(f"The {len(pictures)} rows of W: what each class adds up over the pixels", color=INK, fontsize=13)
+    figure.suptitle(f"The {len(pictures)} rows of W, as images", color=INK, fontsize=11)
     return figure
 
 
