@@ -22,8 +22,8 @@ from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
 from gpu.runtime.tables import counted, markdown_table
 from gpu.settings import ExperimentSettings
-from gpu.training.data import Digits
 from gpu.training.evaluation import accuracy_of, predict_scores
+from gpu.training.labelled import LabelledImages
 from gpu.training.recalibration import recalibrate, spread_evenly
 from gpu.training.trainer import Trainer
 from linalg_cnn.display.colors import CURVE_COLORS
@@ -116,8 +116,8 @@ class _Run:
 
     seed: int
     settings: ExperimentSettings
-    training: Digits
-    held_out: Digits
+    training: LabelledImages
+    held_out: LabelledImages
     device: torch.device
 
     def made(self, make: Callable[[], nn.Module]) -> nn.Module:

@@ -155,7 +155,8 @@ def as_floats(graph: "PiecewiseGraph", xs: Any) -> Array:
 
 def offsets(W: Array, values: Array, xs: Array) -> Array:
     """Return B (N, out_size) such that W x + B are the values (N, out_size) of the inputs (N, *in_shape)."""
-    return values - np.einsum("noi,ni->no", W, xs.reshape(len(xs), W.shape[2]))
+    products: Array = np.einsum("noi,ni->no", W, xs.reshape(len(xs), W.shape[2]))
+    return values - products
 
 
 def _plan(graph: "PiecewiseGraph", count: int, direction: str, max_bytes: int | None) -> tuple[int, int]:
