@@ -10,6 +10,7 @@ from torch import nn
 
 import gpu
 from gpu.tracing import trace as tracing
+from gpu.tracing.comparison import first_difference
 from gpu.tracing.export import example_of, export
 from gpu.tracing.program import Program
 from gpu.tracing.recording import record
@@ -189,6 +190,7 @@ def test_each_operation_is_traced_as_through_torch_export(module, in_shape, monk
     graph, out_shape = trace_with_shape(module, in_shape)
     other, other_shape = by_export(module, in_shape, monkeypatch)
     assert out_shape == other_shape
-    assert [(repr(node.operation), node.inputs, node.name) for node in graph.nodes] == [
-        (repr(node.operation), node.inputs, node.name) for node in other.nodes
-    ]
+    assert first_difference(graph, other) is None
+    for mine, theirs in zip(graph.nodes, other.nodes, strict=True):
+        # torch.export takes regions without gradients or autocast apart, and then names code that it has generated
+        assert mine.name == theirs.name or "<eval_with_key>" in theirs.name
