@@ -128,6 +128,8 @@ def test_it_runs_from_a_clean_kernel_without_network_or_warning(path):
             seen = Pictures(data["text/html"])
             assert not seen.silent, f"{place} shows a picture without a text alternative: {seen.silent}"
             pictures += seen.found
+            hidden = ">…<" in data["text/html"]
+            assert not hidden, f"{place} writes an entry as dots, which a phone does not explain by hovering"
         else:
             bare = [kind for kind in data if kind.startswith("image/")]
             assert not bare, f"{place} shows a bare {bare}: show it through linalg_cnn.display, with words"
