@@ -238,7 +238,7 @@ def plus_constant(f, b):
 # Are these pairs the right ones? No example can show it, but algebra can. Let W, B and the others be symbols for
 # matrices of *any* sizes r, m, n, of which sympy knows that sums and products of matrices obey the distributive law,
 # and that the order of factors matters. Each line below is one step of the proof: on the left the new pair, applied to
-# x, on the right what the network does with the values.
+# x, on the right what the network does with the values. The last two lines show that such a check can fail.
 
 # %%
 r, m, n = sympy.symbols("r m n", integer=True, positive=True)
@@ -260,11 +260,12 @@ assert at(matrix_times(M, f), x) == (M * at(f, x)).expand()
 assert at(number_times(t, f), x) == (t * at(f, x)).expand()
 assert at(sum_of(f, g), x) == (at(f, x) + at(g, x)).expand()
 assert at(plus_constant(f, bias), x) == at(f, x) + bias
-at(matrix_times(M, f), x)  # M (W x + B)
+
+wrong = M * f[0], f[1]  # M is missing before B
+assert at(wrong, x) != (M * at(f, x)).expand()
 
 # %% [markdown]
-# That completes the proof, for networks of any size and depth, and any weights. ∎ (Could these checks fail? Write `M *
-# W, B` for the first pair: sympy finds B on the left and M B on the right.)
+# That completes the proof, for networks of any size and depth, and any weights. ∎
 #
 # ## The proof, as a program
 #

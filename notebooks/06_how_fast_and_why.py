@@ -237,8 +237,8 @@ print(predictor)
 #
 # ## All methods in one picture
 #
-# The picture compares the methods that a user could choose, timed on the machine that the title names. It is drawn from
-# a committed record, `docs/records/bench_predict.json`; `linalg-cnn bench predict` writes a record of your machine.
+# The picture compares the methods that a user could choose, timed on the machine that it names. It is drawn from a
+# committed record, `docs/records/bench_predict.json`; `linalg-cnn bench predict` writes a record of your machine.
 
 # %%
 record = json.loads(Path("../docs/records/bench_predict.json").read_text())
@@ -246,8 +246,8 @@ gpu.predict_picture(record)
 
 # %% [markdown]
 # Look for three things. How far apart are a network and its map? How near does the best method come to the floor, and
-# at which batch size? And what does *taking out the skips* gain (the last two rows), when batch norms are folded and
-# the network is compiled in both?
+# at which batch size? And what does *taking out the skips* gain (ResNet34 with skips, and with its skips removed), when
+# batch norms are folded and the network is compiled in both?
 #
 # On this machine, a ResNet34 and its map are hundreds to thousands of times apart, at any batch size. From a thousand
 # images on, the predictor takes four to six times as long as reading; in a batch of one, the methods with a collapsed

@@ -21,6 +21,14 @@ def test_there_are_notebooks_and_nothing_else():
     assert {path.stem for path in FOLDER.glob("*.py")} == stems
 
 
+def test_they_are_numbered_in_the_sidebar_as_they_refer_to_each_other():
+    index = (FOLDER.parent / "docs" / "index.md").read_text()
+    options = re.search(r"```\{toctree\}\n((?::.*\n)+)\nnotebooks/\*\n", index)[1]
+    assert ":numbered: 1\n" in options
+    assert ":glob:\n" in options, "in the order of their files"
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+
+
 @each_notebook
 def test_the_pair_is_in_sync_and_without_outputs(path):
     text, notebook = jupytext.read(path), nbformat.read(path.with_suffix(".ipynb"), as_version=4)
@@ -128,6 +136,8 @@ def test_it_runs_from_a_clean_kernel_without_network_or_warning(path):
             seen = Pictures(data["text/html"])
             assert not seen.silent, f"{place} shows a picture without a text alternative: {seen.silent}"
             pictures += seen.found
+            hidden = ">…<" in data["text/html"]
+            assert not hidden, f"{place} writes an entry as dots, which a phone does not explain by hovering"
         else:
             bare = [kind for kind in data if kind.startswith("image/")]
             assert not bare, f"{place} shows a bare {bare}: show it through linalg_cnn.display, with words"
