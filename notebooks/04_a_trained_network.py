@@ -214,6 +214,7 @@ curves_picture(
     x="number",
     y="singular value",
     log=True,
+    log_x=True,
 )
 
 # %% [markdown]

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from statistics import mean
-from textwrap import fill
 
 import torch
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
 from gpu.experiments.experiment import Experiment, Record, View, machine_of
+from gpu.experiments.panels import WIDTH, below
 from gpu.experiments.workspace import some_images
 from gpu.models.homotopy import set_skip_strength
 from gpu.models.linearization import linearize
@@ -27,6 +27,7 @@ from gpu.training.labelled import LabelledImages
 from gpu.training.recalibration import recalibrate, spread_evenly
 from gpu.training.trainer import Trainer
 from linalg_cnn.display.colors import CURVE_COLORS
+from linalg_cnn.display.ends import NAME_SIZE
 
 EPOCHS, RESNET_EPOCHS = 10, 3
 """Numbers of epochs of the small networks, and of the ResNet at most, if the settings do not say."""
@@ -188,22 +189,25 @@ class PriceView(View):
             f"validated on {told['held_out_images']:,}; {machine_of(record)}"
         )
 
-    def draw(self, axes: Axes, record: Record) -> None:
+    def draw(self, figure: Figure, record: Record) -> None:
         """Draw a bar for the mean of each stage, and a point for each seed."""
         rows = record["rows"]
-        places = range(len(rows))
+        figure.set_size_inches(WIDTH, 0.42 * len(rows) + 1.0)
+        axes = figure.subplots()
+        heights = range(len(rows))
         networks = list(dict.fromkeys(row["network"] for row in rows))
         colors = [CURVE_COLORS[networks.index(row["network"])] for row in rows]
-        axes.barh(places, [100 * mean(row["validation_accuracies"]) for row in rows], color=colors, alpha=0.6)
+        axes.barh(heights, [100 * mean(row["validation_accuracies"]) for row in rows], color=colors, alpha=0.6)
         for height, row in enumerate(rows):
             seeds = [100 * accuracy for accuracy in row["validation_accuracies"]]
             axes.plot(seeds, [height] * len(seeds), "k.", markersize=4)
-            axes.text(max(seeds) + 2, height, f"{mean(seeds):.1f} %", va="center")
-        axes.set_yticks(places, [f"{row['network']}\n{row['stage']}" for row in rows])
+            axes.text(max(seeds) + 2, height, f"{mean(seeds):.1f} %", va="center", fontsize=NAME_SIZE)
+        axes.set_yticks(heights, [f"{row['network']}:\n{row['stage']}" for row in rows])
         axes.invert_yaxis()
-        axes.set_xlim(0, 115)
-        axes.set_xlabel(fill(f"held-out accuracy in %, mean and each seed. {self.conditions(record)}", 90))
+        axes.set_xlim(0, 118)
+        axes.tick_params(labelsize=NAME_SIZE)
         axes.grid(axis="x", alpha=0.3)
+        below(figure, "held-out accuracy in %: mean, and each seed", self.conditions(record))
 
     def tables(self, record: Record) -> list[str]:
         """Return a row for each network and stage."""
