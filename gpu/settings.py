@@ -149,6 +149,10 @@ EXPERIMENTS = {
 }
 """Names of the experiments, each a module in `gpu.experiments`, with their help texts."""
 
+ALL = "all"
+SECTION_5 = ("figure1", "figure2", "figure3", "timing")
+"""Experiments of the paper's section 5, which ``linalg-cnn experiment all`` runs one after the other."""
+
 WORKER_BACKENDS = ("local", "dask", "ray")
 
 
@@ -163,7 +167,7 @@ class ExperimentSettings:
     Attributes
     ----------
     name : str
-        One of `EXPERIMENTS`.
+        One of `EXPERIMENTS`, or `ALL`.
     out : Path
         Folder for the trials, the record and the figure; made if it is not there.
     trials : int
@@ -189,7 +193,7 @@ class ExperimentSettings:
     device : str, optional
         Name of the device; CUDA where there is one, the CPU otherwise, if not given.
     workers : int
-        Number of trials that run at the same time.
+        Number of trials that run at the same time; on a CUDA device as threads of one process, with a stream each.
     backend : {"local", "dask", "ray"}
         Where the workers run: processes of this machine, or a cluster.
     cluster : str, optional

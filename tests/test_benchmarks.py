@@ -99,7 +99,10 @@ def test_all_writes_a_record_and_a_picture_of_each(folder, record):
             assert picture.info["Description"]
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+# tracing the networks of `regions` takes seconds
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.sweep if name == "regions" else ()) for name in BENCHMARKS]
+)
 def test_a_run_that_was_stopped_after_its_last_part_measures_nothing_again(folder, record, name):
     """Times that were measured again would differ."""
     benchmark = BENCHMARKS[name]

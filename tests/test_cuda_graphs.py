@@ -47,7 +47,12 @@ def log(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: Main())
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: entered(stream.name))
     monkeypatch.setattr(torch.cuda, "device", lambda device: entered(str(device)))
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: entered(f"capture on {stream.name}"))
+
+    def captured(graph, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"  # other threads use the device meanwhile
+        return entered(f"capture on {stream.name}")
+
+    monkeypatch.setattr(torch.cuda, "graph", captured)
     return events
 
 

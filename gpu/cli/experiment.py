@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.cli.arguments import DefaultsShown, add_data, add_device, add_progress, float_list
-from gpu.settings import EXPERIMENTS, WORKER_BACKENDS, ExperimentSettings
+from gpu.settings import ALL, EXPERIMENTS, SECTION_5, WORKER_BACKENDS, ExperimentSettings
 
 
 def add_experiment(commands: Any) -> None:
@@ -18,7 +18,8 @@ def add_experiment(commands: Any) -> None:
     parser.set_defaults(command=experiment_command)
     defaults = ExperimentSettings("", Path("out"))
     names = "; ".join(f"{name}: {title}" for name, title in EXPERIMENTS.items())
-    parser.add_argument("name", choices=EXPERIMENTS, help=f"the experiment. {names}")
+    names += f"; {ALL}: {', '.join(SECTION_5)}, and how long each took"
+    parser.add_argument("name", choices=[*EXPERIMENTS, ALL], help=f"the experiment. {names}")
     parser.add_argument(
         "--out", type=Path, default=defaults.out, help="folder for the trials, the record and the figure"
     )
@@ -54,7 +55,10 @@ def add_experiment(commands: Any) -> None:
     parser.add_argument("--depth", type=int, default=defaults.depth, help="depth of the ResNets in schedules")
     add_device(parser)
     parser.add_argument(
-        "--workers", type=int, default=defaults.workers, help="number of trials that run at the same time"
+        "--workers",
+        type=int,
+        default=defaults.workers,
+        help="number of trials that run at the same time: processes, or streams of one process on a CUDA device",
     )
     parser.add_argument("--backend", choices=WORKER_BACKENDS, default=defaults.backend, help="where the workers run")
     parser.add_argument(
@@ -66,9 +70,15 @@ def add_experiment(commands: Any) -> None:
 def experiment_command(series: Sequence[str], **options: Any) -> int:
     """Run an experiment and print its tables."""
     from gpu.experiments.command import run_experiment  # here: importing torch takes seconds
+    from gpu.experiments.everything import format_times, run_all
     from gpu.experiments.tables import format_experiment
 
     settings = ExperimentSettings(series=tuple(series), **options)
+    if settings.name == ALL:
+        record, records = run_all(settings)
+        print("\n\n".join([*map(format_experiment, records), format_times(record)]))
+        print(f"\nin {settings.out}: all.json, and a record and a figure of each")
+        return 0
     print(format_experiment(run_experiment(settings)))
     print(f"\nin {settings.out}: {settings.name}.json, {settings.name}.png")
     return 0

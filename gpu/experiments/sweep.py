@@ -10,9 +10,11 @@ from typing import Any
 import joblib
 from tqdm import tqdm
 
+from gpu.experiments.streams import cuda_devices, side_by_side
 from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
+from gpu.runtime.devices import resolve_device
 from gpu.settings import WORKER_BACKENDS
 from linalg_cnn.checks import check_choice, check_int
 
@@ -46,7 +48,9 @@ def sweep(
     workers : int
         Number of trials that run at the same time. A single local worker is this process.
     backend : {"local", "dask", "ray"}
-        Where the workers run: processes of this machine (joblib's loky), or a cluster (joblib's Dask or Ray backend).
+        Where the workers run: on this machine, or on a cluster (joblib's Dask or Ray backend). On this machine they are
+        processes (joblib's loky); on a CUDA device they are threads of one process with a stream each, and there is
+        one such process for each of several devices.
     cluster : str, optional
         Address of the cluster; a cluster on this machine is started if none is given.
     progress : bool
@@ -97,7 +101,12 @@ def sweep(
             if workers == 1 and backend == "local":
                 for trial in pending:
                     note(trial, run(trial, keeping, bar.update), 0)
-            elif pending:
+            elif not pending:
+                continue
+            elif backend == "local" and (devices := cuda_devices(resolve_device(keeping.device))):
+                for trial, result in _on_devices(pending, keeping, workers, devices, run, bar.update):
+                    note(trial, result, 0)
+            else:
                 for trial, result in _in_parallel(pending, keeping, workers, backend, cluster, run):
                     note(trial, result, _images_in(trial, workspace))
     return [results[trial] for trial in trials]
@@ -106,6 +115,58 @@ def sweep(
 def _images_in(trial: Trial, workspace: Workspace) -> int:
     """Return the number of images that a trial trains on, counted once per epoch."""
     return trial.epochs * len(workspace.images_of(trial)[0])
+
+
+def _on_devices(
+    trials: Sequence[Trial],
+    workspace: Workspace,
+    workers: int,
+    devices: Sequence[str],
+    run: Run,
+    report: Callable[[int], None],
+) -> Iterator[tuple[Trial, Result]]:
+    """Yield trials with their results: those of one device as they finish, those of several one device after another.
+
+    Raises
+    ------
+    Exception
+        The first error of a trial, after the others have ended.
+
+    Notes
+    -----
+    Has not run on CUDA yet; the tests run it on the CPU, where the threads have no streams.
+    """
+    if len(devices) == 1:
+        where = replace(workspace, device=devices[0])
+        task = lambda trial, count: run(trial, where, count)
+        yield from side_by_side(trials, task, workers, resolve_device(devices[0]), report)
+        return
+    each = -(-workers // len(devices))
+    tasks = (
+        joblib.delayed(_on_one_device)(trials[number :: len(devices)], workspace, each, device, run)
+        for number, device in enumerate(devices)
+    )
+    errors = []
+    with _workers(len(devices), "local", None):
+        for found, error in joblib.Parallel(len(devices), return_as="generator")(tasks):
+            errors += [] if error is None else [error]
+            for trial, result in found.items():
+                report(_images_in(trial, workspace))
+                yield trial, result
+    if errors:
+        raise errors[0]
+
+
+def _on_one_device(
+    trials: Sequence[Trial], workspace: Workspace, workers: int, device: str, run: Run
+) -> tuple[dict[Trial, Result], Exception | None]:
+    """Run trials on one device, in a process of its own; return the results, and the error if a trial failed."""
+    found: dict[Trial, Result] = {}
+    try:
+        found.update(_on_devices(trials, workspace, workers, [device], run, lambda images: None))
+    except Exception as error:  # the results of the other devices are wanted first
+        return found, error
+    return found, None
 
 
 def _in_parallel(

@@ -36,6 +36,8 @@ def warm_up(function: Callable[[], Any], device: torch.device, times: int = 1) -
 class CudaGraph:
     """A function as a CUDA graph, which reads and writes the same memory at every replay.
 
+    It is captured in a mode in which other threads may use the device meanwhile, as long as they only launch.
+
     The graph holds a reference to the function: the tensors that the function reads must not be freed.
 
     Parameters
@@ -64,7 +66,7 @@ class CudaGraph:
         self._function = function
         self._graph: Any = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(device) if stream is None else stream
-        with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=stream):
+        with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self.result = function()
 
     def __call__(self) -> Any:

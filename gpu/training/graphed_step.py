@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from gpu.runtime.turns import turn_taken
 
 WARM_UP = 3
 """Number of batches before the step is captured, on which cuDNN chooses its algorithms."""
@@ -39,16 +40,22 @@ class GraphedStep:
         self.graph: CudaGraph | None = None
 
     def __call__(self, index: torch.Tensor) -> None:
-        """Train on a batch: directly for the first batches and for smaller ones, by replaying the graph for others."""
+        """Train on a batch: directly for the first batches and for smaller ones, by replaying the graph for others.
+
+        Only a replay does not depend on the settings of the process, and needs no turn (`gpu.runtime.turns`).
+        """
         if len(index) != len(self.index):
-            self.step(index)
+            with turn_taken():
+                self.step(index)
             return
         if self.seen < WARM_UP:
-            warm_up(partial(self.step, index), self.device)
+            with turn_taken():
+                warm_up(partial(self.step, index), self.device)
             self.seen += 1
             return
         self.index.copy_(index)
         if self.graph is None:
-            self.optimizer.zero_grad(set_to_none=True)  # the capture allocates the gradients in the graph's memory
-            self.graph = CudaGraph(partial(self.step, self.index), self.device)
+            with turn_taken():
+                self.optimizer.zero_grad(set_to_none=True)  # the capture allocates the gradients in the graph's memory
+                self.graph = CudaGraph(partial(self.step, self.index), self.device)
         self.graph()

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gpu.models.homotopy import set_skip_strength, skip_strengths
+from gpu.runtime.turns import turn_given_up, turn_taken
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.checkpoints import Autosave
 from gpu.training.data import as_network_input, check_seed
@@ -197,12 +198,13 @@ class Trainer:
             autosave.check()
         while not self.finished:
             self.model.train()
-            for index in self.progress.batches[self.progress.batch :]:
-                self.step(index)
-                self.progress.batch += 1
-                report(len(index))
-                if autosave.is_due() and self.progress.batch < len(self.progress.batches):
-                    self._save(autosave)
+            with turn_given_up():
+                for index in self.progress.batches[self.progress.batch :]:
+                    self.step(index)
+                    self.progress.batch += 1
+                    report(len(index))
+                    if autosave.is_due() and self.progress.batch < len(self.progress.batches):
+                        self._save(autosave)
             self._end_epoch()
             if autosave.is_due(at_once=self.finished or not autosave.exists()):
                 self._save(autosave)
@@ -294,8 +296,9 @@ class Trainer:
         check_finite(self.progress, self.model, len(self.history) + 1, self.learning_rate)
 
     def _save(self, autosave: Autosave) -> None:
-        self._check_finite()
-        autosave.write(self.state_dict())
+        with turn_taken():
+            self._check_finite()
+            autosave.write(self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue: weights, optimiser, t, slopes, random states, epoch, history."""

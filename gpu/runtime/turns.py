@@ -1,0 +1,55 @@
+"""Turns of threads: what changes or depends on the state of the whole process is done by one thread at a time.
+
+Torch's random state, its settings, tracing and the capture of a CUDA graph belong to the process. Trials that run as
+threads on one device therefore take turns, and give theirs up while they only replay graphs, which is most of the time.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class _Held(threading.local):
+    """Whether this thread has the turn."""
+
+    value = False
+
+
+_lock = threading.Lock()
+_held = _Held()
+
+
+@contextmanager
+def turn_taken() -> Iterator[None]:
+    """Wait for the turn, unless this thread has it already, and keep it within the context.
+
+    Examples
+    --------
+    >>> with turn_taken(), turn_taken():
+    ...     with turn_given_up():
+    ...         pass  # another thread may have the turn
+    """
+    if _held.value:
+        yield
+        return
+    with _lock:
+        _held.value = True
+        try:
+            yield
+        finally:
+            _held.value = False
+
+
+@contextmanager
+def turn_given_up() -> Iterator[None]:
+    """Let other threads have the turn within the context, if this thread has it, and wait for it at the end."""
+    if not _held.value:
+        yield
+        return
+    _held.value = False
+    _lock.release()
+    try:
+        yield
+    finally:
+        _lock.acquire()
+        _held.value = True
