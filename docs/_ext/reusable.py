@@ -97,7 +97,7 @@ PICTURES: dict[str, tuple[str, Callable[[], Picture]]] = {
         ),
     ),
     "bilinear": (
-        "Bilinear resampling: the same matrix with other entries",
+        "Bilinear resampling: a matrix of the same shape, with other entries",
         lambda: equation_picture(
             symbolic.resample_matrix((1, 2, 2), (3, 4), mode="linear"), IMAGE, (1, 2, 2), (1, 3, 4), color="column"
         ),
