@@ -208,7 +208,7 @@ def test_weights_that_ran_away_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"in_shape": (1, 4, 28)}, "in_shape: expected an image of at least 5x5"),
+        ({"in_shape": (1, 4, 28)}, r"in_shape: expected \(channels, height, width\) of at least 5x5"),
         ({"in_shape": (1, 28)}, "in_shape: expected .* with 2 spatial axes"),
         ({"t": 1.5}, r"t: expected a number in \[0, 1\], got 1.5"),
     ],

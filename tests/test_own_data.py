@@ -317,3 +317,22 @@ def test_a_dataset_that_does_not_fit_into_memory_is_refused_before_it_is_read():
 
     with pytest.raises(MemoryError, match=r"^training: expected images that fit in .* take 49,152,000,000,000; make"):
         gpu.train(network_for((1, 4, 4), 2), Huge(), GOOD, progress=False)
+
+
+def test_datasets_whose_classes_have_other_numbers_are_refused():
+    images, labels = images_of((1, 4, 4), 3)
+
+    def folder(*classes):
+        dataset = torch.utils.data.TensorDataset(images, labels % len(classes))
+        dataset.classes = list(classes)
+        return dataset
+
+    model = network_for((1, 4, 4), 3)
+    with pytest.raises(ValueError, match=r"held_out: expected the classes \['a', 'b', 'c'\], .* got \['b', 'c'\]"):
+        gpu.train(model, folder("a", "b", "c"), folder("b", "c"), epochs=1, progress=False)
+    gpu.train(model, folder("a", "b", "c"), folder("a", "b", "c"), epochs=1, progress=False)
+
+
+def test_printed_images_show_their_kind_and_no_pixels():
+    images, labels = images_of((3, 4, 5), 6)
+    assert repr(gpu.LabelledImages(images, labels)) == "LabelledImages(24 images, torch.uint8 (3, 4, 5), 6 classes)"

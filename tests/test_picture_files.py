@@ -97,6 +97,9 @@ def test_folders_and_patterns_are_pictures_in_the_order_of_their_names(tmp_path)
     for nothing in ("empty", "*.tif"):
         with pytest.raises(FileNotFoundError, match="expected a folder or a pattern of picture files, got no picture"):
             list(picture_paths([str(tmp_path / nothing)]))
+    (tmp_path / "empty" / "cat").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no picture; for those of its subfolders, give '.*empty/\*/\*'"):
+        list(picture_paths([str(tmp_path / "empty")]))
 
 
 # The command

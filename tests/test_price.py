@@ -269,6 +269,28 @@ def test_the_command_measures_on_a_folder_and_keeps_the_names_of_its_classes(tmp
     assert load_map(tmp_path / "out" / "collapsed.safetensors").meta["class_names"] == ("bright", "dark")
 
 
+def test_class_names_number_the_subfolders_that_they_name(tmp_path, capsys):
+    pictures = folder_of(tmp_path / "pictures")
+    safe = str(tmp_path / "names.txt")
+    for text, right in (("cat\ndog\n", "100.0 %"), ("dog\ncat\n", "0.0 %"), ("one\ntwo\n", "100.0 %")):
+        (tmp_path / "names.txt").write_text(text)
+        assert collapse(tmp_path, "--linearize", "--held-out", str(pictures), "--class-names", safe) == 0
+        assert f"accuracy   {right} before" in capsys.readouterr().out
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
+    assert collapse(tmp_path, "--held-out", str(pictures), "--class-names", safe) == 1
+    assert "--class-names: expected the held-out classes, cat, dog, among the names" in capsys.readouterr().err
+
+
+def test_a_network_that_guesses_makes_the_report_ask_for_its_preprocessing():
+    x, labels = torch.rand(100, *IN_SHAPE), torch.arange(100) % 2
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    nn.init.zeros_(net[1].weight)
+    report = gpu.collapse(net.eval(), IN_SHAPE, inputs=x, labels=labels).report
+    assert "guessing gives 50.0 %: was the network trained with this preprocessing?" in str(report)
+    assert "guessing" not in str(gpu.collapse(net, IN_SHAPE, inputs=x[:10], labels=labels[:10]).report), "too few"
+    assert "guessing" not in str(gpu.collapse(net, IN_SHAPE, inputs=x).report), "no labels"
+
+
 def test_linearizing_what_is_linear_is_no_reason_to_warn(tmp_path, capsys):
     assert collapse(tmp_path, "--linearize", model="flat", shape="5") == 0
     assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from gpu.cli.held_out import NOTHING, read_class_names, read_held_out
+from gpu.cli.held_out import NOTHING, numbered_by_name, read_class_names, read_held_out
 from gpu.cli.imported_model import current_folder_searched, make_model, shortened, told_in_one_line
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.memory import MapTooLargeError, check_samples
@@ -57,7 +57,8 @@ def run_collapse(settings: CollapseSettings) -> tuple[Collapsed, list[str]]:
     ):
         held_out = NOTHING
         if settings.held_out is not None:
-            held_out = read_held_out(settings.held_out, settings.in_shape, settings.held_out_args)
+            read = read_held_out(settings.held_out, settings.in_shape, settings.held_out_args)
+            held_out = numbered_by_name(read, names)
         model = load_weights(make_model(settings.model, settings.model_args), settings)
         with output_folder(settings.out, RESULTS):  # before the work, which takes minutes
             check_weights_stay(settings, RESULTS)

@@ -88,6 +88,35 @@ def read_held_out(source: str, in_shape: Shape, arguments: dict[str, Any] | None
     return HeldOutImages(torch.from_numpy(images), labels, [folder.name for folder in folders])
 
 
+def numbered_by_name(found: HeldOutImages, names: list[str] | None) -> HeldOutImages:
+    """Return held-out images whose classes are numbered as in a list of names, if all of them are in it.
+
+    Otherwise the list gives the classes new names, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the names differ and there are not as many.
+
+    Examples
+    --------
+    >>> found = HeldOutImages(None, torch.tensor([0, 1, 1]), ["square", "triangle"])
+    >>> numbered_by_name(found, ["circle", "square", "triangle"]).labels
+    tensor([1, 2, 2])
+    """
+    if names is None or found.class_names is None or found.labels is None:
+        return found if names is None else found._replace(class_names=names)
+    if set(found.class_names) <= set(names):
+        number = torch.tensor([names.index(name) for name in found.class_names])
+        return HeldOutImages(found.images, number[found.labels], names)
+    if len(found.class_names) != len(names):
+        raise ValueError(
+            f"--class-names: expected the held-out classes, {', '.join(found.class_names)}, among the names, or a new "
+            f"name for each, got {', '.join(names)}"
+        )
+    return found._replace(class_names=names)
+
+
 def _read_dataset(path: str, in_shape: Shape, arguments: dict[str, Any]) -> HeldOutImages:
     """Return the images of a torch Dataset that a class or a function makes.
 

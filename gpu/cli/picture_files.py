@@ -137,7 +137,9 @@ def picture_paths(given: Iterable[str]) -> Iterator[str]:
         else:
             found = [text]
         if not found:
-            raise FileNotFoundError(f"{text}: expected a folder or a pattern of picture files, got no picture")
+            inside = path.is_dir() and any(file.is_dir() for file in path.iterdir())
+            remedy = f"; for those of its subfolders, give '{path / '*' / '*'}'" if inside else ""
+            raise FileNotFoundError(f"{text}: expected a folder or a pattern of picture files, got no picture{remedy}")
         yield from found
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 from gpu.collapsing.costs import Costs
 from gpu.models.predictions import in_words
-from linalg_cnn.types import Shape
+from linalg_cnn.types import Shape, size_of
+
+FEW = 50
+"""Number of held-out inputs below which chance decides too much to doubt the network."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,13 @@ class CollapseReport:
         return [
             ("shape", f"{self.in_shape} -> {self.out_shape}", shapes),
             ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
-            ("multiply-adds per image", f"{before.multiply_adds:,}", f"{after.multiply_adds:,}"),
+            ("multiply-accumulates per image", f"{before.multiply_adds:,}", f"{after.multiply_adds:,}"),
             ("bytes", f"{before.bytes:,}", f"{after.bytes:,}"),
-            (f"the same, {other}", "", f"{choice.multiply_adds:,} multiply-adds" if choice else "nothing to cut"),
+            (
+                f"the same, {other}",
+                "",
+                f"{choice.multiply_adds:,} multiply-accumulates" if choice else "nothing to cut",
+            ),
             ("rank of W", "", "not computed" if self.rank is None else f"{self.rank}"),
             (
                 f"largest difference from float64, {self.dtype}, {seen['inputs']} inputs",
@@ -148,7 +155,7 @@ class CollapseReport:
                 f"W x + B, {shapes}{rank}, {after.parameters:,} parameters, {after.multiply_adds:,} "
                 "multiply-accumulates per image",
             ),
-            ("accuracy", accuracy if self.accuracy is None else in_words(self.accuracy)),
+            ("accuracy", accuracy if self.accuracy is None else in_words(self.accuracy) + self._doubt(self.accuracy)),
             (
                 "agreement",
                 f"scores within {seen['module']['largest']:.2g} of the network's in float64, which are up to "
@@ -157,6 +164,13 @@ class CollapseReport:
             ("rounding", self._rounding()),
             ("speed", self._speed()),
         ]
+
+    def _doubt(self, found: dict[str, Any]) -> str:
+        """Return a question where the network itself is hardly better than guessing, and nothing elsewhere."""
+        guessed = 1 / size_of(self.out_shape)
+        if found["before"] is None or found["inputs"] < FEW or found["before"] > 1.2 * guessed:
+            return ""
+        return f"; guessing gives {100 * guessed:.1f} %: was the network trained with this preprocessing?"
 
     def _rounding(self) -> str:
         """Return the error of evaluating the map in the network's dtype, guaranteed and seen."""

@@ -154,7 +154,9 @@ def _cnn(
         )
     lost = 2 * (depth - 1)
     if min(height, width) <= lost:
-        raise ValueError(f"in_shape: expected an image of at least {lost + 1}x{lost + 1}, got {in_shape}")
+        raise ValueError(
+            f"in_shape: expected (channels, height, width) of at least {lost + 1}x{lost + 1}, got {in_shape}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[nn.Module] = [nn.Conv2d(c, channels, 3, padding=1)]

@@ -5,11 +5,33 @@ from torch import nn
 
 from gpu.training.data import as_network_input
 from gpu.training.evaluation import dtype_of
-from gpu.training.labelled import LabelledImages
+from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images
 from gpu.training.recalibration import only_training, random_state_kept
 
 FEW = 2
 """Number of images on which the network is run once."""
+
+
+def labelled_parts(training: ImageSource, held_out: ImageSource) -> tuple[LabelledImages, LabelledImages]:
+    """Return the images to train on and the held-out ones, from any of the forms in which `gpu.Trainer` takes them.
+
+    Raises
+    ------
+    TypeError
+        If one of them has none of these forms.
+    ValueError
+        If one is not as in `LabelledImages`, or both name their classes, as torchvision's ``ImageFolder`` does, and the
+        names differ: the numbers of the classes would then differ, too.
+    MemoryError
+        If the images of a Dataset would take more than half of the machine's memory.
+    """
+    names, others = (getattr(part, "classes", None) for part in (training, held_out))
+    if names is not None and others is not None and list(names) != list(others):
+        raise ValueError(
+            f"held_out: expected the classes {list(names)}, as those to train on, got {list(others)}; give both "
+            "folders a subfolder for every class"
+        )
+    return as_labelled_images("training", training), as_labelled_images("held_out", held_out)
 
 
 def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImages) -> None:

@@ -67,6 +67,11 @@ class LabelledImages:
         """Return the number of images."""
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """Show number, dtype and shape of the images, and the number of classes, without the pixels."""
+        kind = f"{len(self):,} images, {self.images.dtype} {self.in_shape}"
+        return f"{type(self).__name__}({kind}, {self.num_classes} classes)"
+
     @property
     def in_shape(self) -> Shape:
         """Shape of one image, such as (channels, height, width)."""

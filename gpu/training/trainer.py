@@ -17,9 +17,9 @@ from gpu.training.data import as_network_input, check_seed
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
-from gpu.training.fitting import check_fit
+from gpu.training.fitting import check_fit, labelled_parts
 from gpu.training.graphed_step import GraphedStep
-from gpu.training.labelled import ImageSource, as_labelled_images
+from gpu.training.labelled import ImageSource
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
 from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state, take_step
 from linalg_cnn.checks import check_choice, check_int
@@ -113,7 +113,7 @@ class Trainer:
             raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
         if recalibration_images is not None:
             check_int("recalibration_images", recalibration_images, 0)
-        shown, self.held_out = as_labelled_images("training", training), as_labelled_images("held_out", held_out)
+        shown, self.held_out = labelled_parts(training, held_out)
         check_fit(model, shown, self.held_out)
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
         on_cuda = self.device.type == "cuda"
