@@ -8,7 +8,7 @@ from torch import nn
 
 from gpu.bench import predict
 from gpu.bench.contenders import MAX_AUTOTUNE, Compiled, tuned
-from gpu.bench.pictures import MARKS
+from gpu.bench.pictures import LABELS
 from gpu.bench.predict import (
     COPYING,
     LINEAR,
@@ -110,7 +110,7 @@ def test_networks_are_tuned_as_their_names_say_and_the_settings_are_restored(on_
 
     module[0].register_forward_hook(see)
     variants = tuned(module, "inductor")
-    assert set(variants) <= set(MARKS)
+    assert set(variants) <= set(LABELS)
     expected = {
         "channels_last, float32, CUDA graph": (torch.float32, True, (True, False, "highest")),
         "channels_last, TF32, CUDA graph": (torch.float32, True, (True, True, "high")),

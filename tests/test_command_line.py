@@ -293,7 +293,9 @@ def test_a_record_a_picture_and_an_empty_file_may_be_replaced(tmp_path):
     record.write_text('{"experiment": "old"}')
     Image.new("L", (1, 1)).save(picture)
     empty.touch()
-    benchmark = Benchmark("b", "", "", lambda: {"experiment": "b"}, show=lambda _: "", measurements=lambda _: iter(()))
+    benchmark = Benchmark(
+        "b", "", "", lambda **_: {"experiment": "b"}, show=lambda _: "", measurements=lambda _: iter(())
+    )
     for out in (record, empty):
         assert run_benchmark(benchmark, out=out, picture=picture) == 0
         assert json.loads(out.read_text())["experiment"] == "b"

@@ -46,7 +46,7 @@ from linalg_cnn import (
     pad_matrix,
     resample_matrix,
 )
-from linalg_cnn.ops import taps
+from linalg_cnn.ops import tap_products
 from linalg_cnn.types import size_of
 
 FEW = min(30, settings().max_examples)
@@ -334,21 +334,24 @@ def test_a_merging_operation_of_one_input_has_one_matrix():
 
 
 @pytest.mark.parametrize("cached", [1, 100])  # one row of pixels to a piece, or several
-@pytest.mark.parametrize("channels", [2, 18])  # all taps in one product, or each in its own
+@pytest.mark.parametrize("channels", [(2, 3), (18, 3), (18, 8)])  # gathered and scattered; and tap by tap
 @pytest.mark.parametrize(
-    ("make", "in_shape"),
+    ("make", "size"),
     [
-        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 3, 3, 2)), stride=(2, 1), padding=(1, 2)), (3, 7, 5)),
-        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 3, 2, 3)), dilation=2, padding=1), (3, 6, 5)),
-        (lambda rng, n: Conv(rng.integers(-3, 4, (n, 2, 4)), stride=3, groups=2), (4, 12)),
-        (lambda rng, n: ConvTranspose(rng.integers(-3, 4, (3, n, 3, 2)), stride=(2, 3), padding=1), (3, 4, 3)),
+        (lambda rng, n, m: Conv(rng.integers(-3, 4, (n, m, 3, 2)), stride=(2, 1), padding=(1, 2)), (7, 5)),
+        (lambda rng, n, m: Conv(rng.integers(-3, 4, (n, m, 2, 3)), dilation=2, padding=1), (6, 5)),
+        (lambda rng, n, m: Conv(rng.integers(-3, 4, (2 * n, m, 4)), stride=3, groups=2), (12,)),
+        (lambda rng, n, m: ConvTranspose(rng.integers(-3, 4, (m, n, 3, 2)), stride=(2, 3), padding=1), (4, 3)),
+        (lambda rng, n, m: Conv(rng.integers(-3, 4, (n, m, 1, 1)), padding=2), (3, 3)),
     ],
-    ids=["strides", "dilation", "groups", "transposed"],
+    ids=["strides", "dilation", "groups", "transposed", "many positions that nothing is read for"],
 )
-def test_products_in_pieces_are_those_of_the_matrix(monkeypatch, make, in_shape, channels, cached):
-    monkeypatch.setattr(taps, "CACHED", cached)
+def test_products_in_pieces_are_those_of_the_matrix(monkeypatch, make, size, channels, cached):
+    for name, value in (("CACHED", cached), ("GATHERED", 10 * cached), ("ADJACENT", 1)):
+        monkeypatch.setattr(tap_products, name, value)
     rng = np.random.default_rng(0)
-    operation = make(rng, channels)
+    operation = make(rng, *channels)
+    in_shape = (channels[1] * operation.groups, *size)
     out_shape, matrix = operation.out_shape(in_shape), operation.matrix(in_shape)
     x, y = rng.integers(-3, 4, (2, *in_shape)), rng.integers(-3, 4, (2, *out_shape))
     np.testing.assert_array_equal(operation.forward(x).reshape(2, -1), (matrix @ x.reshape(2, -1).T).T)

@@ -163,7 +163,7 @@ def digits(monkeypatch):
         labels = torch.randint(0, 10, (64,), generator=generator)
         return Digits(images, labels), Digits(images[:16], labels[:16])
 
-    monkeypatch.setattr("gpu.experiments.workspace.load_digits", drawn)
+    monkeypatch.setattr("gpu.experiments.workspace.load_images", drawn)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from gpu.settings import IN_SHAPES, ExperimentSettings
 
 EPOCHS = 20
 """Number of epochs of every network, those of the pretrained one that it starts from included."""
-ROUNDS, SECONDS = 7, 0.1
+ROUNDS, SECONDS = 25, 0.1
 """Number of times that each module of a network is timed, in turn with the others, and for how long each time."""
 
 

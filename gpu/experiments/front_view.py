@@ -129,9 +129,19 @@ class FrontView(View):
         return lines[:-1]
 
     def words(self, record: Record) -> str:
-        """Return the whole network of each panel, and the points nearest to the goal."""
-        found = (f"{network}: {' '.join(_verdict(points_of(record, network)))}" for network in record["networks"])
-        return f"Test accuracy against the time of a prediction. {' '.join(found)}"
+        """Return for each network the mean accuracy and the speed of each arm, and the points nearest to the goal."""
+        lines = ["Test accuracy against the time of a prediction."]
+        for network in record["networks"]:
+            points = points_of(record, network)
+            for arm in dict.fromkeys(point.arm for point in points):
+                found = (
+                    f"{100 * point.mean:.1f} % and {point.times_faster:.1f} times faster with {point.left} left"
+                    for point in points
+                    if point.arm == arm
+                )
+                lines.append(f"{network}, {arm}: {', '.join(found)}.")
+            lines += _verdict(points)
+        return " ".join(lines)
 
 
 def _curves(points: list[Point], end: str) -> list[Curve]:
