@@ -40,6 +40,23 @@ def machine_of(record: Record) -> str:
     return hardware.get("gpu") or f"{hardware.get('processor')}, {hardware.get('cores')} cores"
 
 
+def dataset_of(settings: ExperimentSettings) -> str:
+    """Return the data set of an experiment that takes the 5,000 digits where MNIST has no folder."""
+    return "mnist-5k" if (settings.dataset, settings.data_root) == ("mnist", None) else settings.dataset
+
+
+def training_settings(settings: ExperimentSettings) -> dict[str, Any]:
+    """Return what a record says of a training, as far as the settings decide it."""
+    return {
+        "trials": settings.trials,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "optimizer": "Adam",
+        "learning_rate": settings.learning_rate,
+        "precision": settings.precision,
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """An experiment: either ``series`` of networks that it trains, or a ``measure`` that it takes.

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from gpu.experiments.experiment import Experiment, Record
+from gpu.experiments.experiment import Experiment, Record, dataset_of, training_settings
 from gpu.experiments.front_choice import choice_of
 from gpu.experiments.front_networks import KEPT, merged_architecture
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE, FrontTrial, images_of, run_front_trial
@@ -63,17 +63,12 @@ def measure_front(settings: ExperimentSettings) -> Record:
         "experiment": "front",
         "settings": {
             "epochs": settings.epochs or EPOCHS,
-            "trials": settings.trials,
             "images": len(training),
             "held_out_images": len(validation),
             "test_images": len(test),
-            "batch_size": settings.batch_size,
             "dataset": first.dataset,
-            "seed": settings.seed,
-            "optimizer": "Adam",
-            "learning_rate": settings.learning_rate,
-            "precision": settings.precision,
-        },
+        }
+        | training_settings(settings),
         "hardware": describe_hardware(device),
         "versions": describe_versions(),
         "networks": networks,
@@ -94,7 +89,7 @@ def pretrained_trial(name: str, settings: ExperimentSettings, seed: int) -> Fron
         batch_size=settings.batch_size,
         images=settings.subset,
         held_out=settings.held_out,
-        dataset="mnist-5k" if (settings.dataset, settings.data_root) == ("mnist", None) else settings.dataset,
+        dataset=dataset_of(settings),
         learning_rate=settings.learning_rate,
         precision=settings.precision,
     )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
-from gpu.experiments.experiment import Experiment, Record, View, machine_of
+from gpu.experiments.experiment import Experiment, Record, View, dataset_of, machine_of, training_settings
 from gpu.experiments.panels import WIDTH, below
 from gpu.experiments.workspace import some_images
 from gpu.models.homotopy import set_skip_strength
@@ -76,7 +76,7 @@ def measure_price(settings: ExperimentSettings) -> Record:
     if unknown:
         raise ValueError(f"series: expected some of {', '.join(STAGES)}; got {', '.join(unknown)}")
     device = resolve_device(settings.device)
-    dataset = "mnist-5k" if settings.data_root is None else settings.dataset
+    dataset = dataset_of(settings)
     images = some_images(dataset, settings.data_root, settings.download, settings.subset, settings.held_out)
     stages = [stage for name in chosen for stage in STAGES[name]]
     found: list[list[float]] = []
@@ -92,16 +92,11 @@ def measure_price(settings: ExperimentSettings) -> Record:
         "settings": {
             "epochs": epochs,
             "resnet_epochs": min(epochs, RESNET_EPOCHS),
-            "trials": settings.trials,
             "images": len(images[0]),
             "held_out_images": len(images[1]),
-            "batch_size": settings.batch_size,
             "dataset": dataset,
-            "seed": settings.seed,
-            "optimizer": "Adam",
-            "learning_rate": settings.learning_rate,
-            "precision": settings.precision,
-        },
+        }
+        | training_settings(settings),
         "hardware": describe_hardware(device),
         "versions": describe_versions(),
         "rows": [
