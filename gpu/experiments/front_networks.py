@@ -17,7 +17,7 @@ DIGIT = (1, 28, 28)
 PLAIN = ((16, 1), (16, 2), (32, 1), (32, 2), (64, 1), (64, 2), (64, 1), (64, 2))
 """Channels and stride of each convolution of the plain CNN."""
 
-KEPT = {"plain CNN": (6, 4, 2, 1, 0), "ResNet18": (12, 8, 4, 2, 0), "ResNet34": (16, 8, 4, 2, 0)}
+KEPT = {"plain CNN": (6, 4, 2, 1, 0), "ResNet18": (8, 4, 2, 1, 0), "ResNet34": (16, 8, 4, 2, 0)}
 """Numbers of activations that are left in each network, beside all of them."""
 
 
@@ -28,7 +28,8 @@ def network_of(name: str, seed: int, in_shape: Shape = DIGIT) -> nn.Sequential:
     ----------
     name : {"plain CNN", "ResNet18", "ResNet34"}
         The plain CNN has eight 3x3 convolutions. A ResNet is that of `gpu.resnet` without skips and with average
-        pooling, so that its activations are its only nonlinearities.
+        pooling, so that its activations are its only nonlinearities, and without the taps of its kernels that read
+        padding at every position: these change nothing, and take 40 % of the time of a training step at 28x28.
     seed : int
         Seed of the initial weights.
     in_shape : tuple of int
@@ -68,7 +69,28 @@ def _resnet_without_skips(depth: int, in_shape: Shape) -> nn.Sequential:
     parts = [model.conv1, model.bn1, model.relu, model.maxpool]
     for block in cast(Iterator[SkipBlock], blocks_of(model)):
         parts += [block.conv1, block.bn1, block.relu1, block.conv2, block.bn2, block.relu]
-    return nn.Sequential(*parts, model.avgpool, nn.Flatten(), model.fc)
+    return nn.Sequential(*_without_unused_taps(parts, in_shape[1]), model.avgpool, nn.Flatten(), model.fc)
+
+
+def _without_unused_taps(parts: list[nn.Module], side: int) -> list[nn.Module]:
+    """Return layers that compute the same without the taps of their kernels that read padding at every position."""
+    made: list[nn.Module] = []
+    for part in parts:
+        if not isinstance(part, (nn.Conv2d, nn.AvgPool2d)):
+            made.append(part)
+            continue
+        kernel, stride, padding = _geometry(part)
+        in_side, side = side, (side + 2 * padding - kernel) // stride + 1
+        if isinstance(part, nn.Conv2d):
+            window = Window()
+            window.extend(part)
+            size, left = window.cropped(in_side, side)
+            used = slice(padding - left, padding - left + size)
+            weight = nn.Parameter(part.weight.detach()[:, :, used, used].clone())
+            part = nn.Conv2d(part.in_channels, part.out_channels, size, stride, left, bias=False)
+            part.weight = weight
+        made.append(part)
+    return made
 
 
 def _normalised(convolution: nn.Conv2d) -> list[nn.Module]:
