@@ -89,9 +89,9 @@ def on_the_cpu(monkeypatch):
             return self.result
 
     monkeypatch.setattr(
-        "gpu.bench.contenders.warm_up", lambda function, device, times: [function() for _ in range(times)]
+        "gpu.runtime.cuda_graphs.warm_up", lambda function, device, times: [function() for _ in range(times)]
     )
-    monkeypatch.setattr("gpu.bench.contenders.CudaGraph", Graph)
+    monkeypatch.setattr("gpu.runtime.cuda_graphs.CudaGraph", Graph)
     monkeypatch.setattr(torch, "compile", compiles)
     return modes
 

@@ -20,7 +20,7 @@ import gpu
 from gpu.bench import collapse, contenders, everything, matrices
 from gpu.bench.architectures import bench_architectures
 from gpu.bench.compare import compare, measurements, read_record, read_runs
-from gpu.bench.contenders import fold_batch_norms, in_onnxruntime, networks
+from gpu.bench.contenders import fold_batch_norms, networks
 from gpu.bench.matrices import kron_sum, pylops_seconds
 from gpu.bench.measurements import Measured, of_timing
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
@@ -33,6 +33,7 @@ from gpu.bench.registry import BENCHMARKS
 from gpu.bench.tables import format_collapse, format_predict
 from gpu.cli.main import main
 from gpu.experiments.paper_numbers import TIMINGS
+from gpu.runtime.onnx import in_onnxruntime
 from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn import conv_matrix
 
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "unlink", keep_a_copy)
-        patch.setattr(contenders, "to_onnx", lambda module: module)
+        patch.setattr(contenders, "to_onnx", lambda module, in_shape: module)
         patch.setattr(contenders, "onnx_session", lambda model: model)
         patch.setattr("gpu.bench.merge.in_onnxruntime", lambda module, in_shape: module)
         patch.setattr(contenders, "Compiled", lambda module, backend: lambda batch: (module, batch))
@@ -151,7 +152,7 @@ def test_predict_times_every_variant_of_every_network(record):
 
 
 def test_what_cannot_be_made_is_left_out_by_name(monkeypatch):
-    def missing(module):
+    def missing(module, in_shape):
         raise ModuleNotFoundError("No module named 'onnxruntime'")
 
     monkeypatch.setattr(contenders, "to_onnx", missing)
@@ -343,7 +344,7 @@ def test_folded_batch_norms_change_nothing():
 def test_onnxruntime_computes_the_same(name, atol):
     network, batch = networks(quick=True)[name], torch.rand(3, 1, 28, 28)
     try:
-        (scores,) = in_onnxruntime(network)(batch)
+        (scores,) = in_onnxruntime(network, (1, 28, 28))(batch)
     except Exception as error:
         if type(error).__name__ == "ConversionError" and "ResNet" in name:
             pytest.skip("the oldest exporter refuses ResNets")

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpu.bench.contenders import graphed
-from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from gpu.runtime.cuda_graphs import CudaGraph, graphed, warm_up
 from gpu.training.graphed_step import WARM_UP, GraphedStep
 
 CPU = torch.device("cpu")

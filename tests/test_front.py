@@ -10,12 +10,12 @@ from torch.testing import assert_close
 
 import gpu
 import gpu.experiments.front as front
-from gpu.experiments import front_networks, front_trials
+from gpu.experiments import front_networks, front_times, front_trials
 from gpu.experiments.command import run_experiment
 from gpu.experiments.front_choice import order_of_removal
 from gpu.experiments.front_networks import KEPT, Window, merged_architecture, network_of
 from gpu.experiments.front_trials import ABRUPT, DIRECT, HOMOTOPY, WHOLE, load_weights, run_front_trial
-from gpu.experiments.front_view import Point, beaten, nearest_to_goal
+from gpu.experiments.front_view import Point, beaten, nearest_to_goal, points_of
 from gpu.experiments.tables import format_experiment
 from gpu.experiments.workspace import Workspace
 from gpu.models.removal import remove_skips
@@ -115,13 +115,18 @@ def test_what_costs_least_for_what_it_saves_goes_first_on_images_for_validation(
 SMALL = {"trials": 1, "epochs": 2, "subset": 40, "held_out": 20, "dataset": "mnist-5k", "progress": False}
 
 
+def refuse(module, dynamic):
+    raise RuntimeError("there is no compiler\nhere")
+
+
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     """Return settings for a plain CNN of three convolutions, which is trained and merged in seconds."""
     monkeypatch.setattr(front_networks, "PLAIN", ((4, 2), (4, 7), (4, 1)))
     monkeypatch.setitem(KEPT, "plain CNN", (1,))
-    monkeypatch.setattr(front, "ROUNDS", 1)
-    monkeypatch.setattr(front, "SECONDS", 0.001)
+    monkeypatch.setattr(front_times, "ROUNDS", 1)
+    monkeypatch.setattr(front_times, "SECONDS", 0.001)
+    monkeypatch.setattr(torch, "compile", refuse)
     return ExperimentSettings("front", tmp_path, series=("plain CNN",), learning_rate=1e-3, **SMALL)
 
 
@@ -135,10 +140,13 @@ def test_the_front_is_measured_and_an_experiment_that_is_run_again_trains_nothin
         assert len(trial["epochs"]) == (2 if arm == DIRECT else 1)  # the others start from a network of one epoch
         assert series["left"] == (3 if arm == WHOLE else 1)
     assert record["settings"] | {"images": 35, "held_out_images": 5, "test_images": 20} == record["settings"]
-    rows = {(row["variant"], row["left"]): row for row in record["rows"]}
-    assert set(rows) == {("network", 3), ("merged", 3), ("merged", 1), (DIRECT, 1)}
-    assert set(rows["network", 3]["forms"]) == {"chain"}
-    assert len(rows["merged", 1]["forms"]) == 2
+    plans = {("network", 3), ("merged", 3), ("merged", 1), (DIRECT, 1)}
+    rows = {(row["variant"], row["left"], row["runtime"]): row for row in record["rows"]}
+    assert set(rows) == {(*plan, runtime) for plan in plans for runtime in ("eager", "onnxruntime")}
+    assert set(rows["network", 3, "eager"]["forms"]) == {"chain"}
+    assert len(rows["merged", 1, "eager"]["forms"]) == 2
+    assert "plain CNN, network, 3 left, torch.compile: RuntimeError: there is no compiler" in record["left_out"]
+    assert len(record["left_out"]) == len(plans)
     lines = format_experiment(record)
     assert "| activations left | whole network | homotopy | homotopy, taught | abrupt removal |" in lines
     assert "The whole network has" in gpu.record_picture(record).alt
@@ -148,7 +156,7 @@ def test_the_front_is_measured_and_an_experiment_that_is_run_again_trains_nothin
         raise AssertionError("a finished trial is trained again")
 
     monkeypatch.setattr(front_trials, "Trainer", fail)
-    monkeypatch.setattr(front, "time_networks", lambda *arguments: record["rows"])
+    monkeypatch.setattr(front, "time_networks", lambda *arguments, **options: (record["rows"], record["left_out"]))
     assert run_experiment(settings)["series"] == record["series"]
 
 
@@ -205,6 +213,31 @@ def test_the_goal_and_the_arms_that_are_beaten():
     assert list(beaten([worse, Point(DIRECT, 2, 2.9, [0.99])])) == []
 
 
+def test_each_network_is_compared_in_the_runtime_that_is_fastest_for_it():
+    times = {("network", 8, "eager"): 10.0, ("network", 8, "onnxruntime"): 6.0}
+    times |= {("merged", 2, "eager"): 2.0, ("merged", 2, "onnxruntime"): 4.0}
+    record = {
+        "series": [{"network": "A", "arm": HOMOTOPY, "taught": False, "left": 2, "trials": [{"test_accuracy": 0.9}]}],
+        "rows": [
+            {"network": "A", "variant": variant, "left": left, "runtime": runtime, "microseconds_per_image": time}
+            for (variant, left, runtime), time in times.items()
+        ],
+    }
+    assert points_of(record, "A") == [Point(HOMOTOPY, 2, 3.0, [0.9])]
+
+
+def test_a_compiled_network_computes_the_same_as_it_is_timed(monkeypatch):
+    modes = []
+
+    def compile_(module, dynamic):
+        return lambda batch: modes.append(torch.is_inference_mode_enabled()) or module(batch)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    network, batch = network_of("plain CNN", 0).eval(), torch.rand(2, 1, 28, 28)
+    assert torch.equal(front_times._START["torch.compile"](network, batch)(batch), network(batch))
+    assert modes == [True, False], "compiled for inference mode, in which it is timed"
+
+
 def test_a_record_says_what_is_missing_and_which_arms_lose():
     def series(arm, left, accuracies, taught=False):
         trials = [{"seed": 0, "epochs": [], "test_accuracy": accuracy} for accuracy in accuracies]
@@ -231,7 +264,7 @@ def test_a_record_says_what_is_missing_and_which_arms_lose():
         ],
     }
     text = format_experiment(record)
-    assert "| 2 | merged | chain | 7 | 1.00 | 0.50 | 10.00 |" in text
+    assert "| 2 | merged | chain | 7 | 1.00 (0.50) | 10.00 |" in text
     assert "| 8 | 91.00% (90.00% to 92.00%) |  |  |" in text
     assert "| 2 |  | 85.00% | 80.00% |" in text
     assert "The whole network has 91.00% (90.00% to 92.00%)." in text

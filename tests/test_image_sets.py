@@ -8,8 +8,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-import gpu.experiments.front as front
-from gpu.experiments import front_networks
+from gpu.experiments import front_networks, front_times
 from gpu.experiments.command import run_experiment
 from gpu.experiments.front_networks import KEPT, merged_architecture, network_of
 from gpu.settings import ExperimentSettings
@@ -68,8 +67,9 @@ SMALL = {"trials": 1, "epochs": 2, "subset": 40, "held_out": 20, "progress": Fal
 def test_the_front_is_measured_on_cifar10(small_cifar, tmp_path, monkeypatch):
     monkeypatch.setattr(front_networks, "PLAIN", ((4, 2), (4, 7), (4, 1)))
     monkeypatch.setitem(KEPT, "plain CNN", (1,))
-    monkeypatch.setattr(front, "ROUNDS", 1)
-    monkeypatch.setattr(front, "SECONDS", 0.001)
+    monkeypatch.setattr(front_times, "ROUNDS", 1)
+    monkeypatch.setattr(front_times, "SECONDS", 0.001)
+    monkeypatch.setitem(front_times.RUNTIMES, "cpu", ("eager",))
     record = run_experiment(
         ExperimentSettings(
             "front", tmp_path / "out", series=("plain CNN",), dataset="cifar10", data_root=small_cifar, **SMALL

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,17 +17,14 @@ from gpu.models.removal import remove_skips
 from gpu.models.resnets import resnet
 from gpu.models.shallow import six_layer_cnn, three_layer_cnn
 from gpu.predict import Predictor
-from gpu.runtime.cuda_graphs import CudaGraph, warm_up
-from linalg_cnn.types import Shape
+from gpu.runtime.cuda_graphs import WARM_UP, graphed
+from gpu.runtime.onnx import onnx_session, to_onnx
+from gpu.runtime.timing import Predict
 
-Predict = Callable[[torch.Tensor], Any]
-"""Takes a batch and computes its scores, in whatever form the runtime returns them."""
 Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
 """Takes a batch of floats and returns the function to time, with the images to call it on. The network of each call
 lies at another place in memory."""
 
-WARM_UP = 3
-"""Number of runs before a graph is captured, by us or by ``torch.compile``."""
 MAX_AUTOTUNE = "max-autotune"
 """Mode in which ``torch.compile`` measures kernels before it chooses: minutes for a network."""
 
@@ -127,59 +123,6 @@ def move_weights(module: nn.Module) -> list[torch.Tensor]:
     return left
 
 
-def to_onnx(module: nn.Module, in_shape: Shape = IN_SHAPE) -> bytes:
-    """Return a network as an ONNX model for batches of any size.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The network, on the CPU.
-    in_shape : tuple of int
-        Shape of an image.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If the exporter's packages are not installed.
-    """
-    example = torch.rand(2, *in_shape)
-    shapes = ({0: torch.export.Dim.DYNAMIC},)
-    exported = torch.onnx.export(copy_of(module), (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
-    assert exported is not None  # noqa: S101 - for mypy: it is, with dynamo=True
-    model: bytes = exported.model_proto.SerializeToString()
-    return model
-
-
-def onnx_session(model: bytes) -> Predict:
-    """Return an ONNX model as a function that onnxruntime runs on the CPU with as many threads as torch has.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If onnxruntime is not installed.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch.numpy()})
-
-
-def in_onnxruntime(module: nn.Module, in_shape: Shape = IN_SHAPE) -> Predict:
-    """Return a network, on the CPU, as a function that onnxruntime runs (see `to_onnx` and `onnx_session`)."""
-    return onnx_session(to_onnx(module, in_shape))
-
-
-def graphed(module: nn.Module, batch: torch.Tensor) -> Predict:
-    """Return a network as a CUDA graph that reads this batch in place."""
-    predict = torch.no_grad()(lambda: module(batch))
-    warm_up(predict, batch.device, times=WARM_UP)
-    graph = CudaGraph(predict, batch.device)
-    return lambda _: graph()
-
-
 def contenders(name: str, module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
     """Return the variants of a network by name; each is prepared when it is bound to a batch for the first time.
 
@@ -202,7 +145,7 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
     if device.type == "cuda":
         variants |= tuned(module if folded is None else folded, backend)
     else:
-        model = cache(lambda: to_onnx(module))
+        model = cache(lambda: to_onnx(copy_of(module), IN_SHAPE))
         variants["onnxruntime"] = lambda batch: (onnx_session(model()), batch)
     if name.endswith("linear"):
         collapsed = cache(lambda: collapse(module, IN_SHAPE, factored=False))

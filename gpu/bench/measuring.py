@@ -66,14 +66,3 @@ def time_in_turn(
                 seconds[name].append(taken)
             done()
     return seconds
-
-
-def in_a_line(error: Exception) -> str:
-    r"""Return the type of an error and the first line of its message.
-
-    Examples
-    --------
-    >>> in_a_line(ValueError("no such thing\nand much more"))
-    'ValueError: no such thing'
-    """
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

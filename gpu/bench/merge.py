@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpu.bench.contenders import Predict, fold_batch_norms, in_onnxruntime
-from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn
+from gpu.bench.contenders import fold_batch_norms
+from gpu.bench.measuring import median_and_iqr, time_in_turn
 from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
@@ -18,6 +18,9 @@ from gpu.merging.merge import merge
 from gpu.merging.report import MergeReport
 from gpu.models.resnets import resnet
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.onnx import in_onnxruntime
+from gpu.runtime.tables import in_a_line
+from gpu.runtime.timing import Predict
 from linalg_cnn.types import Shape
 
 BATCH_SIZE = 64

@@ -11,7 +11,7 @@ from torchvision import transforms
 
 from gpu.bench.contenders import MAX_AUTOTUNE, Bind, contenders, networks
 from gpu.bench.measurements import median_and_noise
-from gpu.bench.measuring import in_a_line, median_and_iqr, time_in_turn, time_runs
+from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
@@ -21,6 +21,7 @@ from gpu.experiments.timing import IN_SHAPE
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
+from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn.checks import memory_limit
 from linalg_cnn.types import size_of

@@ -3,29 +3,20 @@
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import nn
-from tqdm import tqdm
-
 from gpu.experiments.experiment import Experiment, Record, dataset_of, training_settings
 from gpu.experiments.front_choice import choice_of
-from gpu.experiments.front_networks import KEPT, merged_architecture
+from gpu.experiments.front_networks import KEPT
+from gpu.experiments.front_times import time_networks
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE, FrontTrial, images_of, run_front_trial
 from gpu.experiments.front_view import FrontView
 from gpu.experiments.sweep import sweep
 from gpu.experiments.workspace import Workspace
-from gpu.merging.forms import FORMS
-from gpu.merging.merge import merge
-from gpu.models.activations import remove_activations, set_activation_slope
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
-from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import IN_SHAPES, ExperimentSettings
 
 EPOCHS = 20
 """Number of epochs of every network, those of the pretrained one that it starts from included."""
-ROUNDS, SECONDS = 25, 0.1
-"""Number of times that each module of a network is timed, in turn with the others, and for how long each time."""
 
 
 def measure_front(settings: ExperimentSettings) -> Record:
@@ -50,15 +41,18 @@ def measure_front(settings: ExperimentSettings) -> Record:
         settings.download,
         settings.device,
     )
-    networks, series, rows = {}, [], []
+    device = resolve_device(settings.device)
+    networks, series, rows, left_out = {}, [], [], []
     first = pretrained_trial(names[0], settings, settings.seed)
     training, validation, test = images_of(first, workspace)
     for name in names:
         found = _train(name, settings, workspace)
         networks[name] = found["choice"]
         series += found["series"]
-        rows += time_networks(pretrained_trial(name, settings, settings.seed), networks[name]["order"], settings)
-    device = resolve_device(settings.device)
+        order, in_shape = networks[name]["order"], first.in_shape
+        timed = time_networks(name, order, in_shape, settings.batch_size, device, progress=settings.progress)
+        rows += timed[0]
+        left_out += timed[1]
     return {
         "experiment": "front",
         "settings": {
@@ -74,6 +68,7 @@ def measure_front(settings: ExperimentSettings) -> Record:
         "networks": networks,
         "series": series,
         "rows": rows,
+        "left_out": left_out,
     }
 
 
@@ -146,55 +141,6 @@ def _series(name: str, arm: str, taught: bool | None, count: int, results: list[
     trials = [{key: result[key] for key in shown if result.get(key) is not None} for result in results]
     label = f"{name}, {arm}{', taught' if taught else ''}, {count} left"
     return {"name": label, "network": name, "arm": arm, "taught": bool(taught), "left": count, "trials": trials}
-
-
-def time_networks(trial: FrontTrial, order: list[str], settings: ExperimentSettings) -> list[dict[str, Any]]:
-    """Return the time of a prediction of each network, merged by `gpu.merge`; all in turn in one process.
-
-    The weights are random: latency does not depend on their values. ``network`` is the whole network with its batch
-    normalisations folded, to which the others are compared.
-    """
-    device = resolve_device(settings.device)
-    batch = torch.rand(settings.batch_size, *trial.in_shape, device=device)
-    plans = [("network", len(order)), ("merged", len(order))]
-    plans += [(variant, count) for count in KEPT[trial.network] for variant in ("merged", DIRECT)]
-    modules, reports = {}, {}
-    for variant, count in tqdm(plans, desc="merging", disable=not settings.progress):
-        made = _with_few(trial, _left(order, count), variant).to(device)
-        forms = () if variant == "network" else FORMS  # without forms, batch normalisations are folded, and no more
-        done = merge(made, trial.in_shape, batch_size=settings.batch_size, forms=forms)
-        modules[variant, count], reports[variant, count] = done.module, done.report
-    times: dict[tuple[str, int], list[float]] = {plan: [] for plan in plans}
-    for _ in range(ROUNDS):
-        for key, module in modules.items():
-            times[key].append(microseconds_per_image(module, batch, min_run_time=SECONDS)["median"])
-    rows = []
-    for (variant, count), found in times.items():
-        low, median, high = torch.tensor(found).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
-        rows.append({
-            "network": trial.network,
-            "variant": variant,
-            "left": count,
-            "batch_size": settings.batch_size,
-            "device": str(device),
-            "microseconds_per_image": median,
-            "spread": high - low,
-            "multiply_adds": reports[variant, count].after.multiply_adds,
-            "forms": [row.form for row in reports[variant, count].stretches],
-        })
-    return rows
-
-
-def _with_few(trial: FrontTrial, kept: tuple[str, ...], variant: str) -> nn.Sequential:
-    """Return a network with random weights and few activations, in evaluation mode."""
-    network = trial.whole_network().eval()
-    if variant == DIRECT:
-        return merged_architecture(network, kept, trial.in_shape).eval()
-    going = [part for part, module in network.named_children() if isinstance(module, nn.ReLU) and part not in kept]
-    if going:
-        set_activation_slope(network, dict.fromkeys(going, 1))
-        network = remove_activations(network, inputs=torch.rand(2, *trial.in_shape))
-    return network
 
 
 EXPERIMENT = Experiment(measure=measure_front, view=FrontView(), epochs=EPOCHS, datasets=tuple(IN_SHAPES))

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from gpu.experiments.accuracy import spread
 from gpu.experiments.experiment import Record, View, machine_of
+from gpu.experiments.front_times import EAGER, MERGED, NETWORK
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE
 from gpu.experiments.panels import Curve, below, draw_panels
 from gpu.runtime.tables import counted, markdown_table
@@ -27,7 +29,8 @@ class Point:
     left : int
         Number of activations that are left.
     times_faster : float
-        Time of the whole network with folded batch normalisations, divided by that of this one.
+        Time of the whole network with folded batch normalisations, divided by that of this one, each in the runtime
+        that is fastest for it.
     accuracies : list of float
         Test accuracies of the trials.
     """
@@ -50,17 +53,26 @@ class Point:
 
 def points_of(record: Record, network: str) -> list[Point]:
     """Return the points of a network, the whole one first; arms whose trials all stopped early have none."""
-    rows = {(row["variant"], row["left"]): row for row in record["rows"] if row["network"] == network}
-    reference = next(row for (variant, _), row in rows.items() if variant == "network")
+    best = {plan: min(by_runtime.values()) for plan, by_runtime in _by_plan(record, network).items()}
+    reference = next(time for (variant, _), time in best.items() if variant == NETWORK)
     points = []
     for series in record["series"]:
         found = [trial["test_accuracy"] for trial in series["trials"] if "test_accuracy" in trial]
         if series["network"] != network or not found:
             continue
-        row = rows[DIRECT if series["arm"] == DIRECT else "merged", series["left"]]
-        faster = reference["microseconds_per_image"] / row["microseconds_per_image"]
+        faster = reference / best[DIRECT if series["arm"] == DIRECT else MERGED, series["left"]]
         points.append(Point(series["arm"] + ", taught" * series["taught"], series["left"], faster, found))
     return points
+
+
+def _by_plan(record: Record, network: str) -> dict[tuple[str, int], dict[str, float]]:
+    """Return microseconds per image by variant and runtime; an old record has no runtimes, and the eager ones."""
+    times: dict[tuple[str, int], dict[str, float]] = {}
+    for row in record["rows"]:
+        if row["network"] == network:
+            of_plan = times.setdefault((row["variant"], row["left"]), {})
+            of_plan[row.get("runtime", EAGER)] = row["microseconds_per_image"]
+    return times
 
 
 def nearest_to_goal(points: list[Point]) -> tuple[Point | None, Point | None]:
@@ -126,7 +138,8 @@ class FrontView(View):
             points = points_of(record, network)
             lines += [f"**{network}**", "", *_times(record, network), "", *_accuracies(points), ""]
             lines += [*_verdict(points), ""]
-        return lines[:-1]
+        lines += [f"Not timed: {sentence}." for sentence in record.get("left_out", [])]
+        return lines if lines[-1] else lines[:-1]
 
     def words(self, record: Record) -> str:
         """Return for each network the mean accuracy and the speed of each arm, and the points nearest to the goal."""
@@ -157,23 +170,29 @@ def _curves(points: list[Point], end: str) -> list[Curve]:
 
 
 def _times(record: Record, network: str) -> list[str]:
-    rows = [row for row in record["rows"] if row["network"] == network]
-    reference = next(row["microseconds_per_image"] for row in rows if row["variant"] == "network")
-    shown = {"network": "network, batch norms folded", "merged": "merged", DIRECT: "one layer per stretch, merged"}
-    table = [
-        [
-            f"{row['left']}",
-            shown[row["variant"]],
-            ", ".join(row["forms"]),
-            f"{row['multiply_adds']:,}",
-            f"{row['microseconds_per_image']:,.2f}",
-            f"{row['spread']:,.2f}",
-            f"{reference / row['microseconds_per_image']:.2f}",
-        ]
-        for row in sorted(rows, key=lambda row: (-row["left"], list(shown).index(row["variant"])))
-    ]
-    header = ["activations left", "variant", "forms", "MACs", "us per image", "IQR, us", "times faster"]
-    return markdown_table(header, table, text_columns=[1, 2])
+    times = _by_plan(record, network)
+    runtimes = list(dict.fromkeys(runtime for by_runtime in times.values() for runtime in by_runtime))
+    reference = next(min(times[plan].values()) for plan in times if plan[0] == NETWORK)
+    shown = {NETWORK: "network, batch norms folded", MERGED: "merged", DIRECT: "one layer per stretch, merged"}
+    rows = {
+        (row["variant"], row["left"], row.get("runtime", EAGER)): row
+        for row in record["rows"]
+        if row["network"] == network
+    }
+    table = []
+    for variant, left in sorted(times, key=lambda plan: (-plan[1], list(shown).index(plan[0]))):
+        by_runtime = times[variant, left]
+        row = rows[variant, left, min(by_runtime, key=lambda runtime: by_runtime[runtime])]
+        cells = [_time(rows.get((variant, left, runtime))) for runtime in runtimes]
+        faster = f"{reference / min(by_runtime.values()):.2f}"
+        table.append([f"{left}", shown[variant], ", ".join(row["forms"]), f"{row['multiply_adds']:,}", *cells, faster])
+    header = ["activations left", "variant", "forms", "MACs", *(f"{runtime}, us" for runtime in runtimes)]
+    return markdown_table([*header, "times faster"], table, text_columns=[1, 2])
+
+
+def _time(row: dict[str, Any] | None) -> str:
+    """Return microseconds per image with their interquartile range."""
+    return "" if row is None else f"{row['microseconds_per_image']:,.2f} ({row['spread']:,.2f})"
 
 
 def _accuracies(points: list[Point]) -> list[str]:

@@ -14,6 +14,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def in_a_line(error: Exception) -> str:
+    r"""Return the type of an error and the first line of its message.
+
+    Examples
+    --------
+    >>> in_a_line(ValueError("no such thing\nand much more"))
+    'ValueError: no such thing'
+    """
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int | Collection[int] = 1
 ) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+Predict = Callable[[torch.Tensor], Any]
+"""Takes a batch and computes its scores, in whatever form the runtime returns them."""
+
 LEAST_RUNS = 3
 """Smallest number of timed runs, after one that warms up."""
 
