@@ -10,7 +10,8 @@ import torch
 from gpu.predict import Predictor
 from gpu.predict.backend import UnavailableError
 from gpu.predict.digit_slices import largest_integer, slice_digits
-from gpu.predict.triton_backend import BLOCK_INPUTS, MOST_INPUTS, slices_for_tensor_cores
+from gpu.predict.triton_backend import FEW, MANY, MOST_INPUTS, SPLIT, TritonProducts, slices_for_tensor_cores
+from gpu.runtime.cuda_graphs import _as_captured
 from linalg_cnn import AffineMap, FactoredMap
 
 pytest.importorskip("triton")
@@ -63,6 +64,7 @@ PROGRAM = """
 import pickle, sys
 import torch
 from gpu.predict import Predictor
+from gpu.runtime.cuda_graphs import _as_captured
 
 with open(sys.argv[1], "rb") as file:
     cases = pickle.load(file)
@@ -70,6 +72,10 @@ results = {}
 for name, (affine, pixels) in cases.items():
     predictor, images = Predictor(affine, way="triton"), torch.from_numpy(pixels)
     results[name] = predictor(images).numpy(), predictor.classes(images).numpy(), predictor.error_bound("triton")
+    predictor._dispatch[torch.uint8].backends["triton"].multiprocessors = 1000  # more than these images keep busy
+    for tile, call in {"few": lambda function: function(), "split": _as_captured}.items():
+        scores, classes = call(lambda: predictor(images)), call(lambda: predictor.classes(images))
+        results[name, tile] = scores.numpy(), classes.numpy()
 wide = Predictor(cases["random"][0], way="triton")
 images = torch.from_numpy(cases["random"][1])
 strided = torch.stack([images, 255 - images], 2)[:, :, 0]
@@ -121,6 +127,22 @@ def test_classes_are_those_of_the_scores_the_first_of_equal_ones(interpreted, na
     assert classes.tolist() == scores.argmax(1).tolist()
 
 
+@pytest.mark.parametrize("tile", ["few", "split"])
+@pytest.mark.parametrize("name", CASES)
+def test_tiles_for_few_images_give_the_same_bits(interpreted, name, tile):
+    scores, classes = interpreted[name, tile]
+    assert np.array_equal(scores, interpreted[name][0])
+    assert np.array_equal(classes, interpreted[name][1])
+
+
+def test_tiles_for_many_images_are_taken_where_these_fill_half_of_the_multiprocessors(monkeypatch):
+    monkeypatch.setattr("gpu.predict.triton_backend.import_module", lambda name: None)
+    products = TritonProducts(slices_for_tensor_cores(np.ones((3, 8))), np.zeros(3), [], torch.device("cpu"))
+    products.multiprocessors = 132
+    assert [products.tile_for(rows) for rows in (1, 65 * 128, 65 * 128 + 1)] == [FEW, FEW, MANY]
+    assert [_as_captured(lambda rows=rows: products.tile_for(rows)) for rows in (64, 9000)] == [SPLIT, MANY]
+
+
 def test_ties_are_decided_for_the_first(interpreted):
     _, classes, _ = interpreted["tied"]
     assert set(classes[-3:]) == {0}
@@ -140,6 +162,34 @@ def test_random_maps_are_as_accurate_as_float32(interpreted):
     assert np.sqrt(((scores - exact) ** 2).mean() / (exact**2).mean()) <= 2.0**-24
 
 
+POINTERS = {"pixels": "*u8", "digits": "*i8", "units": "*fp64", "bias": "*fp64", "parts": "*i32", "result": "*fp32"}
+DIGITS = {"inputs": 784, "outputs": 10, "slices": 4, "width": 16, "columns": 64, "count": 7}
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize(
+    ("name", "tile", "classes"),
+    [("kernel", MANY, True), ("kernel", FEW, False), ("part_kernel", SPLIT, False), ("sum_kernel", SPLIT, True)],
+)
+def test_the_kernels_compile_for_cards_that_are_not_here(name, tile, classes, architecture, tmp_path, monkeypatch):
+    from triton import compiler
+    from triton.backends.compiler import GPUTarget
+
+    from gpu.predict import triton_kernel
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = getattr(triton_kernel, name)
+    constants = DIGITS | {"block_rows": tile.rows, "block_inputs": tile.inputs, "classes": classes}
+    types = POINTERS | {"rows": "i32"} | ({"result": "*i64"} if classes else {})
+    signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
+    known = {(i,): constants[a] for i, a in enumerate(kernel.arg_names) if signature[a] == "constexpr"}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(kernel.arg_names) if signature[a][0] == "*"}
+    source = compiler.ASTSource(kernel, signature, known, aligned)
+    made = compiler.compile(source, target=GPUTarget("cuda", architecture, 32))
+    assert made.asm["cubin"]
+    assert "st.shared::cta.b8" not in made.asm["ptx"], "bytes are not rearranged one by one"
+
+
 def test_images_need_not_lie_side_by_side(interpreted):
     scores, classes, contiguous = interpreted["strided"]
     assert not contiguous
@@ -149,9 +199,9 @@ def test_images_need_not_lie_side_by_side(interpreted):
 
 def test_the_interpreter_is_used_only_when_forced(interpreted):
     forced, by_itself, description = interpreted["choices"]
-    assert forced == ("triton", "forced; W as 4 planes of 8 bits, in one kernel")
+    assert forced == ("triton", "forced; W as 4 planes of 8 bits, on tensor cores")
     assert by_itself != "triton"
-    assert "x uint8: triton (forced; W as 4 planes of 8 bits, in one kernel)" in description
+    assert "x uint8: triton (forced; W as 4 planes of 8 bits, on tensor cores)" in description
     assert "float32" not in description.partition("bytes, ")[0]
 
 
@@ -186,17 +236,17 @@ def test_the_number_of_slices_is_a_power_of_two(ratio, count):
 
 
 def test_the_most_inputs_fit_into_32_bits():
-    assert MOST_INPUTS * 128**2 < 2**31 <= (MOST_INPUTS + BLOCK_INPUTS) * 128**2
+    assert MOST_INPUTS * 128**2 < 2**31 <= (MOST_INPUTS + MANY.inputs) * 128**2
 
 
 # On CUDA
 
 
-def launch_nothing(self, flat, result, *, classes):
+def launch_nothing(self, flat, result, *, classes, tile):
     result.zero_()
 
 
-def launch_and_fail(self, flat, result, *, classes):
+def launch_and_fail(self, flat, result, *, classes, tile):
     raise RuntimeError("no C compiler")
 
 

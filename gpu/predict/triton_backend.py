@@ -1,12 +1,11 @@
-"""The backend on tensor cores: exact products of bytes with digit slices in one Triton kernel.
+"""The backend on tensor cores: exact products of bytes with digit slices in Triton kernels.
 
-Triton is imported with the kernel, when a predictor tries to build this backend.
+Triton is imported with the kernels, when a predictor tries to build this backend.
 """
 
 import os
-from contextlib import nullcontext
 from importlib import import_module
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,21 +14,42 @@ from gpu.predict.backend import BYTES, Backend, Source, UnavailableError
 from gpu.predict.backends import Linear
 from gpu.predict.digit_slices import DigitSlices, slice_digits, slices_needed
 from gpu.predict.layers import Layers
+from gpu.runtime.cuda_graphs import to_be_captured
 from linalg_cnn.types import Array
 
 BITS = 8
 SLICES = (4, 8)
 """Possible numbers of slices: the sizes of Triton's blocks are powers of two. Four slices have 32 bits."""
-BLOCK_ROWS, BLOCK_INPUTS = 128, 64
-"""Numbers of images and of inputs that a program of the kernel multiplies at a time."""
+
+
+class Tile(NamedTuple):
+    """The work of one program of a kernel.
+
+    Attributes
+    ----------
+    rows, inputs : int
+        Numbers of images and of inputs that are multiplied at a time.
+    split : bool
+        Whether each block of inputs has programs of its own, whose sums a second kernel adds up.
+    """
+
+    rows: int
+    inputs: int
+    split: bool = False
+
+
+MANY, FEW, SPLIT = Tile(128, 64), Tile(16, 128), Tile(16, 128, split=True)
+"""Tiles for images that keep the device busy; for few, in one launch; and for few, where launches cost little."""
 FEWEST_OUTPUTS, MOST_COLUMNS = 16, 256
 """Fewest outputs that tensor cores take, and most columns that fit into the registers of a block."""
-MOST_INPUTS = (2**31 - 1) // 128**2 // BLOCK_INPUTS * BLOCK_INPUTS
+MOST_INPUTS = (2**31 - 1) // 128**2 // MANY.inputs * MANY.inputs
 """Number of products of signed 8-bit integers whose sum fits into 32 bits."""
 
 
 class TritonProducts(Backend):
-    """Exact products of bytes with slices of 8-bit digits, added up in float64, all in one kernel.
+    """Exact products of bytes with slices of 8-bit digits, added up in float64, all on the device.
+
+    The result has the same bits for every `Tile`: the products are added up as integers.
 
     Parameters
     ----------
@@ -52,8 +72,8 @@ class TritonProducts(Backend):
         self.device = device
         self.count, self.outputs, self.inputs = slices.digits.shape
         self.width = padded(self.outputs)
-        digits = np.zeros((self.inputs, self.count, self.width), dtype=np.int8)
-        digits[:, :, : self.outputs] = slices.digits.transpose(2, 0, 1)
+        digits = np.zeros((self.count, self.width, -(-self.inputs // 16) * 16), dtype=np.int8)
+        digits[:, : self.outputs, : self.inputs] = slices.digits
         units, biases = np.zeros((self.count, self.width)), np.zeros(self.width)
         units[:, : self.outputs] = slices.unit
         ones = (slices.unit * slices.digits.sum(axis=2, dtype=np.int64)).sum(axis=0)
@@ -61,6 +81,9 @@ class TritonProducts(Backend):
         self.black_and_white = np.stack([bias, bias + 255 * ones])
         self.digits, self.units, self.bias = (torch.from_numpy(part).to(device) for part in (digits, units, biases))
         self.rest = Linear(rest) if rest else None
+        self.kernels: Any = import_module("gpu.predict.triton_kernel")
+        on_cuda = device.type == "cuda"
+        self.multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count if on_cuda else 1
 
     @classmethod
     def runs_on(cls, device: torch.device) -> bool:
@@ -77,13 +100,11 @@ class TritonProducts(Backend):
             If Triton is not installed, the map is not of a size that the kernel is for, or the kernel does not run, or
             not exactly.
         """
+        slices = slices_for_tensor_cores(source.innermost.W)
         try:
-            import_module("gpu.predict.triton_kernel")
+            products = cls(slices, source.innermost.B, source.layers[1:], source.device)
         except ModuleNotFoundError:
             raise UnavailableError("triton is not installed") from None
-        products = cls(
-            slices_for_tensor_cores(source.innermost.W), source.innermost.B, source.layers[1:], source.device
-        )
         try:
             products.check()
         except Exception as error:  # without a C compiler or a driver that it knows, Triton raises many kinds of errors
@@ -105,7 +126,7 @@ class TritonProducts(Backend):
         return best
 
     def check(self) -> None:
-        """Run the kernel on a black image and on a white one.
+        """Run the kernels of every tile on a black image and on a white one, which compiles them.
 
         Raises
         ------
@@ -113,38 +134,61 @@ class TritonProducts(Backend):
             If the scores are not those of the slices.
         """
         expected = torch.from_numpy(self.black_and_white)
-        images = torch.tensor([[0], [255]], dtype=torch.uint8, device=self.device).expand(2, self.inputs)
-        scores = torch.empty(2, self.outputs, dtype=torch.float32, device=self.device)
-        self._launch(images, scores, classes=False)
-        error = (scores.cpu() - expected).abs().max()
-        if not error <= 2.0**-23 * expected.abs().max():
-            raise ArithmeticError(f"expected the scores {expected.tolist()}, got {scores.tolist()}")
+        images = torch.tensor([[0], [255]], dtype=torch.uint8, device=self.device).expand(2, self.inputs).contiguous()
+        for tile in (MANY, FEW, SPLIT):
+            scores = torch.empty(2, self.outputs, dtype=torch.float32, device=self.device)
+            self._launch(images, scores, classes=False, tile=tile)
+            error = (scores.cpu() - expected).abs().max()
+            if not error <= 2.0**-23 * expected.abs().max():
+                raise ArithmeticError(f"expected the scores {expected.tolist()}, got {scores.tolist()}")
 
-    def _launch(self, flat: torch.Tensor, result: torch.Tensor, *, classes: bool) -> None:
-        from gpu.predict.triton_kernel import kernel
+    def tile_for(self, rows: int) -> Tile:
+        """Return the work of one program for a batch of this size.
 
-        if not len(flat):
+        The tile for many images is taken where these fill at least half of the device's multiprocessors. In a CUDA
+        graph, a second launch costs less than a long sum; outside of one, it costs more.
+        """
+        if 2 * -(-rows // MANY.rows) >= self.multiprocessors:
+            return MANY
+        return SPLIT if to_be_captured() else FEW
+
+    def _launch(self, flat: torch.Tensor, result: torch.Tensor, *, classes: bool, tile: Tile | None = None) -> None:
+        rows = flat.shape[0]
+        if not rows:
             return
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            kernel[(-(-len(flat) // BLOCK_ROWS),)](
-                flat.contiguous(),
+        if self.device.type == "cuda" and torch.cuda.current_device() != self.device.index:
+            with torch.cuda.device(self.device):
+                self._launch(flat, result, classes=classes, tile=tile)
+            return
+        tile = tile or self.tile_for(rows)
+        row_blocks, pixels = -(-rows // tile.rows), flat.contiguous()
+        sizes = self.outputs, self.count, self.width, tile.rows
+        if not tile.split:
+            self.kernels.kernel[(row_blocks,)](
+                pixels,
                 self.digits,
                 self.units,
                 self.bias,
                 result,
-                len(flat),
+                rows,
                 self.inputs,
-                self.outputs,
-                self.count,
-                self.width,
-                BLOCK_ROWS,
-                BLOCK_INPUTS,
+                *sizes,
+                tile.inputs,
                 classes,
             )
+            return
+        input_blocks, columns = -(-self.inputs // tile.inputs), self.count * self.width
+        parts = torch.empty(input_blocks, rows, columns, dtype=torch.int32, device=self.device)
+        self.kernels.part_kernel[(row_blocks, input_blocks)](
+            pixels, self.digits, parts, rows, self.inputs, columns, tile.rows, tile.inputs
+        )
+        self.kernels.sum_kernel[(row_blocks,)](
+            parts, self.units, self.bias, result, rows, input_blocks, *sizes, classes
+        )
 
     def __str__(self) -> str:
         """Describe the computation."""
-        return f"{self.slices}, in one kernel"
+        return f"{self.slices}, on tensor cores"
 
 
 def slices_for_tensor_cores(W: Array) -> DigitSlices:

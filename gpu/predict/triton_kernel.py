@@ -1,10 +1,14 @@
-"""The kernel of `gpu.predict.triton_backend`: bytes to scores, or to classes. This module needs triton."""
+"""The kernels of `gpu.predict.triton_backend`: bytes to scores, or to classes. This module needs triton.
+
+One kernel does all of it where the images alone keep the device busy. Few images are split over the inputs, too: one
+kernel writes the sums of each part of the inputs, and another adds these up. All sums are exact, in any order.
+"""
 
 import triton
 import triton.language as tl
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator]
 def kernel(  # type: ignore[no-untyped-def]
     pixels,
     digits,
@@ -22,20 +26,88 @@ def kernel(  # type: ignore[no-untyped-def]
 ):
     """Write the scores, or the classes, of one block of images."""
     row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)
-    column = tl.arange(0, slices * width)
     sums = tl.zeros((block_rows, slices * width), dtype=tl.int32)
     for first in range(0, inputs, block_inputs):
-        position = first + tl.arange(0, block_inputs)
-        inside = (row[:, None] < rows) & (position[None, :] < inputs)
-        block = tl.load(pixels + row[:, None].to(tl.int64) * inputs + position[None, :], mask=inside, other=0)
-        # tensor cores multiply signed integers: a pixel less 128 is its bits with the highest one flipped
-        signed = (block ^ 0x80).to(tl.int8, bitcast=True)
-        digit = tl.load(
-            digits + position[:, None] * (slices * width) + column[None, :], mask=position[:, None] < inputs, other=0
+        sums = _add_products(
+            sums, pixels, digits, row, first + tl.arange(0, block_inputs), rows, inputs, slices * width
         )
-        sums = tl.dot(signed, digit, sums, out_dtype=tl.int32)
+    _write(sums, units, bias, result, row, rows, outputs, slices, width, block_rows, classes)
+
+
+@triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator]
+def part_kernel(  # type: ignore[no-untyped-def]
+    pixels,
+    digits,
+    parts,
+    rows,
+    inputs: tl.constexpr,
+    columns: tl.constexpr,
+    block_rows: tl.constexpr,
+    block_inputs: tl.constexpr,
+):
+    """Write the sums of one block of images over one block of inputs to parts, int32 (blocks of inputs, N, columns)."""
+    row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)
+    position = tl.program_id(1) * block_inputs + tl.arange(0, block_inputs)
+    sums = tl.zeros((block_rows, columns), dtype=tl.int32)
+    sums = _add_products(sums, pixels, digits, row, position, rows, inputs, columns)
+    target = (tl.program_id(1) * rows + row[:, None]) * columns + tl.arange(0, columns)[None, :]
+    tl.store(parts + target, sums, mask=row[:, None] < rows)
+
+
+@triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator]
+def sum_kernel(  # type: ignore[no-untyped-def]
+    parts,
+    units,
+    bias,
+    result,
+    rows,
+    count: tl.constexpr,
+    outputs: tl.constexpr,
+    slices: tl.constexpr,
+    width: tl.constexpr,
+    block_rows: tl.constexpr,
+    classes: tl.constexpr,
+):
+    """Add up the parts of one block of images, and write its scores or classes."""
+    row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)
+    sums = tl.zeros((block_rows, slices * width), dtype=tl.int32)
+    for part in tl.range(0, count, loop_unroll_factor=8):  # loads that do not wait for each other
+        source = (part * rows + row[:, None]) * (slices * width) + tl.arange(0, slices * width)[None, :]
+        sums += tl.load(parts + source, mask=row[:, None] < rows, other=0)
+    _write(sums, units, bias, result, row, rows, outputs, slices, width, block_rows, classes)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _add_products(sums, pixels, digits, row, position, rows, inputs: tl.constexpr, columns: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return the sums plus the products of some inputs with their digits, int8 (columns, padded inputs)."""
+    inside = (row[:, None] < rows) & (position[None, :] < inputs)
+    block = tl.load(pixels + row[:, None].to(tl.int64) * inputs + position[None, :], mask=inside, other=0)
+    # tensor cores multiply signed integers: a pixel less 128 is its bits with the highest one flipped
+    signed = (block ^ 0x80).to(tl.int8, bitcast=True)
+    # the digits of an output lie side by side, as tensor cores read them
+    stride: tl.constexpr = (inputs + 15) // 16 * 16
+    source = tl.arange(0, columns)[None, :] * stride + position[:, None]
+    digit = tl.load(digits + source, mask=position[:, None] < stride, other=0)
+    return tl.dot(signed, digit, sums, out_dtype=tl.int32)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _write(  # type: ignore[no-untyped-def]
+    sums,
+    units,
+    bias,
+    result,
+    row,
+    rows,
+    outputs: tl.constexpr,
+    slices: tl.constexpr,
+    width: tl.constexpr,
+    block_rows: tl.constexpr,
+    classes: tl.constexpr,
+):
+    """Write the scores, or the classes, that belong to the sums of all inputs."""
     output = tl.arange(0, width)
-    unit = tl.load(units + column)
+    unit = tl.load(units + tl.arange(0, slices * width))
     parts = tl.reshape(sums.to(tl.float64) * unit[None, :], (block_rows, slices, width))
     scores = tl.sum(parts, axis=1) + tl.load(bias + output)[None, :]
     if classes:

@@ -1,6 +1,7 @@
 """CUDA graphs: the launches of a function, recorded once and replayed with a single launch."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -10,6 +11,21 @@ from gpu.runtime.timing import Predict
 
 WARM_UP = 3
 """Number of runs before a graph is captured, by us or by ``torch.compile``."""
+
+_to_be_captured: ContextVar[bool] = ContextVar("to_be_captured", default=False)
+
+
+def to_be_captured() -> bool:
+    """Return whether the present call is captured as a CUDA graph, or warms up for that: launches will cost little."""
+    return _to_be_captured.get()
+
+
+def _as_captured(function: Callable[[], Any]) -> Any:
+    token = _to_be_captured.set(True)
+    try:
+        return function()
+    finally:
+        _to_be_captured.reset(token)
 
 
 def warm_up(function: Callable[[], Any], device: torch.device, times: int = 1) -> torch.cuda.Stream:
@@ -34,7 +50,7 @@ def warm_up(function: Callable[[], Any], device: torch.device, times: int = 1) -
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(times):
-            function()
+            _as_captured(function)
     torch.cuda.current_stream(device).wait_stream(stream)
     return stream
 
@@ -73,7 +89,7 @@ class CudaGraph:
         self._graph: Any = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(device) if stream is None else stream
         with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-            self.result = function()
+            self.result = _as_captured(function)
 
     def __call__(self) -> Any:
         """Replay the graph, and return the result, which the next replay overwrites."""
