@@ -132,6 +132,18 @@ def test_a_step_is_captured_after_its_warm_up_without_gradients(log):
     assert any(event.startswith("enter capture") for event in log[capture:])
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cudnn_measures_while_a_step_warms_up_and_is_captured(log, monkeypatch, deterministic):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", deterministic)
+    seen = []
+    step = GraphedStep(lambda index: seen.append(torch.backends.cudnn.benchmark), Optimizer(log), 4, CPU)
+    for _ in range(WARM_UP + 2):
+        step(torch.arange(4))
+        assert not torch.backends.cudnn.benchmark, "the setting of the process is as it was"
+    step(torch.arange(3))
+    assert seen == [not deterministic] * (WARM_UP + 1) + [False]
+
+
 def test_smaller_batches_are_trained_on_without_the_graph(log):
     trained = []
     step = GraphedStep(lambda index: trained.append(len(index)), Optimizer(log), 4, CPU)

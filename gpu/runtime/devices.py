@@ -42,3 +42,19 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def measured_convolutions() -> Iterator[None]:
+    """Let cuDNN measure its algorithms for each new convolution and take the fastest, as ``cudnn.benchmark`` does.
+
+    The choice may differ from run to run, and with it the last bits of results. Where the process asks for
+    deterministic algorithms, nothing is changed.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = before or not (cudnn.deterministic or torch.are_deterministic_algorithms_enabled())
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before

@@ -6,10 +6,11 @@ from functools import partial
 import torch
 
 from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from gpu.runtime.devices import measured_convolutions
 from gpu.runtime.turns import turn_taken
 
 WARM_UP = 3
-"""Number of batches before the step is captured, on which cuDNN chooses its algorithms."""
+"""Number of batches before the step is captured, on which cuDNN measures its algorithms and chooses."""
 
 
 class GraphedStep:
@@ -49,13 +50,13 @@ class GraphedStep:
                 self.step(index)
             return
         if self.seen < WARM_UP:
-            with turn_taken():
+            with turn_taken(), measured_convolutions():
                 warm_up(partial(self.step, index), self.device)
             self.seen += 1
             return
         self.index.copy_(index)
         if self.graph is None:
-            with turn_taken():
+            with turn_taken(), measured_convolutions():
                 self.optimizer.zero_grad(set_to_none=True)  # the capture allocates the gradients in the graph's memory
                 self.graph = CudaGraph(partial(self.step, self.index), self.device)
         self.graph()
