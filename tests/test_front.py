@@ -238,6 +238,14 @@ def test_a_compiled_network_computes_the_same_as_it_is_timed(monkeypatch):
     assert modes == [True, False], "compiled for inference mode, in which it is timed"
 
 
+def test_on_cuda_a_network_is_captured_with_the_fastest_convolutions(monkeypatch):
+    measured = []
+    monkeypatch.setattr(front_times, "graphed", lambda *_: measured.append(torch.backends.cudnn.benchmark))
+    front_times._START["CUDA graph"](nn.Identity(), torch.ones(1))
+    assert measured == [True]
+    assert not torch.backends.cudnn.benchmark
+
+
 def test_a_record_says_what_is_missing_and_which_arms_lose():
     def series(arm, left, accuracies, taught=False):
         trials = [{"seed": 0, "epochs": [], "test_accuracy": accuracy} for accuracy in accuracies]

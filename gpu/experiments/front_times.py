@@ -16,6 +16,7 @@ from gpu.merging.report import MergeReport
 from gpu.models.activations import remove_activations, set_activation_slope
 from gpu.models.copying import copy_of
 from gpu.runtime.cuda_graphs import graphed
+from gpu.runtime.devices import measured_convolutions
 from gpu.runtime.onnx import in_onnxruntime
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import Predict, microseconds_per_image
@@ -104,6 +105,11 @@ def _compiled(module: nn.Module, batch: torch.Tensor) -> Predict:
     return predict
 
 
+def _captured(module: nn.Module, batch: torch.Tensor) -> Predict:
+    with measured_convolutions():
+        return graphed(module, batch)
+
+
 def _in_onnxruntime(module: nn.Module, batch: torch.Tensor) -> Predict:
     predict = in_onnxruntime(copy_of(module), tuple(batch.shape[1:]))
     predict(batch)
@@ -113,7 +119,7 @@ def _in_onnxruntime(module: nn.Module, batch: torch.Tensor) -> Predict:
 _START: dict[str, Callable[[nn.Module, torch.Tensor], Predict]] = {
     EAGER: lambda module, batch: module,
     COMPILED: _compiled,
-    GRAPH: graphed,
+    GRAPH: _captured,
     ONNX: _in_onnxruntime,
 }
 
