@@ -9,9 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.fx
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import networks
+from piecewise_cases import PIECEWISE
 from torch import nn
 
 import gpu
@@ -24,6 +26,7 @@ from gpu.merging.forms import chain_form, other_forms
 from gpu.merging.latency import Latency
 from gpu.merging.network import network_of
 from gpu.merging.stretches import Stretch, steps_of
+from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import (
     AffineGraph,
     AvgPool,
@@ -325,6 +328,17 @@ def test_nonlinearities_compute_in_torch(operation):
     scripted(module)
 
 
+@pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
+def test_whatever_is_traced_computes_in_torch(module, in_shape):
+    module = copy.deepcopy(module).double().eval()
+    graph, out_shape = trace_with_shape(module, in_shape, piecewise=True)
+    steps = steps_of(graph)
+    chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    x = torch.randn(3, *in_shape, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(network_of(graph, steps, chains, out_shape, PLENTY)(x), module(x.clone()))
+
+
 def test_a_nonlinearity_without_a_torch_function_is_refused_by_name():
     class Strange(ReLU):
         """A subclass, which is written as what it is."""
@@ -437,6 +451,7 @@ def test_it_copies_pickles_scripts_and_keeps_its_state(all_forms):
     torch.testing.assert_close(copy.deepcopy(module)(x), expected, rtol=0, atol=0)
     torch.testing.assert_close(pickle.loads(pickle.dumps(module))(x), expected, rtol=0, atol=0)
     torch.testing.assert_close(scripted(module)(x), expected)
+    torch.testing.assert_close(torch.fx.symbolic_trace(module)(x), expected)
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)

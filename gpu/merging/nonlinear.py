@@ -1,6 +1,7 @@
 """Piecewise-linear operations as torch calls; importing this module teaches `gpu.merging.writing` to write them."""
 
 from collections.abc import Mapping
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ from gpu.merging.writing import Nodes, Writer, write
 from linalg_cnn import (
     Abs,
     AdaptiveMaxPool,
+    AMax,
+    AMin,
     Hardsigmoid,
     Hardtanh,
     LeakyReLU,
+    Maximum,
     MaxOver,
     MaxPool,
+    Minimum,
     MinOver,
     PiecewiseOperation,
     ReLU,
@@ -129,3 +134,23 @@ def _(operation: MaxOver, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape,
 @write.register
 def _(operation: MinOver, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
     return writer.function(torch.amin, inputs[0], operation.axis + 1, keepdim=True)
+
+
+@write.register
+def _(operation: AMax, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return writer.function(torch.amax, inputs[0], [axis + 1 for axis in operation.axes], keepdim=True)
+
+
+@write.register
+def _(operation: AMin, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return writer.function(torch.amin, inputs[0], [axis + 1 for axis in operation.axes], keepdim=True)
+
+
+@write.register
+def _(operation: Maximum, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return reduce(partial(writer.function, torch.maximum), inputs)
+
+
+@write.register
+def _(operation: Minimum, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return reduce(partial(writer.function, torch.minimum), inputs)
