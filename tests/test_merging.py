@@ -164,6 +164,19 @@ def test_convolutions_without_padding_are_one_convolution_with_the_flattening_be
     assert_is_the_graph(forms["convolution"].module, graph)
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e-11])
+def test_a_channel_of_tiny_values_is_as_exact_as_the_others(scale):
+    kernel = RNG.normal(size=(2, 16, 3, 3))
+    kernel[1] *= scale
+    graph = SkipNetwork((1, 12, 12), [Conv(RNG.normal(size=(16, 1, 3, 3)), padding=1), Conv(kernel, padding=1)]).graph
+    x = RNG.normal(size=(2, *graph.in_shape))
+    forms = other_forms(graph, PLENTY)[0]
+    assert {"convolution + border", "sparse matrix"} <= {form.name for form in forms}
+    for form in forms:
+        ours, expected = form.module(torch.from_numpy(x)).detach().numpy()[:, 1], graph(x)[:, 1]
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
 def test_a_skip_inside_a_stretch_is_merged_with_it():
     graph = AffineGraph((2, 12, 12))
     inner = graph.add(Conv(RNG.normal(size=(16, 2, 3, 3)), padding=1), 0)
