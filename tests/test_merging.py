@@ -547,6 +547,9 @@ def test_bad_input_is_refused_by_name():
         gpu.merge(net, (1, 4, 4), batch_size=0)
     with pytest.raises(ValueError, match="forms: expected one of 'convolution', .*, got 'dense'"):
         gpu.merge(net, (1, 4, 4), forms=["dense"])
+    for forms, shown in (("sparse matrix", "'sparse matrix'"), (None, "None")):
+        with pytest.raises(TypeError, match=f"forms: expected a collection of names, such as .*, got {shown}"):
+            gpu.merge(net, (1, 4, 4), forms=forms)
     with pytest.raises(ValueError, match="max_bytes: expected an int of at least 0, got -1"):
         gpu.merge(net, (1, 4, 4), max_bytes=-1)
     with pytest.raises(ValueError, match=r"inputs: expected shape \(N, 1, 4, 4\), got \(1, 1, 5, 5\)"):
