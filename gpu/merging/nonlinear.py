@@ -51,11 +51,12 @@ class Bent(nn.Module):
     def __init__(self, thresholds: Array, slopes: Array, shifts: Array) -> None:
         super().__init__()
         self.thresholds, self.slopes, self.shifts = map(parameter, (thresholds, slopes, shifts))
+        self.count = len(thresholds)  # a number that torch.fx.symbolic_trace can read
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a batch of the shape of ``x``."""
         y = x * self.slopes[0] + self.shifts[0]
-        for k in range(self.thresholds.shape[0]):
+        for k in range(self.count):
             y = torch.where(x > self.thresholds[k], x * self.slopes[k + 1] + self.shifts[k + 1], y)
         return y
 
