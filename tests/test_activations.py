@@ -312,7 +312,7 @@ def test_remove_activations_refuses_by_name(images):
         gpu.remove_activations(model)
     gpu.set_activation_slope(model, {"2": 0.5, "5": 1})
     with pytest.raises(
-        ValueError, match="expected slope 0 or 1 for every activation, got 1 others: 2 at slope 0.5; what"
+        ValueError, match="expected slope 0 or 1 for every activation, got 1 other: 2 at slope 0.5; what"
     ):
         gpu.remove_activations(model)
     gpu.set_activation_slope(model, {"2": 0})
@@ -321,7 +321,9 @@ def test_remove_activations_refuses_by_name(images):
         gpu.remove_activations(model)
     handle.remove()
     gpu.remove_activations(model, inputs=images)
-    for call in (gpu.remove_activations, lambda given: gpu.set_activation_slope(given, 1)):
+    with pytest.raises(ValueError, match="which alone can be removed, got Functions without any"):
+        gpu.remove_activations(Functions())
+    for call in (gpu.remove_activations, gpu.activation_slopes, lambda given: gpu.set_activation_slope(given, 1)):
         with pytest.raises(TypeError, match="model: expected an nn.Module, got str"):
             call("model")
 

@@ -202,6 +202,13 @@ def test_networks_that_the_front_does_not_have_are_named(settings, tmp_path):
         front.measure_front(ExperimentSettings("front", tmp_path, series=("LeNet",)))
 
 
+def test_the_record_has_the_number_of_epochs_that_were_trained(settings, monkeypatch):
+    monkeypatch.setattr(front, "_train", lambda *arguments: {"choice": {"order": []}, "series": []})
+    monkeypatch.setattr(front, "time_networks", lambda *arguments, **options: ([], []))
+    record = front.measure_front(replace(settings, epochs=1))
+    assert record["settings"]["epochs"] == 2, "one for the pretrained network, and one for each arm"
+
+
 def test_the_goal_and_the_arms_that_are_beaten():
     whole = Point(WHOLE, 8, 1.0, [0.98, 0.99])
     slow, fast, far = Point(DIRECT, 2, 4.0, [0.98, 0.985]), Point(ABRUPT, 2, 6.0, [0.975]), Point(ABRUPT, 0, 50, [0.9])

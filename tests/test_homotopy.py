@@ -314,7 +314,7 @@ def test_remove_skips_leaves_the_model_and_says_why_not():
     assert len(gpu.skip_strengths(model)) == 8
     assert model.layer2[0].downsample is not None
     gpu.set_skip_strength(model, {"layer1.0.skip_sum": 0.5})
-    with pytest.raises(ValueError, match=r"expected t = 0 for every skip, got 1 others: layer1.0.skip_sum at t = 0.5"):
+    with pytest.raises(ValueError, match=r"expected t = 0 for every skip, got 1 other: layer1.0.skip_sum at t = 0.5"):
         gpu.remove_skips(model)
     gpu.set_skip_strength(model, 0.1)
     with pytest.raises(ValueError, match=r"got 8 others: .*, \.\.\.; what these skips carry would be lost"):

@@ -9,9 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.fx
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import networks
+from piecewise_cases import PIECEWISE
 from torch import nn
 
 import gpu
@@ -24,6 +26,7 @@ from gpu.merging.forms import chain_form, other_forms
 from gpu.merging.latency import Latency
 from gpu.merging.network import network_of
 from gpu.merging.stretches import Stretch, steps_of
+from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import (
     AffineGraph,
     AvgPool,
@@ -159,6 +162,19 @@ def test_convolutions_without_padding_are_one_convolution_with_the_flattening_be
     assert "convolution" in forms
     assert forms["convolution"].multiply_adds == 25 * 2 * 25
     assert_is_the_graph(forms["convolution"].module, graph)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e-11])
+def test_a_channel_of_tiny_values_is_as_exact_as_the_others(scale):
+    kernel = RNG.normal(size=(2, 16, 3, 3))
+    kernel[1] *= scale
+    graph = SkipNetwork((1, 12, 12), [Conv(RNG.normal(size=(16, 1, 3, 3)), padding=1), Conv(kernel, padding=1)]).graph
+    x = RNG.normal(size=(2, *graph.in_shape))
+    forms = other_forms(graph, PLENTY)[0]
+    assert {"convolution + border", "sparse matrix"} <= {form.name for form in forms}
+    for form in forms:
+        ours, expected = form.module(torch.from_numpy(x)).detach().numpy()[:, 1], graph(x)[:, 1]
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
 def test_a_skip_inside_a_stretch_is_merged_with_it():
@@ -325,6 +341,17 @@ def test_nonlinearities_compute_in_torch(operation):
     scripted(module)
 
 
+@pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
+def test_whatever_is_traced_computes_in_torch(module, in_shape):
+    module = copy.deepcopy(module).double().eval()
+    graph, out_shape = trace_with_shape(module, in_shape, piecewise=True)
+    steps = steps_of(graph)
+    chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    x = torch.randn(3, *in_shape, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(network_of(graph, steps, chains, out_shape, PLENTY)(x), module(x.clone()))
+
+
 def test_a_nonlinearity_without_a_torch_function_is_refused_by_name():
     class Strange(ReLU):
         """A subclass, which is written as what it is."""
@@ -437,6 +464,7 @@ def test_it_copies_pickles_scripts_and_keeps_its_state(all_forms):
     torch.testing.assert_close(copy.deepcopy(module)(x), expected, rtol=0, atol=0)
     torch.testing.assert_close(pickle.loads(pickle.dumps(module))(x), expected, rtol=0, atol=0)
     torch.testing.assert_close(scripted(module)(x), expected)
+    torch.testing.assert_close(torch.fx.symbolic_trace(module)(x), expected)
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)
@@ -519,6 +547,9 @@ def test_bad_input_is_refused_by_name():
         gpu.merge(net, (1, 4, 4), batch_size=0)
     with pytest.raises(ValueError, match="forms: expected one of 'convolution', .*, got 'dense'"):
         gpu.merge(net, (1, 4, 4), forms=["dense"])
+    for forms, shown in (("sparse matrix", "'sparse matrix'"), (None, "None")):
+        with pytest.raises(TypeError, match=f"forms: expected a collection of names, such as .*, got {shown}"):
+            gpu.merge(net, (1, 4, 4), forms=forms)
     with pytest.raises(ValueError, match="max_bytes: expected an int of at least 0, got -1"):
         gpu.merge(net, (1, 4, 4), max_bytes=-1)
     with pytest.raises(ValueError, match=r"inputs: expected shape \(N, 1, 4, 4\), got \(1, 1, 5, 5\)"):

@@ -56,7 +56,7 @@ def measure_front(settings: ExperimentSettings) -> Record:
     return {
         "experiment": "front",
         "settings": {
-            "epochs": settings.epochs or EPOCHS,
+            "epochs": _budget(settings),
             "images": len(training),
             "held_out_images": len(validation),
             "test_images": len(test),
@@ -80,7 +80,7 @@ def pretrained_trial(name: str, settings: ExperimentSettings, seed: int) -> Fron
         t=0.0,
         activation="relu",
         stem_pool="avg",
-        epochs=max((settings.epochs or EPOCHS) // 2, 1),
+        epochs=_budget(settings) // 2,
         batch_size=settings.batch_size,
         images=settings.subset,
         held_out=settings.held_out,
@@ -90,11 +90,16 @@ def pretrained_trial(name: str, settings: ExperimentSettings, seed: int) -> Fron
     )
 
 
+def _budget(settings: ExperimentSettings) -> int:
+    """Return the number of epochs of every network: at least one that pretrains it, and one more."""
+    return max(settings.epochs or EPOCHS, 2)
+
+
 def _train(name: str, settings: ExperimentSettings, workspace: Workspace) -> dict[str, Any]:
     """Train a network whole and in all arms; return what is kept, and the series."""
     seeds = range(settings.seed, settings.seed + settings.trials)
     starts = [pretrained_trial(name, settings, seed) for seed in seeds]
-    budget = max(settings.epochs or EPOCHS, 2)
+    budget = _budget(settings)
     wholes = [replace(p, arm=WHOLE, epochs=budget - p.epochs, pretrained=p) for p in starts]
     keeping = replace(workspace, keep_weights=True)
     _sweep(starts, keeping, settings)

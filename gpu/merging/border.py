@@ -14,7 +14,9 @@ from linalg_cnn.types import Array, Shape, size_of
 PROBES = 2
 """Number of random images whose outputs show where a convolution differs from a stretch."""
 TOLERANCE = 1e-10
-"""Largest difference, relative to the largest output or entry, that rounding explains."""
+"""Largest difference, relative to the largest output of a channel or entry of a row, that rounding explains."""
+ROUNDING = 1e-15
+"""The same relative to the largest of all: where large numbers cancel, a small channel has their rounding."""
 ENTRIES = 2**24
 """Number of entries of all operations up to which rows of W are products of sparse matrices; they are local."""
 CHUNK = 2**22
@@ -116,7 +118,9 @@ def differing_positions(graph: AffineGraph, conv: Conv) -> Array:
     """
     x = np.random.default_rng(0).standard_normal((PROBES, *graph.in_shape))
     expected = graph(x)
-    off = np.abs(conv(x) - expected) > TOLERANCE * max(1e-300, float(np.abs(expected).max()))
+    sizes = np.abs(expected)
+    by_channel = sizes.max(axis=tuple(axis for axis in range(expected.ndim) if axis != 1), keepdims=True)
+    off = np.abs(conv(x) - expected) > TOLERANCE * by_channel + ROUNDING * sizes.max() + 1e-300
     wrong: Array = off.any(axis=(0, 1))
     return wrong
 
@@ -212,7 +216,9 @@ def corrections(
         check_memory("a correction at the border", 16 * len(chosen) * rows.in_size, max_bytes)
         exact = rows(chosen)
         off = exact - conv_rows(chosen)
-        off.data[np.abs(off.data) <= TOLERANCE * float(np.abs(exact.data).max(initial=0))] = 0
+        by_row = abs(exact).max(axis=1).toarray().ravel()
+        allowed = TOLERANCE * by_row + ROUNDING * by_row.max(initial=0)
+        off.data[np.abs(off.data) <= np.repeat(allowed, np.diff(off.indptr))] = 0
         off.eliminate_zeros()
         sources = np.unique(off.indices) if off.nnz else np.zeros(1, np.int64)  # a bias alone may differ
         count += len(chosen) * len(sources)

@@ -180,7 +180,8 @@ def _matrix(graph: AffineGraph, max_bytes: int, work: int) -> Iterator[Form]:
         W, B = composed.W, composed.B
     else:
         return
-    W.data[np.abs(W.data) <= 1e-15 * np.abs(W.data).max(initial=0)] = 0
+    by_row = abs(W).max(axis=1).toarray().ravel()
+    W.data[np.abs(W.data) <= 1e-15 * np.repeat(by_row, np.diff(W.indptr))] = 0
     W.eliminate_zeros()
     if W.nnz <= min(MOST_TIMES_LOCAL * work, SPARSE_SHARE * rows * columns):
         yield Form("sparse matrix", Sparse(W, B, graph.out_shape), W.nnz)

@@ -9,7 +9,9 @@ from torch import nn
 from gpu.collapsing.result import checked_samples
 from linalg_cnn.types import Array, Shape
 
-torch.fx.wrap("checked_samples")  # torch.fx asks each module that calls it
+# torch.fx asks each module that calls them
+torch.fx.wrap("checked_samples")
+torch.fx.wrap("add_to_box")
 
 
 def parameter(values: Array) -> nn.Parameter:
@@ -235,11 +237,20 @@ class Patch(nn.Module):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Add to ``y`` (N, channels, *spatial), in place, what ``x`` (N, in_size) gives; return ``y``."""
-        part = y
-        for axis in range(len(self.starts)):
-            part = part.narrow(axis + 2, self.starts[axis], self.lengths[axis])
-        part += self.matrix(x.index_select(1, self.sources)).reshape(part.shape)
-        return y
+        return add_to_box(y, self.matrix(x.index_select(1, self.sources)), self.starts, self.lengths)
+
+
+def add_to_box(y: torch.Tensor, values: torch.Tensor, starts: list[int], lengths: list[int]) -> torch.Tensor:
+    """Add values to a box of positions of ``y`` (N, channels, *spatial), in place; return ``y``.
+
+    Tools that record the calls of a network, such as ``torch.fx.symbolic_trace``, record it as one call: they would
+    lose an addition to a part of a tensor whose result nothing reads.
+    """
+    part = y
+    for axis in range(len(starts)):
+        part = part.narrow(axis + 2, starts[axis], lengths[axis])
+    part += values.reshape(part.shape)
+    return y
 
 
 class Bordered(nn.Module):

@@ -109,8 +109,8 @@ def merge(
     NotAffineError
         If an operation is neither affine nor piecewise linear, or not known to be; each is listed with its place.
     TypeError
-        If ``model`` is not an ``nn.Module`` of Python, ``output`` neither a name nor an index, or ``inputs`` not a
-        tensor.
+        If ``model`` is not an ``nn.Module`` of Python, ``forms`` not a collection, ``output`` neither a name nor an
+        index, or ``inputs`` not a tensor.
     ValueError
         If an argument is malformed; if the network cannot be copied, does not take such input, or does not run in
         batches of other sizes or in float64; or if folded weights do not fit its dtype.
@@ -142,6 +142,8 @@ def merge(
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     batch_size = check_int("batch_size", batch_size, 1)
+    if isinstance(forms, str) or not isinstance(forms, Collection):
+        raise TypeError(f"forms: expected a collection of names, such as {FORMS[:1]}, got {forms!r}")
     allowed = {check_choice("forms", form, FORMS) for form in forms}
     limit = memory_limit(max_bytes)
     watch = Stopwatch()

@@ -1,6 +1,7 @@
 """Piecewise-linear operations as torch calls; importing this module teaches `gpu.merging.writing` to write them."""
 
 from collections.abc import Mapping
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ from gpu.merging.writing import Nodes, Writer, write
 from linalg_cnn import (
     Abs,
     AdaptiveMaxPool,
+    AMax,
+    AMin,
     Hardsigmoid,
     Hardtanh,
     LeakyReLU,
+    Maximum,
     MaxOver,
     MaxPool,
+    Minimum,
     MinOver,
     PiecewiseOperation,
     ReLU,
@@ -46,11 +51,12 @@ class Bent(nn.Module):
     def __init__(self, thresholds: Array, slopes: Array, shifts: Array) -> None:
         super().__init__()
         self.thresholds, self.slopes, self.shifts = map(parameter, (thresholds, slopes, shifts))
+        self.count = len(thresholds)  # a number that torch.fx.symbolic_trace can read
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a batch of the shape of ``x``."""
         y = x * self.slopes[0] + self.shifts[0]
-        for k in range(self.thresholds.shape[0]):
+        for k in range(self.count):
             y = torch.where(x > self.thresholds[k], x * self.slopes[k + 1] + self.shifts[k + 1], y)
         return y
 
@@ -129,3 +135,23 @@ def _(operation: MaxOver, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape,
 @write.register
 def _(operation: MinOver, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
     return writer.function(torch.amin, inputs[0], operation.axis + 1, keepdim=True)
+
+
+@write.register
+def _(operation: AMax, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return writer.function(torch.amax, inputs[0], [axis + 1 for axis in operation.axes], keepdim=True)
+
+
+@write.register
+def _(operation: AMin, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return writer.function(torch.amin, inputs[0], [axis + 1 for axis in operation.axes], keepdim=True)
+
+
+@write.register
+def _(operation: Maximum, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return reduce(partial(writer.function, torch.maximum), inputs)
+
+
+@write.register
+def _(operation: Minimum, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    return reduce(partial(writer.function, torch.minimum), inputs)

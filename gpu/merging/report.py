@@ -7,6 +7,7 @@ from typing import Any
 
 from gpu.collapsing.costs import Costs
 from gpu.collapsing.report import finite
+from gpu.runtime.tables import counted
 from linalg_cnn.types import Shape
 
 
@@ -118,7 +119,7 @@ class MergeReport:
         whole = (
             "the network",
             f"{self.in_shape} -> {self.out_shape}",
-            f"{len(self.kept)} operations stay",
+            f"{counted(len(self.kept), 'operation')} {'stays' if len(self.kept) == 1 else 'stay'}",
             f"{self.before.multiply_adds:,} -> {self.after.multiply_adds:,}",
             f"{self.microseconds['chain']:,.1f} -> {self.microseconds['merged']:,.1f}",
             f"{self.differences['merged']['relative']:.1g}",

@@ -105,8 +105,8 @@ def _check(reference: Reference, what: str, ours: Array, theirs: Array, cause: s
     if not found["largest"] <= allowed:
         raise VerificationError(
             f"model: expected a merged network that is the network, got {what} off by {found['largest']:.3g} where the "
-            f"largest is {scale:.3g} and {allowed:.3g} is allowed; either {cause}, or the tracing is at fault: then "
-            "please report it"
+            f"largest is {scale:.3g} and {allowed:.3g} is allowed; either {cause}, or the tracing or the "
+            "merging is at fault: then please report it"
         )
     return found["relative"]
 

@@ -87,6 +87,11 @@ def activation_slopes(model: nn.Module) -> dict[str, float]:
 
     Activations whose slope was never set have slope 0. What a forward calls as a function has no name and no slope.
 
+    Raises
+    ------
+    TypeError
+        If ``model`` is not an ``nn.Module``.
+
     Examples
     --------
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.ReLU())
@@ -94,7 +99,20 @@ def activation_slopes(model: nn.Module) -> dict[str, float]:
     >>> activation_slopes(model)
     {'1': 0.0, '3': 0.25}
     """
+    _check_module(model)
     return {name: _slope_of(part) for name, part in activations_of(model)}
+
+
+def _check_module(model: object) -> None:
+    """Check that a model is a module.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
 
 
 def _slope_of(part: nn.Module) -> float:
@@ -144,8 +162,7 @@ def set_activation_slope(model: nn.Module, slope: float | Mapping[str, float]) -
     >>> model(torch.tensor([-2.0, 2.0]))
     tensor([-1.,  2.])
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    _check_module(model)
     parts = dict(activations_of(model))
     slopes = _checked_slopes(model, parts, slope)
     like = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), torch.zeros(()))
@@ -236,8 +253,9 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
     TypeError
         If ``model`` is not an ``nn.Module``.
     ValueError
-        If a slope is neither 0 nor 1, or none is 1; if an activation that is to be removed has hooks, whose effects
-        would be lost; or if the copy computes something else than the network, or cannot be compared.
+        If no activation is a module; if a slope is neither 0 nor 1, or none is 1; if an activation that is to be
+        removed has hooks, whose effects would be lost; or if the copy computes something else than the network, or
+        cannot be compared.
 
     Notes
     -----
@@ -259,19 +277,23 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
     >>> remove_activations(model)
     Traceback (most recent call last):
         ...
-    ValueError: model: expected slope 0 or 1 for every activation, got 1 others: 3 at slope 0.5; ...
+    ValueError: model: expected slope 0 or 1 for every activation, got 1 other: 3 at slope 0.5; ...
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     slopes = activation_slopes(model)
     between = [f"{name} at slope {slope:g}" for name, slope in slopes.items() if slope not in {0, 1}]
     if between:
         shown = ", ".join(between[:3]) + (", ..." if len(between) > 3 else "")
+        count = f"{len(between)} other{'s' if len(between) > 1 else ''}"
         raise ValueError(
-            f"model: expected slope 0 or 1 for every activation, got {len(between)} others: {shown}; what these bend "
-            "would be lost: train on while they go to 1 (gpu.SlopeSchedule), then gpu.set_activation_slope"
+            f"model: expected slope 0 or 1 for every activation, got {count}: {shown}; what these "
+            "bend would be lost: train on while they go to 1 (gpu.SlopeSchedule), then gpu.set_activation_slope"
         )
     removed = [(name, part) for name, part in activations_of(model) if _slope_of(part) == 1]
+    if not slopes:
+        raise ValueError(
+            f"model: expected activations that are modules, which alone can be removed, got {type(model).__name__} "
+            "without any"
+        )
     if not removed:
         raise ValueError(
             f"model: expected an activation of slope 1, got {len(slopes)} of slope 0; gpu.set_activation_slope sets it"

@@ -59,7 +59,7 @@ def remove_skips(model: Network, *, inputs: Any = None) -> Network:
     >>> remove_skips(model)
     Traceback (most recent call last):
         ...
-    ValueError: model: expected t = 0 for every skip, got 1 others: joins.2 at t = 0.5; ...
+    ValueError: model: expected t = 0 for every skip, got 1 other: joins.2 at t = 0.5; ...
     """
     strengths = skip_strengths(model)
     if not strengths:
@@ -70,8 +70,9 @@ def remove_skips(model: Network, *, inputs: Any = None) -> Network:
     left = [f"{name} at t = {t:g}" for name, t in strengths.items() if t != 0]
     if left:
         shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+        count = f"{len(left)} other{'s' if len(left) > 1 else ''}"
         raise ValueError(
-            f"model: expected t = 0 for every skip, got {len(left)} others: {shown}; what these skips carry would be "
+            f"model: expected t = 0 for every skip, got {count}: {shown}; what these skips carry would be "
             "lost: train on while t goes to 0 (gpu.schedules), then gpu.set_skip_strength(model, 0)"
         )
     found = first_intervention(_to_be_removed(model), backward=True)
