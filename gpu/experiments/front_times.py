@@ -30,6 +30,9 @@ EAGER, COMPILED, GRAPH, ONNX = "eager", "torch.compile", "CUDA graph", "onnxrunt
 RUNTIMES = {"cpu": (EAGER, COMPILED, ONNX), "cuda": (EAGER, COMPILED, GRAPH)}
 """Runtimes that are timed on a kind of device."""
 
+SPARSE = "sparse matrix"
+"""A form of which onnxruntime has no fast kernel."""
+
 Plan = tuple[str, int]
 """Variant of a network, and number of activations that are left in it."""
 
@@ -69,12 +72,18 @@ def time_networks(
     plans += [(variant, count) for count in KEPT[name] for variant in (MERGED, DIRECT)]
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
+    merged = {}
+    for variant, count in tqdm(plans, desc="merging", disable=not progress):
+        made = _with_few(name, order[len(order) - count :], variant, in_shape).to(device)
+        # without any forms, batch normalisations are folded, and no more
+        merged[variant, count] = merge(made, in_shape, batch_size=batch_size, forms=FORMS if variant != NETWORK else ())
     for runtime in RUNTIMES[device.type]:
         found: dict[Plan, tuple[Predict, MergeReport]] = {}
-        for plan in tqdm(plans, desc=f"merging for {runtime}", disable=not progress):
-            variant, count = plan
-            made = _with_few(name, order[len(order) - count :], variant, in_shape).to(device)
-            done = merge(made, in_shape, batch_size=batch_size, forms=_forms(variant, runtime))
+        for (variant, count), done in tqdm(merged.items(), desc=f"starting {runtime}", disable=not progress):
+            plan = variant, count
+            if runtime == ONNX and any(row.form == SPARSE for row in done.report.stretches):  # it is slow at these
+                made = _with_few(name, order[len(order) - count :], variant, in_shape)
+                done = merge(made, in_shape, batch_size=batch_size, forms=set(FORMS) - {SPARSE})
             try:
                 found[plan] = _START[runtime](done.module, batch), done.report
             except Exception as error:  # compilers and exporters raise errors of any kind
@@ -89,13 +98,6 @@ def time_networks(
         ]
     torch.compiler.reset()
     return rows, left_out
-
-
-def _forms(variant: str, runtime: str) -> Sequence[str]:
-    """Return the forms among which `gpu.merge` chooses; without any, batch normalisations are folded, and no more."""
-    if variant == NETWORK:
-        return ()
-    return [form for form in FORMS if runtime != ONNX or form != "sparse matrix"]  # onnxruntime is slow at these
 
 
 def _compiled(module: nn.Module, batch: torch.Tensor) -> Predict:

@@ -19,6 +19,8 @@ ROUNDING = 1e-15
 """The same relative to the largest of all: where large numbers cancel, a small channel has their rounding."""
 ENTRIES = 2**24
 """Number of entries of all operations up to which rows of W are products of sparse matrices; they are local."""
+SPARSE_COST = 50
+"""Time of a multiplication in a product of sparse matrices, in those of the dense operations."""
 CHUNK = 2**22
 """Number of entries of the rows that are pulled back at once."""
 
@@ -56,9 +58,23 @@ class RowsOf:
     def __init__(self, graph: AffineGraph) -> None:
         self.graph = graph
         self.in_size, self.out_size = size_of(graph.in_shape), size_of(graph.out_shape)
-        counts = (node.operation.count_entries(*graph.input_shapes(node)) for node in graph.nodes)
-        self.local = sum(counts) <= ENTRIES
+        counts = [node.operation.count_entries(*graph.input_shapes(node)) for node in graph.nodes]
+        self.local = sum(counts) <= ENTRIES and SPARSE_COST * self._sparse_work() <= sum(counts)
         self.known: dict[int, Any] = {}
+
+    def _sparse_work(self) -> float:
+        """Return about how many multiplications the row of an output in the middle takes with sparse matrices."""
+        shape, work = self.graph.out_shape, 0.0
+        middle = np.zeros((1, *shape))
+        middle[0, *(size // 2 for size in shape)] = 1
+
+        def count(node: Any, cotangent: Array) -> None:
+            nonlocal work
+            entries = node.operation.count_entries(*self.graph.input_shapes(node))
+            work += np.count_nonzero(cotangent) * entries / cotangent[0].size
+
+        self.graph.pull(middle, count)
+        return work
 
     def __call__(self, numbers: Array) -> Any:
         """Return the rows of these outputs, csr_array (len(numbers), in_size)."""
@@ -209,17 +225,28 @@ def corrections(
     of_conv.add(conv, 0)
     conv_rows = RowsOf(of_conv)
     B: Any = graph(np.zeros(graph.in_shape)) - of_conv(np.zeros(graph.in_shape))
-    found, count = [], 0
-    for box in boxes:
-        at = (slice(None), *(slice(start, start + length) for start, length in box))
-        chosen = numbers[at].ravel()
-        check_memory("a correction at the border", 16 * len(chosen) * rows.in_size, max_bytes)
+
+    def off_by(chosen: Array) -> Any:
+        """Return what rows of the convolution lack, csr_array (len(chosen), in_size)."""
         exact = rows(chosen)
         off = exact - conv_rows(chosen)
         by_row = abs(exact).max(axis=1).toarray().ravel()
         allowed = TOLERANCE * by_row + ROUNDING * by_row.max(initial=0)
         off.data[np.abs(off.data) <= np.repeat(allowed, np.diff(off.indptr))] = 0
         off.eliminate_zeros()
+        return off
+
+    places = [(slice(None), *(slice(start, start + length) for start, length in box)) for box in boxes]
+    # a few rows of each box already say that most corrections are too large
+    few = [numbers[at].ravel()[[0, -1]] for at in places]
+    least = np.diff(off_by(np.concatenate(few)).indptr).reshape(-1, 2).max(axis=1) if boxes else np.zeros(0)
+    if not accept(sum(numbers[at].size * int(entries) for at, entries in zip(places, least, strict=True))):
+        return None
+    found, count = [], 0
+    for box, at in zip(boxes, places, strict=True):
+        chosen = numbers[at].ravel()
+        check_memory("a correction at the border", 16 * len(chosen) * rows.in_size, max_bytes)
+        off = off_by(chosen)
         sources = np.unique(off.indices) if off.nnz else np.zeros(1, np.int64)  # a bias alone may differ
         count += len(chosen) * len(sources)
         if not accept(count):
