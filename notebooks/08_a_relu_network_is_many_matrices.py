@@ -500,9 +500,9 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 gpu.record_picture(json.loads(Path("../docs/records/front.json").read_text()))
 
 # %% [markdown]
-# **The front of a plain CNN** with eight convolutions, on 5,000 digits: with one ReLU left it is some twelve times
-# faster, and about as accurate as the whole network in its five seeds. Without any it is the one matrix, and falls to
-# the accuracy of a perceptron. The taught networks also learn from the scores of the whole one.
+# **The front of a plain CNN** with eight convolutions, on 5,000 digits: with one ReLU left it is some seven times faster
+# than the whole network at its fastest, and about as accurate in its five seeds. Without any it is the one matrix, and
+# falls to the accuracy of a perceptron. The taught networks also learn from the scores of the whole one.
 #
 # ## Exercises
 #

@@ -13,7 +13,7 @@ from gpu.bench.measuring import median_and_iqr, time_in_turn
 from gpu.bench.memory import keeps_memory, kept_memory
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
-from gpu.merging.forms import FORMS
+from gpu.merging.forms import FORMS_FOR_ONNXRUNTIME
 from gpu.merging.merge import merge
 from gpu.merging.report import MergeReport
 from gpu.models.resnets import resnet
@@ -77,14 +77,14 @@ def in_torch(model: nn.Module, in_shape: Shape, batch_size: int) -> tuple[dict[s
 
 
 def in_onnx(model: nn.Module, in_shape: Shape, batch_size: int) -> tuple[dict[str, Predict], MergeReport]:
-    """Return the network before and after merging, in onnxruntime, which is slow at sparse matrices.
+    """Return the network before and after merging, in onnxruntime, in the forms that it is fast at.
 
     Raises
     ------
     ModuleNotFoundError
         If onnxruntime or the exporter's packages are not installed.
     """
-    merged = merge(model, in_shape, batch_size=batch_size, forms=set(FORMS) - {"sparse matrix"})
+    merged = merge(model, in_shape, batch_size=batch_size, forms=FORMS_FOR_ONNXRUNTIME)
     modules = {"onnxruntime": model, "merged, onnxruntime": merged.module}
     return {name: in_onnxruntime(module, in_shape) for name, module in modules.items()}, merged.report
 

@@ -8,7 +8,7 @@ import torch
 
 from gpu.cli.collapse_files import check_weights_stay, load_weights
 from gpu.cli.imported_model import current_folder_searched, make_model, told_in_one_line
-from gpu.merging.forms import FORMS
+from gpu.merging.forms import FORMS, FORMS_FOR_ONNXRUNTIME
 from gpu.merging.merge import Merged, merge
 from gpu.runtime.results import output_folder
 from gpu.settings import MergeSettings
@@ -37,7 +37,7 @@ def run_merge(settings: MergeSettings) -> tuple[Merged, list[str]]:
     """
     files = [PROGRAM, *([ONNX] if settings.onnx else []), "report.json", "report.html"]
     # onnxruntime is slow at sparse matrices
-    forms = [form for form in FORMS if not (settings.onnx and form == "sparse matrix")]
+    forms = FORMS_FOR_ONNXRUNTIME if settings.onnx else FORMS
     with (
         current_folder_searched(),  # until the end: a forward may import, too
         told_in_one_line(f"--model: expected {settings.model} to run to its end, got ", SystemExit),

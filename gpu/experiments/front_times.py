@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from gpu.experiments.front_networks import KEPT, merged_architecture, network_of
 from gpu.experiments.front_trials import DIRECT
-from gpu.merging.forms import FORMS
+from gpu.merging.forms import CHAIN, FORMS, FORMS_FOR_ONNXRUNTIME
 from gpu.merging.merge import merge
 from gpu.merging.report import MergeReport
 from gpu.models.activations import remove_activations, set_activation_slope
@@ -29,9 +29,6 @@ NETWORK, MERGED = "network", "merged"
 EAGER, COMPILED, GRAPH, ONNX = "eager", "torch.compile", "CUDA graph", "onnxruntime"
 RUNTIMES = {"cpu": (EAGER, COMPILED, ONNX), "cuda": (EAGER, COMPILED, GRAPH)}
 """Runtimes that are timed on a kind of device."""
-
-SPARSE = "sparse matrix"
-"""A form of which onnxruntime has no fast kernel."""
 
 Plan = tuple[str, int]
 """Variant of a network, and number of activations that are left in it."""
@@ -81,9 +78,9 @@ def time_networks(
         found: dict[Plan, tuple[Predict, MergeReport]] = {}
         for (variant, count), done in tqdm(merged.items(), desc=f"starting {runtime}", disable=not progress):
             plan = variant, count
-            if runtime == ONNX and any(row.form == SPARSE for row in done.report.stretches):  # it is slow at these
+            if runtime == ONNX and {row.form for row in done.report.stretches} - {CHAIN, *FORMS_FOR_ONNXRUNTIME}:
                 made = _with_few(name, order[len(order) - count :], variant, in_shape)
-                done = merge(made, in_shape, batch_size=batch_size, forms=set(FORMS) - {SPARSE})
+                done = merge(made, in_shape, batch_size=batch_size, forms=FORMS_FOR_ONNXRUNTIME)
             try:
                 found[plan] = _START[runtime](done.module, batch), done.report
             except Exception as error:  # compilers and exporters raise errors of any kind

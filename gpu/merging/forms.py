@@ -31,6 +31,8 @@ CHAIN = "chain"
 """Name of the form in which a stretch is computed operation by operation."""
 FORMS = ("convolution", "convolution + border", "sparse matrix", "dense matrix", "two matrices")
 """Names of the other forms."""
+FORMS_FOR_ONNXRUNTIME = ("convolution", "dense matrix", "two matrices")
+"""Names of those that onnxruntime is fast at, too: it has no kernels for sparse matrices and for parts of tensors."""
 MOST_TIMES = 4
 """A dense form with more than this many times the multiply-accumulates (MACs) of the chain is not built: it is slower,
 though a large matrix product has a higher rate than convolutions of few channels."""

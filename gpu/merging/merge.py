@@ -90,8 +90,8 @@ def merge(
     batch_size : int
         Number of samples in the batch for which the forms are chosen. The result takes batches of any size.
     forms : collection of str
-        Names of the forms that compete with the chain; all of `gpu.merging.forms.FORMS` by default. Leave out "sparse
-        matrix" for a network that goes to ONNX: onnxruntime is slow at it.
+        Names of the forms that compete with the chain; all of `gpu.merging.forms.FORMS` by default. For a network that
+        goes to ONNX, give `gpu.merging.forms.FORMS_FOR_ONNXRUNTIME`: onnxruntime is slow at the others.
     output : str or int, optional
         Key, field or index of the output, if the network returns several, as in `gpu.collapse`.
     inputs : tensor (N, *in_shape), optional
