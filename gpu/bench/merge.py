@@ -161,7 +161,7 @@ def bench_merge(
     run = Run("bench merge", settings, where, len(chosen), keep, progress)
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
-    # not in one turn: the threads of onnxruntime wait busily, which slows torch down
+    # not in one turn: each runtime has threads and caches of its own
     runtimes = {"torch": in_torch, "onnxruntime": in_onnx} if where.type == "cpu" else {"torch": in_torch}
     with kept_memory():
         for name, (make, in_shape) in chosen.items():

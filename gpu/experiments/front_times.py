@@ -40,7 +40,7 @@ def time_networks(
     """Return the time of a prediction of each network, and what could not be timed.
 
     The weights are random: latency does not depend on their values. The networks of a runtime are timed in turn in one
-    process; one runtime follows the other, because the threads of onnxruntime wait busily.
+    process, one runtime after the other.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """The record of the experiment `front` as a figure, tables and words."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -185,9 +186,20 @@ def _times(record: Record, network: str) -> list[str]:
         row = rows[variant, left, min(by_runtime, key=lambda runtime: by_runtime[runtime])]
         cells = [_time(rows.get((variant, left, runtime))) for runtime in runtimes]
         faster = f"{reference / min(by_runtime.values()):.2f}"
-        table.append([f"{left}", shown[variant], ", ".join(row["forms"]), f"{row['multiply_adds']:,}", *cells, faster])
+        table.append([f"{left}", shown[variant], _counted(row["forms"]), f"{row['multiply_adds']:,}", *cells, faster])
     header = ["activations left", "variant", "forms", "MACs", *(f"{runtime}, us" for runtime in runtimes)]
     return markdown_table([*header, "times faster"], table, text_columns=[1, 2])
+
+
+def _counted(forms: list[str]) -> str:
+    """Return the names of forms, each once with its number.
+
+    Examples
+    --------
+    >>> _counted(["chain", "chain", "dense matrix"])
+    '2 x chain, dense matrix'
+    """
+    return ", ".join(f"{count} x {form}" if count > 1 else form for form, count in Counter(forms).items())
 
 
 def _time(row: dict[str, Any] | None) -> str:
