@@ -5,7 +5,7 @@ from typing import Any
 
 from gpu.experiments.experiment import Experiment, Record, dataset_of, training_settings
 from gpu.experiments.front_choice import choice_of
-from gpu.experiments.front_networks import KEPT
+from gpu.experiments.front_networks import KEPT, last_of
 from gpu.experiments.front_times import time_networks
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE, FrontTrial, images_of, run_front_trial
 from gpu.experiments.front_view import FrontView
@@ -107,7 +107,7 @@ def _train(name: str, settings: ExperimentSettings, workspace: Workspace) -> dic
     choice = choice_of(starts[0], workspace, progress=settings.progress)
     series = [_series(name, WHOLE, None, len(choice["order"]), whole_results)]
     plan = {
-        (count, arm, taught): [_arm(whole, arm, _left(choice["order"], count), taught, budget) for whole in wholes]
+        (count, arm, taught): [_arm(whole, arm, last_of(choice["order"], count), taught, budget) for whole in wholes]
         for count in KEPT[name]
         for arm in ARMS
         for taught in (False, True)
@@ -116,11 +116,6 @@ def _train(name: str, settings: ExperimentSettings, workspace: Workspace) -> dic
     for (count, arm, taught), trials in plan.items():
         series.append(_series(name, arm, taught, count, [next(results) for _ in trials]))
     return {"choice": choice, "series": series}
-
-
-def _left(order: list[str], count: int) -> tuple[str, ...]:
-    """Return the activations that are left when all but ``count`` have gone."""
-    return tuple(order[len(order) - count :])
 
 
 def _arm(whole: FrontTrial, arm: str, kept: tuple[str, ...], taught: bool, budget: int) -> FrontTrial:

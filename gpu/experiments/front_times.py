@@ -8,13 +8,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from gpu.experiments.front_networks import KEPT, merged_architecture, network_of
+from gpu.experiments.front_networks import KEPT, last_of, merged_architecture, network_of
 from gpu.experiments.front_trials import DIRECT
 from gpu.merging.forms import CHAIN, FORMS, FORMS_FOR_ONNXRUNTIME
 from gpu.merging.merge import merge
 from gpu.merging.report import MergeReport
 from gpu.models.activations import remove_activations, set_activation_slope
-from gpu.models.copying import copy_of
 from gpu.runtime.cuda_graphs import graphed
 from gpu.runtime.devices import measured_convolutions
 from gpu.runtime.onnx import in_onnxruntime
@@ -71,18 +70,17 @@ def time_networks(
     left_out: list[str] = []
     merged = {}
     for variant, count in tqdm(plans, desc="merging", disable=not progress):
-        made = _with_few(name, order[len(order) - count :], variant, in_shape).to(device)
+        made = _with_few(name, last_of(order, count), variant, in_shape).to(device)
         # without any forms, batch normalisations are folded, and no more
         merged[variant, count] = merge(made, in_shape, batch_size=batch_size, forms=FORMS if variant != NETWORK else ())
     for runtime in RUNTIMES[device.type]:
         found: dict[Plan, tuple[Predict, MergeReport]] = {}
         for (variant, count), done in tqdm(merged.items(), desc=f"starting {runtime}", disable=not progress):
-            plan = variant, count
             if runtime == ONNX and {row.form for row in done.report.stretches} - {CHAIN, *FORMS_FOR_ONNXRUNTIME}:
-                made = _with_few(name, order[len(order) - count :], variant, in_shape)
+                made = _with_few(name, last_of(order, count), variant, in_shape)
                 done = merge(made, in_shape, batch_size=batch_size, forms=FORMS_FOR_ONNXRUNTIME)
             try:
-                found[plan] = _START[runtime](done.module, batch), done.report
+                found[variant, count] = _START[runtime](done.module, batch), done.report
             except Exception as error:  # compilers and exporters raise errors of any kind
                 left_out.append(f"{name}, {variant}, {count} left, {runtime}: {in_a_line(error)}")
         rows += [
@@ -110,7 +108,7 @@ def _captured(module: nn.Module, batch: torch.Tensor) -> Predict:
 
 
 def _in_onnxruntime(module: nn.Module, batch: torch.Tensor) -> Predict:
-    predict = in_onnxruntime(copy_of(module), tuple(batch.shape[1:]))
+    predict = in_onnxruntime(module, tuple(batch.shape[1:]))
     predict(batch)
     return predict
 

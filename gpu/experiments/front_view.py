@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from gpu.experiments.accuracy import spread
 from gpu.experiments.experiment import Record, View, machine_of
-from gpu.experiments.front_times import EAGER, MERGED, NETWORK
+from gpu.experiments.front_times import EAGER, MERGED, NETWORK, Plan
 from gpu.experiments.front_trials import ARMS, DIRECT, WHOLE
 from gpu.experiments.panels import Curve, below, draw_panels
 from gpu.runtime.tables import counted, markdown_table
@@ -54,26 +53,36 @@ class Point:
 
 def points_of(record: Record, network: str) -> list[Point]:
     """Return the points of a network, the whole one first; arms whose trials all stopped early have none."""
-    best = {plan: min(by_runtime.values()) for plan, by_runtime in _by_plan(record, network).items()}
-    reference = next(time for (variant, _), time in best.items() if variant == NETWORK)
+    best = {plan: _least(by_runtime) for plan, by_runtime in _by_plan(record, network).items()}
+    reference = _reference(best)
     points = []
     for series in record["series"]:
         found = [trial["test_accuracy"] for trial in series["trials"] if "test_accuracy" in trial]
         if series["network"] != network or not found:
             continue
-        faster = reference / best[DIRECT if series["arm"] == DIRECT else MERGED, series["left"]]
+        row = best[DIRECT if series["arm"] == DIRECT else MERGED, series["left"]]
+        faster = reference / row["microseconds_per_image"]
         points.append(Point(series["arm"] + ", taught" * series["taught"], series["left"], faster, found))
     return points
 
 
-def _by_plan(record: Record, network: str) -> dict[tuple[str, int], dict[str, float]]:
-    """Return microseconds per image by variant and runtime; an old record has no runtimes, and the eager ones."""
-    times: dict[tuple[str, int], dict[str, float]] = {}
+def _by_plan(record: Record, network: str) -> dict[Plan, dict[str, Record]]:
+    """Return the rows of a network by plan and runtime; an old record has no runtimes, and the eager ones."""
+    rows: dict[Plan, dict[str, Record]] = {}
     for row in record["rows"]:
         if row["network"] == network:
-            of_plan = times.setdefault((row["variant"], row["left"]), {})
-            of_plan[row.get("runtime", EAGER)] = row["microseconds_per_image"]
-    return times
+            rows.setdefault((row["variant"], row["left"]), {})[row.get("runtime", EAGER)] = row
+    return rows
+
+
+def _least(by_runtime: dict[str, Record]) -> Record:
+    """Return the row of the runtime that is the fastest."""
+    return min(by_runtime.values(), key=lambda row: row["microseconds_per_image"])
+
+
+def _reference(best: dict[Plan, Record]) -> float:
+    """Return the microseconds per image of the whole network, with which the others are compared."""
+    return float(next(row["microseconds_per_image"] for (variant, _), row in best.items() if variant == NETWORK))
 
 
 def nearest_to_goal(points: list[Point]) -> tuple[Point | None, Point | None]:
@@ -171,21 +180,15 @@ def _curves(points: list[Point], end: str) -> list[Curve]:
 
 
 def _times(record: Record, network: str) -> list[str]:
-    times = _by_plan(record, network)
-    runtimes = list(dict.fromkeys(runtime for by_runtime in times.values() for runtime in by_runtime))
-    reference = next(min(times[plan].values()) for plan in times if plan[0] == NETWORK)
+    rows = _by_plan(record, network)
+    best = {plan: _least(by_runtime) for plan, by_runtime in rows.items()}
+    runtimes = list(dict.fromkeys(runtime for by_runtime in rows.values() for runtime in by_runtime))
     shown = {NETWORK: "network, batch norms folded", MERGED: "merged", DIRECT: "one layer per stretch, merged"}
-    rows = {
-        (row["variant"], row["left"], row.get("runtime", EAGER)): row
-        for row in record["rows"]
-        if row["network"] == network
-    }
     table = []
-    for variant, left in sorted(times, key=lambda plan: (-plan[1], list(shown).index(plan[0]))):
-        by_runtime = times[variant, left]
-        row = rows[variant, left, min(by_runtime, key=lambda runtime: by_runtime[runtime])]
-        cells = [_time(rows.get((variant, left, runtime))) for runtime in runtimes]
-        faster = f"{reference / min(by_runtime.values()):.2f}"
+    for variant, left in sorted(rows, key=lambda plan: (-plan[1], list(shown).index(plan[0]))):
+        row = best[variant, left]
+        cells = [_time(rows[variant, left].get(runtime)) for runtime in runtimes]
+        faster = f"{_reference(best) / row['microseconds_per_image']:.2f}"
         table.append([f"{left}", shown[variant], _counted(row["forms"]), f"{row['multiply_adds']:,}", *cells, faster])
     header = ["activations left", "variant", "forms", "MACs", *(f"{runtime}, us" for runtime in runtimes)]
     return markdown_table([*header, "times faster"], table, text_columns=[1, 2])
@@ -202,7 +205,7 @@ def _counted(forms: list[str]) -> str:
     return ", ".join(f"{count} x {form}" if count > 1 else form for form, count in Counter(forms).items())
 
 
-def _time(row: dict[str, Any] | None) -> str:
+def _time(row: Record | None) -> str:
     """Return microseconds per image with their interquartile range."""
     return "" if row is None else f"{row['microseconds_per_image']:,.2f} ({row['spread']:,.2f})"
 

@@ -58,20 +58,23 @@ class RowsOf:
     def __init__(self, graph: AffineGraph) -> None:
         self.graph = graph
         self.in_size, self.out_size = size_of(graph.in_shape), size_of(graph.out_shape)
-        counts = [node.operation.count_entries(*graph.input_shapes(node)) for node in graph.nodes]
-        self.local = sum(counts) <= ENTRIES and SPARSE_COST * self._sparse_work() <= sum(counts)
+        counts = {id(node): node.operation.count_entries(*graph.input_shapes(node)) for node in graph.nodes}
+        total = sum(counts.values())
+        self.local = total <= ENTRIES and SPARSE_COST * self._sparse_work(counts) <= total
         self.known: dict[int, Any] = {}
 
-    def _sparse_work(self) -> float:
-        """Return about how many multiplications the row of an output in the middle takes with sparse matrices."""
+    def _sparse_work(self, counts: dict[int, int]) -> float:
+        """Return about how many multiplications the row of an output in the middle takes with sparse matrices.
+
+        ``counts`` are the entries of each node's matrices, by the identity of the node.
+        """
         shape, work = self.graph.out_shape, 0.0
         middle = np.zeros((1, *shape))
         middle[0, *(size // 2 for size in shape)] = 1
 
         def count(node: Any, cotangent: Array) -> None:
             nonlocal work
-            entries = node.operation.count_entries(*self.graph.input_shapes(node))
-            work += np.count_nonzero(cotangent) * entries / cotangent[0].size
+            work += np.count_nonzero(cotangent) * counts[id(node)] / cotangent[0].size
 
         self.graph.pull(middle, count)
         return work

@@ -15,6 +15,7 @@ from gpu.models.interventions import first_intervention, intervention, written
 from gpu.models.linearizing.examination import followable
 from gpu.models.linearizing.mentions import mentioned
 from gpu.models.nonlinearities import IDENTITY, NONLINEARITIES
+from gpu.runtime.tables import counted
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -283,10 +284,9 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
     between = [f"{name} at slope {slope:g}" for name, slope in slopes.items() if slope not in {0, 1}]
     if between:
         shown = ", ".join(between[:3]) + (", ..." if len(between) > 3 else "")
-        count = f"{len(between)} other{'s' if len(between) > 1 else ''}"
         raise ValueError(
-            f"model: expected slope 0 or 1 for every activation, got {count}: {shown}; what these "
-            "bend would be lost: train on while they go to 1 (gpu.SlopeSchedule), then gpu.set_activation_slope"
+            f"model: expected slope 0 or 1 for every activation, got {counted(len(between), 'other')}: {shown}; what "
+            "these bend would be lost: train on while they go to 1 (gpu.SlopeSchedule), then gpu.set_activation_slope"
         )
     removed = [(name, part) for name, part in activations_of(model) if _slope_of(part) == 1]
     if not slopes:

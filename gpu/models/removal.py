@@ -9,6 +9,7 @@ from gpu.models.agreement import check_agreement
 from gpu.models.copying import copy_of
 from gpu.models.homotopy import WithSkips, skip_strengths
 from gpu.models.interventions import first_intervention
+from gpu.runtime.tables import counted
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -70,10 +71,9 @@ def remove_skips(model: Network, *, inputs: Any = None) -> Network:
     left = [f"{name} at t = {t:g}" for name, t in strengths.items() if t != 0]
     if left:
         shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-        count = f"{len(left)} other{'s' if len(left) > 1 else ''}"
         raise ValueError(
-            f"model: expected t = 0 for every skip, got {count}: {shown}; what these skips carry would be "
-            "lost: train on while t goes to 0 (gpu.schedules), then gpu.set_skip_strength(model, 0)"
+            f"model: expected t = 0 for every skip, got {counted(len(left), 'other')}: {shown}; what these skips carry "
+            "would be lost: train on while t goes to 0 (gpu.schedules), then gpu.set_skip_strength(model, 0)"
         )
     found = first_intervention(_to_be_removed(model), backward=True)
     if found is not None:

@@ -10,7 +10,7 @@ from torch import nn
 from gpu.runtime.timing import Predict
 
 WARM_UP = 3
-"""Number of runs before a graph is captured, by us or by ``torch.compile``."""
+"""Number of runs before a graph is captured, by us or by ``torch.compile``; cuDNN chooses its algorithms in them."""
 
 _to_be_captured: ContextVar[bool] = ContextVar("to_be_captured", default=False)
 

@@ -5,12 +5,9 @@ from functools import partial
 
 import torch
 
-from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from gpu.runtime.cuda_graphs import WARM_UP, CudaGraph, warm_up
 from gpu.runtime.devices import measured_convolutions
 from gpu.runtime.turns import turn_taken
-
-WARM_UP = 3
-"""Number of batches before the step is captured, on which cuDNN measures its algorithms and chooses."""
 
 
 class GraphedStep:
