@@ -12,6 +12,7 @@ from torch import nn
 
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.verification import VerificationError
+from gpu.experiments.small_maps import copy_state, with_small_maps_by_taps
 from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
 from gpu.models.homotopy import set_skip_strength, skip_strengths
@@ -61,19 +62,26 @@ def run_trial(
     device = resolve_device(workspace.device)
     taught = None if trial.teacher is None else _taught(trial.teacher, workspace)
     model = trial.model().to(device)
+    by_taps = device.type == "cpu" and trial.precision == "float32"
+    trained = with_small_maps_by_taps(model, training.in_shape) if by_taps else model
     trainer = Trainer(
-        model,
+        trained,
         training,
         held_out,
         epochs=trial.epochs,
         batch_size=trial.batch_size,
         learning_rate=trial.learning_rate,
         seed=trial.seed,
-        schedule=trial.schedule(model),
+        schedule=trial.schedule(trained),
         teacher=None if taught is None else Teacher(taught.to(device)),
         precision=trial.precision,
     )
     result = train_to_the_end(trainer, trial, folder, report)
+    result["parameters"] = sum(p.numel() for p in model.parameters())
+    if by_taps:
+        copy_state(trained, model)
+        if skip_strengths(model):
+            set_skip_strength(model, skip_strengths(trained))
     if result["stopped"] is None:
         result |= afterwards(model, trial, held_out)
     keep_result(result, model, folder, workspace)
