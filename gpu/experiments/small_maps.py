@@ -66,7 +66,7 @@ class ConvolutionByTaps(nn.Module):
     Attributes
     ----------
     weight : Parameter (taps, in_channels, out_channels)
-        The taps of the kernel that read a pixel, one matrix for each.
+        The taps of the kernel that read a pixel, one matrix for each. A convolution without a bias has nothing else.
 
     Examples
     --------
@@ -198,4 +198,4 @@ def _reads_mostly_padding(convolution: nn.Conv2d, height: int, width: int) -> bo
     read = sum(
         (tap.outputs[1].stop - tap.outputs[1].start) * (tap.outputs[2].stop - tap.outputs[2].start) for tap in taps
     )
-    return bool(read <= MOSTLY_PADDING * rows * columns * out_height * out_width)
+    return bool(0 < read <= MOSTLY_PADDING * rows * columns * out_height * out_width)
