@@ -82,6 +82,23 @@ def load_slopes(state: dict[str, Any], model: nn.Module, schedule: SlopeSchedule
         schedule.load_state_dict(state["slope_schedule"])
 
 
+def load_moments(optimizer: torch.optim.Adam, moments: dict[int, Any]) -> None:
+    """Continue with the moments of a state, and with the settings that the optimiser has for its device.
+
+    The moments are laid out in memory as their parameters are: torch's fused Adam reads all of them in the order of
+    the memory, and a state has the layout of the device where it was written, which on CUDA is channels_last.
+
+    Raises
+    ------
+    ValueError
+        If torch does not take them.
+    """
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    for parameter, found in optimizer.state.items():
+        for name in MOMENTS:
+            found[name] = torch.empty_like(parameter).copy_(found[name])
+
+
 def take_step(schedule: SkipSchedule | ThresholdSchedule | SlopeSchedule, history: Sequence[Epoch]) -> None:
     """Let a schedule take the step after the last epoch of a history."""
     if isinstance(schedule, ThresholdSchedule):

@@ -21,7 +21,7 @@ from gpu.training.fitting import check_fit, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
 from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
-from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state, take_step
+from gpu.training.resuming import check_state, fingerprints, load_moments, load_slopes, slopes_state, take_step
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -329,10 +329,9 @@ class Trainer:
             If the state belongs to another training, or to one of more epochs.
         """
         check_state(state, self.state_dict(), list(self.model.parameters()), len(self.progress.batches), self.epochs)
-        own = self.optimizer.state_dict()  # its settings are those of this training and its device
         try:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(own | {"state": state["optimizer"]["state"]})
+            load_moments(self.optimizer, state["optimizer"]["state"])
         except (RuntimeError, ValueError, TypeError) as error:
             raise ValueError(f"state: expected the weights of this model, got others: {error}") from error
         if state["t"]:
