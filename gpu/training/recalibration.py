@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ from linalg_cnn.checks import check_int
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) -> None:
+def recalibrate(
+    model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000, layer_by_layer: bool = False
+) -> None:
     """Estimate the running statistics of all batch normalisations anew, in place, from training images.
 
     While a network is trained, its running statistics lag behind its weights. Where many normalisations follow each
@@ -42,6 +45,12 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
         may be on the CPU or on the network's device.
     batch_size : int
         Number of images per batch. If the last batch had one image, it joins the batch before.
+    layer_by_layer : bool
+        If True, the statistics of each batch normalisation are those of what it gets when the normalisations before it
+        use their new running statistics, as they will in evaluation mode. All images are then run at once, whatever
+        ``batch_size`` is, and take as much memory. If False, all use the statistics of each batch meanwhile, as in
+        training. The difference is small in most networks. It is all that matters where the images differ little in
+        what a normalisation gets: in a deep network without skips whose last maps are small, see the notes.
 
     Raises
     ------
@@ -55,6 +64,12 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
     Notes
     -----
     Source: ``torch.optim.swa_utils.update_bn``, which does the same with the whole model in training mode.
+
+    A normalisation of a map of several positions divides by the standard deviation over images and positions. Padding
+    makes the positions differ in the same way in all images. In ResNet34 without skips, trained on MNIST, the share of
+    the images in the variance falls from 0.9 to 4e-14 along its maps of 2x2, and the first normalisation of a map of
+    1x1 has to find the images in what is left. A running mean is then useful only if it is that of the network in
+    evaluation mode, up to 1e-7 of itself. The mean over batches, each with statistics of its own, is not.
 
     Examples
     --------
@@ -75,10 +90,11 @@ def recalibrate(model: nn.Module, images: torch.Tensor, *, batch_size: int = 100
     before = {name: _statistics(norm) for name, norm in norms.items()}
     used: dict[str, _BatchNorm] = {}
     try:
-        with only_training(model, norms), random_state_kept(device):
+        one_by_one = _in_evaluation_mode(norms) if layer_by_layer else nullcontext()
+        with only_training(model, norms), one_by_one, random_state_kept(device):
             for norm in norms.values():
                 norm.reset_running_stats()
-            for batch in _batches(images, batch_size):
+            for batch in [images] if layer_by_layer else _batches(images, batch_size):
                 _run(model, as_network_input(batch.to(device), dtype_of(model)))
         used = {name: norm for name, norm in norms.items() if norm.num_batches_tracked}
         _check_statistics(used)
@@ -228,6 +244,27 @@ def only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[No
             part.training = training
         for norm, momentum in momenta:
             norm.momentum = momentum
+
+
+@contextmanager
+def _in_evaluation_mode(norms: dict[str, _BatchNorm]) -> Iterator[None]:
+    """Let normalisations that are in training mode use their running statistics, after these have been estimated."""
+
+    def estimate(norm: _BatchNorm, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+        norm.training = True
+        try:
+            norm.forward(*inputs, **options)
+        finally:
+            norm.training = False
+
+    for norm in norms.values():
+        norm.training = False
+    hooks = [norm.register_forward_pre_hook(estimate, prepend=True, with_kwargs=True) for norm in norms.values()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

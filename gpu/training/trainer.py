@@ -59,8 +59,8 @@ class Trainer:
         Precision of the forward pass and of its gradients; the weights keep their dtype.
     recalibration_images : int, optional
         Number of training images, spread evenly over the training set, from which `gpu.recalibrate` estimates the
-        running statistics of batch normalisations before each validation. One in eight by default, but at least 1,000,
-        which for 60,000 images adds some 4 % to an epoch; with 0 the statistics stay as trained.
+        running statistics of batch normalisations before each validation, layer by layer: the images are run at once.
+        1,000 by default, which for 60,000 images adds some 0.6 % to an epoch; with 0 the statistics stay as trained.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Trainer:
         self.model = model.to(memory_format=torch.channels_last) if on_cuda and in_2d else model
         self.images, self.labels = shown.images.to(self.device), shown.labels.to(self.device)
         self.learning_rate = learning_rate
-        count = max(len(shown) // 8, 1000) if recalibration_images is None else recalibration_images
+        count = 1000 if recalibration_images is None else recalibration_images
         self.recalibrated_on = spread_evenly(len(shown), count)
         # a state can only be resumed with the same settings
         self.settings = {
@@ -288,7 +288,7 @@ class Trainer:
             If they are not finite.
         """
         try:
-            recalibrate(self.model, self.images[self.recalibrated_on])
+            recalibrate(self.model, self.images[self.recalibrated_on], layer_by_layer=True)
         except ValueError as error:
             raise FloatingPointError(f"training diverged: {error} after epoch {len(self.history) + 1}") from error
 
