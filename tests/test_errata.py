@@ -254,6 +254,22 @@ def test_16_a_chain_of_norms_on_maps_of_1x1_is_useless_until_it_is_recalibrated(
     assert epoch["validation_accuracy"] > 0.7
 
 
+def test_16_images_under_a_pattern_of_positions_are_found_layer_by_layer_only():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.BatchNorm2d(1), nn.Conv2d(1, 1, 2, bias=False), nn.BatchNorm2d(1, eps=1e-12, affine=False)
+    ).double()
+    pattern = torch.tensor([[0.0, 1.0], [5.0, 2.0]], dtype=torch.float64)
+    images = pattern + 1e-4 * torch.rand(40, 1, 2, 2, dtype=torch.float64)
+    with torch.no_grad():  # 1 in 100,000,000 of the variance is between images
+        model[1].weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    gpu.recalibrate(model.eval(), images, batch_size=20)
+    assert model(images).mean().abs() > 30  # standard deviations from 0
+    gpu.recalibrate(model, images, layer_by_layer=True)
+    assert model(images).mean().abs() < 1e-6
+    assert (model(images).std() - 1).abs() < 1e-3
+
+
 def test_17_a_stem_of_stride_1_sees_more_and_works_more():
     seen = pixels_seen(stem_stride=1)
     strips = [*range(5), *range(12, 21)]  # four corners of the last map of 2x2, each through a window of its own

@@ -112,6 +112,52 @@ def test_a_shared_norm_has_the_mean_over_all_its_uses():
     assert norm.running_mean == 1.0  # of 2 and, normalised, of 0
 
 
+class Inputs:
+    """Notes what each normalisation of a model gets."""
+
+    def __init__(self, model):
+        self.of = {}
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.register_forward_pre_hook(lambda norm, inputs: self.of.update({norm: inputs[0].detach()}))
+
+
+def test_layer_by_layer_the_statistics_are_those_of_the_network_in_evaluation_mode():
+    model = gpu.resnet(18, in_channels=1, t=0.0).double().train()
+    images = torch.rand(6, 1, 28, 28, dtype=torch.float64)
+    gpu.recalibrate(model, images, batch_size=2, layer_by_layer=True)
+    assert all(part.training for part in model.modules())
+    inputs = Inputs(model.eval())
+    model(images)
+    assert len(inputs.of) > 15
+    for norm, found in inputs.of.items():
+        torch.testing.assert_close(norm.running_mean, found.mean((0, 2, 3)), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(norm.running_var, found.var((0, 2, 3)), rtol=1e-9, atol=1e-12)
+        assert norm.num_batches_tracked == 1
+
+
+def test_layer_by_layer_a_shared_norm_has_the_mean_over_all_its_uses():
+    norm = nn.BatchNorm1d(1, affine=False)
+    gpu.recalibrate(nn.Sequential(norm, norm).eval(), torch.tensor([[0.0], [4.0]]), layer_by_layer=True)
+    assert norm.num_batches_tracked == 2
+    assert norm.running_mean == 1.0  # of 2 and, normalised, of 0
+
+
+def test_layer_by_layer_nothing_stays_in_the_model():
+    model = network().train()
+    model[1].eval()
+    before = state_of(model[1])
+    gpu.recalibrate(model, pictures(), layer_by_layer=True)
+    assert_same(state_of(model[1]), before)  # frozen
+    assert [part.training for part in model] == [True, False, True, True, True, True]
+    assert model[5].momentum == 0.3
+    assert not any(part._forward_pre_hooks for part in model.modules())
+    with pytest.raises(ValueError, match="images: expected images that the model takes"):
+        gpu.recalibrate(model, torch.rand(3, 2, 8, 8), layer_by_layer=True)
+    assert not any(part._forward_pre_hooks for part in model.modules())
+    assert [part.training for part in model] == [True, False, True, True, True, True]
+
+
 def test_norms_without_statistics_and_norms_that_are_not_used_stay():
     class Auxiliary(nn.Module):
         def __init__(self):

@@ -150,6 +150,7 @@ def _record_of(
             "learning_rate": shared["learning_rate"],
             "precision": shared["precision"],
             "stem_stride": shared["stem_stride"],
+            "recalibration": "layer by layer",
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),

@@ -54,6 +54,7 @@ def training_settings(settings: ExperimentSettings) -> dict[str, Any]:
         "optimizer": "Adam",
         "learning_rate": settings.learning_rate,
         "precision": settings.precision,
+        "recalibration": "layer by layer",
     }
 
 
