@@ -8,7 +8,7 @@ together, and a slice of pixels is a matrix without a copy. The shape of such an
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -25,41 +25,60 @@ def permute(x: Any, order: Shape) -> Any:
 
 
 def like(values: Array, x: Any) -> Any:
-    """Return parameters as an array of the same kind as ``x``, on its device."""
+    """Return numbers as an array of the same kind as ``x``, on its device."""
     return values if isinstance(x, np.ndarray) else x.new_tensor(values.copy(order="C"))
 
 
-_copies: ContextVar[dict[int, tuple[Array, Any]] | None] = ContextVar("copies of parameters", default=None)
-"""Copies of parameters on a device, by the identity of the array; the array is kept, so that no other has its place."""
+_kept: ContextVar[dict[Any, tuple[Any, Any]] | None] = ContextVar("what is computed once", default=None)
+"""Results by the identity of what they were computed from, which is kept, so that no other object has its place."""
 
 
 @contextmanager
 def parameters_stay() -> Iterator[None]:
-    """Copy each parameter to a device once within the context, where `parameter_like` would copy it at every use.
+    """Say that parameters are not changed within the context: then what follows from them alone is computed once.
 
-    The parameters must not be changed meanwhile. Contexts may be nested; the outermost one keeps the copies.
+    These are copies of parameters on a device (`parameter_like`), and what operations compute from their parameters
+    (`computed_once`). Contexts may be nested; the outermost one keeps the results.
     """
-    token = _copies.set({} if (kept := _copies.get()) is None else kept)
+    token = _kept.set({} if (kept := _kept.get()) is None else kept)
     try:
         yield
     finally:
-        _copies.reset(token)
+        _kept.reset(token)
+
+
+def computed_once(owner: Any, name: Any, compute: Callable[[], Any]) -> Any:
+    """Return what an operation computes from its parameters; the same object at every use within `parameters_stay`.
+
+    Parameters
+    ----------
+    owner : object
+        The operation, or an array of parameters.
+    name : hashable
+        What is computed, among the results of this owner.
+    compute : callable
+        Function that computes it.
+    """
+    kept = _kept.get()
+    if kept is None:
+        return compute()
+    key = id(owner), name
+    if key not in kept:
+        kept[key] = owner, compute()
+    return kept[key][1]
 
 
 def parameter_like(values: Array, x: Any) -> Any:
-    """Return a kernel or a weight as `like` does, and as the same tensor at every use within `parameters_stay`.
+    """Return a parameter as `like` does, and as the same tensor at every use within `parameters_stay`.
 
-    A tensor has the axes of ``values`` in their order in memory: reordering them is faster on the device.
+    A tensor has the axes of ``values`` in their order in memory: reordering them is faster on the device. A view that
+    is made anew is another array.
     """
     if isinstance(x, np.ndarray):
         return values
-    copies = _copies.get()
-    if copies is not None and id(values) in copies:
-        return copies[id(values)][1]
-    tensor = library(x).from_numpy(np.require(values, requirements="W")).to(x)
-    if copies is not None:
-        copies[id(values)] = values, tensor
-    return tensor
+    return computed_once(
+        values, (x.dtype, x.device), lambda: library(x).from_numpy(np.require(values, requirements="W")).to(x)
+    )
 
 
 def library(x: Any) -> Any:
@@ -144,17 +163,9 @@ def along_axis(x: Any, axis: int, apply: Callable[[Any], Any]) -> Any:
     return permute(result, tuple(order))
 
 
-def concatenate(xs: tuple[Any, ...], axis: int) -> Any:
-    """Return several arrays joined along an axis."""
-    if all(isinstance(x, np.ndarray) for x in xs):
-        return np.concatenate(xs, axis)
-    shape = list(xs[0].shape)
-    shape[axis] = sum(x.shape[axis] for x in xs)
-    joint, start = zeros(tuple(shape), xs[0]), 0
-    for x in xs:
-        joint[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)] = x
-        start += x.shape[axis]
-    return joint
+def concatenate(xs: Sequence[Any], axis: int) -> Any:
+    """Return several arrays of one kind joined along an axis."""
+    return np.concatenate(xs, axis) if isinstance(xs[0], np.ndarray) else library(xs[0]).cat(tuple(xs), axis)
 
 
 def add_at(x: Any, columns: IntArray, values: Any) -> None:
@@ -189,17 +200,18 @@ def add_along(y: Any, index: Any, size: int) -> Any:
     return sums.reshape(count, vectors, size)
 
 
-def inner_products(xs: Any, y: Any) -> Any:
-    """Return the inner product (n,) of each of n arrays with one that broadcasts to them."""
+def sums_like(xs: Any, shape: Shape) -> Any:
+    """Return the sums (n, size) of each of n arrays over the axes along which an array of a shape is broadcast to it.
+
+    The inner product of an array with one that broadcasts to it is that of these sums with its entries.
+    """
     count = len(xs)
-    y = y.reshape(*(1,) * (xs.ndim - 1 - y.ndim), *y.shape)
-    per_channel = len(y) == xs.shape[1] and all(size == 1 for size in y.shape[1:])
-    if per_channel and isinstance(xs, np.ndarray):
+    shape = (*(1,) * (xs.ndim - 1 - len(shape)), *shape)
+    if isinstance(xs, np.ndarray) and shape[0] == xs.shape[1] and all(size == 1 for size in shape[1:]):
         # Pixel by pixel as they lie in memory: numpy's sum over the last axes of a view takes ten times as long.
-        return to_pixels(xs).reshape(-1, count * len(y)).sum(0).reshape(count, -1) @ y.reshape(-1)
-    same = tuple(axis for axis in range(1, xs.ndim) if y.shape[axis - 1] == 1 != xs.shape[axis])
-    summed = xs.sum(same) if same else xs
-    return summed.reshape(count, -1) @ y.reshape(-1)
+        return to_pixels(xs).reshape(-1, count * shape[0]).sum(0).reshape(count, -1)
+    same = tuple(axis for axis in range(1, xs.ndim) if shape[axis - 1] == 1 != xs.shape[axis])
+    return (xs.sum(same) if same else xs).reshape(count, -1)
 
 
 def as_numpy(x: Any) -> Array:

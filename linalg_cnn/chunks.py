@@ -81,7 +81,7 @@ def plan_chunks(
         If W and one vector exceed the limit.
     """
     in_size, out_size = size_of(graph.in_shape), size_of(graph.out_shape)
-    per_vector = 8 * graph.largest_state(direction)
+    per_vector = 8 * (graph.largest_state(direction) + (sums_kept(graph) if direction == "adjoint" else 0))
     largest = 8 * max(size_of(value) for value in graph.shapes)
     left = memory_limit(max_bytes) - 8 * in_size * out_size
     shape = graph.in_shape if direction == "forward" else graph.out_shape
@@ -97,6 +97,14 @@ def plan_chunks(
         max_bytes,
     )
     return chunks
+
+
+def sums_kept(graph: AffineGraph) -> int:
+    """Return how many sums of a cotangent's entries may wait to be multiplied by biases together.
+
+    They take memory beside the values of the network: a quarter of the largest one.
+    """
+    return max(size_of(value) for value in graph.shapes) // 4
 
 
 def fit_chunks(shape: Shape, per_vector: int, largest: int, left: int, alone: bool = False) -> Chunks:

@@ -13,9 +13,18 @@ import numpy as np
 
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.arithmetic import EXACT, SPARSE, Arithmetic
-from linalg_cnn.arrays import as_numpy, free_bytes, inner_products, like, parameters_stay, zeros
+from linalg_cnn.arrays import (
+    as_numpy,
+    computed_once,
+    concatenate,
+    free_bytes,
+    parameter_like,
+    parameters_stay,
+    sums_like,
+    zeros,
+)
 from linalg_cnn.checks import check_choice
-from linalg_cnn.chunks import Progress, carry_chunks, check_progress, plan_chunks
+from linalg_cnn.chunks import Progress, carry_chunks, check_progress, plan_chunks, sums_kept
 from linalg_cnn.graph import AffineGraph, Node
 from linalg_cnn.types import Array, size_of
 from linalg_cnn.wiring import Graph
@@ -144,16 +153,44 @@ def pull_rows(graph: AffineGraph, y: Any) -> tuple[Any, Any]:
     -------
     (n, in_size), (n,) : ndarrays or torch tensors, as ``y``
     """
-    B = zeros((len(y),), y)
+    products = _BiasProducts(graph, y)
+    W = graph.pull(y, products.add).reshape(len(y), -1)
+    return W, products.total()
 
-    def add_bias(node: Node, cotangent: Any) -> None:
-        nonlocal B
-        offset = node.operation.offset(*graph.input_shapes(node))
-        if offset is not None:
-            B = B + inner_products(cotangent, like(offset, cotangent))
 
-    W = graph.pull(y, add_bias).reshape(len(y), -1)
-    return W, B
+class _BiasProducts:
+    """Inner products of cotangents with biases: those of many operations are one product, one launch on a device."""
+
+    def __init__(self, graph: AffineGraph, y: Any) -> None:
+        self._graph, self._joined = graph, 0
+        self._total = zeros((len(y),), y)
+        self._sums: list[Any] = []
+        self._offsets: list[Array] = []
+        self._left = sums_kept(graph)
+
+    def add(self, node: Node, cotangent: Any) -> None:
+        """Note the inner products with the bias of a node, if it has one."""
+        offset = computed_once(node, "offset", lambda: node.operation.offset(*self._graph.input_shapes(node)))
+        if offset is None:
+            return
+        self._sums.append(sums_like(cotangent, offset.shape))
+        self._offsets.append(offset.ravel())
+        self._left -= offset.size
+        if self._left < 0:
+            self._join()
+
+    def total(self) -> Any:
+        """Return the sum over all operations, (n,)."""
+        if self._sums:
+            self._join()
+        return self._total
+
+    def _join(self) -> None:
+        offsets, sums = self._offsets, self._sums[0] if len(self._sums) == 1 else concatenate(self._sums, 1)
+        joint = computed_once(self._graph, ("biases", self._joined), lambda: np.concatenate(offsets))
+        self._total = self._total + sums @ parameter_like(joint, sums)
+        self._sums, self._offsets, self._left = [], [], sums_kept(self._graph)
+        self._joined += 1
 
 
 def _by_vectors(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
-from linalg_cnn.arrays import along_axis, index_like, like, zeros_laid_like
+from linalg_cnn.arrays import along_axis, index_like, like, parameter_like, zeros_laid_like
 from linalg_cnn.checks import check_memory
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
@@ -229,7 +229,7 @@ def apply_rule(x: Any, axis: int, rule: AxisRule) -> Any:
     if rule.is_identity:
         return x
     if _in_one_product(x, rule):
-        return along_axis(x, axis, lambda last: last @ like(rule.dense.T, x))
+        return along_axis(x, axis, lambda last: last @ parameter_like(rule.dense, x).T)
     y = zeros_laid_like(x, (*x.shape[:axis], rule.out_size, *x.shape[axis + 1 :]))
     common = rule.common_weight(x)
     for tap in range(rule.sources.shape[1]):
@@ -247,7 +247,7 @@ def apply_rule_adjoint(y: Any, axis: int, rule: AxisRule) -> Any:
     if rule.is_identity:
         return y
     if _in_one_product(y, rule):
-        return along_axis(y, axis, lambda last: last @ like(rule.dense, y))
+        return along_axis(y, axis, lambda last: last @ parameter_like(rule.dense, y))
     x = zeros_laid_like(y, (*y.shape[:axis], rule.in_size, *y.shape[axis + 1 :]))
     common = rule.common_weight(y)
     if common is not None and common != 1:

@@ -11,9 +11,23 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from linalg_cnn import AdaptiveAvgPool, AffineGraph, AvgPool, Conv, ConvTranspose, Dense, Pad, Resample, compose
-from linalg_cnn.arrays import free_bytes, library, parameter_like, parameters_stay
-from linalg_cnn.chunks import plan_chunks
+from linalg_cnn import (
+    AdaptiveAvgPool,
+    AffineGraph,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Pad,
+    Permute,
+    Resample,
+    Reshape,
+    compose,
+)
+from linalg_cnn.arrays import computed_once, free_bytes, library, parameter_like, parameters_stay
+from linalg_cnn.chunks import plan_chunks, sums_kept
+from linalg_cnn.compose import pull_rows
 from linalg_cnn.ops import taps
 from linalg_cnn.types import size_of
 
@@ -72,7 +86,7 @@ def test_a_padding_that_copies_pixels_is_a_product_along_each_axis():
     with Launches() as launches:
         pulled = operation.pull(torch.from_numpy(y), (4, 9, 8))
     assert launches.names.count("aten.convolution") == 1
-    assert len(launches.names) == 1 + 2 * 2  # for each axis a product, and the copy of its matrix
+    assert len(launches.names) == 1 + 2  # a product for each axis
     np.testing.assert_array_equal(pulled.numpy(), operation.pull(y, (4, 9, 8)))
 
 
@@ -93,7 +107,7 @@ def test_pooling_and_resampling_are_one_product_for_each_axis(operation):
         pushed, pulled = operation.push(torch.from_numpy(x)), operation.pull(torch.from_numpy(y), (4, 9, 8))
     products = [name for name in launches.names if name in {"aten.mm", "aten.bmm"}]
     assert len(products) == 4  # two axes, there and back
-    assert len(launches.names) <= 2 * 4  # for each a product, and the copy of its matrix
+    assert len(launches.names) <= 2 * 4  # for each a product, and a copy of its result
     np.testing.assert_allclose(pushed.numpy(), operation.push(x), rtol=1e-14, atol=1e-14)
     np.testing.assert_allclose(pulled.numpy(), operation.pull(y, (4, 9, 8)), rtol=1e-14, atol=1e-13)
 
@@ -135,7 +149,7 @@ def test_parameters_are_copied_once_for_all_chunks(monkeypatch):
     kernel = graph.nodes[0].operation.kernel
 
     class Torch:
-        nn = torch.nn
+        nn, cat = torch.nn, torch.cat
 
         @staticmethod
         def from_numpy(array):
@@ -149,10 +163,70 @@ def test_parameters_are_copied_once_for_all_chunks(monkeypatch):
     chunks = []
     affine = compose(graph, max_bytes=few, to_device=lambda units: chunks.append(units) or torch.from_numpy(units))
     assert len(chunks) > 5
-    assert sorted(copied) == [(3, 2, 3, 3), (40, 108)]
+    assert sorted(copied) == [(3,), (3, 2, 3, 3), (40,), (40, 108)]
     np.testing.assert_array_equal(affine.W, compose(graph).W)
     kernel[:] = 0  # the next composition sees a kernel that was changed
     assert not compose(graph, to_device=torch.from_numpy).W.any()
+
+
+def deep_network():
+    graph = AffineGraph((2, 6, 6))
+    value = 0
+    for seed in range(5):
+        value = graph.add(Conv(drawn(2, 2, 3, 3, seed=seed), padding=1), value)
+        value = graph.add(BatchNorm(drawn(2), drawn(2), drawn(2), [1, 2]), value)
+    value = graph.add(AvgPool(2), value)
+    value = graph.add(Permute((1, 2, 0)), value)
+    graph.add(Dense(drawn(3, 18), bias=drawn(3)), graph.add(Reshape((18,)), value))
+    return graph
+
+
+def test_a_second_composition_copies_no_parameter_and_has_one_product_for_all_biases():
+    graph, units = deep_network(), torch.eye(3, dtype=torch.float64)
+    with parameters_stay():
+        first = pull_rows(graph, units)
+        with Launches() as launches:
+            W, B = pull_rows(graph, units)
+    assert "aten._to_copy" not in launches.names
+    assert launches.names.count("aten.convolution") == 5
+    assert launches.names.count("aten.mv") == 1
+    assert launches.names.count("aten.sum") == 5
+    assert torch.equal(W, first[0])
+    assert torch.equal(B, first[1])
+    np.testing.assert_allclose(B.numpy(), compose(graph).B, rtol=1e-12)
+    np.testing.assert_allclose(B.numpy(), graph(np.zeros(graph.in_shape)), rtol=1e-12)
+
+
+def test_sums_for_biases_wait_within_a_quarter_of_the_largest_value():
+    graph = AffineGraph((9,))
+    for seed in range(20):
+        graph.add(Dense(drawn(9, 9, seed=seed), bias=drawn(9, seed=seed)), seed)
+    assert sums_kept(graph) == 2  # so that each of the biases is multiplied at once
+    with Launches() as launches:
+        W, B = pull_rows(graph, torch.eye(9, dtype=torch.float64))
+    assert launches.names.count("aten.mv") == 20
+    assert "aten.cat" not in launches.names
+    np.testing.assert_allclose(B.numpy(), graph(np.zeros(9)), rtol=1e-12)
+    np.testing.assert_array_equal(W.numpy(), compose(graph).W)
+
+
+def test_without_the_context_a_changed_parameter_is_seen():
+    graph, units = deep_network(), torch.eye(3, dtype=torch.float64)
+    before = pull_rows(graph, units)[1]
+    graph.nodes[1].operation.bias[:] += 1
+    after = pull_rows(graph, units)[1]
+    assert not torch.equal(before, after)
+    np.testing.assert_allclose(after.numpy(), graph(np.zeros(graph.in_shape)), rtol=1e-12)
+
+
+def test_results_of_two_owners_or_names_are_not_mixed_up():
+    one, other = drawn(2), drawn(2)
+    with parameters_stay():
+        assert computed_once(one, "sum", lambda: 1) == 1
+        assert computed_once(one, "sum", lambda: 2) == 1
+        assert computed_once(one, "product", lambda: 3) == 3
+        assert computed_once(other, "sum", lambda: 4) == 4
+    assert computed_once(one, "sum", lambda: 5) == 5
 
 
 def test_copies_are_kept_within_the_outermost_context_alone():
@@ -180,7 +254,7 @@ def test_the_library_of_a_tensor_is_torch():
 
 def test_a_chunk_takes_half_of_an_accelerators_free_memory():
     graph = small_network()
-    per_vector = 8 * graph.largest_state("adjoint")
+    per_vector = 8 * (graph.largest_state("adjoint") + sums_kept(graph))
     assert plan_chunks(graph, "adjoint", None, alone=True, free=14 * per_vector) == (graph.out_shape, 7, 1)
     assert plan_chunks(graph, "adjoint", None, alone=True, free=2**40).size == 40
     assert plan_chunks(graph, "adjoint", None, alone=True, free=0).size == 1

@@ -17,6 +17,7 @@ from linalg_cnn import (
     compose,
     load_map,
 )
+from linalg_cnn.chunks import sums_kept
 from linalg_cnn.cut import cheapest_cut, split
 
 RNG = np.random.default_rng(0)
@@ -93,7 +94,7 @@ def test_graphs_can_be_joined():
 def test_the_chunks_of_a_composition_are_shown_and_may_be_small():
     graph = two_paths()
     seen = []
-    tight = 8 * 9 * 8 + 8 * graph.largest_state("adjoint") * 3
+    tight = 8 * 9 * 8 + 8 * (graph.largest_state("adjoint") + sums_kept(graph)) * 3
     affine = compose(graph, "adjoint", max_bytes=tight, progress=lambda chunks: seen.extend(chunks) or chunks)
     assert seen == [0, 3, 6]
     np.testing.assert_array_equal(affine.W, compose(graph, "adjoint").W)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import sympy
 
+from linalg_cnn.arrays import computed_once
 from linalg_cnn.checks import as_exact, as_numbers, check_memory
 from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
 from linalg_cnn.ops.parameters import Parametrised
@@ -179,15 +180,19 @@ class Separable(Operation):
 
     def push(self, x: Any) -> Any:
         """Apply the rule of each axis in turn."""
-        for axis, rule in enumerate(self.rules(x.shape[1:]), start=1):
+        for axis, rule in enumerate(self._rules(tuple(x.shape[1:])), start=1):
             x = apply_rule(x, axis, rule)
         return x
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Apply the transpose of each axis' rule in turn."""
-        for axis, rule in enumerate(self.rules(in_shape), start=1):
+        for axis, rule in enumerate(self._rules(in_shape), start=1):
             y = apply_rule_adjoint(y, axis, rule)
         return y
+
+    def _rules(self, in_shape: Shape) -> list[AxisRule]:
+        rules: list[AxisRule] = computed_once(self, ("rules", in_shape), lambda: self.rules(in_shape))
+        return rules
 
     def count_entries(self, in_shape: Shape) -> int:
         """Return the product of the axes' counts."""

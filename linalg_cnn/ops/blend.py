@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from linalg_cnn.arrays import like
+from linalg_cnn.arrays import parameter_like
 from linalg_cnn.checks import check_array, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.ops.base import MergingOperation
@@ -79,8 +79,10 @@ class Blend(MergingOperation):
 
     def push(self, *xs: Any) -> Any:
         """Return the weighted sum."""
-        return reduce(operator.add, (x * like(weights, x) for weights, x in zip(self.weights, xs, strict=True)))
+        return reduce(
+            operator.add, (x * parameter_like(weights, x) for weights, x in zip(self.weights, xs, strict=True))
+        )
 
     def pull(self, y: Any, *in_shapes: Shape) -> tuple[Any, ...]:
         """Return ``weights[k] * y`` for each input."""
-        return tuple(y * like(weights, y) for weights in self.weights)
+        return tuple(y * parameter_like(weights, y) for weights in self.weights)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.arrays import library, parameter_like
+from linalg_cnn.arrays import computed_once, library, parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
 from linalg_cnn.ops.taps import TapOperation, cropped, in_torch, tap_by_tap
@@ -179,6 +179,12 @@ class Conv(TapOperation):
 
     def convolve_back(self, y: Any, in_shape: Shape) -> Any:
         """Return A' y for a torch tensor by torch's transposed convolution, which pads what no window has reached."""
+        options = computed_once(self, ("options back", in_shape), lambda: self._options_back(in_shape))
+        x = in_torch(y, len(in_shape) - 1, transposed=True)(y, parameter_like(self.kernel, y), *options)
+        return cropped(x, (0,) * (len(in_shape) - 1), in_shape[1:])
+
+    def _options_back(self, in_shape: Shape) -> tuple[Any, ...]:
+        """Return what follows the weight in torch's transposed convolution."""
         common, extra = self._padding_in_torch()
         left = tuple(
             (size + 2 * width + after - step * (taps - 1) - 1) % stride
@@ -186,9 +192,7 @@ class Conv(TapOperation):
                 in_shape[1:], common, extra, self.dilation, self.kernel.shape[2:], self.stride, strict=True
             )
         )
-        options = (None, self.stride, common, left, self.groups, self.dilation)
-        x = in_torch(y, len(common), transposed=True)(y, parameter_like(self.kernel, y), *options)
-        return cropped(x, (0,) * len(common), in_shape[1:])
+        return None, self.stride, common, left, self.groups, self.dilation
 
     def _padding_in_torch(self) -> tuple[Shape, Shape]:
         """Return the zeros on both sides of each axis, and those that are added at its end."""

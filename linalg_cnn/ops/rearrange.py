@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.arrays import index_like, zeros
+from linalg_cnn.arrays import computed_once, index_like, zeros
 from linalg_cnn.checks import LARGEST_SIZE, check_int, check_per_axis, check_shape, is_sequence
 from linalg_cnn.entries import Entries
 from linalg_cnn.ops.base import Operation
@@ -53,14 +53,20 @@ class Rearrangement(Operation):
         """Return the rearranged batch."""
         if isinstance(x, np.ndarray):
             return self.move(x)
-        sources = self.sources(tuple(x.shape[1:]))
-        return x.reshape(len(x), -1)[:, index_like(sources.ravel(), x)].reshape(len(x), *sources.shape)
+        in_shape = tuple(x.shape[1:])
+        return x.reshape(len(x), -1)[:, self._index(in_shape, x)].reshape(len(x), *self.out_shape(in_shape))
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Move the entries back; inputs that no output reads get zeros."""
         x = zeros((len(y), size_of(in_shape)), y)
-        x[:, index_like(self.sources(in_shape).ravel(), y)] = y.reshape(len(y), size_of(y.shape[1:]))
+        x[:, self._index(in_shape, y)] = y.reshape(len(y), size_of(y.shape[1:]))
         return x.reshape(len(y), *in_shape)
+
+    def _index(self, in_shape: Shape, x: Any) -> Any:
+        """Return the number of the entry that each output reads, as an index of an array or a tensor."""
+        if isinstance(x, np.ndarray):
+            return self.sources(in_shape).ravel()
+        return computed_once(self, (in_shape, x.device), lambda: index_like(self.sources(in_shape).ravel(), x))
 
 
 class SameOrder(Rearrangement):

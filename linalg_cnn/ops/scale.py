@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.arrays import like
+from linalg_cnn.arrays import computed_once, parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_shape
 from linalg_cnn.entries import Entries, diagonal_entries
 from linalg_cnn.ops.base import Operation
@@ -56,7 +56,8 @@ class Diagonal(Operation):
 
     def push(self, x: Any) -> Any:
         """Return each entry times its factor."""
-        return x * like(spread(self.factors, x.ndim - 1), x)
+        factors = computed_once(self, ("factors", x.ndim), lambda: spread(self.factors, x.ndim - 1))
+        return x * parameter_like(factors, x)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return each entry times its factor: a diagonal matrix is its own transpose."""

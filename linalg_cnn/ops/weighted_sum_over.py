@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.arrays import like
+from linalg_cnn.arrays import parameter_like
 from linalg_cnn.checks import check_array, check_per_axis, check_shape, is_sequence
 from linalg_cnn.entries import Entries
 from linalg_cnn.ops.base import Operation
@@ -87,11 +87,11 @@ class WeightedSumOver(Operation):
 
     def push(self, x: Any) -> Any:
         """Return the weighted sums."""
-        return (x * like(self.weight, x)).sum(tuple(axis + 1 for axis in self.axes), keepdims=True)
+        return (x * parameter_like(self.weight, x)).sum(tuple(axis + 1 for axis in self.axes), keepdims=True)
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return to every input the cotangent of its sum times its weight."""
-        return y * like(self.weight, y)
+        return y * parameter_like(self.weight, y)
 
 
 def check_axes(value: Any) -> Shape:
