@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.predictions import ScoresError, accuracies, check_labels, predicted_classes
 from gpu.models.surroundings import surroundings_kept
@@ -51,8 +52,7 @@ class HeldOut:
             return cls(inputs, right, None)
         if inputs is None:
             raise ValueError("original: expected inputs as well, on which its predictions are compared, got none")
-        if not isinstance(original, nn.Module):
-            raise TypeError(f"original: expected an nn.Module, got {type(original).__name__}")
+        check_module("original", original)
         copied = copy_of(original)
         give_one_tensor(copied, output)
         return cls(inputs, right, copied.eval())

@@ -17,6 +17,7 @@ from gpu.collapsing.report import CollapseReport
 from gpu.collapsing.result import Collapsed, CollapsedModule
 from gpu.collapsing.samples import check_inputs, draw_samples, unusual_samples
 from gpu.collapsing.verification import verify
+from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.surroundings import surroundings_kept
 from gpu.runtime.timing import Stopwatch
@@ -125,8 +126,7 @@ def collapse(
     >>> collapsed.affine.W.shape, collapsed.report.rank
     ((3, 64), 3)
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
+    check_module("module", module)
     if factored != "auto" and not isinstance(factored, bool):
         raise ValueError(f"factored: expected 'auto', True or False, got {factored!r}")
     in_shape, limit = check_shape("in_shape", in_shape), memory_limit(max_bytes)

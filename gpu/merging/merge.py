@@ -19,6 +19,7 @@ from gpu.merging.network import network_of
 from gpu.merging.report import MergeReport
 from gpu.merging.stretches import Stretch, steps_of
 from gpu.merging.verification import verify
+from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.surroundings import surroundings_kept
 from gpu.runtime.timing import Stopwatch
@@ -139,8 +140,7 @@ def merge(
     >>> torch.allclose(merged.module(images), net(images), atol=1e-6)
     True
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    check_module("model", model)
     batch_size = check_int("batch_size", batch_size, 1)
     if isinstance(forms, str) or not isinstance(forms, Collection):
         raise TypeError(f"forms: expected a collection of names, such as {FORMS[:1]}, got {forms!r}")

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from gpu.models.agreement import check_agreement
+from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.homotopy import check_share
 from gpu.models.interventions import first_intervention, intervention, written
@@ -112,8 +113,7 @@ def _check_module(model: object) -> None:
     TypeError
         If it is not.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    check_module("model", model)
 
 
 def _slope_of(part: nn.Module) -> float:

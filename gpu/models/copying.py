@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu.models.checks import check_module
 from gpu.models.rebinding import rebind, rebound
 
 COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
@@ -39,8 +40,7 @@ def copy_of(module: nn.Module) -> nn.Module:
         If a part of it cannot be copied, such as a lock or an open file, or the copy shares a part with it; or inside
         of ``with torch.device("meta")``.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
+    check_module("module", module)
     if torch.empty(0).is_meta:
         raise ValueError(
             "module: expected new tensors to hold numbers, got the meta device as torch's default; call this outside "

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.linearizing.examination import Examination, examine, followable, run_eagerly
 from gpu.models.linearizing.forwards import (
@@ -124,8 +125,7 @@ def linearized(model: nn.Module, inputs: Any = None) -> Linearized:
     ValueError
         If ``model`` cannot be copied, or its forward does not take ``inputs``.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    check_module("model", model)
     with surroundings_kept(model), run_eagerly():
         return _linearized(model, inputs)
 

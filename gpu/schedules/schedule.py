@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from gpu.models.activations import activation_slopes, set_activation_slope
+from gpu.models.checks import check_module
 from gpu.models.homotopy import check_share, set_skip_strength, skip_strengths
 from gpu.schedules.functions import ScheduleFunction, check_shares
 from linalg_cnn.checks import check_int
@@ -30,8 +31,7 @@ class Schedule:
     """Name in the state of what was set last."""
 
     def __init__(self, model: nn.Module) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+        check_module("model", model)
         self.model = model
         self.last_step = 0
         self._last: float | dict[str, float] = {}

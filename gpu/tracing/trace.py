@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from torch import nn
 
+from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.surroundings import surroundings_kept
 from gpu.tracing.advice import with_advice
@@ -124,8 +125,7 @@ def trace_with_shape(
         If the module cannot be copied or does not take such input, or its output is not one tensor with an entry per
         sample.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
+    check_module("module", module)
     in_shape = check_shape("in_shape", in_shape)
     memo: Memo = {}
     kind = "piecewise linear" if piecewise else "affine"

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from gpu.models.checks import check_module
 from gpu.runtime.devices import full_float32
 from gpu.training.data import as_network_input
 from gpu.training.evaluation import dtype_of
@@ -78,8 +79,7 @@ def recalibrate(
     >>> norm.running_mean, norm.running_var
     (tensor([2.]), tensor([2.]))
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    check_module("model", model)
     check_int("batch_size", batch_size, 1)
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     _check_images(images, device)
