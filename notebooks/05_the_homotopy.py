@@ -310,8 +310,9 @@ curves_picture(
 #
 # This is what happens to the paper's schedule at full scale, with all 60,000 images: in evaluation mode ResNet34 ended
 # at 54 % on a GPU and at 10 % on a CPU (means of five trials each). Recalibrated layer by layer, the five of the CPU
-# have 99.0 %, where the paper has 98.57 % ([erratum 16](../docs/errata.md)). So `gpu.train` recalibrates before each validation unless it is told not to, and its history
-# has both accuracies. Do the same after every `gpu.set_skip_strength` that is not followed by training.
+# have 99.0 %, where the paper has 98.57 % ([erratum 16](../docs/errata.md)). So `gpu.train` recalibrates before each
+# validation unless it is told not to, and its history has both accuracies. Do the same after every
+# `gpu.set_skip_strength` that is not followed by training.
 #
 # ## The paper's figures, from our records
 #

@@ -159,14 +159,14 @@ class Conv(TapOperation):
         """Return A x; a padding mode that copies pixels is applied as an operation before the convolution."""
         if self.padding_mode == "zeros":
             return super().push(x)
-        pad, conv = self._pad_then_conv()
+        pad, conv = computed_once(self, "pad then conv", self._pad_then_conv)
         return conv.push(pad.push(x))
 
     def pull(self, y: Any, in_shape: Shape) -> Any:
         """Return A' y; a padding mode that copies pixels is transposed as an operation after the convolution."""
         if self.padding_mode == "zeros":
             return super().pull(y, in_shape)
-        pad, conv = self._pad_then_conv()
+        pad, conv = computed_once(self, "pad then conv", self._pad_then_conv)
         return pad.pull(conv.pull(y, pad.out_shape(in_shape)), in_shape)
 
     def convolve(self, x: Any) -> Any:
