@@ -159,7 +159,7 @@ def without_skips(run: _Run) -> Iterator[float]:
     yield run.accuracy(deep)
     set_skip_strength(deep, 0)
     yield run.accuracy(deep)
-    recalibrate(deep, run.training.images[spread_evenly(len(run.training), RECALIBRATED_ON)])
+    recalibrate(deep, run.training.images[spread_evenly(len(run.training), RECALIBRATED_ON)], layer_by_layer=True)
     yield run.accuracy(deep)
 
 

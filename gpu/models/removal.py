@@ -45,7 +45,8 @@ def remove_skips(model: Network, *, inputs: Any = None) -> Network:
     Hooks on a residual block and on what stays see the same values as before, and are kept.
 
     Running statistics stay as they are. Training leaves statistics that are useless where many batch normalisations
-    follow each other without skips: unless `gpu.Trainer` trained the network, call `gpu.recalibrate` before or after.
+    follow each other without skips: unless `gpu.Trainer` trained the network, call `gpu.recalibrate` with
+    ``layer_by_layer=True`` before or after.
 
     Source: the paper's section 5.3, "explicitly taking their programming out of the network".
 
