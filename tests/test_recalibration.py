@@ -158,6 +158,19 @@ def test_layer_by_layer_nothing_stays_in_the_model():
     assert [part.training for part in model] == [True, False, True, True, True, True]
 
 
+def test_layer_by_layer_the_hooks_of_the_user_count():
+    model = nn.Sequential(nn.BatchNorm1d(1)).eval()
+    model[0].register_forward_pre_hook(lambda norm, inputs: (10 * inputs[0],))
+    gpu.recalibrate(model, torch.tensor([[0.0], [4.0]]), layer_by_layer=True)
+    assert model[0].running_mean == 20
+
+
+def test_the_strengths_of_skips_stay():
+    model = gpu.resnet(18, t=0.25)
+    gpu.recalibrate(model, torch.rand(4, 1, 28, 28), layer_by_layer=True)
+    assert set(gpu.skip_strengths(model).values()) == {0.25}
+
+
 def test_norms_without_statistics_and_norms_that_are_not_used_stay():
     class Auxiliary(nn.Module):
         def __init__(self):
@@ -206,6 +219,15 @@ def test_an_interruption_half_way_leaves_the_model_as_it_was():
     assert_same(state_of(model), before)
     assert model.training
     assert model.norm.momentum == 0.1
+
+
+def test_an_interruption_between_two_layers_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.BatchNorm1d(1), Failing())
+    model[1].calls = 1
+    before = state_of(model)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.recalibrate(model, torch.randn(4, 1), layer_by_layer=True)
+    assert_same(state_of(model), before)
 
 
 class Unused(nn.Module):
@@ -336,6 +358,87 @@ def test_recalibration_leaves_the_training_as_it_is(digits):
     gpu.Trainer(with_it, training, digits[1], epochs=2).run()
     gpu.Trainer(without, training, digits[1], epochs=2, recalibration_images=0).run()
     assert all(map(torch.equal, with_it.parameters(), without.parameters()))
+
+
+class Frozen(nn.Module):
+    """A chain that keeps its first norm frozen, as detectors keep those of their backbone."""
+
+    def __init__(self):
+        super().__init__()
+        self.chain = chain()
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.chain[2].eval()
+        return self
+
+    def forward(self, x):
+        return self.chain(x)
+
+
+def test_the_trainer_leaves_frozen_norms_as_they_are(digits):
+    model = Frozen()
+    before = state_of(model.chain[2])
+    (epoch,) = gpu.Trainer(model, *digits, epochs=1).run()
+    assert "validation_accuracy_running" in epoch
+    after = state_of(model.chain[2])
+    assert all(torch.equal(after[name], before[name]) for name in statistics_of(model.chain[2]))
+    assert model.chain[5].num_batches_tracked == 1  # estimated
+
+
+def test_the_trainer_takes_a_network_whose_norms_work_in_training_only(digits):
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.norm = gpu.perceptron(), nn.BatchNorm1d(10)
+
+        def forward(self, x):
+            return self.norm(self.net(x)) if self.training else self.net(x)
+
+    model = Auxiliary()
+    (epoch,) = gpu.Trainer(model, *digits, epochs=1).run()
+    assert epoch["validation_accuracy"] == epoch["validation_accuracy_running"]
+    assert model.norm.num_batches_tracked > 1  # as trained
+
+
+def test_a_network_that_does_not_take_so_many_images_is_not_said_to_diverge(digits):
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.chain = chain()
+
+        def forward(self, x):
+            if len(x) > 300:
+                raise RuntimeError("out of memory")
+            return self.chain(x)
+
+    with pytest.raises(ValueError, match="images: expected images that the model takes, got RuntimeError .*1000"):
+        gpu.Trainer(Small(), digits[0], gpu.Digits(digits[1].images[:50], digits[1].labels[:50]), epochs=1).run()
+
+
+def test_statistics_that_are_not_finite_end_the_training(digits):
+    class Exploding(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x if len(x) <= 64 else x * torch.inf)
+
+    model = chain()
+    model[2] = Exploding(32)
+    with pytest.raises(FloatingPointError, match="training diverged: model: expected finite statistics, .* epoch 1"):
+        gpu.Trainer(model, *digits, epochs=1).run()
+
+
+def test_the_trainer_refuses_statistics_that_cannot_be_written_before_it_trains(digits):
+    model = chain()
+    model[2].num_batches_tracked = None
+    with pytest.raises(
+        ValueError, match="model: expected batch normalisations with num_batches_tracked, got None in 2"
+    ):
+        gpu.Trainer(model, *digits)
+    gpu.Trainer(model, *digits, recalibration_images=0)
+    with torch.inference_mode():
+        model = chain()
+    with pytest.raises(ValueError, match="model: expected statistics that can be written, got 2: BatchNorm2d"):
+        gpu.recalibrate(model, digits[0].images)
 
 
 def test_a_network_without_batch_norms_has_one_validation_accuracy(digits):

@@ -130,7 +130,7 @@ def _record_of(
     planned = [trial for trials in plan.values() for trial in trials]
     shared = _joint([vars(trial) for trial in planned])
     training, held_out = workspace.images_of(planned[0])
-    left_out = ("trial", "hardware", "versions")
+    left_out = ("trial", "hardware", "versions", "recalibration")
 
     def public(result: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in result.items() if name not in left_out and value is not None}
@@ -150,7 +150,7 @@ def _record_of(
             "learning_rate": shared["learning_rate"],
             "precision": shared["precision"],
             "stem_stride": shared["stem_stride"],
-            "recalibration": "layer by layer",
+            "recalibration": _recalibration(list(results.values())),
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),
@@ -161,6 +161,15 @@ def _record_of(
             if not settings.series or name in settings.series or any(trial in results for trial in trials)
         ],
     }
+
+
+def _recalibration(results: list[dict[str, Any]]) -> Any:
+    """Return how running statistics were estimated: None if there were none, a list where trials differ.
+
+    Results were written before it was noted in them.
+    """
+    ways = [result.get("recalibration", "not noted") for result in results]
+    return _joint([{"by": way} for way in ways if way is not None]).get("by")
 
 
 def _joint(descriptions: list[dict[str, Any]]) -> dict[str, Any]:

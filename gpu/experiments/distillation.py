@@ -19,4 +19,4 @@ def taught_and_untaught(common: Trial, settings: ExperimentSettings) -> dict[str
     }
 
 
-EXPERIMENT = Experiment(series=taught_and_untaught, view=AccuracyByEpoch(), keep_weights=True)
+EXPERIMENT = Experiment(series=taught_and_untaught, view=AccuracyByEpoch(), options=("stem_stride",), keep_weights=True)

@@ -74,7 +74,7 @@ class Experiment:
     epochs : int
         Number of epochs that a network is trained for if the settings do not say.
     options : tuple of str
-        Names of the settings that only this experiment takes.
+        Names of the settings that it takes and not all experiments take.
     keep_weights : bool
         Whether trained weights are kept beside the results.
     datasets : tuple of str

@@ -22,6 +22,7 @@ def linear_networks(common: Trial, settings: ExperimentSettings) -> dict[str, li
 
 EXPERIMENT = Experiment(
     series=linear_networks,
+    options=("stem_stride",),
     view=AccuracyByEpoch(
         PaperFigure(
             "figure1_linear_networks.csv",

@@ -26,4 +26,4 @@ def networks_by_strength(common: Trial, settings: ExperimentSettings) -> dict[st
     return {name: [replace(trial, t=t) for t in strengths] for name, trial in networks.items()}
 
 
-EXPERIMENT = Experiment(series=networks_by_strength, view=AccuracyByT(PAPER), epochs=2, options=("t",))
+EXPERIMENT = Experiment(series=networks_by_strength, view=AccuracyByT(PAPER), epochs=2, options=("t", "stem_stride"))

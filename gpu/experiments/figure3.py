@@ -19,5 +19,6 @@ def static_and_scheduled(common: Trial, settings: ExperimentSettings) -> dict[st
 
 EXPERIMENT = Experiment(
     series=static_and_scheduled,
+    options=("stem_stride",),
     view=AccuracyByEpoch(PaperFigure("figure3_static_vs_scheduled_t.csv", {name: name for name in CURVES})),
 )

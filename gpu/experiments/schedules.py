@@ -117,4 +117,6 @@ def _signed(points: list[float]) -> str:
     return f"{np.mean(points):+.1f} ({min(points):+.1f} to {max(points):+.1f})" if points else ""
 
 
-EXPERIMENT = Experiment(series=ways_to_no_skips, view=WaysToNoSkips(), options=("depth",), keep_weights=True)
+EXPERIMENT = Experiment(
+    series=ways_to_no_skips, view=WaysToNoSkips(), options=("depth", "stem_stride"), keep_weights=True
+)

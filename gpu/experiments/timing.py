@@ -168,4 +168,4 @@ class TimingView(View):
         return f"Microseconds per image. {'; '.join(rows)}."
 
 
-EXPERIMENT = Experiment(measure=time_networks, view=TimingView())
+EXPERIMENT = Experiment(measure=time_networks, view=TimingView(), options=("stem_stride",))

@@ -105,10 +105,12 @@ def train_to_the_end(trainer: Trainer, trial: Trial, folder: Path, report: Calla
         trainer.run(folder / "checkpoint", report=report)
     except FloatingPointError as error:
         stopped = str(error)
+    recalibrated = any("validation_accuracy_running" in epoch for epoch in trainer.history)
     return {
         "seed": trial.seed,
         "epochs": [dict(epoch) for epoch in trainer.history],
         "stopped": stopped,
+        "recalibration": "layer by layer" if recalibrated else None,
         "trial": asdict(trial),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "hardware": describe_hardware(trainer.device),

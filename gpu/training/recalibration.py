@@ -1,7 +1,7 @@
 """`recalibrate`: the running statistics of batch normalisations, estimated anew for the network as it is now."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,6 +18,10 @@ from gpu.training.evaluation import dtype_of
 from linalg_cnn.checks import check_int
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class StatisticsNotFiniteError(ValueError):
+    """Running statistics are NaN or infinite: the weights are, or what they compute."""
 
 
 def recalibrate(
@@ -51,7 +55,8 @@ def recalibrate(
         use their new running statistics, as they will in evaluation mode. All images are then run at once, whatever
         ``batch_size`` is, and take as much memory. If False, all use the statistics of each batch meanwhile, as in
         training. The difference is small in most networks. It is all that matters where the images differ little in
-        what a normalisation gets: in a deep network without skips whose last maps are small, see the notes.
+        what a normalisation gets: a ResNet34 without skips, trained on all of MNIST, had 10 % in evaluation mode
+        without it, and 99 % with it; see the notes.
 
     Raises
     ------
@@ -60,17 +65,18 @@ def recalibrate(
     ValueError
         If the images are not finite numbers that the model takes, none of the batch normalisations is used in the
         forward pass, running statistics are there but belong to no batch normalisation, as in a scripted or exported
-        model, or a statistic is not finite. All statistics are then as they were.
+        model, or cannot be written, or a statistic is not finite. All statistics are then as they were.
 
     Notes
     -----
     Source: ``torch.optim.swa_utils.update_bn``, which does the same with the whole model in training mode.
 
     A normalisation of a map of several positions divides by the standard deviation over images and positions. Padding
-    makes the positions differ in the same way in all images. In ResNet34 without skips, trained on MNIST, the share of
-    the images in the variance falls from 0.9 to 4e-14 along its maps of 2x2, and the first normalisation of a map of
-    1x1 has to find the images in what is left. A running mean is then useful only if it is that of the network in
-    evaluation mode, up to 1e-7 of itself. The mean over batches, each with statistics of its own, is not.
+    makes the positions differ in the same way in all images. In a ResNet34 that was trained on MNIST while t went to
+    0, at t = 0.025, the share of the images in the variance falls from 0.9 to 4e-14 along its maps of 2x2
+    (docs/records/recalibration_ways.json), and the first normalisation of a map of 1x1 has to find the images in what
+    is left. A running mean is then useful only if it is that of the network in evaluation mode, up to the square root
+    of that share, 2e-7 of itself. The mean over batches, each with statistics of its own, is not.
 
     Examples
     --------
@@ -81,12 +87,25 @@ def recalibrate(
     """
     check_module("model", model)
     check_int("batch_size", batch_size, 1)
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    _check_images(images, device)
+    _check_images(images, _device_of(model))
     norms = norms_to_estimate(model)
-    _check_norms(model, norms)
-    if not norms:
-        return
+    _check_there_are_none_of_others(model)
+    check_norms(norms)
+    if norms and not estimate(model, images, batch_size=batch_size, layer_by_layer=layer_by_layer):
+        raise ValueError("model: expected a forward pass that uses its batch normalisations, got one that uses none")
+
+
+def estimate(model: nn.Module, images: torch.Tensor, *, batch_size: int, layer_by_layer: bool) -> Collection[str]:
+    """Do the work of `recalibrate`, and return the names of the batch normalisations that the forward pass uses.
+
+    Raises
+    ------
+    StatisticsNotFiniteError
+        If a statistic is not finite.
+    ValueError
+        If the model does not take the images.
+    """
+    device, norms = _device_of(model), norms_to_estimate(model)
     before = {name: _statistics(norm) for name, norm in norms.items()}
     used: dict[str, _BatchNorm] = {}
     try:
@@ -104,6 +123,11 @@ def recalibrate(
     finally:  # one that the forward pass does not use, such as one of an auxiliary head, keeps its statistics
         for name in norms.keys() - used.keys():
             _restore(norms[name], before[name])
+    return used.keys()
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
 def norms_to_estimate(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -127,19 +151,34 @@ def spread_evenly(size: int, count: int) -> torch.Tensor:
     return torch.arange(count) * size // max(count, 1)
 
 
-def _check_norms(model: nn.Module, norms: dict[str, _BatchNorm]) -> None:
-    """Check that the running statistics of a model can be estimated.
+def check_norms(norms: dict[str, _BatchNorm]) -> None:
+    """Check that the running statistics of batch normalisations can be written.
 
     Raises
     ------
     ValueError
-        If a batch normalisation is lazy and has not been run, or the only running statistics belong to no
-        `nn.BatchNorm`: leaving them as they are without a word would leave the network as useless as it was.
+        If one is lazy and has not been run, does not count its batches, or was made in inference mode.
     """
     for name, norm in norms.items():
+        got = f"{name or 'the model'}: {type(norm).__name__}"
         if is_lazy(norm.get_buffer("running_mean")):
-            got = f"{name or 'the model'}: {type(norm).__name__}"
             raise ValueError(f"model: expected initialised batch normalisations, got {got}; run the model once")
+        if norm.num_batches_tracked is None:
+            raise ValueError(f"model: expected batch normalisations with num_batches_tracked, got None in {got}")
+        if norm.get_buffer("running_mean").is_inference():
+            raise ValueError(f"model: expected statistics that can be written, got {got} made in inference mode")
+
+
+def _check_there_are_none_of_others(model: nn.Module) -> None:
+    """Refuse a model whose only running statistics belong to no `nn.BatchNorm`.
+
+    Leaving them as they are without a word would leave the network as useless as it was.
+
+    Raises
+    ------
+    ValueError
+        If there are such statistics.
+    """
     if any(isinstance(part, _BatchNorm) for part in model.modules()):
         return
     for name, _ in model.named_buffers():
@@ -203,19 +242,18 @@ def _run(model: nn.Module, batch: torch.Tensor) -> None:
 
 
 def _check_statistics(used: dict[str, _BatchNorm]) -> None:
-    """Check that statistics were estimated, and are finite.
+    """Check that statistics are finite.
 
     Raises
     ------
-    ValueError
-        If no batch normalisation was used, or a statistic is not finite.
+    StatisticsNotFiniteError
+        If one is not.
     """
-    if not used:
-        raise ValueError("model: expected a forward pass that uses its batch normalisations, got one that uses none")
     for name, norm in used.items():
         for statistic in STATISTICS:
             if not getattr(norm, statistic).isfinite().all():
-                raise ValueError(f"model: expected finite statistics, got others in {name or 'the model'}.{statistic}")
+                where = f"{name or 'the model'}.{statistic}"
+                raise StatisticsNotFiniteError(f"model: expected finite statistics, got others in {where}")
 
 
 def _statistics(norm: _BatchNorm) -> dict[str, torch.Tensor]:
@@ -250,7 +288,7 @@ def only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[No
 def _in_evaluation_mode(norms: dict[str, _BatchNorm]) -> Iterator[None]:
     """Let normalisations that are in training mode use their running statistics, after these have been estimated."""
 
-    def estimate(norm: _BatchNorm, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def note(norm: _BatchNorm, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
         norm.training = True
         try:
             norm.forward(*inputs, **options)
@@ -259,7 +297,8 @@ def _in_evaluation_mode(norms: dict[str, _BatchNorm]) -> Iterator[None]:
 
     for norm in norms.values():
         norm.training = False
-    hooks = [norm.register_forward_pre_hook(estimate, prepend=True, with_kwargs=True) for norm in norms.values()]
+    # last, so that it gets what the hooks of the user make of the input
+    hooks = [norm.register_forward_pre_hook(note, with_kwargs=True) for norm in norms.values()]
     try:
         yield
     finally:

@@ -16,11 +16,11 @@ from gpu.training.checkpoints import Autosave
 from gpu.training.data import as_network_input, check_seed
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
+from gpu.training.epoch_recalibration import EpochRecalibration
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
 from gpu.training.fitting import check_fit, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
-from gpu.training.recalibration import norms_to_estimate, recalibrate, spread_evenly
 from gpu.training.resuming import check_state, fingerprints, load_moments, load_slopes, slopes_state, take_step
 from linalg_cnn.checks import check_choice, check_int
 
@@ -60,7 +60,8 @@ class Trainer:
     recalibration_images : int, optional
         Number of training images, spread evenly over the training set, from which `gpu.recalibrate` estimates the
         running statistics of batch normalisations before each validation, layer by layer: the images are run at once.
-        1,000 by default, which for 60,000 images adds some 0.6 % to an epoch; with 0 the statistics stay as trained.
+        By default 1,000, and fewer where they have more than 4,096 pixels, such as 81 of 224x224. For 60,000 images,
+        1,000 are some 0.6 % of the work of an epoch. With 0 the statistics stay as trained.
 
     Attributes
     ----------
@@ -68,7 +69,8 @@ class Trainer:
         ``epoch``, ``t``, ``slope``, ``loss``, ``train_accuracy`` and ``validation_accuracy`` of each epoch. The loss
         and the training accuracy are means over the epoch's batches, taken while the weights change. The validation
         accuracy is that of the network as it is left, in evaluation mode; where its statistics were recalibrated,
-        ``validation_accuracy_running`` is the accuracy with those that training left.
+        ``validation_accuracy_running`` is the accuracy with those that training left, for which the held-out images
+        are run a second time. Training then goes on from the new statistics.
 
     Raises
     ------
@@ -111,8 +113,6 @@ class Trainer:
         check_choice("precision", precision, ("float32", "bfloat16"))
         if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-        if recalibration_images is not None:
-            check_int("recalibration_images", recalibration_images, 0)
         shown, self.held_out = labelled_parts(training, held_out)
         check_fit(model, shown, self.held_out)
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
@@ -121,8 +121,7 @@ class Trainer:
         self.model = model.to(memory_format=torch.channels_last) if on_cuda and in_2d else model
         self.images, self.labels = shown.images.to(self.device), shown.labels.to(self.device)
         self.learning_rate = learning_rate
-        count = 1000 if recalibration_images is None else recalibration_images
-        self.recalibrated_on = spread_evenly(len(shown), count)
+        self.recalibration = EpochRecalibration(self.model, self.images, recalibration_images)
         # a state can only be resumed with the same settings
         self.settings = {
             "images": len(shown),
@@ -131,7 +130,7 @@ class Trainer:
             "seed": seed,
             "precision": precision,
             "taught": None if teacher is None else [teacher.weight, teacher.temperature],
-            "recalibration_images": count,
+            "recalibration_images": self.recalibration.count,
         } | fingerprints(model, shown, self.held_out)
         self.schedule, self.slope_schedule, self.teacher = schedule, slope_schedule, teacher
         if teacher is not None:
@@ -254,9 +253,9 @@ class Trainer:
             "train_accuracy": self.progress.accuracy,
             "validation_accuracy": 0.0,
         }
-        if len(self.recalibrated_on) and norms_to_estimate(self.model):
+        if self.recalibration.is_needed(self.model):
             epoch["validation_accuracy_running"] = accuracy_of(*self._held_out_scores())
-            self._recalibrate()
+            self.recalibration(self.model, epoch["epoch"])
         scores, labels = self._held_out_scores()
         if not scores.isfinite().all():
             raise FloatingPointError(f"training diverged: scores are not finite after epoch {epoch['epoch']}")
@@ -278,19 +277,6 @@ class Trainer:
     def _held_out_scores(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the scores (N, classes) of the held-out images, and their labels (N,)."""
         return predict_scores(self.model, self.held_out.images), self.held_out.labels
-
-    def _recalibrate(self) -> None:
-        """Estimate the running statistics anew.
-
-        Raises
-        ------
-        FloatingPointError
-            If they are not finite.
-        """
-        try:
-            recalibrate(self.model, self.images[self.recalibrated_on], layer_by_layer=True)
-        except ValueError as error:
-            raise FloatingPointError(f"training diverged: {error} after epoch {len(self.history) + 1}") from error
 
     def _check_finite(self) -> None:
         check_finite(self.progress, self.model, len(self.history) + 1, self.learning_rate)
