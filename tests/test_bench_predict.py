@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from gpu.bench import predict
-from gpu.bench.contenders import MAX_AUTOTUNE, Compiled, tuned
+from gpu.bench import image_counts, predict
+from gpu.bench.contenders import MAX_AUTOTUNE, Compiled, contenders, tuned
+from gpu.bench.image_counts import fitting_in_floats, images_for
 from gpu.bench.pictures import LABELS
 from gpu.bench.predict import (
     COPYING,
@@ -16,7 +17,6 @@ from gpu.bench.predict import (
     PREDICTOR,
     READING,
     copied_per_second,
-    images_for,
     time_from_bytes,
 )
 from gpu.bench.progress import Progress
@@ -26,14 +26,28 @@ from gpu.bench.tunings import TUNINGS, Tuning
 
 
 def test_the_pixels_are_a_fiftieth_of_what_is_copied_in_a_second(monkeypatch):
-    monkeypatch.setattr(predict, "memory_limit", lambda: 2**60)
-    assert images_for(1e12, CPU) * PIXELS == pytest.approx(0.02 * 1e12, rel=1e-3)
+    monkeypatch.setattr(image_counts, "memory_limit", lambda: 2**60)
+    assert 0.02 * 1e12 <= images_for(1e12, CPU) * PIXELS < 0.0201 * 1e12
 
 
-def test_the_pixels_leave_room_for_two_values_in_float32_of_each(monkeypatch):
+def test_the_pixels_leave_room_for_a_copy_and_those_in_floats_for_two_values_in_float32_of_each(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100e9, 140e9))
-    images = images_for(2e12, torch.device("cuda"))
-    assert 9 * images * PIXELS < 100e9 < 14 * images * PIXELS
+    cuda = torch.device("cuda")
+    images = images_for(2e12, cuda)
+    assert 2 * images * PIXELS < 100e9 < 3.1 * images * PIXELS
+    assert 9 * fitting_in_floats(cuda) * PIXELS < 100e9 < 14 * fitting_in_floats(cuda) * PIXELS
+
+
+def test_ways_that_compute_with_floats_take_what_fits(monkeypatch):
+    monkeypatch.setattr(predict, "fitting_in_floats", lambda device: 500)
+    ways = time_from_bytes(CPU, 1_000, 2, 0.001, Progress(draw=False))["ways"]
+    assert {name: way["images"] for name, way in ways.items()} == {
+        COPYING: 1_000,
+        READING: 1_000,
+        PREDICTOR: 1_000,
+        LINEAR: 500,
+        predict.NORMALISED: 500,
+    }
 
 
 def test_a_slow_device_has_as_many_images_as_all_others_had():
@@ -128,6 +142,19 @@ def test_networks_are_tuned_as_their_names_say_and_the_settings_are_restored(on_
         torch.testing.assert_close(answer(images).float(), module(batch), rtol=tolerance, atol=tolerance)
     assert on_the_cpu == [("inductor", MAX_AUTOTUNE, False)] * 2
     assert module[0].weight.dtype == torch.float32  # the given network is unchanged
+
+
+def test_on_cuda_a_network_is_compiled_with_its_batch_norms_folded_only():
+    with_norm = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2)).eval()
+    names = {"norm": with_norm, "none": nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()}
+    for device, expected in (
+        ("cpu", {"norm": {"", "batch norm folded, "}, "none": {""}}),
+        ("cuda", {"norm": {"batch norm folded, "}, "none": {""}}),
+    ):
+        for name, module in names.items():
+            variants = contenders(name, module, torch.device(device), "inductor")
+            compiled = {variant.removesuffix("torch.compile") for variant in variants if "torch.compile" in variant}
+            assert compiled == expected[name], (device, name)
 
 
 def test_settings_are_restored_after_an_error():

@@ -91,7 +91,7 @@ def test_the_command_line_offers_what_a_benchmark_declares(benchmark, capsys):
 
 
 def test_all_writes_a_record_and_a_picture_of_each(folder, record):
-    assert list(record["benchmarks"]) == list(BENCHMARKS)
+    assert list(record["benchmarks"]) == list(record["seconds"]) == list(BENCHMARKS)
     for name, part in record["benchmarks"].items():
         assert part["experiment"] == f"bench {name}"
         assert read_record(folder / f"{name}.json") == part
@@ -123,6 +123,7 @@ def test_the_report_names_machine_versions_threads_and_what_was_left_out(folder,
     assert "- predict: CUDA graphs, the Triton kernel: there is no CUDA device" in report
     assert "- collapse: ResNet34 on 3x224x224" in report
     assert "the numbers say nothing about speed" in report
+    assert f"Measured in {sum(record['seconds'].values()) / 60:.1f} minutes" in report
     for name in record["benchmarks"]:
         assert f"]({name}.png)" in report
 

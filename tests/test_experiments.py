@@ -27,6 +27,7 @@ from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace, some_images
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from gpu.training.trainer import Trainer
+from linalg_cnn.files import write_json
 
 SMALL = {"trials": 1, "epochs": 2, "subset": 64, "held_out": 50, "dataset": "mnist-5k", "progress": False}
 
@@ -264,13 +265,14 @@ def test_bad_settings_are_named(tmp_path):
         ({"t": (0.5,)}, "t: expected only with figure2, got it with figure1"),
         ({"depth": 18}, "depth: expected only with schedules, got it with figure1"),
         ({"stem_stride": 3}, "stem_stride: expected 1 or 2, got 3"),
+        ({"name": "price", "stem_stride": 1}, "stem_stride: expected only with figure1, .*, got it with price"),
         ({"workers": 0}, "workers: expected an int of at least 1, got 0"),
         ({"backend": "mpi"}, "backend: expected one of"),
         ({"cluster": "tcp://127.0.0.1:1"}, "cluster: expected an address only with backend dask or ray"),
         ({"device": "abacus"}, "device: expected a device of this machine"),
     ):
         with pytest.raises(ValueError, match=message):
-            run_experiment(ExperimentSettings("figure1", tmp_path, **SMALL | options))
+            run_experiment(ExperimentSettings(**{"name": "figure1", "out": tmp_path} | SMALL | options))
     with pytest.raises(ValueError, match="name: expected one of"):
         run_experiment(ExperimentSettings("figure9", tmp_path, **SMALL))
 
@@ -395,12 +397,25 @@ def test_the_price_of_skips_is_that_of_the_same_network_at_t_0(tmp_path):
     assert record["settings"]["resnet_epochs"] == 1, "the ResNet has no more epochs than were asked for"
 
 
+def test_a_record_does_not_say_of_earlier_results_how_their_statistics_were_estimated(tmp_path):
+    small = SMALL | {"series": ("3-layer CNN",), "t": (0.1, 0.9), "epochs": 1}
+    settings = ExperimentSettings("figure2", tmp_path, **small)
+    assert run_experiment(settings)["settings"]["recalibration"] is None  # there are none
+    path = next(tmp_path.glob("trials/*t-0.1*/result.json"))
+    result = {
+        name: value for name, value in json.loads(path.read_text()).items() if name not in ("recalibration", "sha256")
+    }
+    write_json(path, result)
+    assert run_experiment(settings)["settings"]["recalibration"] == "not noted"
+
+
 @pytest.mark.usefixtures("shallow_resnets")
 def test_a_record_has_both_accuracies_and_the_stem(tmp_path):
     """The accuracy of the network as it would be used, and the one with the running statistics that training left."""
     small = SMALL | {"series": ("Static t",), "epochs": 1, "stem_stride": 1}
     record = run_experiment(ExperimentSettings("figure3", tmp_path, **small))
     assert record["settings"]["stem_stride"] == 1
+    assert record["settings"]["recalibration"] == "layer by layer"
     (epoch,) = record["series"][0]["trials"][0]["epochs"]
     assert {"validation_accuracy", "validation_accuracy_running"} <= set(epoch)
     tables = format_experiment(record)

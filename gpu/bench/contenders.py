@@ -25,6 +25,8 @@ Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
 """Takes a batch of floats and returns the function to time, with the images to call it on. The network of each call
 lies at another place in memory."""
 
+COMPILED = "torch.compile"
+"""End of the name of a variant that is compiled for each size of a batch: some ten seconds of a CPU core."""
 MAX_AUTOTUNE = "max-autotune"
 """Mode in which ``torch.compile`` measures kernels before it chooses: minutes for a network."""
 
@@ -142,6 +144,8 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
     for prefix, network in (("", module), ("batch norm folded, ", folded)):
         if network is not None:
             variants |= {f"{prefix}{variant}": bind for variant, bind in _in_torch(network, device, backend).items()}
+    if device.type == "cuda" and folded is not None:
+        del variants[COMPILED]  # the folded network is the faster one, and each compilation takes time
     if device.type == "cuda":
         variants |= tuned(module if folded is None else folded, backend)
     else:
@@ -159,7 +163,7 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
 def _in_torch(module: nn.Module, device: torch.device, backend: str) -> dict[str, Bind]:
     variants: dict[str, Bind] = {
         "eager": lambda batch: (copy_of(module), batch),
-        "torch.compile": Compiled(copy_of(module), backend),
+        COMPILED: Compiled(copy_of(module), backend),
     }
     if device.type == "cuda":
         variants["CUDA graph"] = lambda batch: (graphed(copy_of(module), batch), batch)

@@ -1,5 +1,6 @@
 """``bench all``: every benchmark in turn, with one report."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def _bench_all(out: Path, where: torch.device, *, quick: bool, progress: bool) -
         "settings": {"quick": quick},
         "hardware": describe_hardware(where),
         "versions": describe_versions(),
+        "seconds": {},
         "benchmarks": {},
         "pictures": [],
         "left_out": [],
@@ -59,12 +61,14 @@ def _bench_all(out: Path, where: torch.device, *, quick: bool, progress: bool) -
     for name, benchmark in BENCHMARKS.items():
         options: dict[str, Any] = {"device": str(where)} if benchmark.on_device else {}
         options["keep"] = unfinished(out / f"{name}.json")
+        start = time.perf_counter()
         try:
             part = benchmark.measure(quick=quick, progress=bar, **options)
         except Exception as error:  # the other benchmarks still run
             record["left_out"].append(f"{name}: {in_a_line(error)}")
             bar.finish()
             continue
+        record["seconds"][name] = time.perf_counter() - start
         write_json(out / f"{name}.json", part)
         record["benchmarks"][name] = part
         record["left_out"] += [f"{name}: {reason}" for reason in part.get("left_out", [])]
@@ -89,7 +93,12 @@ def _figure(benchmark: Benchmark, record: Record) -> Figure:
 
 def format_all(record: Record) -> str:
     """Return the report as Markdown; it shows the pictures that stand beside it."""
+    took = record.get("seconds", {})  # records of earlier versions have none
     lines = ["# Benchmarks", "", f"{describe_machine(record)}."]
+    if took:
+        lines[-1] += (
+            f" Measured in {sum(took.values()) / 60:.1f} minutes; what an earlier run had measured is not counted."
+        )
     if record["settings"]["quick"]:
         lines += ["", "Small sizes, to check that the benchmarks run: the numbers say nothing about speed."]
     for name, part in record["benchmarks"].items():

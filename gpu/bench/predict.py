@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torchvision import transforms
 
-from gpu.bench.contenders import MAX_AUTOTUNE, Bind, contenders, networks
+from gpu.bench.contenders import COMPILED, MAX_AUTOTUNE, Bind, contenders, networks
+from gpu.bench.image_counts import fitting_in_floats, images_for
 from gpu.bench.measurements import median_and_noise
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory
@@ -23,7 +24,6 @@ from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import microseconds_per_image
-from linalg_cnn.checks import memory_limit
 from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
@@ -34,12 +34,8 @@ PIXELS = size_of(IN_SHAPE)
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's pixels in [0, 1], by which its networks usually normalise them."""
 PAPER_BATCH = 64
-"""The batch size of the paper's timings, and the only one for which `MAX_AUTOTUNE` is timed."""
-SHARE_OF_COPYING = 0.02
-"""Bytes of the pixels, as a share of those that the device copies in a second: launches then take next to no time."""
-BYTES_PER_PIXEL = 12
-"""Memory that a pixel takes: its byte, and two values in float32 at the same time in the slowest way, with a margin."""
-LEAST_IMAGES = 100_000
+"""The batch size of the paper's timings. On CUDA, it is the only one for which a network is compiled: on 32 networks
+and sizes, compiling alone would take longer than all else."""
 CAPTURED_IMAGES = 100_000
 """Number of images that are predicted as one CUDA graph."""
 COMPARED_IMAGES = 10_000
@@ -106,7 +102,8 @@ def bench_predict(
                 for size in sizes:
                     batch = torch.rand(size, *IN_SHAPE, device=where)
                     for variant, bind in variants.items():
-                        if variant.endswith(MAX_AUTOTUNE) and size != PAPER_BATCH:
+                        if where.type == "cuda" and variant.endswith((COMPILED, MAX_AUTOTUNE)) and size != PAPER_BATCH:
+                            left_out.append(f"torch.compile: timed with batches of {PAPER_BATCH} only")
                             continue
                         timing = partial(time_copies, name, variant, bind, batch, seconds, rounds)
                         try:
@@ -144,27 +141,6 @@ def copied_per_second(device: torch.device, size: int, runs: int) -> float:
         torch.empty(size, dtype=torch.uint8, device=device),
     )
     return size / time_runs(lambda: target.copy_(source), runs, device).seconds
-
-
-def images_for(copied: float, device: torch.device) -> int:
-    """Return the number of images whose pixels are `SHARE_OF_COPYING` of what a device copies in a second.
-
-    There are at most as many as fit its memory with all that is computed from them.
-
-    Parameters
-    ----------
-    copied : float
-        Bytes that the device copies in a second.
-    device : torch.device
-
-    Examples
-    --------
-    >>> images_for(1e10, torch.device("cpu"))  # 10 GB/s
-    250000
-    """
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_limit()
-    wanted, fitting = SHARE_OF_COPYING * copied / PIXELS, free / (BYTES_PER_PIXEL * PIXELS)
-    return max(LEAST_IMAGES, int(min(wanted, fitting)) // 10_000 * 10_000)
 
 
 class Way(NamedTuple):
@@ -214,12 +190,13 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
     words = pixels.view(-1).view(torch.int64)
     copy = torch.empty_like(words)
     to_scores = PIXELS + 4 * raw.affine.out_size
+    in_floats = min(images, fitting_in_floats(device))  # of the memory that pixels and copy have left
     ways = {
         COPYING: Way(lambda: copy.copy_(words), images, 2 * PIXELS),
         READING: Way(words.amax, images, PIXELS),
         PREDICTOR: Way(lambda: predictor(pixels), images, to_scores),
-        LINEAR: Way(lambda: linear(pixels), images, to_scores),
-        NORMALISED: Way(lambda: after((pixels.float() / 255 - MEAN) / STD), images, to_scores),
+        LINEAR: Way(lambda: linear(pixels[:in_floats]), in_floats, to_scores),
+        NORMALISED: Way(lambda: after((pixels[:in_floats].float() / 255 - MEAN) / STD), in_floats, to_scores),
     }
     if device.type == "cuda":
         some = pixels[:CAPTURED_IMAGES]
