@@ -421,8 +421,8 @@ image_picture(
 # ### Errata 16 and 17. In which mode was it validated, and with which stem?
 #
 # The last feature map of that network is 1x1. The running statistics of its batch normalisations then lag behind the
-# weights: at full scale the paper's schedule ended at 54 % in evaluation mode, the mean of five trials, while two such
-# networks had 99 % after `gpu.recalibrate`. [Notebook 5](05_the_homotopy.ipynb) shows this with an example. A first
+# weights: at full scale the paper's schedule ended at 54 % in evaluation mode on a GPU, and at 10 % on a CPU, means of
+# five trials each. With statistics estimated anew, layer by layer, the five of the CPU have 99.0 %. [Notebook 5](05_the_homotopy.ipynb) shows this with an example. A first
 # convolution of stride 1 keeps a map of 2x2, on which evaluation mode kept 98 % (one trial), at 5.2 times the work.
 # Neither the mode nor the stem is in the paper, and none of the five stems that were tried gives its 40 % at t = 1.
 #

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
 
@@ -512,6 +513,14 @@ def test_the_trials_on_a_gpu_that_the_pages_cite_are_in_their_record(pytestconfi
                 for which in ("as_trained", "recalibrated")
             ]
             assert "; ".join(cells) in experiments
+    curve = {"trained_epochs": 2, "learning_rate": 1e-3, "network": "ResNet34"}
+    for t in ("0", "0.1", "0.3", "0.5", "0.9", "1"):
+        columns = ((torchvisions, "recalibrated"), (torchvisions, "as_trained"), (stride_1, "recalibrated"))
+        cells = [
+            ", ".join(f"{value:.1%}".replace("%", " %") for value in found(which, stem=stem, t=t, **curve))
+            for stem, which in (*columns, ("7x7 stride 2, no pooling", "recalibrated"))
+        ]
+        assert re.search(rf"\| {t} \| [0-9.]+ % \| {re.escape(' | '.join(cells))} \|", experiments)
     two_epochs = {"trained_epochs": 2, "network": "ResNet34"}
     by_stem = {}
     for stem in dict.fromkeys(row["stem"] for row in rows):
@@ -519,9 +528,10 @@ def test_the_trials_on_a_gpu_that_the_pages_cite_are_in_their_record(pytestconfi
         by_stem[stem] = tuple(dict.fromkeys(f"{100 * value:.0f}" for value in sorted(values)))
     for values in by_stem.values():
         assert f"{' to '.join((values[0], values[-1])[: len(values)])} % with" in errata
-    for which, cited in (("recalibrated", "from 56 to 98 % after two"), ("as_trained", "from 25 to 98 % as trained")):
-        values = found(which, t="0", **two_epochs)
-        assert f"from {100 * min(values):.0f} to {100 * max(values):.0f} %" in cited
-        assert cited in errata
+    at_0 = {stem: found("recalibrated", t="0", stem=stem, **curve) for stem in by_stem}
+    ours = at_0.pop(torchvisions)
+    assert f"ended at {100 * ours[0]:.1f} and {100 * ours[1]:.1f} % with torchvision's stem" in errata
+    others = [value for values in at_0.values() for value in values]
+    assert f"between {100 * min(others):.0f} and {100 * max(others):.0f} % with the others" in errata
     (epochs,) = found("epochs", stem=stride_1, t="from 0.9")
     assert min(epoch["as_trained"] for epoch in epochs) >= 0.98

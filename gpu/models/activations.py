@@ -126,7 +126,7 @@ def set_activation_slope(model: nn.Module, slope: float | Mapping[str, float]) -
     A slope of 0 is the activation, 1 the identity, and ReLU with a slope in between is leaky ReLU. A network whose
     activations go from 0 to 1 while it is trained (`gpu.SlopeSchedule`) can do without them at the end
     (`gpu.remove_activations`). The running statistics of batch normalisations are still those of the network before:
-    train on, or call `gpu.recalibrate`, before the network is used in evaluation mode.
+    train on, or call `gpu.recalibrate` with ``layer_by_layer=True``, before the network is used in evaluation mode.
 
     Parameters
     ----------
@@ -260,8 +260,8 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
 
     Notes
     -----
-    Running statistics stay as they are: unless `gpu.Trainer` trained the network, call `gpu.recalibrate` before or
-    after.
+    Running statistics stay as they are: unless `gpu.Trainer` trained the network, call `gpu.recalibrate` with
+    ``layer_by_layer=True`` before or after.
 
     Examples
     --------
