@@ -347,17 +347,17 @@ gpu.record_picture(record("figure3_h200"))
 # **Figure 3, the homotopy**, at the paper's scale, in evaluation mode as training left the networks. The figure
 # compares static t = 0.5 with the two schedules. Where the skips become weak, the accuracy of the schedule from 0.9
 # falls to that of guessing, as it did above, and that of the schedule from 0.5 drops in some trials (the band around
-# its curve). The paper's does not. The next picture is from two CPU cores, with recalibration: 2,000 images, two
-# trials.
+# its curve). The paper's does not. The next picture is from two CPU cores, recalibrated layer by layer: 4,000 images,
+# three trials.
 
 # %%
 gpu.record_picture(record("figure3"))
 
 # %% [markdown]
-# Where the skips become weak, the accuracy stays within a few points. The schedule from 0.9 ends without skips and is
-# not behind the network that keeps them; the one from 0.5 ends a little lower. These are two trials on few images, and
-# they say no more than that. [The page on the experiments](../docs/experiments.md) has two trials at full scale, and a
-# comparison of ways to a network without skips.
+# Where the skips become weak, the accuracy stays. The schedule from 0.9 ends without skips and is not behind the
+# network that keeps them; the one from 0.5 ends a little lower. These are three trials on few images, and they say no
+# more than that. [The page on the experiments](../docs/experiments.md) has five trials at full scale, and a comparison
+# of ways to a network without skips.
 #
 # ## Exercises
 #

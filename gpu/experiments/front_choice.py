@@ -85,7 +85,7 @@ def order_of_removal(
 
     def loss_with(left: Collection[str]) -> float:
         set_activation_slope(model, {name: float(name not in left) for name in every})
-        recalibrate(model, images)
+        recalibrate(model, images, layer_by_layer=True)
         scores = predict_scores(model, validation.images)
         return float(cross_entropy(scores, validation.labels).nan_to_num(torch.inf))
 
