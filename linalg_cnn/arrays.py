@@ -38,7 +38,8 @@ def parameters_stay() -> Iterator[None]:
     """Say that parameters are not changed within the context: then what follows from them alone is computed once.
 
     These are copies of parameters on a device (`parameter_like`), and what operations compute from their parameters
-    (`computed_once`). Contexts may be nested; the outermost one keeps the results.
+    (`computed_once`). Contexts may be nested; the outermost one keeps the results. Threads share them that run in a
+    copy of the caller's context (``contextvars.copy_context``), and no others.
     """
     token = _kept.set({} if (kept := _kept.get()) is None else kept)
     try:
@@ -49,6 +50,9 @@ def parameters_stay() -> Iterator[None]:
 
 def computed_once(owner: Any, name: Any, compute: Callable[[], Any]) -> Any:
     """Return what an operation computes from its parameters; the same object at every use within `parameters_stay`.
+
+    Threads that need a result at the same time may each compute it; all of them get the one that is kept first. To wait
+    for another thread would take as long, and a lock could be held while ``compute`` needs further results.
 
     Parameters
     ----------
@@ -64,7 +68,7 @@ def computed_once(owner: Any, name: Any, compute: Callable[[], Any]) -> Any:
         return compute()
     key = id(owner), name
     if key not in kept:
-        kept[key] = owner, compute()
+        kept.setdefault(key, (owner, compute()))
     return kept[key][1]
 
 

@@ -4,6 +4,9 @@ That the results are those of numpy is tested for every operation of the table i
 networks by the judges.
 """
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -227,6 +230,20 @@ def test_results_of_two_owners_or_names_are_not_mixed_up():
         assert computed_once(one, "product", lambda: 3) == 3
         assert computed_once(other, "sum", lambda: 4) == 4
     assert computed_once(one, "sum", lambda: 5) == 5
+
+
+def test_threads_that_compute_at_the_same_time_get_the_same_result():
+    owner, both = drawn(2), threading.Barrier(2, timeout=60)
+
+    def compute():
+        both.wait()  # so that each thread has found nothing
+        return object()
+
+    with parameters_stay(), ThreadPoolExecutor(2) as pool:
+        tasks = [pool.submit(copy_context().run, computed_once, owner, "object", compute) for _ in range(2)]
+        one, other = (task.result() for task in tasks)
+        assert one is other
+        assert computed_once(owner, "object", compute) is one
 
 
 def test_copies_are_kept_within_the_outermost_context_alone():
