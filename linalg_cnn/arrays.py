@@ -96,8 +96,15 @@ def library(x: Any) -> Any:
 
 
 def free_bytes(x: Any) -> int | None:
-    """Return the free memory of the CUDA device of a tensor; None for a tensor elsewhere."""
-    return int(library(x).cuda.mem_get_info(x.device)[0]) if x.is_cuda else None
+    """Return the memory of the CUDA device of a tensor that new tensors may take; None for a tensor elsewhere.
+
+    It is what the device has free, and what torch keeps of tensors that were deleted: the device counts that as taken.
+    """
+    if not x.is_cuda:
+        return None
+    cuda = library(x).cuda
+    kept = cuda.memory_reserved(x.device) - cuda.memory_allocated(x.device)
+    return int(cuda.mem_get_info(x.device)[0] + kept)
 
 
 def index_like(index: IntArray, x: Any) -> Any:

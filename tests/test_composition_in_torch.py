@@ -382,8 +382,11 @@ def test_a_chunk_takes_half_of_an_accelerators_free_memory():
     assert plan_chunks(graph, "adjoint", limit, alone=True, free=2**40).size == 5
 
 
-def test_the_free_memory_is_that_of_a_cuda_device(monkeypatch):
+def test_the_free_memory_is_that_of_a_cuda_device_and_what_torch_keeps_for_new_tensors(monkeypatch):
+    """Each number is that of the tensor's device: 500 free bytes, and 70 kept of which tensors take 20."""
     assert free_bytes(torch.ones(1)) is None
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (device, 9))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100 * device, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 14 * device)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4 * device)
     monkeypatch.setattr("linalg_cnn.arrays.library", lambda x: torch)
-    assert free_bytes(SimpleNamespace(is_cuda=True, device=5)) == 5
+    assert free_bytes(SimpleNamespace(is_cuda=True, device=5)) == 500 + 70 - 20
