@@ -38,7 +38,8 @@ def parameters_stay() -> Iterator[None]:
     """Say that parameters are not changed within the context: then what follows from them alone is computed once.
 
     These are copies of parameters on a device (`parameter_like`), and what operations compute from their parameters
-    (`computed_once`). Contexts may be nested; the outermost one keeps the results.
+    (`computed_once`). Contexts may be nested; the outermost one keeps the results. Threads share them that run in a
+    copy of the caller's context (``contextvars.copy_context``), and no others.
     """
     token = _kept.set({} if (kept := _kept.get()) is None else kept)
     try:
@@ -49,6 +50,9 @@ def parameters_stay() -> Iterator[None]:
 
 def computed_once(owner: Any, name: Any, compute: Callable[[], Any]) -> Any:
     """Return what an operation computes from its parameters; the same object at every use within `parameters_stay`.
+
+    Threads that need a result at the same time may each compute it; all of them get the one that is kept first. To wait
+    for another thread would take as long, and a lock could be held while ``compute`` needs further results.
 
     Parameters
     ----------
@@ -64,7 +68,7 @@ def computed_once(owner: Any, name: Any, compute: Callable[[], Any]) -> Any:
         return compute()
     key = id(owner), name
     if key not in kept:
-        kept[key] = owner, compute()
+        kept.setdefault(key, (owner, compute()))
     return kept[key][1]
 
 
@@ -92,8 +96,15 @@ def library(x: Any) -> Any:
 
 
 def free_bytes(x: Any) -> int | None:
-    """Return the free memory of the CUDA device of a tensor; None for a tensor elsewhere."""
-    return int(library(x).cuda.mem_get_info(x.device)[0]) if x.is_cuda else None
+    """Return the memory of the CUDA device of a tensor that new tensors may take; None for a tensor elsewhere.
+
+    It is what the device has free, and what torch keeps of tensors that were deleted: the device counts that as taken.
+    """
+    if not x.is_cuda:
+        return None
+    cuda = library(x).cuda
+    kept = cuda.memory_reserved(x.device) - cuda.memory_allocated(x.device)
+    return int(cuda.mem_get_info(x.device)[0] + kept)
 
 
 def index_like(index: IntArray, x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import NamedTuple
 
 import numpy as np
@@ -129,7 +130,10 @@ def fit_chunks(shape: Shape, per_vector: int, largest: int, left: int, alone: bo
 
 
 def carry_chunks(carry: Callable[[slice, Array], None], chunks: Chunks, progress: Progress | None = None) -> None:
-    """Call ``carry(chunk, units)`` for every chunk: a slice of numbers, and their unit vectors (n, *shape)."""
+    """Call ``carry(chunk, units)`` for every chunk: a slice of numbers, and their unit vectors (n, *shape).
+
+    Each call runs in the caller's context or in a copy of it, so that workers share what `parameters_stay` keeps.
+    """
     shape, size, workers = chunks
     count = size_of(shape)
     starts = range(0, count, size)
@@ -148,7 +152,9 @@ def carry_chunks(carry: Callable[[slice, Array], None], chunks: Chunks, progress
     with threadpool_limits(1, user_api="blas"):
         pool = ThreadPoolExecutor(workers)
         try:
-            for _ in pool.map(carry_from, starts):
+            # A context cannot be entered by two threads at once: each chunk has a copy of its own.
+            runs = [copy_context().run for _ in starts]
+            for _ in pool.map(lambda run, start: run(carry_from, start), runs, starts):
                 next(wrapped)
             next(wrapped, None)  # a progress bar closes when its sequence ends
         finally:

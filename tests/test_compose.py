@@ -1,6 +1,7 @@
 """Theorem 3.1: forward composition == adjoint composition == layer by layer == the printed recursion == torch."""
 
 import sys
+import threading
 import tracemalloc
 from functools import reduce
 from operator import matmul
@@ -306,6 +307,26 @@ def test_cores_that_carry_chunks_of_their_own_give_the_same_map(monkeypatch, dir
     assert np.array_equal(parts.W, whole.W)
     assert np.array_equal(parts.B, whole.B)
     assert told == list(range(20 if direction == "forward" else 40))
+
+
+@pytest.mark.parametrize("direction", ["forward", "adjoint"])
+def test_cores_share_what_follows_from_the_parameters(monkeypatch, direction):
+    """Two cores that begin at the same time may compute it twice, but none of them again for each of its chunks."""
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(chunks, "ARRAY_BYTES", 1)
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
+    computed_in, compute = [], Conv._pad_then_conv
+
+    def counted(operation):
+        computed_in.append(threading.get_ident())
+        return compute(operation)
+
+    monkeypatch.setattr(Conv, "_pad_then_conv", counted)
+    layer, graph = Conv(np.ones((1, 1, 3, 3)), padding=1, padding_mode="circular"), AffineGraph((1, 5, 4))
+    graph.add(layer, 0)
+    W = compose(graph, direction).W  # in 20 chunks
+    assert 1 <= sum(thread != threading.get_ident() for thread in computed_in) <= 2
+    np.testing.assert_array_equal(W, layer.matrix(graph.in_shape).toarray())
 
 
 def test_an_error_in_a_chunk_is_not_lost(monkeypatch):

@@ -4,11 +4,16 @@ That the results are those of numpy is tested for every operation of the table i
 networks by the judges.
 """
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from linalg_cnn import (
@@ -39,16 +44,18 @@ VIEWS = {
 
 
 class Launches(TorchDispatchMode):
-    """Keeps the names of the operations that compute something."""
+    """Keeps the names of the operations that compute something, and the weights of convolutions."""
 
     def __init__(self):
         super().__init__()
-        self.names = []
+        self.names, self.weights = [], []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = str(function).rpartition(".")[0]
         if name not in VIEWS:
             self.names.append(name)
+        if name == "aten.convolution":
+            self.weights.append(args[1])
         return function(*args, **(kwargs or {}))
 
 
@@ -78,6 +85,91 @@ def test_a_convolution_is_one_call_and_bit_for_bit_that_of_numpy(operation):
     assert set(launches.names) <= {"aten.convolution", "aten.constant_pad_nd"}
     np.testing.assert_array_equal(pushed.numpy(), operation.push(x))
     np.testing.assert_array_equal(pulled.numpy(), operation.pull(y, (4, 9, 8)))
+
+
+def carried(operation, in_shape):
+    """Assert that a batch of tensors is pushed and pulled as arrays are, bit for bit; return the launches."""
+    x, y = drawn(3, *in_shape), drawn(3, *operation.out_shape(in_shape), seed=1)
+    with Launches() as launches:
+        pushed, pulled = operation.push(torch.from_numpy(x)), operation.pull(torch.from_numpy(y), in_shape)
+    np.testing.assert_array_equal(pushed.numpy(), operation.push(x))
+    np.testing.assert_array_equal(pulled.numpy(), operation.pull(y, in_shape))
+    return launches
+
+
+LIVE = {
+    "the last maps of a ResNet": (Conv(drawn(6, 4, 3, 3), padding=1), (1, 1), (1, 1)),
+    "the stride before them": (Conv(drawn(6, 4, 3, 3), padding=1, stride=2), (2, 2), (2, 2)),
+    "one axis alone": (Conv(drawn(6, 4, 3, 3), padding=1), (1, 9), (1, 3)),
+    "a large kernel": (Conv(drawn(6, 4, 7, 7), padding=3, stride=2), (4, 3), (6, 5)),
+    "a wide dilation": (Conv(drawn(6, 2, 3, 3), padding=12, dilation=12, groups=2), (7, 12), (1, 1)),
+    "a wide dilation that just meets the image": (Conv(drawn(6, 4, 3, 3), padding=12, dilation=12), (7, 13), (1, 3)),
+    "same with an even kernel": (Conv(drawn(6, 4, 4, 4), padding="same"), (1, 2), (1, 3)),
+    "less padding than the kernel has dead taps": (
+        Conv(drawn(6, 4, 2, 2), padding=(3, 2), dilation=(4, 2), stride=5),
+        (2, 1),
+        (2, 1),
+    ),
+    "dead taps at the end, without which there were a further window": (
+        Conv(drawn(6, 4, 2, 2), padding=2, stride=(2, 1)),
+        (1, 1),
+        (2, 2),
+    ),
+    "no live tap": (Conv(drawn(6, 4, 2, 2), padding=1, dilation=2, stride=3), (1, 1), (2, 2)),
+    "three axes": (Conv(drawn(6, 4, 3, 3, 3), padding=1), (1, 2, 1), (1, 3, 1)),
+    "transposed": (ConvTranspose(drawn(4, 6, 3, 3), padding=1, stride=2), (1, 2), (1, 3)),
+    "transposed, with an output padding": (
+        ConvTranspose(drawn(4, 6, 5, 5), padding=2, stride=2, output_padding=1),
+        (1, 2),
+        (2, 5),
+    ),
+}
+
+
+@pytest.mark.parametrize(("operation", "sizes", "taps"), LIVE.values(), ids=LIVE)
+def test_torch_gets_the_taps_that_meet_the_image(operation, sizes, taps):
+    launches = carried(operation, (4, *sizes))
+    assert [weight.shape[2:] for weight in launches.weights] == [taps] * 2
+
+
+def test_a_zero_that_only_a_dead_tap_reads_is_not_padded():
+    operation = Conv(drawn(6, 4, 4), padding="same")
+    assert "aten.constant_pad_nd" not in carried(operation, (4, 2)).names
+    assert "aten.constant_pad_nd" in carried(operation, (4, 3)).names
+
+
+@st.composite
+def small_images(draw):
+    """Draw a convolution, or a transposed one, and an image whose padding most of its taps may read."""
+    axes = draw(st.integers(1, 2))
+    sizes, taps, stride, dilation = (tuple(draw(st.integers(1, most)) for _ in range(axes)) for most in (6, 6, 4, 5))
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, taps, strict=True)]
+    groups = draw(st.sampled_from([1, 2]))
+    options = {"stride": stride, "dilation": dilation, "groups": groups}
+    if draw(st.booleans()):
+        output_padding = [draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)]
+        full = [(n - 1) * s + r + o for n, s, r, o in zip(sizes, stride, reach, output_padding, strict=True)]
+        padding = tuple(draw(st.integers(0, (n - 1) // 2)) for n in full)
+        operation = ConvTranspose(drawn(2, 3, *taps), padding=padding, output_padding=tuple(output_padding), **options)
+    elif draw(st.booleans()):
+        operation = Conv(drawn(4, 2 // groups, *taps), padding="same", **options | {"stride": 1})
+    else:
+        least = [max(0, -((n - r) // 2)) for n, r in zip(sizes, reach, strict=True)]
+        padding = tuple(draw(st.integers(p, p + 6)) for p in least)
+        operation = Conv(drawn(4, 2 // groups, *taps), padding=padding, **options)
+    return operation, (2, *sizes)
+
+
+@given(small_images())
+def test_whatever_taps_torch_gets_are_enough(case):
+    operation, in_shape = case
+    launches = carried(operation, in_shape)
+    # A zero of "same" is missing for the whole kernel, too; a transposed convolution pads nothing.
+    padded = "aten.constant_pad_nd" in launches.names
+    assert not padded or (isinstance(operation, Conv) and operation.padding == "same")
+    sizes = [weight.shape[2:] for weight in launches.weights]
+    assert len(sizes) == 2
+    assert sizes[0] == sizes[1]
 
 
 def test_a_padding_that_copies_pixels_is_a_product_along_each_axis():
@@ -169,6 +261,20 @@ def test_parameters_are_copied_once_for_all_chunks(monkeypatch):
     assert not compose(graph, to_device=torch.from_numpy).W.any()
 
 
+def test_of_a_kernel_only_the_taps_that_meet_the_image_are_copied_and_once():
+    kernel = drawn(4, 4, 3, 3).astype(np.float32)  # which is copied on the CPU, too, for products in float64
+    operation, y = Conv(kernel, padding=1), torch.ones(1, 4, 1, 1, dtype=torch.float64)
+    with parameters_stay(), Launches() as launches:
+        for _ in range(2):
+            operation.pull(y, (4, 1, 1))
+    assert launches.names.count("aten._to_copy") == 1
+    first, second = launches.weights
+    assert first is second
+    assert first.untyped_storage().nbytes() == 8 * 4 * 4
+    operation.kernel[:] = 0  # outside of the context, a kernel that was changed is seen
+    assert not operation.pull(y, (4, 1, 1)).any()
+
+
 def deep_network():
     graph = AffineGraph((2, 6, 6))
     value = 0
@@ -229,6 +335,20 @@ def test_results_of_two_owners_or_names_are_not_mixed_up():
     assert computed_once(one, "sum", lambda: 5) == 5
 
 
+def test_threads_that_compute_at_the_same_time_get_the_same_result():
+    owner, both = drawn(2), threading.Barrier(2, timeout=60)
+
+    def compute():
+        both.wait()  # so that each thread has found nothing
+        return object()
+
+    with parameters_stay(), ThreadPoolExecutor(2) as pool:
+        tasks = [pool.submit(copy_context().run, computed_once, owner, "object", compute) for _ in range(2)]
+        one, other = (task.result() for task in tasks)
+        assert one is other
+        assert computed_once(owner, "object", compute) is one
+
+
 def test_copies_are_kept_within_the_outermost_context_alone():
     values, x = drawn(2, 3), torch.ones(1, dtype=torch.float64)
     with parameters_stay():
@@ -262,8 +382,11 @@ def test_a_chunk_takes_half_of_an_accelerators_free_memory():
     assert plan_chunks(graph, "adjoint", limit, alone=True, free=2**40).size == 5
 
 
-def test_the_free_memory_is_that_of_a_cuda_device(monkeypatch):
+def test_the_free_memory_is_that_of_a_cuda_device_and_what_torch_keeps_for_new_tensors(monkeypatch):
+    """Each number is that of the tensor's device: 500 free bytes, and 70 kept of which tensors take 20."""
     assert free_bytes(torch.ones(1)) is None
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (device, 9))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100 * device, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 14 * device)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4 * device)
     monkeypatch.setattr("linalg_cnn.arrays.library", lambda x: torch)
-    assert free_bytes(SimpleNamespace(is_cuda=True, device=5)) == 5
+    assert free_bytes(SimpleNamespace(is_cuda=True, device=5)) == 500 + 70 - 20

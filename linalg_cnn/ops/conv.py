@@ -8,7 +8,7 @@ import numpy as np
 from linalg_cnn.arrays import computed_once, library, parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_choice, check_int, check_per_axis, check_shape
 from linalg_cnn.ops.pad import PADDING_MODES, Pad, Pairs, pad_rule
-from linalg_cnn.ops.taps import TapOperation, cropped, in_torch, tap_by_tap
+from linalg_cnn.ops.taps import TapOperation, Windows, cropped, in_torch, tap_by_tap
 from linalg_cnn.rules import AxisRule, check_table
 from linalg_cnn.types import Array, Shape
 
@@ -171,33 +171,32 @@ class Conv(TapOperation):
 
     def convolve(self, x: Any) -> Any:
         """Return A x for a torch tensor by torch's own convolution; an odd zero of "same" is padded first."""
-        common, extra = self._padding_in_torch()
-        if any(extra):
-            x = library(x).nn.functional.pad(x, [width for after in reversed(extra) for width in (0, after)])
-        convolution = in_torch(x, len(common), transposed=False)
-        return convolution(x, parameter_like(self.kernel, x), None, self.stride, common, self.dilation, self.groups)
+        kernel, windows = self.live_kernel(tuple(x.shape[1:]))
+        if any(axis.rest < 0 for axis in windows):
+            missing = [max(0, -axis.rest) for axis in reversed(windows)]
+            x = library(x).nn.functional.pad(x, [width for after in missing for width in (0, after)])
+        options = (None, self.stride, tuple(axis.padding for axis in windows), self.dilation, self.groups)
+        return in_torch(x, len(windows), transposed=False)(x, parameter_like(kernel, x), *options)
 
     def convolve_back(self, y: Any, in_shape: Shape) -> Any:
         """Return A' y for a torch tensor by torch's transposed convolution, which pads what no window has reached."""
-        options = computed_once(self, ("options back", in_shape), lambda: self._options_back(in_shape))
-        x = in_torch(y, len(in_shape) - 1, transposed=True)(y, parameter_like(self.kernel, y), *options)
-        return cropped(x, (0,) * (len(in_shape) - 1), in_shape[1:])
+        kernel, windows = self.live_kernel(in_shape)
+        padding, unread = tuple(axis.padding for axis in windows), tuple(max(0, axis.rest) for axis in windows)
+        options = (None, self.stride, padding, unread, self.groups, self.dilation)
+        x = in_torch(y, len(windows), transposed=True)(y, parameter_like(kernel, y), *options)
+        return cropped(x, (0,) * len(windows), in_shape[1:])
 
-    def _options_back(self, in_shape: Shape) -> tuple[Any, ...]:
-        """Return what follows the weight in torch's transposed convolution."""
-        common, extra = self._padding_in_torch()
-        left = tuple(
-            (size + 2 * width + after - step * (taps - 1) - 1) % stride
-            for size, width, after, step, taps, stride in zip(
-                in_shape[1:], common, extra, self.dilation, self.kernel.shape[2:], self.stride, strict=True
-            )
-        )
-        return None, self.stride, common, left, self.groups, self.dilation
+    def windows(self, in_shape: Shape) -> list[Windows]:
+        """Return the windows along each axis, with the zeros before it on both sides: an odd zero of "same" is missing.
 
-    def _padding_in_torch(self) -> tuple[Shape, Shape]:
-        """Return the zeros on both sides of each axis, and those that are added at its end."""
-        before, after = zip(*self.padding_pairs, strict=True)
-        return before, tuple(last - first for first, last in zip(before, after, strict=True))
+        Padding that copies pixels is no part of it: `push` and `pull` apply it beside the convolution.
+        """
+        axes = zip(in_shape[1:], self.kernel.shape[2:], self.stride, self.dilation, self.padding_pairs, strict=True)
+        windows = []
+        for size, taps, stride, dilation, (before, after) in axes:
+            steps, rest = divmod(size + before + after - dilation * (taps - 1) - 1, stride)
+            windows.append(Windows(steps + 1, size, before, rest + before - after))
+        return windows
 
     def _pad_then_conv(self) -> tuple[Pad, "Conv"]:
         """Return the padding as an operation, and the convolution without padding that follows it."""

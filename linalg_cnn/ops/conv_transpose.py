@@ -8,7 +8,7 @@ import numpy as np
 
 from linalg_cnn.arrays import parameter_like
 from linalg_cnn.checks import check_array, check_bias, check_int, check_per_axis, check_shape
-from linalg_cnn.ops.taps import TapOperation, cropped, in_torch, tap_by_tap
+from linalg_cnn.ops.taps import TapOperation, Windows, cropped, in_torch, tap_by_tap
 from linalg_cnn.rules import NOTHING, AxisRule, check_table
 from linalg_cnn.types import Array, Shape, index_dtype
 
@@ -128,14 +128,33 @@ class ConvTranspose(TapOperation):
 
     def convolve(self, x: Any) -> Any:
         """Return A x for a torch tensor by torch's own transposed convolution."""
-        options = (None, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return in_torch(x, len(self.stride), transposed=True)(x, parameter_like(self.kernel, x), *options)
+        kernel, windows = self.live_kernel(tuple(x.shape[1:]))
+        padding, output_padding = tuple(axis.padding for axis in windows), tuple(axis.rest for axis in windows)
+        options = (None, self.stride, padding, output_padding, self.groups, self.dilation)
+        return in_torch(x, len(windows), transposed=True)(x, parameter_like(kernel, x), *options)
 
     def convolve_back(self, y: Any, in_shape: Shape) -> Any:
         """Return A' y for a torch tensor by torch's convolution; more windows than inputs fit a wide output padding."""
-        options = (None, self.stride, self.padding, self.dilation, self.groups)
-        x = in_torch(y, len(self.stride), transposed=False)(y, parameter_like(self.kernel, y), *options)
-        return cropped(x, (0,) * len(self.stride), in_shape[1:])
+        kernel, windows = self.live_kernel(in_shape)
+        options = (None, self.stride, tuple(axis.padding for axis in windows), self.dilation, self.groups)
+        x = in_torch(y, len(windows), transposed=False)(y, parameter_like(kernel, y), *options)
+        return cropped(x, (0,) * len(windows), in_shape[1:])
+
+    def windows(self, in_shape: Shape) -> list[Windows]:
+        """Return the windows of the convolution whose transpose this is, over the output: one for each input."""
+        axes = zip(
+            in_shape[1:],
+            self.kernel.shape[2:],
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.dilation,
+            strict=True,
+        )
+        return [
+            Windows(size, (size - 1) * stride + dilation * (taps - 1) + 1 + rest - 2 * padding, padding, rest)
+            for size, taps, stride, padding, rest, dilation in axes
+        ]
 
     rule = staticmethod(conv_transpose_rule)
 

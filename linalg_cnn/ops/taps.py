@@ -4,17 +4,38 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from linalg_cnn.arrays import library
+from linalg_cnn.arrays import computed_once, library
 from linalg_cnn.entries import Entries, count_entries, row_starts
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.tap_products import Tap, sum_of_taps
 from linalg_cnn.rules import AxisRule, blocks, join_sources, join_taps, tap_slices
 from linalg_cnn.types import Array, Shape, index_dtype, size_of
+
+
+class Windows(NamedTuple):
+    """Windows over an axis that torch pads with as many zeros on both sides.
+
+    Attributes
+    ----------
+    number : int
+        Number of windows.
+    size : int
+        Number of positions of the axis.
+    padding : int
+        Number of zeros on each side.
+    rest : int
+        Number of positions of the padded axis behind the last window. If it is negative, that many zeros are missing.
+    """
+
+    number: int
+    size: int
+    padding: int
+    rest: int
 
 
 class TapOperation(Operation):
@@ -26,6 +47,8 @@ class TapOperation(Operation):
     kernel: Any
     groups: int
     bias: Any
+    stride: Any
+    dilation: Any
 
     rule: ClassVar[Callable[..., AxisRule]]
     """Function that returns the rule of a spatial axis from the arguments that `axes` lists for it."""
@@ -97,6 +120,29 @@ class TapOperation(Operation):
         )
 
     @abstractmethod
+    def windows(self, in_shape: Shape) -> list[Windows]:
+        """Return the windows along each axis: of the convolution that this is, or whose transpose this is."""
+
+    def live_kernel(self, in_shape: Shape) -> tuple[Array, list[Windows]]:
+        """Return the part of the kernel that torch's convolution gets, and its windows along each axis.
+
+        On a small image, most taps of a kernel may read nothing but padding: they are not copied to the device.
+        """
+        live: tuple[Array, list[Windows]] = computed_once(
+            self, ("live kernel", in_shape), lambda: self._live_kernel(in_shape)
+        )
+        return live
+
+    def _live_kernel(self, in_shape: Shape) -> tuple[Array, list[Windows]]:
+        sizes = self.kernel.shape[2:]
+        axes = zip(self.windows(in_shape), sizes, self.stride, self.dilation, strict=True)
+        kept, windows = zip(*(_live_taps(*axis) for axis in axes), strict=True)
+        if kept == tuple(slice(0, size) for size in sizes):
+            return self.kernel, list(windows)
+        # In a copy, the weights of each tap are adjacent as in the whole kernel, and nothing lies between the taps.
+        return tap_by_tap(self.kernel[:, :, *kept]), list(windows)
+
+    @abstractmethod
     def convolve(self, x: Any) -> Any:
         """Return A x for a torch tensor by torch's own convolution, exact about borders."""
 
@@ -146,6 +192,29 @@ def _tap_runs(rule: Callable[..., AxisRule], taps: int, axis: tuple[Any, ...]) -
     """Return (tap, outputs, inputs) of each tap that reads something along an axis; networks repeat the same axes."""
     table = rule(*axis)
     return [(tap, *run) for tap in range(taps) if (run := tap_slices(table, tap))]
+
+
+def _live_taps(windows: Windows, taps: int, stride: int, dilation: int) -> tuple[slice, Windows]:
+    """Return the taps that torch gets along an axis, and the windows of the kernel of these taps.
+
+    Taps at the ends that read nothing but padding are left out. A tap at the start takes its dilation from the padding,
+    which torch makes as wide on both sides; a tap at the end lets that much more of the axis remain behind the last
+    window. Taps are kept where the padding does not suffice, the rest would reach the stride, which would be a further
+    window, or zeros would be missing that are there for the whole kernel.
+    """
+    number, size, padding, rest = windows
+    live = [
+        tap
+        for tap in range(taps)
+        # the first window whose tap is not before the axis, if it is not behind it
+        if (first := max(0, -((tap * dilation - padding) // stride))) < number
+        and first * stride - padding + tap * dilation < size
+    ]
+    before, after = (live[0], taps - 1 - live[-1]) if live else (0, 0)
+    before = min(before, padding // dilation, after + (rest - min(rest, 0)) // dilation)
+    after = min(after, before + (max(rest, stride - 1) - rest) // dilation)
+    kept = Windows(number, size, padding - before * dilation, rest + (after - before) * dilation)
+    return slice(before, taps - after), kept
 
 
 def tap_by_tap(kernel: Array) -> Array:
