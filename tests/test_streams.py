@@ -1,16 +1,16 @@
 """Trials side by side in one process: threads that take turns, on a CPU here, where there are no streams."""
 
 import threading
-from contextlib import nullcontext
 
 import joblib
 import pytest
 import torch
+from cuda_fakes import CUDA, FakeCuda
 
 from gpu.cli.main import main
 from gpu.experiments import sweep as module
 from gpu.experiments.everything import format_times, run_all
-from gpu.experiments.streams import StoppedError, cuda_devices, own_stream, side_by_side
+from gpu.experiments.streams import MOST_STREAMS, StoppedError, cuda_devices, side_by_side
 from gpu.experiments.sweep import sweep
 from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
@@ -18,6 +18,7 @@ from gpu.experiments.workspace import Workspace
 from gpu.runtime.turns import turn_given_up, turn_taken
 from gpu.settings import SECTION_5, ExperimentSettings
 from gpu.training.data import Digits
+from gpu.training.graphed_step import WARM_UP, GraphedStep
 
 CPU = torch.device("cpu")
 SECONDS = 30  # after which a thread that waits for another has waited in vain
@@ -144,13 +145,43 @@ def test_which_cuda_devices_a_name_stands_for(monkeypatch):
     assert cuda_devices(torch.device("cuda")) == ["cuda:0", "cuda:1", "cuda:2"]
 
 
-def test_a_thread_on_cuda_uses_a_new_stream_of_its_device(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: ("stream", str(device)))
-    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
-    with own_stream(torch.device("cuda:1")) as stream:
-        assert stream == ("stream", "cuda:1")
-    with own_stream(CPU) as stream:
-        assert stream is None
+class Optimizer:
+    def zero_grad(self, set_to_none):
+        pass
+
+
+def test_each_thread_warms_up_captures_and_replays_on_the_one_stream_that_it_keeps(monkeypatch):
+    """Torch has 32 streams for a device: a new one at each request would soon be that of another thread."""
+    fake, meeting = FakeCuda(monkeypatch), threading.Barrier(3, timeout=SECONDS)
+    used = {}
+
+    def run(task, report):
+        step = GraphedStep(lambda index: None, Optimizer(), 4, CUDA)
+        with turn_given_up():
+            meeting.wait()
+            for _ in range(WARM_UP + 3):
+                step(torch.arange(4))
+        used.setdefault(threading.get_ident(), set()).add(torch.cuda.current_stream().name)
+        return {}
+
+    assert len(list(side_by_side(range(15), run, 3, CUDA))) == 15
+    assert [stream.name for stream in fake.made] == ["stream 0", "stream 1", "stream 2"]
+    assert sorted(used.values(), key=str) == [{"stream 0"}, {"stream 1"}, {"stream 2"}]
+    assert len(fake.captures) == 15
+    assert all(own == captured != "main" for own, captured in fake.captures)
+    assert len(fake.replays) == 15 * 3
+    assert "main" not in fake.replays
+    assert torch.cuda.current_stream() is fake.main
+
+
+def test_no_two_threads_share_a_stream_of_a_device(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+    run = lambda task, report: {}
+    with pytest.raises(ValueError, match="workers: expected at most 32 on one CUDA device, got 33"):
+        list(side_by_side("abc", run, MOST_STREAMS + 1, CUDA))
+    assert fake.made == []
+    assert len(list(side_by_side("abc", run, MOST_STREAMS, CUDA))) == 3
+    assert len(fake.made) == MOST_STREAMS
 
 
 @pytest.fixture(autouse=True)

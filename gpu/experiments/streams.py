@@ -5,7 +5,6 @@ A training step of a small network does not fill a large card. Processes take tu
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -15,6 +14,9 @@ from gpu.runtime.turns import turn_taken
 
 Task = TypeVar("Task")
 Result = dict[str, Any]
+
+MOST_STREAMS = 32
+"""Number of different streams that torch has for a device: whoever asks for more gets one that is already in use."""
 
 
 class StoppedError(Exception):
@@ -30,9 +32,22 @@ def cuda_devices(device: torch.device) -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-def own_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """Let this thread use a new stream of a CUDA device within the context; elsewhere there are no streams."""
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+def own_streams(device: torch.device, threads: int) -> Callable[[], None]:
+    """Return a function that each of some threads calls once, to use a stream of a CUDA device that no other uses.
+
+    The function does nothing on other devices, where there are no streams.
+
+    Raises
+    ------
+    ValueError
+        If there are more threads than streams.
+    """
+    if device.type != "cuda":
+        return lambda: None
+    if threads > MOST_STREAMS:
+        raise ValueError(f"workers: expected at most {MOST_STREAMS} on one CUDA device, got {threads}")
+    streams = [torch.cuda.Stream(device) for _ in range(threads)]
+    return lambda: torch.cuda.set_stream(streams.pop())
 
 
 def side_by_side(
@@ -43,6 +58,8 @@ def side_by_side(
     report: Callable[[int], None] = lambda images: None,
 ) -> Iterator[tuple[Task, Result]]:
     """Yield tasks with their results as they finish; several run at the same time, each on a stream of its own.
+
+    Each thread keeps its stream for all its tasks. A stream that another thread uses, too, could not be captured from.
 
     Each thread has the turn (`gpu.runtime.turns`) while it does anything but to replay its training step. If a task
     fails, the others still run to their end, and its error is raised then. If the caller stops, all tasks end after
@@ -62,6 +79,8 @@ def side_by_side(
 
     Raises
     ------
+    ValueError
+        If more tasks are to run at the same time than a CUDA device has streams.
     Exception
         The first error of a task, after the other tasks have ended; it names how many tasks failed in a note.
     """
@@ -74,11 +93,11 @@ def side_by_side(
             report(images)
 
     def work(task: Task) -> Result:
-        with turn_taken(), own_stream(device):
+        with turn_taken():
             return run(task, count)
 
     errors: list[BaseException] = []
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers, initializer=own_streams(device, workers))
     try:
         started = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(started):
