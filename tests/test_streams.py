@@ -1,6 +1,9 @@
 """Trials side by side in one process: threads that take turns, on a CPU here, where there are no streams."""
 
+import gc
 import threading
+import traceback
+import weakref
 
 import joblib
 import pytest
@@ -100,6 +103,62 @@ def test_one_that_fails_harms_no_other_and_its_error_comes_last():
         found.extend(side_by_side(range(5), run, 2, CPU))
     assert sorted(task for task, _ in found) == [0, 2, 4]
     assert caught.value.__notes__ == ["2 of 5 trials failed; the results of the others are kept"]
+
+
+class Held:
+    """Something large, such as a network on a card."""
+
+
+def test_a_task_that_fails_gives_its_memory_back_at_once_after_its_stream_is_done(monkeypatch):
+    fake, kept, alive = FakeCuda(monkeypatch), [], []
+
+    def inner(held):
+        raise KeyError("inner")
+
+    def fails():
+        held = Held()
+        kept.append(weakref.ref(held, lambda _: fake.log.append("freed")))
+        try:
+            inner(held)
+        except KeyError as error:
+            large = Held()
+            kept.append(weakref.ref(large))
+            raise MemoryError("out of memory") from error
+
+    def run(task, report):
+        if task == 0:
+            fails()
+        alive.extend(reference() for reference in kept)
+        return {}
+
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError, match="out of memory") as caught:
+            list(side_by_side([0, 1], run, 1, CUDA))
+    finally:
+        gc.enable()
+    assert alive == [None, None]
+    assert fake.log == ["new stream 0", "synchronize stream 0", "freed"]
+    assert isinstance(caught.value.__cause__, KeyError)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "inner(held)" in shown
+    assert "1 of 2 trials failed" in shown
+
+
+def test_an_error_is_raised_though_its_stream_cannot_be_waited_for(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+
+    def lost(stream):
+        raise RuntimeError("the device is lost")
+
+    def run(task, report):
+        raise MemoryError("out of memory")
+
+    fake.synchronized = lost
+    with pytest.raises(MemoryError, match="out of memory"):
+        list(side_by_side([0], run, 1, CUDA))
+    with turn_taken():  # free again
+        pass
 
 
 def test_images_are_reported_and_a_caller_that_stops_stops_all_tasks():

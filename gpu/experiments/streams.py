@@ -3,14 +3,17 @@
 A training step of a small network does not fill a large card. Processes take turns on it; streams run side by side.
 """
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from threading import Event, Lock
 from typing import Any, TypeVar
 
 import torch
 
-from gpu.runtime.turns import turn_taken
+from gpu.runtime.devices import wait_for_stream
+from gpu.runtime.turns import turn_given_up, turn_taken
 
 Task = TypeVar("Task")
 Result = dict[str, Any]
@@ -50,6 +53,19 @@ def own_streams(device: torch.device, threads: int) -> Callable[[], None]:
     return lambda: torch.cuda.set_stream(streams.pop())
 
 
+def let_go_of_locals(error: BaseException | None) -> None:
+    """Clear the local variables of the calls that an error came through, and those of its causes.
+
+    A traceback keeps them: of a trial that failed, its network, its optimizer and its graph. Types, messages and lines
+    of the errors stay.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 def side_by_side(
     tasks: Sequence[Task],
     run: Callable[[Task, Callable[[int], None]], Result],
@@ -62,8 +78,8 @@ def side_by_side(
     Each thread keeps its stream for all its tasks. A stream that another thread uses, too, could not be captured from.
 
     Each thread has the turn (`gpu.runtime.turns`) while it does anything but to replay its training step. If a task
-    fails, the others still run to their end, and its error is raised then. If the caller stops, all tasks end after
-    their next batch.
+    fails, its memory is freed, the others still run to their end, and its error is raised then. If the caller stops,
+    all tasks end after their next batch.
 
     Parameters
     ----------
@@ -94,7 +110,13 @@ def side_by_side(
 
     def work(task: Task) -> Result:
         with turn_taken():
-            return run(task, count)
+            try:
+                return run(task, count)
+            except BaseException as error:
+                with suppress(RuntimeError), turn_given_up():  # replays that are launched still use the memory
+                    wait_for_stream(device)
+                let_go_of_locals(error)
+                raise
 
     errors: list[BaseException] = []
     pool = ThreadPoolExecutor(workers, initializer=own_streams(device, workers))
