@@ -10,6 +10,7 @@ import pytest
 import torch
 from cuda_fakes import CUDA, FakeCuda
 
+import gpu
 from gpu.cli.main import main
 from gpu.experiments import sweep as module
 from gpu.experiments.everything import format_times, run_all
@@ -22,6 +23,7 @@ from gpu.runtime.turns import turn_given_up, turn_taken
 from gpu.settings import SECTION_5, ExperimentSettings
 from gpu.training.data import Digits
 from gpu.training.graphed_step import WARM_UP, GraphedStep
+from gpu.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SECONDS = 30  # after which a thread that waits for another has waited in vain
@@ -231,6 +233,52 @@ def test_each_thread_warms_up_captures_and_replays_on_the_one_stream_that_it_kee
     assert len(fake.replays) == 15 * 3
     assert "main" not in fake.replays
     assert torch.cuda.current_stream() is fake.main
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return FakeCuda(monkeypatch)
+
+
+def trainer_on(fake, **options):
+    """A trainer that takes the CPU for a CUDA device; its last batch of an epoch is smaller than the others."""
+    digits = Digits(torch.zeros(19, 1, 28, 28, dtype=torch.uint8), torch.arange(19) % 10)
+    model = gpu.perceptron()
+    trainer = Trainer(model, digits, digits, batch_size=4, **options)
+    trainer.device = CUDA
+    return trainer
+
+
+def test_a_trainer_on_cuda_warms_up_captures_and_replays_its_step(fake):
+    trainer, trained = trainer_on(fake, epochs=2), []
+    train_on = trainer.train_on
+    trainer.train_on = lambda index: (trained.append(len(index)), train_on(index))
+    assert len(trainer.run()) == 2
+    assert trained == [4] * WARM_UP + [4] + [3, 3]  # the capture is the fourth, and nothing runs at a replay
+    assert len(fake.captures) == 1
+    assert fake.replays == ["main"] * (8 - WARM_UP)
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, StoppedError])
+def test_training_that_fails_gives_its_graph_back_at_once(fake, error):
+    """The garbage collector might destroy it while another thread captures."""
+    trainer, graphs = trainer_on(fake, epochs=2), []
+
+    def report(images):
+        if trainer.graphed.graph is not None:
+            graphs.append(weakref.ref(trainer.graphed.graph))
+            if error is StoppedError:
+                raise error
+            trainer.progress.loss_sum.fill_(float("nan"))
+
+    gc.disable()
+    try:
+        with pytest.raises(error):
+            trainer.run(report=report)
+        assert [graph() for graph in graphs] == [None] * len(graphs) != []
+    finally:
+        gc.enable()
+    assert trainer.graphed is None
 
 
 def test_no_two_threads_share_a_stream_of_a_device(monkeypatch):
