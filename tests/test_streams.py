@@ -19,6 +19,7 @@ from gpu.experiments.sweep import sweep
 from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
+from gpu.runtime import turns
 from gpu.runtime.turns import turn_given_up, turn_taken
 from gpu.settings import SECTION_5, ExperimentSettings
 from gpu.training.data import Digits
@@ -192,6 +193,36 @@ def test_a_turn_that_was_not_taken_cannot_be_given_up():
         pass
 
 
+def test_a_thread_waits_for_its_stream_before_it_takes_the_turn_and_not_in_it(monkeypatch):
+    fake, free = FakeCuda(monkeypatch), []
+
+    def synchronized(stream):
+        free.append(not turns._lock.locked())
+
+    fake.synchronized = synchronized
+    with turn_taken(CUDA), turn_taken(CUDA):
+        assert free == [True]
+        with turn_given_up(CUDA):
+            assert free == [True]
+        assert free == [True, True]
+    with turn_given_up(CUDA), turn_taken(CPU), turn_given_up(CPU):
+        pass
+    assert free == [True, True]
+
+
+def test_a_turn_is_taken_again_though_the_stream_cannot_be_waited_for(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+
+    def lost(stream):
+        raise RuntimeError("the device is lost")
+
+    fake.synchronized = lost
+    with pytest.raises(RuntimeError, match="lost"), turn_taken(), turn_given_up(CUDA):
+        pass
+    with turn_taken():  # free again
+        pass
+
+
 def test_a_turn_is_free_after_an_error():
     with pytest.raises(ZeroDivisionError), turn_taken(), turn_given_up():
         raise ZeroDivisionError
@@ -257,6 +288,37 @@ def test_a_trainer_on_cuda_warms_up_captures_and_replays_its_step(fake):
     assert trained == [4] * WARM_UP + [4] + [3, 3]  # the capture is the fourth, and nothing runs at a replay
     assert len(fake.captures) == 1
     assert fake.replays == ["main"] * (8 - WARM_UP)
+
+
+def test_replays_that_are_queued_are_waited_for_without_the_turn(fake, tmp_path):
+    """Validation, checkpoints, and steps without the graph would otherwise keep the turn while they wait for them."""
+    trainer, queued, held = trainer_on(fake, epochs=2), [], []
+    replays = lambda: len(fake.replays)
+
+    def synchronized(stream):
+        held.append(turns._held.value)
+        queued[:] = [replays()]
+
+    def waited(function):
+        def checked(*arguments):
+            assert queued == [replays()], "all replays are done"
+            return function(*arguments)
+
+        return checked
+
+    fake.synchronized = synchronized
+    for name in ("_end_epoch", "_check_finite", "train_on"):
+        setattr(trainer, name, waited(getattr(trainer, name)))
+
+    def run(task, report):
+        trainer.run(tmp_path / "checkpoint", every_seconds=0.0)
+        return {}
+
+    trainer.state_dict = dict
+    assert len(list(side_by_side([0], run, 1, CUDA))) == 1
+    assert replays() == 8 - WARM_UP
+    assert held
+    assert not any(held)
 
 
 @pytest.mark.parametrize("error", [FloatingPointError, StoppedError])

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from gpu.runtime.devices import wait_for_stream
 from gpu.runtime.turns import turn_given_up, turn_taken
 
 Task = TypeVar("Task")
@@ -113,8 +112,8 @@ def side_by_side(
             try:
                 return run(task, count)
             except BaseException as error:
-                with suppress(RuntimeError), turn_given_up():  # replays that are launched still use the memory
-                    wait_for_stream(device)
+                with suppress(RuntimeError), turn_given_up(device):
+                    pass  # waits for the stream: replays that are launched still use the memory
                 let_go_of_locals(error)
                 raise
 

@@ -198,7 +198,7 @@ class Trainer:
         try:
             while not self.finished:
                 self.model.train()
-                with turn_given_up():
+                with turn_given_up(self.device):
                     for index in self.progress.batches[self.progress.batch :]:
                         self.step(index)
                         self.progress.batch += 1
@@ -286,7 +286,7 @@ class Trainer:
         check_finite(self.progress, self.model, len(self.history) + 1, self.learning_rate)
 
     def _save(self, autosave: Autosave) -> None:
-        with turn_taken():
+        with turn_taken(self.device):
             self._check_finite()
             autosave.write(self.state_dict())
 
