@@ -2,10 +2,10 @@
 
 import gc
 import weakref
-from contextlib import contextmanager
 
 import pytest
 import torch
+from cuda_fakes import CUDA, FakeCuda
 from torch import nn
 
 from gpu.runtime.cuda_graphs import CudaGraph, graphed, warm_up
@@ -17,42 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def log(monkeypatch):
     """Replace the streams and graphs of torch.cuda; the log names what happens, and on which stream."""
-    events = []
-
-    class Stream:
-        def __init__(self, device=None):
-            self.name = f"stream {sum(event.startswith('new') for event in events)}"
-            events.append(f"new {self.name}")
-
-        def wait_stream(self, other):
-            events.append(f"{self.name} waits for {other.name}")
-
-    class Main(Stream):
-        def __init__(self):
-            self.name = "main"
-
-    class Graph:
-        def replay(self):
-            events.append("replay")
-
-    @contextmanager
-    def entered(name):
-        events.append(f"enter {name}")
-        yield
-        events.append(f"leave {name}")
-
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: Main())
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: entered(stream.name))
-    monkeypatch.setattr(torch.cuda, "device", lambda device: entered(str(device)))
-
-    def captured(graph, stream, capture_error_mode):
-        assert capture_error_mode == "thread_local"  # other threads use the device meanwhile
-        return entered(f"capture on {stream.name}")
-
-    monkeypatch.setattr(torch.cuda, "graph", captured)
-    return events
+    return FakeCuda(monkeypatch).log
 
 
 def test_a_warm_up_runs_on_a_side_stream_between_two_waits(log):
@@ -91,6 +56,19 @@ def test_a_given_stream_is_captured_on(log):
     CudaGraph(lambda: None, CPU, warm_up(lambda: None, CPU))
     assert "enter capture on stream 0" in log
     assert "new stream 1" not in log
+
+
+def test_a_thread_with_a_stream_of_its_own_warms_up_and_captures_on_it(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+    own = torch.cuda.Stream()
+    with torch.cuda.stream(own):
+        step = GraphedStep(lambda index: None, Optimizer(fake.log), 4, CUDA)
+        for _ in range(WARM_UP + 2):
+            step(torch.arange(4))
+        assert warm_up(lambda: None, CUDA) is own
+    assert fake.made == [own]
+    assert fake.captures == [("stream 0", "stream 0")]
+    assert fake.replays == ["stream 0"] * 2
 
 
 def test_a_graph_keeps_what_its_function_reads(log):

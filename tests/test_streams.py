@@ -1,23 +1,31 @@
 """Trials side by side in one process: threads that take turns, on a CPU here, where there are no streams."""
 
+import gc
+import re
 import threading
-from contextlib import nullcontext
+import traceback
+import weakref
 
 import joblib
 import pytest
 import torch
+from cuda_fakes import CUDA, FakeCuda
 
+import gpu
 from gpu.cli.main import main
 from gpu.experiments import sweep as module
 from gpu.experiments.everything import format_times, run_all
-from gpu.experiments.streams import StoppedError, cuda_devices, own_stream, side_by_side
+from gpu.experiments.streams import MOST_STREAMS, StoppedError, cuda_devices, side_by_side
 from gpu.experiments.sweep import sweep
 from gpu.experiments.trial import Trial
 from gpu.experiments.trial_run import run_trial
 from gpu.experiments.workspace import Workspace
+from gpu.runtime import turns
 from gpu.runtime.turns import turn_given_up, turn_taken
 from gpu.settings import SECTION_5, ExperimentSettings
 from gpu.training.data import Digits
+from gpu.training.graphed_step import WARM_UP, GraphedStep
+from gpu.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SECONDS = 30  # after which a thread that waits for another has waited in vain
@@ -101,6 +109,62 @@ def test_one_that_fails_harms_no_other_and_its_error_comes_last():
     assert caught.value.__notes__ == ["2 of 5 trials failed; the results of the others are kept"]
 
 
+class Held:
+    """Something large, such as a network on a card."""
+
+
+def test_a_task_that_fails_gives_its_memory_back_at_once_after_its_stream_is_done(monkeypatch):
+    fake, kept, alive = FakeCuda(monkeypatch), [], []
+
+    def inner(held):
+        raise KeyError("inner")
+
+    def fails():
+        held = Held()
+        kept.append(weakref.ref(held, lambda _: fake.log.append("freed")))
+        try:
+            inner(held)
+        except KeyError as error:
+            large = Held()
+            kept.append(weakref.ref(large))
+            raise MemoryError("out of memory") from error
+
+    def run(task, report):
+        if task == 0:
+            fails()
+        alive.extend(reference() for reference in kept)
+        return {}
+
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError, match="out of memory") as caught:
+            list(side_by_side([0, 1], run, 1, CUDA))
+    finally:
+        gc.enable()
+    assert alive == [None, None]
+    assert fake.log == ["new stream 0", "synchronize stream 0", "freed"]
+    assert isinstance(caught.value.__cause__, KeyError)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "inner(held)" in shown
+    assert "1 of 2 trials failed" in shown
+
+
+def test_an_error_is_raised_though_its_stream_cannot_be_waited_for(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+
+    def lost(stream):
+        raise RuntimeError("the device is lost")
+
+    def run(task, report):
+        raise MemoryError("out of memory")
+
+    fake.synchronized = lost
+    with pytest.raises(MemoryError, match="out of memory"):
+        list(side_by_side([0], run, 1, CUDA))
+    with turn_taken():  # free again
+        pass
+
+
 def test_images_are_reported_and_a_caller_that_stops_stops_all_tasks():
     reported, ended = [], []
 
@@ -130,6 +194,36 @@ def test_a_turn_that_was_not_taken_cannot_be_given_up():
         pass
 
 
+def test_a_thread_waits_for_its_stream_before_it_takes_the_turn_and_not_in_it(monkeypatch):
+    fake, free = FakeCuda(monkeypatch), []
+
+    def synchronized(stream):
+        free.append(not turns._lock.locked())
+
+    fake.synchronized = synchronized
+    with turn_taken(CUDA), turn_taken(CUDA):
+        assert free == [True]
+        with turn_given_up(CUDA):
+            assert free == [True]
+        assert free == [True, True]
+    with turn_given_up(CUDA), turn_taken(CPU), turn_given_up(CPU):
+        pass
+    assert free == [True, True]
+
+
+def test_a_turn_is_taken_again_though_the_stream_cannot_be_waited_for(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+
+    def lost(stream):
+        raise RuntimeError("the device is lost")
+
+    fake.synchronized = lost
+    with pytest.raises(RuntimeError, match="lost"), turn_taken(), turn_given_up(CUDA):
+        pass
+    with turn_taken():  # free again
+        pass
+
+
 def test_a_turn_is_free_after_an_error():
     with pytest.raises(ZeroDivisionError), turn_taken(), turn_given_up():
         raise ZeroDivisionError
@@ -144,13 +238,149 @@ def test_which_cuda_devices_a_name_stands_for(monkeypatch):
     assert cuda_devices(torch.device("cuda")) == ["cuda:0", "cuda:1", "cuda:2"]
 
 
-def test_a_thread_on_cuda_uses_a_new_stream_of_its_device(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: ("stream", str(device)))
-    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
-    with own_stream(torch.device("cuda:1")) as stream:
-        assert stream == ("stream", "cuda:1")
-    with own_stream(CPU) as stream:
-        assert stream is None
+@pytest.mark.parametrize("version", ["2.6.0+cu124", "2.6.1"])
+def test_several_on_one_cuda_device_need_a_torch_in_which_they_can_replay_while_one_captures(monkeypatch, version):
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(torch, "__version__", version)
+    ran = []
+    run = lambda task, report: ran.append(task) or {}
+    with pytest.raises(ValueError, match=rf"torch 2\.7 or newer .*, got 2 workers and torch {re.escape(version)}"):
+        list(side_by_side("abc", run, 2, CUDA))
+    assert ran == []
+    assert len(list(side_by_side("abc", run, 1, CUDA))) == 3
+    assert len(list(side_by_side("abc", run, 2, CPU))) == 3
+    for newer in ("2.7.0+cu126", "2.10.0a0", "3.0.0"):
+        monkeypatch.setattr(torch, "__version__", newer)
+        assert len(list(side_by_side("abc", run, 2, CUDA))) == 3
+
+
+def test_a_sweep_on_several_devices_names_the_torch_that_it_needs(tmp_path, monkeypatch):
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    monkeypatch.setattr(module, "resolve_device", lambda name: CUDA)
+    monkeypatch.setattr(module, "cuda_devices", lambda device: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(module, "_workers", lambda count, *_: joblib.parallel_config("threading", n_jobs=count))
+    trials, workspace = trials_of(3), Workspace(tmp_path, device="cuda")
+    with pytest.raises(ValueError, match=r"torch 2\.7"):
+        sweep(trials, workspace, workers=4, progress=False, run=lambda trial, *_: pytest.fail("trained"))
+    found = sweep(trials, workspace, workers=2, progress=False, run=lambda trial, *_: {"seed": trial.seed})
+    assert [result["seed"] for result in found] == [0, 1, 2]  # one on each device, in a process of its own
+
+
+class Optimizer:
+    def zero_grad(self, set_to_none):
+        pass
+
+
+def test_each_thread_warms_up_captures_and_replays_on_the_one_stream_that_it_keeps(monkeypatch):
+    """Torch has 32 streams for a device: a new one at each request would soon be that of another thread."""
+    fake, meeting = FakeCuda(monkeypatch), threading.Barrier(3, timeout=SECONDS)
+    used = {}
+
+    def run(task, report):
+        step = GraphedStep(lambda index: None, Optimizer(), 4, CUDA)
+        with turn_given_up():
+            meeting.wait()
+            for _ in range(WARM_UP + 3):
+                step(torch.arange(4))
+        used.setdefault(threading.get_ident(), set()).add(torch.cuda.current_stream().name)
+        return {}
+
+    assert len(list(side_by_side(range(15), run, 3, CUDA))) == 15
+    assert [stream.name for stream in fake.made] == ["stream 0", "stream 1", "stream 2"]
+    assert sorted(used.values(), key=str) == [{"stream 0"}, {"stream 1"}, {"stream 2"}]
+    assert len(fake.captures) == 15
+    assert all(own == captured != "main" for own, captured in fake.captures)
+    assert len(fake.replays) == 15 * 3
+    assert "main" not in fake.replays
+    assert torch.cuda.current_stream() is fake.main
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return FakeCuda(monkeypatch)
+
+
+def trainer_on(fake, **options):
+    """A trainer that takes the CPU for a CUDA device; its last batch of an epoch is smaller than the others."""
+    digits = Digits(torch.zeros(19, 1, 28, 28, dtype=torch.uint8), torch.arange(19) % 10)
+    model = gpu.perceptron()
+    trainer = Trainer(model, digits, digits, batch_size=4, **options)
+    trainer.device = CUDA
+    return trainer
+
+
+def test_a_trainer_on_cuda_warms_up_captures_and_replays_its_step(fake):
+    trainer, trained = trainer_on(fake, epochs=2), []
+    train_on = trainer.train_on
+    trainer.train_on = lambda index: (trained.append(len(index)), train_on(index))
+    assert len(trainer.run()) == 2
+    assert trained == [4] * WARM_UP + [4] + [3, 3]  # the capture is the fourth, and nothing runs at a replay
+    assert len(fake.captures) == 1
+    assert fake.replays == ["main"] * (8 - WARM_UP)
+
+
+def test_replays_that_are_queued_are_waited_for_without_the_turn(fake, tmp_path):
+    """Validation, checkpoints, and steps without the graph would otherwise keep the turn while they wait for them."""
+    trainer, queued, held = trainer_on(fake, epochs=2), [], []
+    replays = lambda: len(fake.replays)
+
+    def synchronized(stream):
+        held.append(turns._held.value)
+        queued[:] = [replays()]
+
+    def waited(function):
+        def checked(*arguments):
+            assert queued == [replays()], "all replays are done"
+            return function(*arguments)
+
+        return checked
+
+    fake.synchronized = synchronized
+    for name in ("_end_epoch", "_check_finite", "train_on"):
+        setattr(trainer, name, waited(getattr(trainer, name)))
+
+    def run(task, report):
+        trainer.run(tmp_path / "checkpoint", every_seconds=0.0)
+        return {}
+
+    trainer.state_dict = dict
+    assert len(list(side_by_side([0], run, 1, CUDA))) == 1
+    assert replays() == 8 - WARM_UP
+    assert held
+    assert not any(held)
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, StoppedError])
+def test_training_that_fails_gives_its_graph_back_at_once(fake, error):
+    """The garbage collector might destroy it while another thread captures."""
+    trainer, graphs = trainer_on(fake, epochs=2), []
+
+    def report(images):
+        if trainer.graphed.graph is not None:
+            graphs.append(weakref.ref(trainer.graphed.graph))
+            if error is StoppedError:
+                raise error
+            trainer.progress.loss_sum.fill_(float("nan"))
+
+    gc.disable()
+    try:
+        with pytest.raises(error):
+            trainer.run(report=report)
+        assert [graph() for graph in graphs] == [None] * len(graphs) != []
+    finally:
+        gc.enable()
+    assert trainer.graphed is None
+
+
+def test_no_two_threads_share_a_stream_of_a_device(monkeypatch):
+    fake = FakeCuda(monkeypatch)
+    run = lambda task, report: {}
+    with pytest.raises(ValueError, match="workers: expected at most 32 on one CUDA device, got 33"):
+        list(side_by_side("abc", run, MOST_STREAMS + 1, CUDA))
+    assert fake.made == []
+    assert len(list(side_by_side("abc", run, MOST_STREAMS, CUDA))) == 3
+    assert len(fake.made) == MOST_STREAMS
 
 
 @pytest.fixture(autouse=True)

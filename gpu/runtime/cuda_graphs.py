@@ -28,8 +28,18 @@ def _as_captured(function: Callable[[], Any]) -> Any:
         _to_be_captured.reset(token)
 
 
+def stream_to_capture(device: torch.device) -> torch.cuda.Stream:
+    """Return the current stream or, where that is the default one, which cannot be captured, another stream.
+
+    A thread that was given a stream of its own stays on it: torch has 32 streams for a device, and hands out the same
+    ones again. The stream that it would hand out here may be one on which another thread replays its graph.
+    """
+    current = torch.cuda.current_stream(device)
+    return torch.cuda.Stream(device) if current == torch.cuda.default_stream(device) else current
+
+
 def warm_up(function: Callable[[], Any], device: torch.device, times: int = 1) -> torch.cuda.Stream:
-    """Run a function on a stream of its own before it is captured, and return that stream.
+    """Run a function on a stream that can be captured before it is, and return that stream (see `stream_to_capture`).
 
     Kernels are compiled, libraries set up and cuDNN's algorithms chosen in these runs: none of this can be captured.
 
@@ -46,7 +56,7 @@ def warm_up(function: Callable[[], Any], device: torch.device, times: int = 1) -
     -----
     Source: the warm-up that ``torch.cuda.graph`` asks for.
     """
-    stream = torch.cuda.Stream(device)
+    stream = stream_to_capture(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(times):
@@ -70,7 +80,7 @@ class CudaGraph:
     device : torch.device
         A CUDA device.
     stream : torch.cuda.Stream, optional
-        Stream of the capture; a new one if not given.
+        Stream of the capture; that of `stream_to_capture` if not given.
 
     Attributes
     ----------
@@ -87,7 +97,7 @@ class CudaGraph:
     ) -> None:
         self._function = function
         self._graph: Any = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream(device) if stream is None else stream
+        stream = stream_to_capture(device) if stream is None else stream
         with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self.result = _as_captured(function)
 

@@ -27,6 +27,12 @@ def resolve_device(name: str | None) -> torch.device:
     return device
 
 
+def wait_for_stream(device: torch.device) -> None:
+    """Wait until the current stream of a CUDA device has done all that was launched on it; elsewhere do nothing."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+
+
 def _usable() -> list[str]:
     """Return the devices that torch can use here, of the kinds that it supports in all its builds."""
     on_apple = ["mps"] * torch.backends.mps.is_available()

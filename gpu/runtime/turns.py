@@ -8,6 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
+from gpu.runtime.devices import wait_for_stream
+
 
 class _Held(threading.local):
     """Whether this thread has the turn."""
@@ -20,8 +24,14 @@ _held = _Held()
 
 
 @contextmanager
-def turn_taken() -> Iterator[None]:
+def turn_taken(device: torch.device | None = None) -> Iterator[None]:
     """Wait for the turn, unless this thread has it already, and keep it within the context.
+
+    Parameters
+    ----------
+    device : torch.device, optional
+        A CUDA device whose current stream this thread waits for first. Hundreds of replays may still be queued on it:
+        if the thread waited for them in its turn, all others would wait, too.
 
     Examples
     --------
@@ -32,6 +42,8 @@ def turn_taken() -> Iterator[None]:
     if _held.value:
         yield
         return
+    if device is not None:
+        wait_for_stream(device)
     with _lock:
         _held.value = True
         try:
@@ -41,8 +53,14 @@ def turn_taken() -> Iterator[None]:
 
 
 @contextmanager
-def turn_given_up() -> Iterator[None]:
-    """Let other threads have the turn within the context, if this thread has it, and wait for it at the end."""
+def turn_given_up(device: torch.device | None = None) -> Iterator[None]:
+    """Let other threads have the turn within the context, if this thread has it, and wait for it at the end.
+
+    Parameters
+    ----------
+    device : torch.device, optional
+        A CUDA device whose current stream this thread waits for before it takes the turn again (see `turn_taken`).
+    """
     if not _held.value:
         yield
         return
@@ -51,5 +69,9 @@ def turn_given_up() -> Iterator[None]:
     try:
         yield
     finally:
-        _lock.acquire()
-        _held.value = True
+        try:
+            if device is not None:
+                wait_for_stream(device)
+        finally:
+            _lock.acquire()
+            _held.value = True

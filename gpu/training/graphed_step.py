@@ -43,17 +43,17 @@ class GraphedStep:
         Only a replay does not depend on the settings of the process, and needs no turn (`gpu.runtime.turns`).
         """
         if len(index) != len(self.index):
-            with turn_taken():
+            with turn_taken(self.device):
                 self.step(index)
             return
         if self.seen < WARM_UP:
-            with turn_taken(), measured_convolutions():
+            with turn_taken(self.device), measured_convolutions():
                 warm_up(partial(self.step, index), self.device)
             self.seen += 1
             return
         self.index.copy_(index)
         if self.graph is None:
-            with turn_taken(), measured_convolutions():
+            with turn_taken(self.device), measured_convolutions():
                 self.optimizer.zero_grad(set_to_none=True)  # the capture allocates the gradients in the graph's memory
                 self.graph = CudaGraph(partial(self.step, self.index), self.device)
         self.graph()

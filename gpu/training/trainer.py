@@ -195,19 +195,23 @@ class Trainer:
             report(self.images_seen)
         if not self.finished:
             autosave.check()
-        while not self.finished:
-            self.model.train()
-            with turn_given_up():
-                for index in self.progress.batches[self.progress.batch :]:
-                    self.step(index)
-                    self.progress.batch += 1
-                    report(len(index))
-                    if autosave.is_due() and self.progress.batch < len(self.progress.batches):
-                        self._save(autosave)
-            self._end_epoch()
-            if autosave.is_due(at_once=self.finished or not autosave.exists()):
-                self._save(autosave)
-        self.graphed = None  # frees the memory of the graph
+        try:
+            while not self.finished:
+                self.model.train()
+                with turn_given_up(self.device):
+                    for index in self.progress.batches[self.progress.batch :]:
+                        self.step(index)
+                        self.progress.batch += 1
+                        report(len(index))
+                        if autosave.is_due() and self.progress.batch < len(self.progress.batches):
+                            self._save(autosave)
+                self._end_epoch()
+                if autosave.is_due(at_once=self.finished or not autosave.exists()):
+                    self._save(autosave)
+        finally:
+            # Frees the graph and its memory at once: the graph refers to us, and the garbage collector, to which we
+            # would leave it, may run while another thread captures, in which nothing may be destroyed.
+            self.graphed = None
         self.model.eval()
         return self.history
 
@@ -282,7 +286,7 @@ class Trainer:
         check_finite(self.progress, self.model, len(self.history) + 1, self.learning_rate)
 
     def _save(self, autosave: Autosave) -> None:
-        with turn_taken():
+        with turn_taken(self.device):
             self._check_finite()
             autosave.write(self.state_dict())
 
