@@ -49,6 +49,7 @@ class FakeCuda:
             fake.captures.append((fake.current().name, stream.name))
             return self.entered(f"capture on {stream.name}", stream)
 
+        monkeypatch.setattr(torch, "__version__", "2.7.0")
         monkeypatch.setattr(torch, "zeros", lambda *shape, device=None, **how: zeros(*shape, **how))
         monkeypatch.setattr(torch.cuda, "Stream", Stream)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)

@@ -1,6 +1,7 @@
 """Trials side by side in one process: threads that take turns, on a CPU here, where there are no streams."""
 
 import gc
+import re
 import threading
 import traceback
 import weakref
@@ -235,6 +236,35 @@ def test_which_cuda_devices_a_name_stands_for(monkeypatch):
     assert cuda_devices(CPU) == []
     assert cuda_devices(torch.device("cuda:1")) == ["cuda:1"]
     assert cuda_devices(torch.device("cuda")) == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+@pytest.mark.parametrize("version", ["2.6.0+cu124", "2.6.1"])
+def test_several_on_one_cuda_device_need_a_torch_in_which_they_can_replay_while_one_captures(monkeypatch, version):
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(torch, "__version__", version)
+    ran = []
+    run = lambda task, report: ran.append(task) or {}
+    with pytest.raises(ValueError, match=rf"torch 2\.7 or newer .*, got 2 workers and torch {re.escape(version)}"):
+        list(side_by_side("abc", run, 2, CUDA))
+    assert ran == []
+    assert len(list(side_by_side("abc", run, 1, CUDA))) == 3
+    assert len(list(side_by_side("abc", run, 2, CPU))) == 3
+    for newer in ("2.7.0+cu126", "2.10.0a0", "3.0.0"):
+        monkeypatch.setattr(torch, "__version__", newer)
+        assert len(list(side_by_side("abc", run, 2, CUDA))) == 3
+
+
+def test_a_sweep_on_several_devices_names_the_torch_that_it_needs(tmp_path, monkeypatch):
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    monkeypatch.setattr(module, "resolve_device", lambda name: CUDA)
+    monkeypatch.setattr(module, "cuda_devices", lambda device: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(module, "_workers", lambda count, *_: joblib.parallel_config("threading", n_jobs=count))
+    trials, workspace = trials_of(3), Workspace(tmp_path, device=str(CUDA))
+    with pytest.raises(ValueError, match=r"torch 2\.7"):
+        sweep(trials, workspace, workers=4, progress=False, run=lambda trial, *_: pytest.fail("trained"))
+    found = sweep(trials, workspace, workers=2, progress=False, run=lambda trial, *_: {"seed": trial.seed})
+    assert [result["seed"] for result in found] == [0, 1, 2]  # one on each device, in a process of its own
 
 
 class Optimizer:

@@ -17,6 +17,8 @@ from gpu.runtime.turns import turn_given_up, turn_taken
 Task = TypeVar("Task")
 Result = dict[str, Any]
 
+TORCH = (2, 7)
+"""First version of torch in which a thread can replay a graph while another captures; before, the replay fails."""
 MOST_STREAMS = 32
 """Number of different streams that torch has for a device: whoever asks for more gets one that is already in use."""
 
@@ -42,10 +44,16 @@ def own_streams(device: torch.device, threads: int) -> Callable[[], None]:
     Raises
     ------
     ValueError
-        If there are more threads than streams.
+        If there are more threads than streams, or torch is too old for several threads with CUDA graphs.
     """
     if device.type != "cuda":
         return lambda: None
+    if threads > 1 and tuple(map(int, torch.__version__.split(".")[:2])) < TORCH:
+        needed = ".".join(map(str, TORCH))
+        raise ValueError(
+            f"workers: expected torch {needed} or newer for several on one CUDA device, got {threads} workers and "
+            f"torch {torch.__version__}; --workers 1 needs no newer one"
+        )
     if threads > MOST_STREAMS:
         raise ValueError(f"workers: expected at most {MOST_STREAMS} on one CUDA device, got {threads}")
     streams = [torch.cuda.Stream(device) for _ in range(threads)]
@@ -95,7 +103,7 @@ def side_by_side(
     Raises
     ------
     ValueError
-        If more tasks are to run at the same time than a CUDA device has streams.
+        If more tasks are to run at the same time than a CUDA device has streams, or several with a torch before 2.7.
     Exception
         The first error of a task, after the other tasks have ended; it names how many tasks failed in a note.
     """
