@@ -260,7 +260,7 @@ def test_a_sweep_on_several_devices_names_the_torch_that_it_needs(tmp_path, monk
     monkeypatch.setattr(module, "resolve_device", lambda name: CUDA)
     monkeypatch.setattr(module, "cuda_devices", lambda device: ["cuda:0", "cuda:1"])
     monkeypatch.setattr(module, "_workers", lambda count, *_: joblib.parallel_config("threading", n_jobs=count))
-    trials, workspace = trials_of(3), Workspace(tmp_path, device="cuda")
+    trials, workspace = trials_of(3), Workspace(tmp_path, device=str(CUDA))
     with pytest.raises(ValueError, match=r"torch 2\.7"):
         sweep(trials, workspace, workers=4, progress=False, run=lambda trial, *_: pytest.fail("trained"))
     found = sweep(trials, workspace, workers=2, progress=False, run=lambda trial, *_: {"seed": trial.seed})
