@@ -2,10 +2,10 @@
 
 import gc
 import weakref
-from contextlib import contextmanager
 
 import pytest
 import torch
+from fake_cuda import fake_streams
 from torch import nn
 
 from gpu.runtime.cuda_graphs import CudaGraph, graphed, warm_up
@@ -16,43 +16,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def log(monkeypatch):
-    """Replace the streams and graphs of torch.cuda; the log names what happens, and on which stream."""
-    events = []
-
-    class Stream:
-        def __init__(self, device=None):
-            self.name = f"stream {sum(event.startswith('new') for event in events)}"
-            events.append(f"new {self.name}")
-
-        def wait_stream(self, other):
-            events.append(f"{self.name} waits for {other.name}")
-
-    class Main(Stream):
-        def __init__(self):
-            self.name = "main"
-
-    class Graph:
-        def replay(self):
-            events.append("replay")
-
-    @contextmanager
-    def entered(name):
-        events.append(f"enter {name}")
-        yield
-        events.append(f"leave {name}")
-
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: Main())
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: entered(stream.name))
-    monkeypatch.setattr(torch.cuda, "device", lambda device: entered(str(device)))
-
-    def captured(graph, stream, capture_error_mode):
-        assert capture_error_mode == "thread_local"  # other threads use the device meanwhile
-        return entered(f"capture on {stream.name}")
-
-    monkeypatch.setattr(torch.cuda, "graph", captured)
-    return events
+    """The log of the streams and graphs of torch.cuda."""
+    return fake_streams(monkeypatch)
 
 
 def test_a_warm_up_runs_on_a_side_stream_between_two_waits(log):

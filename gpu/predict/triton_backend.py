@@ -44,6 +44,8 @@ FEWEST_OUTPUTS, MOST_COLUMNS = 16, 256
 """Fewest outputs that tensor cores take, and most columns that fit into the registers of a block."""
 MOST_INPUTS = (2**31 - 1) // 128**2 // MANY.inputs * MANY.inputs
 """Number of products of signed 8-bit integers whose sum fits into 32 bits."""
+PROGRAMMING_ERRORS = (RecursionError, TypeError, AttributeError, NameError)
+"""Errors that do not tell that the kernel cannot run here, but that this program is wrong."""
 
 
 class TritonProducts(Backend):
@@ -69,7 +71,6 @@ class TritonProducts(Backend):
 
     def __init__(self, slices: DigitSlices, bias: Array, rest: Layers, device: torch.device) -> None:
         self.slices = slices
-        self.device = device
         self.count, self.outputs, self.inputs = slices.digits.shape
         self.width = padded(self.outputs)
         digits = np.zeros((self.count, self.width, -(-self.inputs // 16) * 16), dtype=np.int8)
@@ -80,6 +81,7 @@ class TritonProducts(Backend):
         biases[: self.outputs] = bias + 128 * ones  # the kernel subtracts 128 from every pixel
         self.black_and_white = np.stack([bias, bias + 255 * ones])
         self.digits, self.units, self.bias = (torch.from_numpy(part).to(device) for part in (digits, units, biases))
+        self.device = self.digits.device  # with its index, which `_launch` compares with the current device's
         self.rest = Linear(rest) if rest else None
         self.kernels: Any = import_module("gpu.predict.triton_kernel")
         on_cuda = device.type == "cuda"
@@ -99,6 +101,8 @@ class TritonProducts(Backend):
         UnavailableError
             If Triton is not installed, the map is not of a size that the kernel is for, or the kernel does not run, or
             not exactly.
+        RecursionError, TypeError, AttributeError, NameError
+            If the trial meets a mistake in the program: taken for a kernel that does not run, it would only cost time.
         """
         slices = slices_for_tensor_cores(source.innermost.W)
         try:
@@ -107,6 +111,8 @@ class TritonProducts(Backend):
             raise UnavailableError("triton is not installed") from None
         try:
             products.check()
+        except PROGRAMMING_ERRORS:
+            raise
         except Exception as error:  # without a C compiler or a driver that it knows, Triton raises many kinds of errors
             raise UnavailableError(f"its kernel does not run: {type(error).__name__}: {error}") from error
         return products
