@@ -57,6 +57,15 @@ def test_images_on_the_device_are_not_copied(there, monkeypatch):
     assert copied  # by the fake kernel: what is copied would be seen
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_the_only_backend_for_all_sizes_is_not_chosen_anew_for_each_batch(there, monkeypatch, dtype):
+    predictor, images = Predictor(AFFINE, device=BARE), PIXELS.to(BARE, dtype)
+    monkeypatch.setattr("gpu.predict.dispatch.Dispatch.name_for", None)
+    for rows in (0, 1, 40):
+        assert torch.allclose(predictor(images[:rows]).cpu(), SCORES[:rows], rtol=1e-4)
+        assert torch.equal(predictor.classes(images[:rows]).cpu(), SCORES[:rows].argmax(1))
+
+
 @pytest.mark.parametrize("error", [RecursionError, TypeError, AttributeError, NameError])
 def test_a_mistake_in_the_program_is_not_taken_for_a_kernel_that_does_not_run(there, monkeypatch, error):
     def launch(*arguments, **named):

@@ -147,10 +147,7 @@ class Predictor:
         if torch.is_autocast_enabled(self._device_type):  # autocast would compute the scores in 16 bits
             with torch.autocast(self._device_type, enabled=False):
                 return self(flat)
-        rows, dispatch = flat.shape[0], self._dispatch.get(flat.dtype) or self._dispatch_for(flat.dtype)
-        # the choice costs as much as predicting a small batch
-        backend = dispatch.backend_for_small if rows < dispatch.small_below else dispatch.backend_for(rows)
-        return backend(flat)
+        return self._dispatch_for(flat.dtype).backend_for(flat.shape[0])(flat)
 
     def classes(self, images: torch.Tensor) -> torch.Tensor:
         """Return the class of each image: the index of its highest score, the first of equal ones, int64 (N,).
