@@ -5,7 +5,7 @@ import pytest
 import torch
 from fake_cuda import fake_cuda
 
-from gpu.predict import Predictor
+from gpu.predict import CapturedPrediction, Predictor
 from linalg_cnn import AffineMap
 
 BARE = "cuda"  # without an index, as users write it
@@ -74,3 +74,47 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_kernel_that_does_not_run(th
     monkeypatch.setattr("gpu.predict.triton_backend.TritonProducts._launch", launch)
     with pytest.raises(error, match="a mistake"):
         Predictor(AFFINE, device=BARE)
+
+
+# A whole epoch as a CUDA graph
+
+
+@pytest.mark.parametrize("name", [BARE, "cuda:0", "cuda:1"])
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_capture_runs_each_batch_twice_and_then_replays(there, name, batch_size, classes):
+    predictor = Predictor(AFFINE, device=name)
+    there.kernels.launches.clear()
+    with there.cuda.device(predictor.device):  # a stream belongs to a device, which the fake one does not say
+        captured = CapturedPrediction(predictor, PIXELS.to(name), batch_size, classes=classes)
+    batches = 3 if batch_size else 1
+    of_each = [("part_kernel", predictor.device.index), ("sum_kernel", predictor.device.index)]
+    assert there.kernels.launches == 2 * batches * of_each  # the launches of a graph cost little
+    expected = SCORES.argmax(1) if classes else SCORES
+    assert torch.equal(captured().cpu(), expected)
+    assert there.log == [
+        "new stream 0",
+        "stream 0 waits for main",
+        "enter stream 0",
+        "leave stream 0",
+        "main waits for stream 0",
+        "enter capture on stream 0",
+        "leave capture on stream 0",
+        "replay",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device", "images"), [("cuda:1", "cuda:0"), ("cuda:0", "cuda:1"), (BARE, "cpu"), ("cpu", BARE)]
+)
+def test_a_capture_refuses_images_on_another_device(there, device, images):
+    with pytest.raises(ValueError, match="device: expected predictor and images on one CUDA device, got c.* and c"):
+        CapturedPrediction(Predictor(AFFINE, device=device), PIXELS.to(images))
+    assert there.log == []
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(0, None), (5, 0), (5, -1)])
+def test_a_capture_needs_images_and_a_batch_size(there, rows, batch_size):
+    predictor = Predictor(AFFINE, device=BARE)
+    with pytest.raises(ValueError, match=f"batch_size: expected at least one .*, got {rows} by {batch_size}"):
+        CapturedPrediction(predictor, PIXELS[:rows].to(BARE), batch_size)
