@@ -1,5 +1,6 @@
 """The Triton kernel, run by Triton's interpreter in a process of its own, and compiled where there is CUDA."""
 
+import re
 import subprocess
 import sys
 
@@ -188,6 +189,10 @@ def test_the_kernels_compile_for_cards_that_are_not_here(name, tile, classes, ar
     made = compiler.compile(source, target=GPUTarget("cuda", architecture, 32))
     assert made.asm["cubin"]
     assert "st.shared::cta.b8" not in made.asm["ptx"], "bytes are not rearranged one by one"
+    if "parts" in kernel.arg_names:
+        offsets = re.findall(r"tt.addptr .* : tensor<.*!tt.ptr<i32>>, tensor<\w+x(i\d+)>", made.asm["ttir"])
+        assert offsets, "the parts are addressed"
+        assert set(offsets) == {"i64"}, "1,024 blocks of inputs, 8,448 images and 256 columns have 2^31 sums"
 
 
 def test_images_need_not_lie_side_by_side(interpreted):

@@ -50,8 +50,7 @@ def part_kernel(  # type: ignore[no-untyped-def]
     position = tl.program_id(1) * block_inputs + tl.arange(0, block_inputs)
     sums = tl.zeros((block_rows, columns), dtype=tl.int32)
     sums = _add_products(sums, pixels, digits, row, position, rows, inputs, columns)
-    target = (tl.program_id(1) * rows + row[:, None]) * columns + tl.arange(0, columns)[None, :]
-    tl.store(parts + target, sums, mask=row[:, None] < rows)
+    tl.store(parts + _offsets(tl.program_id(1), row, rows, columns), sums, mask=row[:, None] < rows)
 
 
 @triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator]
@@ -72,9 +71,15 @@ def sum_kernel(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)
     sums = tl.zeros((block_rows, slices * width), dtype=tl.int32)
     for part in tl.range(0, count, loop_unroll_factor=8):  # loads that do not wait for each other
-        source = (part * rows + row[:, None]) * (slices * width) + tl.arange(0, slices * width)[None, :]
-        sums += tl.load(parts + source, mask=row[:, None] < rows, other=0)
+        sums += tl.load(parts + _offsets(part, row, rows, slices * width), mask=row[:, None] < rows, other=0)
     _write(sums, units, bias, result, row, rows, outputs, slices, width, block_rows, classes)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _offsets(part, row, rows, columns: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return where the sums of a part lie, int64: many inputs and images have more sums than 32 bits can count."""
+    image = tl.cast(part, tl.int64) * rows + row[:, None].to(tl.int64)
+    return image * columns + tl.arange(0, columns)[None, :]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
