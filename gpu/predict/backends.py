@@ -181,7 +181,9 @@ class SliceProducts(Backend):
     def _integers(self, sums: torch.Tensor) -> list[torch.Tensor]:
         """Return the integers, float64 (N, width), that the sums of the slices combine to in each group of powers."""
         if len(sums) < MANY_ROWS:
-            return list(torch.mm(sums.double(), self.together).split(self.width, 1))
+            product = torch.mm(sums.double(), self.together)
+            # splitting takes as long as the product of a small batch
+            return [product] if len(self.terms) == 1 else list(product.split(self.width, 1))
         integers = []
         for (first, least), *others in self.terms:
             integer = sums[:, first].double()

@@ -44,8 +44,6 @@ FEWEST_OUTPUTS, MOST_COLUMNS = 16, 256
 """Fewest outputs that tensor cores take, and most columns that fit into the registers of a block."""
 MOST_INPUTS = (2**31 - 1) // 128**2 // MANY.inputs * MANY.inputs
 """Number of products of signed 8-bit integers whose sum fits into 32 bits."""
-PROGRAMMING_ERRORS = (RecursionError, TypeError, AttributeError, NameError)
-"""Errors that do not tell that the kernel cannot run here, but that this program is wrong."""
 
 
 class TritonProducts(Backend):
@@ -108,8 +106,8 @@ class TritonProducts(Backend):
         UnavailableError
             If Triton is not installed, the map is not of a size that the kernel is for, or the kernel does not run, or
             not exactly.
-        RecursionError, TypeError, AttributeError, NameError
-            If the trial meets a mistake in the program: taken for a kernel that does not run, it would only cost time.
+        RecursionError
+            If the trial meets a mistake of ours that would otherwise be taken for a kernel that does not run.
         """
         slices = slices_for_tensor_cores(source.innermost.W)
         try:
@@ -118,7 +116,7 @@ class TritonProducts(Backend):
             raise UnavailableError("triton is not installed") from None
         try:
             products.check()
-        except PROGRAMMING_ERRORS:
+        except RecursionError:
             raise
         except Exception as error:  # without a C compiler or a driver that it knows, Triton raises many kinds of errors
             raise UnavailableError(f"its kernel does not run: {type(error).__name__}: {error}") from error
