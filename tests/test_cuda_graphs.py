@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from cuda_fakes import CUDA, FakeCuda
+from fake_cuda import CUDA, FakeStreams
 from torch import nn
 
 from gpu.runtime.cuda_graphs import CudaGraph, graphed, warm_up
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def log(monkeypatch):
     """Replace the streams and graphs of torch.cuda; the log names what happens, and on which stream."""
-    return FakeCuda(monkeypatch).log
+    return FakeStreams(monkeypatch).log
 
 
 def test_a_warm_up_runs_on_a_side_stream_between_two_waits(log):
@@ -59,7 +59,7 @@ def test_a_given_stream_is_captured_on(log):
 
 
 def test_a_thread_with_a_stream_of_its_own_warms_up_and_captures_on_it(monkeypatch):
-    fake = FakeCuda(monkeypatch)
+    fake = FakeStreams(monkeypatch)
     own = torch.cuda.Stream()
     with torch.cuda.stream(own):
         step = GraphedStep(lambda index: None, Optimizer(fake.log), 4, CUDA)

@@ -184,6 +184,23 @@ def test_the_product_is_exact_where_is_exact_says_so(bits, columns, rows):
     assert torch.equal(int8_product.int8_product(pixels, digits), expected)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("longest", [64, 65_792])
+@pytest.mark.parametrize("many_rows", [0, 1000])
+def test_scores_round_the_integer_of_all_slices_once(monkeypatch, bits, count, longest, many_rows):
+    """Biases that leave little of the scores show in float32 what float64 rounds."""
+    monkeypatch.setattr(backends, "MANY_ROWS", many_rows)
+    monkeypatch.setattr(backends, "longest_sum", lambda bits: longest)
+    rng = np.random.default_rng(count)
+    slices = slice_digits(rng.standard_normal((10, 200)), bits, count)
+    pixels = rng.integers(0, 256, (20, 200), dtype=np.uint8)
+    integers = pixels.astype(object) @ integers_of(slices).T  # exact
+    bias = -integers.diagonal().astype(np.float64) * slices.unit[0] * (1 + 1e-12)
+    scores = SliceProducts(slices, bias, [])(torch.from_numpy(pixels))
+    expected = (integers.astype(np.float64) + bias / slices.unit[0]) * slices.step
+    assert scores.numpy().tobytes() == expected.astype(np.float32).tobytes()
+
+
 # Trap 1: without 8-bit dot products, sums of pairs saturate in 16 bits without an error
 
 

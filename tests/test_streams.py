@@ -9,7 +9,7 @@ import weakref
 import joblib
 import pytest
 import torch
-from cuda_fakes import CUDA, FakeCuda
+from fake_cuda import CUDA, FakeStreams
 
 import gpu
 from gpu.cli.main import main
@@ -114,7 +114,7 @@ class Held:
 
 
 def test_a_task_that_fails_gives_its_memory_back_at_once_after_its_stream_is_done(monkeypatch):
-    fake, kept, alive = FakeCuda(monkeypatch), [], []
+    fake, kept, alive = FakeStreams(monkeypatch), [], []
 
     def inner(held):
         raise KeyError("inner")
@@ -150,7 +150,7 @@ def test_a_task_that_fails_gives_its_memory_back_at_once_after_its_stream_is_don
 
 
 def test_an_error_is_raised_though_its_stream_cannot_be_waited_for(monkeypatch):
-    fake = FakeCuda(monkeypatch)
+    fake = FakeStreams(monkeypatch)
 
     def lost(stream):
         raise RuntimeError("the device is lost")
@@ -195,7 +195,7 @@ def test_a_turn_that_was_not_taken_cannot_be_given_up():
 
 
 def test_a_thread_waits_for_its_stream_before_it_takes_the_turn_and_not_in_it(monkeypatch):
-    fake, free = FakeCuda(monkeypatch), []
+    fake, free = FakeStreams(monkeypatch), []
 
     def synchronized(stream):
         free.append(not turns._lock.locked())
@@ -212,7 +212,7 @@ def test_a_thread_waits_for_its_stream_before_it_takes_the_turn_and_not_in_it(mo
 
 
 def test_a_turn_is_taken_again_though_the_stream_cannot_be_waited_for(monkeypatch):
-    fake = FakeCuda(monkeypatch)
+    fake = FakeStreams(monkeypatch)
 
     def lost(stream):
         raise RuntimeError("the device is lost")
@@ -240,7 +240,7 @@ def test_which_cuda_devices_a_name_stands_for(monkeypatch):
 
 @pytest.mark.parametrize("version", ["2.6.0+cu124", "2.6.1"])
 def test_several_on_one_cuda_device_need_a_torch_in_which_they_can_replay_while_one_captures(monkeypatch, version):
-    FakeCuda(monkeypatch)
+    FakeStreams(monkeypatch)
     monkeypatch.setattr(torch, "__version__", version)
     ran = []
     run = lambda task, report: ran.append(task) or {}
@@ -255,7 +255,7 @@ def test_several_on_one_cuda_device_need_a_torch_in_which_they_can_replay_while_
 
 
 def test_a_sweep_on_several_devices_names_the_torch_that_it_needs(tmp_path, monkeypatch):
-    FakeCuda(monkeypatch)
+    FakeStreams(monkeypatch)
     monkeypatch.setattr(torch, "__version__", "2.6.0")
     monkeypatch.setattr(module, "resolve_device", lambda name: CUDA)
     monkeypatch.setattr(module, "cuda_devices", lambda device: ["cuda:0", "cuda:1"])
@@ -274,7 +274,7 @@ class Optimizer:
 
 def test_each_thread_warms_up_captures_and_replays_on_the_one_stream_that_it_keeps(monkeypatch):
     """Torch has 32 streams for a device: a new one at each request would soon be that of another thread."""
-    fake, meeting = FakeCuda(monkeypatch), threading.Barrier(3, timeout=SECONDS)
+    fake, meeting = FakeStreams(monkeypatch), threading.Barrier(3, timeout=SECONDS)
     used = {}
 
     def run(task, report):
@@ -298,7 +298,7 @@ def test_each_thread_warms_up_captures_and_replays_on_the_one_stream_that_it_kee
 
 @pytest.fixture
 def fake(monkeypatch):
-    return FakeCuda(monkeypatch)
+    return FakeStreams(monkeypatch)
 
 
 def trainer_on(fake, **options):
@@ -374,7 +374,7 @@ def test_training_that_fails_gives_its_graph_back_at_once(fake, error):
 
 
 def test_no_two_threads_share_a_stream_of_a_device(monkeypatch):
-    fake = FakeCuda(monkeypatch)
+    fake = FakeStreams(monkeypatch)
     run = lambda task, report: {}
     with pytest.raises(ValueError, match="workers: expected at most 32 on one CUDA device, got 33"):
         list(side_by_side("abc", run, MOST_STREAMS + 1, CUDA))

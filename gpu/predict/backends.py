@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Self
 
+import numpy as np
 import torch
 from torch.nn.functional import linear
 
@@ -117,10 +118,15 @@ class SliceProducts(Backend):
         if inputs > longest:
             parts = [slice(start, start + longest) for start in range(0, inputs, longest)]
             self.parts = [(part, digits[part]) for part in parts]
-        self.units = list(torch.from_numpy(slices.unit))
-        self.together = torch.zeros(digits.shape[1], self.width, dtype=torch.float64, device="cpu")
-        self.together[: count * self.width] = torch.cat([unit.diag() for unit in self.units])
-        self.bias = torch.from_numpy(bias)
+        columns = [slice(number * self.width, (number + 1) * self.width) for number in range(count)]
+        self.terms = [
+            [pair for pair in zip(columns, group.tolist(), strict=True) if pair[1]] for group in slices.powers
+        ]
+        self.together = torch.zeros(digits.shape[1], len(self.terms) * self.width, dtype=torch.float64, device="cpu")
+        groups = np.kron(np.transpose(slices.powers), np.eye(self.width))
+        self.together[: count * self.width] = torch.from_numpy(groups)
+        self.step = torch.from_numpy(slices.step)
+        self.bias = torch.from_numpy(bias / slices.step)
         self.rest = Linear(rest) if rest else None
         self.out_size = len(rest[-1][1]) if rest else self.width
         self.rows = rows_per_block(inputs)
@@ -164,18 +170,29 @@ class SliceProducts(Backend):
         return in_blocks(self._block, flat, self.rows, self.out_size)
 
     def _block(self, block: torch.Tensor) -> torch.Tensor:
-        y = self.bias
+        groups: list[torch.Tensor] = []
         for part, digits in self.parts:
-            y = self._add(y, int8_product(block if part is None else block[:, part], digits))
-        return y.float() if self.rest is None else self.rest(y)
+            integers = self._integers(int8_product(block if part is None else block[:, part], digits))
+            groups = [sum_ + more for sum_, more in zip(groups, integers, strict=True)] if groups else integers
+        y = groups[0] if len(groups) == 1 else groups[0] + groups[1]
+        y = y.add_(self.bias).mul_(self.step).float()
+        return y if self.rest is None else self.rest(y)
 
-    def _add(self, y: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
-        """Return y, one row or a row per image, plus the values of the sums of all slices."""
+    def _integers(self, sums: torch.Tensor) -> list[torch.Tensor]:
+        """Return the integers, float64 (N, width), that the sums of the slices combine to in each group of powers."""
         if len(sums) < MANY_ROWS:
-            return torch.addmm(y, sums.double(), self.together)
-        for number, unit in enumerate(self.units):
-            y = torch.addcmul(y, sums[:, number * self.width : (number + 1) * self.width], unit)
-        return y
+            product = torch.mm(sums.double(), self.together)
+            # splitting takes as long as the product of a small batch
+            return [product] if len(self.terms) == 1 else list(product.split(self.width, 1))
+        integers = []
+        for (first, least), *others in self.terms:
+            integer = sums[:, first].double()
+            if least != 1:
+                integer.mul_(least)
+            for columns, power in others:
+                integer.add_(sums[:, columns], alpha=power)
+            integers.append(integer)
+        return integers
 
     def __str__(self) -> str:
         """Describe the computation."""

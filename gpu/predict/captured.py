@@ -25,7 +25,8 @@ class CapturedPrediction:
     TypeError
         If the images are not a tensor.
     ValueError
-        If the predictor or the images are not on CUDA, there are no images, or the batch size is not positive.
+        If the predictor and the images are not on one CUDA device, there are no images, or the batch size is not
+        positive.
 
     Notes
     -----
@@ -37,9 +38,10 @@ class CapturedPrediction:
     ) -> None:
         if not isinstance(images, torch.Tensor):
             raise TypeError(f"images: expected a torch tensor, got {type(images).__name__}")
-        if predictor.device.type != "cuda" or images.device.type != "cuda":
+        # the predictor would copy images from another device, which a graph of this device cannot record
+        if predictor.device.type != "cuda" or images.device != predictor.device:
             raise ValueError(
-                f"device: expected predictor and images on CUDA, got {predictor.device} and {images.device}"
+                f"device: expected predictor and images on one CUDA device, got {predictor.device} and {images.device}"
             )
         if not len(images) or (batch_size is not None and batch_size < 1):
             raise ValueError(f"batch_size: expected at least one image a batch, got {len(images)} by {batch_size}")

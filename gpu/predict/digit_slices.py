@@ -18,8 +18,11 @@ rounding error allowed on such images is the factor times float32's.
 With a factor of six, trained networks for digits get three slices, as most networks do, and come nearer to the exact
 scores than float32, on digits and on random pixels. With a factor of two they would get four, and be a fifth slower.
 """
-SMALLEST_SCALE = 1e-290
-"""A row whose weights are all smaller is rounded to zero: its scale would leave float64's range."""
+SMALLEST_SCALE = 1e-200
+"""A row whose weights are all smaller, which float32 has not, is rounded to zero: a bias in its quanta would leave
+float64's range."""
+EXACT_SLICES = 3
+"""Number of slices whose sums over up to 2^22 bytes combine to an integer below 2^53, exact in float64 in any order."""
 UNIT_ROUNDOFF = unit_roundoff(torch.float32)
 
 
@@ -28,6 +31,11 @@ class DigitSlices:
     """W, rounded to integers times one factor per row, with the digits of these integers.
 
     Row i of W is about ``sum(unit[s, i] * digits[s, i] for s in range(slices))``.
+
+    Every backend that multiplies up to 2^22 bytes with these slices returns the same bits: with the sums of all slices
+    as one integer, rounded to float64 (see `powers`), the score is ``(integer + bias / step) * step`` in float64,
+    rounded to float32. No product that is rounded is added to anything, so that a fused multiply-add, which rounds
+    once instead of twice, cannot make a difference between processors.
 
     Attributes
     ----------
@@ -45,6 +53,24 @@ class DigitSlices:
     unit: Array
     error: Array
     bits: int
+
+    @property
+    def step(self) -> Array:
+        """Step of the grid that the entries of a row are rounded to, float64 (out_size,)."""
+        step: Array = self.unit[0]
+        return step
+
+    @property
+    def powers(self) -> list[Array]:
+        """What the sums of the slices are multiplied by, in exact groups: float64 arrays (slices,), other slices 0.
+
+        The sums of a group combine to an integer that float64 holds, in whatever order they are added up. There are at
+        most two groups, so that adding them up rounds the integer of all slices once.
+        """
+        number = np.arange(len(self.digits))
+        powers = float(2**self.bits) ** number
+        low = number < EXACT_SLICES
+        return [np.where(low, powers, 0.0)] + [np.where(low, 0.0, powers)] * (not low.all())
 
     def __str__(self) -> str:
         """Name the number of slices, under the public name of their backend, and of bits."""

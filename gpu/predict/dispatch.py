@@ -45,7 +45,7 @@ class Dispatch:
     backends : mapping of str to Backend
         The available backends by name.
     preference : tuple of (int, str)
-        Batch size from which a backend is chosen, and its name, the preferred one first.
+        Batch size from which a backend is chosen, and its name, the preferred one first; each is chosen for some size.
     unavailable : mapping of str to str
         Names of the other backends, with the reasons against them; empty if forced.
     forced : bool
@@ -68,7 +68,8 @@ class Dispatch:
 
     def backend_for(self, rows: int) -> Backend:
         """Return the backend for a batch of this size."""
-        return self.backends[self.name_for(rows)]
+        # the choice by name costs as much as predicting a small batch
+        return self.backend_for_small if rows < self.small_below else self.backends[self.name_for(rows)]
 
     @cached_property
     def small_below(self) -> float:
@@ -125,7 +126,8 @@ def dispatch_for(dtype: torch.dtype, source: Source, way: str) -> Dispatch:
                 unavailable[name] = str(error)
                 continue
             if backend.images_from is not None and backend.pays_on(source.device):  # later ones are preferred
-                preference.insert(0, (backend.images_from, name))
+                fewer = [entry for entry in preference if entry[0] < backend.images_from]
+                preference = [(backend.images_from, name), *fewer]
     if way == "auto":
         return Dispatch(available, tuple(preference), unavailable)
     if way in unavailable:

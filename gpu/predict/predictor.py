@@ -11,7 +11,7 @@ from gpu.predict.backends import Linear
 from gpu.predict.dispatch import BACKENDS, Choice, Dispatch, dispatch_for
 from gpu.predict.layers import as_layers, error_bound, factors_of, fold
 from gpu.predict.pixels import byte_operations, check_floats, expected_range
-from gpu.runtime.devices import resolve_device
+from gpu.runtime.devices import resolve_device, with_index
 from linalg_cnn import AffineMap, FactoredMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.types import Array
@@ -90,7 +90,7 @@ class Predictor:
         if way != "auto" and way not in tuple(BACKENDS):
             raise ValueError(f"way: expected one of auto, {', '.join(BACKENDS)}, got {way!r}")
         self.way = way
-        self.device = resolve_device("cpu" if device is None else str(device))
+        self.device = with_index(resolve_device("cpu" if device is None else str(device)))
         self._device_type = self.device.type
         map_ = FactoredMap(affine.factors) if isinstance(affine, Collapsed) else affine
         if not isinstance(map_, AffineMap | FactoredMap) or (isinstance(map_, AffineMap) and map_.symbolic):
@@ -147,10 +147,7 @@ class Predictor:
         if torch.is_autocast_enabled(self._device_type):  # autocast would compute the scores in 16 bits
             with torch.autocast(self._device_type, enabled=False):
                 return self(flat)
-        rows, dispatch = flat.shape[0], self._dispatch.get(flat.dtype) or self._dispatch_for(flat.dtype)
-        # the choice costs as much as predicting a small batch
-        backend = dispatch.backend_for_small if rows < dispatch.small_below else dispatch.backend_for(rows)
-        return backend(flat)
+        return self._dispatch_for(flat.dtype).backend_for(flat.shape[0])(flat)
 
     def classes(self, images: torch.Tensor) -> torch.Tensor:
         """Return the class of each image: the index of its highest score, the first of equal ones, int64 (N,).

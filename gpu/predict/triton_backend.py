@@ -19,7 +19,7 @@ from linalg_cnn.types import Array
 
 BITS = 8
 SLICES = (4, 8)
-"""Possible numbers of slices: the sizes of Triton's blocks are powers of two. Four slices have 32 bits."""
+"""Possible numbers of slices, padded with zeros: the sizes of Triton's blocks are powers of two."""
 
 
 class Tile(NamedTuple):
@@ -49,7 +49,8 @@ MOST_INPUTS = (2**31 - 1) // 128**2 // MANY.inputs * MANY.inputs
 class TritonProducts(Backend):
     """Exact products of bytes with slices of 8-bit digits, added up in float64, all on the device.
 
-    The result has the same bits for every `Tile`: the products are added up as integers.
+    The scores of a single layer have the same bits for every `Tile`, and as those of
+    `gpu.predict.backends.SliceProducts` with digits of 8 bits: see `gpu.predict.digit_slices.DigitSlices`.
 
     Parameters
     ----------
@@ -69,17 +70,23 @@ class TritonProducts(Backend):
 
     def __init__(self, slices: DigitSlices, bias: Array, rest: Layers, device: torch.device) -> None:
         self.slices = slices
-        self.device = device
-        self.count, self.outputs, self.inputs = slices.digits.shape
-        self.width = padded(self.outputs)
+        needed, self.outputs, self.inputs = slices.digits.shape
+        self.count, self.width = columns_of(needed, self.outputs)
         digits = np.zeros((self.count, self.width, -(-self.inputs // 16) * 16), dtype=np.int8)
-        digits[:, : self.outputs, : self.inputs] = slices.digits
-        units, biases = np.zeros((self.count, self.width)), np.zeros(self.width)
-        units[:, : self.outputs] = slices.unit
-        ones = (slices.unit * slices.digits.sum(axis=2, dtype=np.int64)).sum(axis=0)
-        biases[: self.outputs] = bias + 128 * ones  # the kernel subtracts 128 from every pixel
-        self.black_and_white = np.stack([bias, bias + 255 * ones])
-        self.digits, self.units, self.bias = (torch.from_numpy(part).to(device) for part in (digits, units, biases))
+        digits[:needed, : self.outputs, : self.inputs] = slices.digits
+        ones = digits.sum(axis=2, dtype=np.int64)
+        powers = np.zeros((len(slices.powers), self.count, self.width))
+        powers[:, :needed] = np.stack(slices.powers)[:, :, None]
+        steps, biases = np.ones(self.width), np.zeros(self.width)
+        steps[: self.outputs], biases[: self.outputs] = slices.step, bias / slices.step
+        white = bias + 255 * (slices.unit * ones[:needed, : self.outputs]).sum(axis=0)
+        self.black_and_white = np.stack([bias, white])
+        self.groups = len(powers)
+        shifts = 128.0 * ones  # the kernel subtracts 128 from every pixel
+        self.digits, *self.tables = (
+            torch.from_numpy(part).to(device) for part in (digits, shifts, powers, biases, steps)
+        )
+        self.device = self.digits.device  # with its index, which `_launch` compares with the current device's
         self.rest = Linear(rest) if rest else None
         self.kernels: Any = import_module("gpu.predict.triton_kernel")
         on_cuda = device.type == "cuda"
@@ -99,6 +106,8 @@ class TritonProducts(Backend):
         UnavailableError
             If Triton is not installed, the map is not of a size that the kernel is for, or the kernel does not run, or
             not exactly.
+        RecursionError
+            If the trial meets a mistake of ours that would otherwise be taken for a kernel that does not run.
         """
         slices = slices_for_tensor_cores(source.innermost.W)
         try:
@@ -107,6 +116,8 @@ class TritonProducts(Backend):
             raise UnavailableError("triton is not installed") from None
         try:
             products.check()
+        except RecursionError:
+            raise
         except Exception as error:  # without a C compiler or a driver that it knows, Triton raises many kinds of errors
             raise UnavailableError(f"its kernel does not run: {type(error).__name__}: {error}") from error
         return products
@@ -162,19 +173,10 @@ class TritonProducts(Backend):
             return
         tile = tile or self.tile_for(rows)
         row_blocks, pixels = -(-rows // tile.rows), flat.contiguous()
-        sizes = self.outputs, self.count, self.width, tile.rows
+        sizes = self.outputs, self.count, self.groups, self.width, tile.rows
         if not tile.split:
             self.kernels.kernel[(row_blocks,)](
-                pixels,
-                self.digits,
-                self.units,
-                self.bias,
-                result,
-                rows,
-                self.inputs,
-                *sizes,
-                tile.inputs,
-                classes,
+                pixels, self.digits, *self.tables, result, rows, self.inputs, *sizes, tile.inputs, classes
             )
             return
         input_blocks, columns = -(-self.inputs // tile.inputs), self.count * self.width
@@ -182,9 +184,7 @@ class TritonProducts(Backend):
         self.kernels.part_kernel[(row_blocks, input_blocks)](
             pixels, self.digits, parts, rows, self.inputs, columns, tile.rows, tile.inputs
         )
-        self.kernels.sum_kernel[(row_blocks,)](
-            parts, self.units, self.bias, result, rows, input_blocks, *sizes, classes
-        )
+        self.kernels.sum_kernel[(row_blocks,)](parts, *self.tables, result, rows, input_blocks, *sizes, classes)
 
     def __str__(self) -> str:
         """Describe the computation."""
@@ -192,7 +192,7 @@ class TritonProducts(Backend):
 
 
 def slices_for_tensor_cores(W: Array) -> DigitSlices:
-    """Return W as a number of slices that is a power of two.
+    """Return W as the number of slices that it needs, as on the CPU.
 
     Raises
     ------
@@ -203,12 +203,23 @@ def slices_for_tensor_cores(W: Array) -> DigitSlices:
     if in_size > MOST_INPUTS:
         raise UnavailableError(f"it takes up to {MOST_INPUTS:,} inputs, here are {in_size:,}")
     needed = slices_needed(W, BITS)
-    count = next((count for count in SLICES if needed is not None and count >= needed), None)
-    if count is None:
+    if needed is None:
         raise UnavailableError("a weight is so large beside the others of its row that planes round worse than float32")
-    if count * padded(out_size) > MOST_COLUMNS:
+    count, width = columns_of(needed, out_size)
+    if count * width > MOST_COLUMNS:
         raise UnavailableError(f"it takes up to {MOST_COLUMNS // count} outputs in {count} planes, here are {out_size}")
-    return slice_digits(W, BITS, count)
+    return slice_digits(W, BITS, needed)
+
+
+def columns_of(needed: int, outputs: int) -> tuple[int, int]:
+    """Return the numbers of slices, the last ones zero, and of outputs of each that the kernels work on.
+
+    Examples
+    --------
+    >>> columns_of(3, 10), columns_of(5, 17)
+    ((4, 16), (8, 32))
+    """
+    return next(count for count in SLICES if count >= needed), padded(outputs)
 
 
 def padded(outputs: int) -> int:

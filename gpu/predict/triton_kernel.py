@@ -12,13 +12,16 @@ import triton.language as tl
 def kernel(  # type: ignore[no-untyped-def]
     pixels,
     digits,
-    units,
-    bias,
+    shifts,
+    powers,
+    biases,
+    steps,
     result,
     rows,
     inputs: tl.constexpr,
     outputs: tl.constexpr,
     slices: tl.constexpr,
+    groups: tl.constexpr,
     width: tl.constexpr,
     block_rows: tl.constexpr,
     block_inputs: tl.constexpr,
@@ -31,7 +34,7 @@ def kernel(  # type: ignore[no-untyped-def]
         sums = _add_products(
             sums, pixels, digits, row, first + tl.arange(0, block_inputs), rows, inputs, slices * width
         )
-    _write(sums, units, bias, result, row, rows, outputs, slices, width, block_rows, classes)
+    _write(sums, shifts, powers, biases, steps, result, row, rows, outputs, slices, groups, width, block_rows, classes)
 
 
 @triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator]
@@ -50,20 +53,22 @@ def part_kernel(  # type: ignore[no-untyped-def]
     position = tl.program_id(1) * block_inputs + tl.arange(0, block_inputs)
     sums = tl.zeros((block_rows, columns), dtype=tl.int32)
     sums = _add_products(sums, pixels, digits, row, position, rows, inputs, columns)
-    target = (tl.program_id(1) * rows + row[:, None]) * columns + tl.arange(0, columns)[None, :]
-    tl.store(parts + target, sums, mask=row[:, None] < rows)
+    tl.store(parts + _offsets(tl.program_id(1), row, rows, columns), sums, mask=row[:, None] < rows)
 
 
 @triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator]
 def sum_kernel(  # type: ignore[no-untyped-def]
     parts,
-    units,
-    bias,
+    shifts,
+    powers,
+    biases,
+    steps,
     result,
     rows,
     count: tl.constexpr,
     outputs: tl.constexpr,
     slices: tl.constexpr,
+    groups: tl.constexpr,
     width: tl.constexpr,
     block_rows: tl.constexpr,
     classes: tl.constexpr,
@@ -72,9 +77,15 @@ def sum_kernel(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)
     sums = tl.zeros((block_rows, slices * width), dtype=tl.int32)
     for part in tl.range(0, count, loop_unroll_factor=8):  # loads that do not wait for each other
-        source = (part * rows + row[:, None]) * (slices * width) + tl.arange(0, slices * width)[None, :]
-        sums += tl.load(parts + source, mask=row[:, None] < rows, other=0)
-    _write(sums, units, bias, result, row, rows, outputs, slices, width, block_rows, classes)
+        sums += tl.load(parts + _offsets(part, row, rows, slices * width), mask=row[:, None] < rows, other=0)
+    _write(sums, shifts, powers, biases, steps, result, row, rows, outputs, slices, groups, width, block_rows, classes)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _offsets(part, row, rows, columns: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return where the sums of a part lie, int64: many inputs and images have more sums than 32 bits can count."""
+    image = tl.cast(part, tl.int64) * rows + row[:, None].to(tl.int64)
+    return image * columns + tl.arange(0, columns)[None, :]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -94,22 +105,33 @@ def _add_products(sums, pixels, digits, row, position, rows, inputs: tl.constexp
 @triton.jit  # type: ignore[untyped-decorator]
 def _write(  # type: ignore[no-untyped-def]
     sums,
-    units,
-    bias,
+    shifts,
+    powers,
+    biases,
+    steps,
     result,
     row,
     rows,
     outputs: tl.constexpr,
     slices: tl.constexpr,
+    groups: tl.constexpr,
     width: tl.constexpr,
     block_rows: tl.constexpr,
     classes: tl.constexpr,
 ):
-    """Write the scores, or the classes, that belong to the sums of all inputs."""
-    output = tl.arange(0, width)
-    unit = tl.load(units + tl.arange(0, slices * width))
-    parts = tl.reshape(sums.to(tl.float64) * unit[None, :], (block_rows, slices, width))
-    scores = tl.sum(parts, axis=1) + tl.load(bias + output)[None, :]
+    """Write the scores, or the classes, that belong to the sums of all inputs.
+
+    Nothing depends on the order in which `tl.sum` adds up, nor on products that are fused with sums: see
+    `gpu.predict.digit_slices.DigitSlices`.
+    """
+    output, column = tl.arange(0, width), tl.arange(0, slices * width)
+    # 128 times the digits were missing from each sum; with them it may need 33 bits
+    whole = sums.to(tl.float64) + tl.load(shifts + column)[None, :]
+    integer = tl.zeros((block_rows, width), dtype=tl.float64)
+    for group in tl.static_range(groups):
+        power = tl.load(powers + group * slices * width + column)
+        integer += tl.sum(tl.reshape(whole * power[None, :], (block_rows, slices, width)), axis=1)
+    scores = (integer + tl.load(biases + output)[None, :]) * tl.load(steps + output)[None, :]
     if classes:
         scores = tl.where(output[None, :] < outputs, scores.to(tl.float32), float("-inf"))
         best = tl.argmax(scores, axis=1, tie_break_left=True)

@@ -33,6 +33,11 @@ def wait_for_stream(device: torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
 
 
+def with_index(device: torch.device) -> torch.device:
+    """Return the device as tensors name it, with its index where they have one: "cuda" is not equal to "cuda:0"."""
+    return torch.empty(0, device=device).device
+
+
 def _usable() -> list[str]:
     """Return the devices that torch can use here, of the kinds that it supports in all its builds."""
     on_apple = ["mps"] * torch.backends.mps.is_available()
