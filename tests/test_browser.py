@@ -99,6 +99,9 @@ def test_a_page_of_the_site_is_whole(path, site, open_page):
             smallest = 7 if width > 800 else 0  # readers zoom in on a phone
             found[device, scheme] = page.evaluate(LOOK, smallest)
     assert {place: words for place, words in found.items() if words} == {}
+    for width in (1090, 1200, 1330, 1480):  # with the menu beside the text, and with the contents as well
+        page.set_viewport_size({"width": width, "height": 1200})
+        assert page.evaluate("document.querySelector('article').getBoundingClientRect().right") <= width, width
     assert trouble == []
     assert page.evaluate(WEIGHT) < LARGEST_PAGE
 
