@@ -26,7 +26,7 @@ Bind = Callable[[torch.Tensor], tuple[Predict, torch.Tensor]]
 lies at another place in memory."""
 
 COMPILED = "torch.compile"
-"""End of the name of a variant that is compiled for each size of a batch: some ten seconds of a CPU core."""
+"""End of the name of a variant that is compiled anew for each size of a batch."""
 MAX_AUTOTUNE = "max-autotune"
 """Mode in which ``torch.compile`` measures kernels before it chooses: minutes for a network."""
 
@@ -144,9 +144,9 @@ def contenders(name: str, module: nn.Module, device: torch.device, backend: str)
     for prefix, network in (("", module), ("batch norm folded, ", folded)):
         if network is not None:
             variants |= {f"{prefix}{variant}": bind for variant, bind in _in_torch(network, device, backend).items()}
-    if device.type == "cuda" and folded is not None:
-        del variants[COMPILED]  # the folded network is the faster one, and each compilation takes time
     if device.type == "cuda":
+        if folded is not None:
+            del variants[COMPILED]  # the folded network is the faster one, and each compilation takes time
         variants |= tuned(module if folded is None else folded, backend)
     else:
         model = cache(lambda: to_onnx(copy_of(module), IN_SHAPE))

@@ -10,7 +10,7 @@ import torch
 from torchvision import transforms
 
 from gpu.bench.contenders import COMPILED, MAX_AUTOTUNE, Bind, contenders, networks
-from gpu.bench.image_counts import fitting_in_floats, images_for
+from gpu.bench.image_counts import PIXELS, fitting_in_floats, images_for
 from gpu.bench.measurements import median_and_noise
 from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory
@@ -24,18 +24,16 @@ from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import full_float32, resolve_device
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import microseconds_per_image
-from linalg_cnn.types import size_of
 
 BATCH_SIZES = (1, 64, 1024, 10_000)
 ROUNDS = 3
 """Number of copies of each network that are timed. The latency of a network larger than the cache varies by a factor of
 up to three with where its weights lie in memory."""
-PIXELS = size_of(IN_SHAPE)
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's pixels in [0, 1], by which its networks usually normalise them."""
 PAPER_BATCH = 64
-"""The batch size of the paper's timings. On CUDA, it is the only one for which a network is compiled: on 32 networks
-and sizes, compiling alone would take longer than all else."""
+"""The batch size of the paper's timings. On CUDA, it is the only one for which networks are compiled: each size is
+another compilation."""
 CAPTURED_IMAGES = 100_000
 """Number of images that are predicted as one CUDA graph."""
 COMPARED_IMAGES = 10_000
