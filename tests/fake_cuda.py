@@ -85,6 +85,17 @@ class FakeStreams:
         self.log.append(f"leave {name}")
 
 
+class FakeOptimizer:
+    """Notes that gradients are freed, as a capture needs it."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def zero_grad(self, set_to_none):
+        assert set_to_none
+        self.log.append("zero_grad")
+
+
 class FakeCuda(TorchFunctionMode):
     """Tensors on CUDA that lie on the CPU: they keep a device of their own, with an index, as those on CUDA do.
 

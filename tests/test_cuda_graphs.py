@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from fake_cuda import CUDA, FakeStreams
+from fake_cuda import CUDA, FakeOptimizer, FakeStreams
 from torch import nn
 
 from gpu.runtime.cuda_graphs import CudaGraph, graphed, warm_up
@@ -62,7 +62,7 @@ def test_a_thread_with_a_stream_of_its_own_warms_up_and_captures_on_it(monkeypat
     fake = FakeStreams(monkeypatch)
     own = torch.cuda.Stream()
     with torch.cuda.stream(own):
-        step = GraphedStep(lambda index: None, Optimizer(fake.log), 4, CUDA)
+        step = GraphedStep(lambda index: None, FakeOptimizer(fake.log), 4, CUDA)
         for _ in range(WARM_UP + 2):
             step(torch.arange(4))
         assert warm_up(lambda: None, CUDA) is own
@@ -83,18 +83,9 @@ def test_a_graph_keeps_what_its_function_reads(log):
     assert alive() is None
 
 
-class Optimizer:
-    def __init__(self, log):
-        self.log = log
-
-    def zero_grad(self, set_to_none):
-        assert set_to_none
-        self.log.append("zero_grad")
-
-
 def test_a_step_is_captured_after_its_warm_up_without_gradients(log):
     trained = []
-    step = GraphedStep(lambda index: trained.append(index), Optimizer(log), 4, CPU)
+    step = GraphedStep(lambda index: trained.append(index), FakeOptimizer(log), 4, CPU)
     batches = [torch.arange(4) + number for number in range(WARM_UP + 2)]
     for batch in batches:
         step(batch)
@@ -114,7 +105,7 @@ def test_a_step_is_captured_after_its_warm_up_without_gradients(log):
 def test_cudnn_measures_while_a_step_warms_up_and_is_captured(log, monkeypatch, deterministic):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", deterministic)
     seen = []
-    step = GraphedStep(lambda index: seen.append(torch.backends.cudnn.benchmark), Optimizer(log), 4, CPU)
+    step = GraphedStep(lambda index: seen.append(torch.backends.cudnn.benchmark), FakeOptimizer(log), 4, CPU)
     for _ in range(WARM_UP + 2):
         step(torch.arange(4))
         assert not torch.backends.cudnn.benchmark, "the setting of the process is as it was"
@@ -124,7 +115,7 @@ def test_cudnn_measures_while_a_step_warms_up_and_is_captured(log, monkeypatch, 
 
 def test_smaller_batches_are_trained_on_without_the_graph(log):
     trained = []
-    step = GraphedStep(lambda index: trained.append(len(index)), Optimizer(log), 4, CPU)
+    step = GraphedStep(lambda index: trained.append(len(index)), FakeOptimizer(log), 4, CPU)
     for _ in range(WARM_UP + 2):
         step(torch.arange(3))
     assert trained == [3] * (WARM_UP + 2)
@@ -133,7 +124,7 @@ def test_smaller_batches_are_trained_on_without_the_graph(log):
 
 def test_a_step_that_is_let_go_gives_its_graph_back_at_once(log):
     """It does not wait for the garbage collector: the next graph needs the memory."""
-    step = GraphedStep(lambda index: None, Optimizer(log), 4, CPU)
+    step = GraphedStep(lambda index: None, FakeOptimizer(log), 4, CPU)
     for _ in range(WARM_UP + 1):
         step(torch.arange(4))
     graph = weakref.ref(step.graph)

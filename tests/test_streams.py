@@ -9,7 +9,7 @@ import weakref
 import joblib
 import pytest
 import torch
-from fake_cuda import CUDA, FakeStreams
+from fake_cuda import CUDA, FakeOptimizer, FakeStreams
 
 import gpu
 from gpu.cli.main import main
@@ -267,18 +267,13 @@ def test_a_sweep_on_several_devices_names_the_torch_that_it_needs(tmp_path, monk
     assert [result["seed"] for result in found] == [0, 1, 2]  # one on each device, in a process of its own
 
 
-class Optimizer:
-    def zero_grad(self, set_to_none):
-        pass
-
-
 def test_each_thread_warms_up_captures_and_replays_on_the_one_stream_that_it_keeps(monkeypatch):
     """Torch has 32 streams for a device: a new one at each request would soon be that of another thread."""
     fake, meeting = FakeStreams(monkeypatch), threading.Barrier(3, timeout=SECONDS)
     used = {}
 
     def run(task, report):
-        step = GraphedStep(lambda index: None, Optimizer(), 4, CUDA)
+        step = GraphedStep(lambda index: None, FakeOptimizer([]), 4, CUDA)
         with turn_given_up():
             meeting.wait()
             for _ in range(WARM_UP + 3):
