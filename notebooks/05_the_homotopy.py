@@ -355,8 +355,8 @@ gpu.record_picture(record("figure3"))
 # %% [markdown]
 # Where the skips become weak, the accuracy stays. The schedule from 0.9 ends without skips and is not behind the
 # network that keeps them; the one from 0.5 ends a little lower. These are three trials on few images, and they say no
-# more than that. [The page on the experiments](../docs/experiments.md) has five trials at full scale, and a comparison
-# of ways to a network without skips.
+# more than that. [The page on the experiments](../docs/experiments.md) has five trials at full scale, and [the one on
+# two cores](../docs/two_cores.md) a comparison of ways to a network without skips.
 #
 # ## Exercises
 #

@@ -494,7 +494,7 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 # number of ReLUs, the best accuracy and the time of a prediction. The accuracies above say nothing about it: the last
 # one belongs to a network that was trained for longer. `linalg-cnn experiment front` measures it with several seeds. It
 # also asks which ReLUs to leave out, and whether to take them out slowly, at once, or never to put them in: see [the
-# experiments](../docs/experiments.md#the-front-few-activations-left).
+# front](../docs/front.md).
 
 # %%
 gpu.record_picture(json.loads(Path("../docs/records/front.json").read_text()))
