@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from aten_cases import BY_NAME
@@ -71,6 +72,27 @@ def test_a_network_is_traced_without_torch_export(monkeypatch):
 
     monkeypatch.setattr(torch.export, "export", refuse)
     assert gpu.trace(network(), IN_SHAPE).out_shape == (3,)
+
+
+@pytest.mark.parametrize("dropout", [nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_dropout_in_place_changes_nothing_in_evaluation_mode(dropout, monkeypatch):
+    module = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Flatten(), dropout(0.5, inplace=True), nn.Linear(48, 2)).eval()
+    other, _ = by_export(module, IN_SHAPE, monkeypatch)
+    monkeypatch.setattr(torch.export, "export", None)
+    assert first_difference(gpu.trace(module, IN_SHAPE), other) is None
+    with pytest.raises(gpu.NotAffineError, match=r"2: \w*Dropout\w*: \w*dropout is random in training mode"):
+        gpu.trace(module.train(), IN_SHAPE)
+
+
+def test_dropout_in_place_on_a_part_of_a_parameter_changes_nothing_either(monkeypatch):
+    class Thinned(nn.Linear):
+        def forward(self, x):
+            return x * nn.functional.dropout(self.weight[0], 0.5, self.training, inplace=True)
+
+    monkeypatch.setattr(torch.export, "export", None)
+    module = Thinned(4, 4).eval()
+    ours = gpu.trace(module, IN_SHAPE)(np.ones(IN_SHAPE))
+    assert np.array_equal(ours[0, 0], module.weight[0].detach().numpy())
 
 
 def test_an_operation_that_gives_no_tensor_is_recorded():

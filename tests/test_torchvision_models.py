@@ -69,8 +69,8 @@ def assert_collapses(model, in_shape):
     torch.testing.assert_close(collapsed.module(x), theirs, rtol=0, atol=1e-3 * float(theirs.abs().max()))
 
 
-DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn", "inception_v3")
-"""Networks that take longer to collapse than others of the same kind."""
+DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn", "inception_v3", "swin_t")
+"""Networks that take longer to trace or to collapse than others of the same kind."""
 
 
 def marked(name):
@@ -97,7 +97,9 @@ def test_before_it_is_linearised_a_model_is_refused(name):
         gpu.trace(model_of(name), COLLAPSE[name])
 
 
-@pytest.mark.parametrize(("name", "message"), REFUSED.items(), ids=REFUSED)
+@pytest.mark.parametrize(
+    ("name", "message"), [pytest.param(*model, marks=marked(model[0]), id=model[0]) for model in REFUSED.items()]
+)
 def test_models_that_are_not_affine_without_activations_either(name, message):
     linear, _ = gpu.linearize(model_of(name))
     with pytest.raises(NotAffineError, match=message):
