@@ -1,4 +1,6 @@
+import functools
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -61,6 +63,14 @@ UNMEASURED = {
     "test_torchvision_models.py",
     "test_tracing.py::test_every_handler_has_a_case",
 }
+# Functions of libraries, by their module, in which tests spend much time; each of them makes many thousand short calls.
+LONG_CALLS = (
+    ("matplotlib.figure", "Figure", "savefig"),
+    ("torch._subclasses.fake_tensor", "FakeTensorMode", "__torch_dispatch__"),
+    ("torch.export", "", "export"),
+    ("torch.export", "ExportedProgram", "run_decompositions"),
+    ("torch.onnx", "", "export"),
+)
 # Files whose tests share a fixture that takes seconds: each file runs in one process, which makes the fixture once.
 SHARING = (
     "test_benchmarks.py",
@@ -98,6 +108,33 @@ def pytest_collection_modifyitems(items):
         if not UNMEASURED.isdisjoint((item.path.name, f"{item.path.name}::{item.name.partition('[')[0]}")):
             item.add_marker("no_cover")
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+def pytest_collection_finish(session):
+    """Let coverage.py look away during long calls of libraries, of whose every line it would be told as well."""
+    if not session.config.getoption("cov_source", None):
+        return
+    for module, kind, name in LONG_CALLS:
+        if module in sys.modules:  # tests that need another library import it later, and are measured throughout
+            owner = getattr(sys.modules[module], kind) if kind else sys.modules[module]
+            setattr(owner, name, untraced(getattr(owner, name)))
+
+
+def untraced(function):
+    """Return a function during which the tracer of coverage.py, where this thread has one, is stopped."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        tracer = sys.gettrace()
+        if not hasattr(tracer, "stop"):
+            return function(*args, **kwargs)
+        tracer.stop()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            tracer.start()
+
+    return run
 
 
 @pytest.hookimpl(optionalhook=True)
