@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 from types import SimpleNamespace
 
@@ -490,48 +489,3 @@ def test_the_names_of_trials_folders_stay_so_that_they_are_resumed():
     assert small_trial(stem_stride=1).key != small_trial().key
     taught = [small_trial(teacher=small_trial(stem_stride=stride)).key for stride in (1, 2)]
     assert taught[0] != taught[1] == small_trial(teacher=small_trial()).key
-
-
-def test_the_trials_on_a_gpu_that_the_pages_cite_are_in_their_record(pytestconfig):
-    docs = pytestconfig.rootpath / "docs"
-    rows = json.loads((docs / "records" / "probe_h200.json").read_text())["rows"]
-    experiments, errata = (" ".join((docs / page).read_text().split()) for page in ("experiments.md", "errata.md"))
-
-    def found(which, **options):
-        return [row[which] for row in rows if options.items() <= row.items()]
-
-    torchvisions, stride_1, *_ = dict.fromkeys(row["stem"] for row in rows if row["network"] == "ResNet34")
-    ended = {"stem": torchvisions, "t": "from 0.9", "learning_rate": 3e-4}
-    for which in ("as_trained", "recalibrated"):
-        assert ", ".join(f"{value:.2%}".replace("%", " %") for value in found(which, **ended)) in experiments
-    assert len(found("recalibrated", **ended)) == 2
-    for stem in (torchvisions, stride_1):
-        for t in "01":
-            trials = {"stem": stem, "t": t, "learning_rate": 1e-3, "network": "ResNet34"}
-            cells = [
-                ", ".join(f"{value:.1%}".replace("%", " %") for value in found(which, **trials))
-                for which in ("as_trained", "recalibrated")
-            ]
-            assert "; ".join(cells) in experiments
-    curve = {"trained_epochs": 2, "learning_rate": 1e-3, "network": "ResNet34"}
-    for t in ("0", "0.1", "0.3", "0.5", "0.9", "1"):
-        columns = ((torchvisions, "recalibrated"), (torchvisions, "as_trained"), (stride_1, "recalibrated"))
-        cells = [
-            ", ".join(f"{value:.1%}".replace("%", " %") for value in found(which, stem=stem, t=t, **curve))
-            for stem, which in (*columns, ("7x7 stride 2, no pooling", "recalibrated"))
-        ]
-        assert re.search(rf"\| {t} \| [0-9.]+ % \| {re.escape(' | '.join(cells))} \|", experiments)
-    two_epochs = {"trained_epochs": 2, "network": "ResNet34"}
-    by_stem = {}
-    for stem in dict.fromkeys(row["stem"] for row in rows):
-        values = found("recalibrated", t="1", stem=stem, **two_epochs)
-        by_stem[stem] = tuple(dict.fromkeys(f"{100 * value:.0f}" for value in sorted(values)))
-    for values in by_stem.values():
-        assert f"{' to '.join((values[0], values[-1])[: len(values)])} % with" in errata
-    at_0 = {stem: found("recalibrated", t="0", stem=stem, **curve) for stem in by_stem}
-    ours = at_0.pop(torchvisions)
-    assert f"ended at {100 * ours[0]:.1f} and {100 * ours[1]:.1f} % with torchvision's stem" in errata
-    others = [value for values in at_0.values() for value in values]
-    assert f"between {100 * min(others):.0f} and {100 * max(others):.0f} % with the others" in errata
-    (epochs,) = found("epochs", stem=stride_1, t="from 0.9")
-    assert min(epoch["as_trained"] for epoch in epochs) >= 0.98
