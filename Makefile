@@ -61,7 +61,7 @@ sync: $(VENV)/notebooks.installed
 	$(BIN)/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
 
 docs: $(VENV)/docs.installed
-	$(BIN)/sphinx-build --jobs 8 --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
 	@touch build/docs/.built
 	@echo "open build/docs/index.html"
 
