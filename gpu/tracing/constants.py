@@ -29,7 +29,7 @@ def evaluate(node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
     Refusal
         If the result is random, or not known to be the same at every call.
     """
-    name = name_of(node).removesuffix("_")
+    name = name_of(node).rstrip("_")
     switched_off = name.endswith("dropout") and len(args) > 2 and not (args[1] and args[2])
     seeded = any(isinstance(leaf, torch.Generator) for leaf in pytree.tree_leaves((args, kwargs)))
     if (seeded or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())) and not switched_off:

@@ -292,7 +292,7 @@ def dropout(builder: GraphBuilder, node: Node, x: Any, p: float, training: bool)
         In training mode, with another probability.
     """
     if training and p:
-        raise Refusal(f"{name_of(node).removesuffix('_')} is random in training mode", EVALUATE)
+        raise Refusal(f"{name_of(node).rstrip('_')} is random in training mode", EVALUATE)
     return x
 
 
