@@ -121,7 +121,7 @@ def _memory(tensor: torch.Tensor) -> Any:
     """Return what identifies the memory of a tensor; the tensor itself inside `torch.func.vmap`."""
     try:
         return tensor.untyped_storage()._cdata
-    except NotImplementedError:
+    except NotImplementedError:  # which torch raises for tensors inside vmap
         return id(tensor)
 
 

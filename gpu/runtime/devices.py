@@ -19,7 +19,7 @@ def resolve_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(
             f"device: expected a device of this machine, got {name!r}: {reason}; it has {', '.join(_usable())}"
