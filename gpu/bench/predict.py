@@ -21,7 +21,8 @@ from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.experiments.timing import IN_SHAPE
 from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
-from gpu.runtime.devices import full_float32, resolve_device
+from gpu.runtime.devices import resolve_device
+from gpu.runtime.precision import full_float32
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import microseconds_per_image
 

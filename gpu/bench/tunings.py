@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gpu.models.copying import copy_of
+from gpu.runtime.precision import full_float32
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,16 @@ class Tuning:
     def applied(self) -> Iterator[None]:
         """Let cuDNN choose its algorithms by measuring them, and products of float32 numbers use TF32 if this does."""
         cudnn = torch.backends.cudnn
-        before = cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision()
-        cudnn.benchmark, cudnn.allow_tf32 = True, self.tf32
-        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        before = cudnn.benchmark
+        cudnn.benchmark = True
         try:
-            yield
+            with full_float32():
+                if self.tf32:
+                    cudnn.allow_tf32 = True
+                    torch.set_float32_matmul_precision("high")
+                yield
         finally:
-            cudnn.benchmark, cudnn.allow_tf32 = before[:2]
-            torch.set_float32_matmul_precision(before[2])
+            cudnn.benchmark = before
 
 
 TUNINGS = {

@@ -13,7 +13,7 @@ from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.rounding import rounding_bound
 from gpu.collapsing.samples import in_batches
 from gpu.collapsing.sharing import Recording
-from gpu.runtime.devices import full_float32
+from gpu.runtime.precision import full_float32
 from linalg_cnn import AffineMap
 from linalg_cnn.types import Array
 

@@ -13,7 +13,7 @@ from gpu.collapsing.reference import Reference, scores_of
 from gpu.collapsing.samples import in_batches
 from gpu.collapsing.sharing import Recording
 from gpu.collapsing.verification import BRANCH, CAUSES, VerificationError
-from gpu.runtime.devices import full_float32
+from gpu.runtime.precision import full_float32
 from linalg_cnn.types import Array
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch._tensor_str import PRINT_OPTS
 
+from gpu.runtime.precision import precision, set_precision
+
 Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
 """A function that returns the value of a setting, and one that sets it."""
 
@@ -24,18 +26,6 @@ DEVICE_TYPES = ("cpu", "cuda")
 def _attribute(owner: Any, name: str) -> Setting:
     """Return the setting that is an attribute of an object."""
     return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
-
-
-def _matmul_precision() -> str | None:
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # it was set by its newer names, torch.backends.cuda.matmul.fp32_precision and the like
-        return None
-
-
-def _set_matmul_precision(before: str | None) -> None:
-    if before is not None:
-        torch.set_float32_matmul_precision(before)
 
 
 def _default_device() -> torch.device | None:
@@ -74,12 +64,12 @@ SETTINGS: tuple[Setting, ...] = (
     (torch.get_num_threads, torch.set_num_threads),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (_matmul_precision, _set_matmul_precision),
+    (precision, set_precision),
     (_anomaly, lambda before: torch.set_anomaly_enabled(*before)),
     (torch.is_warn_always_enabled, torch.set_warn_always),
     (lambda: SMALLEST * 1.0 == 0, torch.set_flush_denormal),
     (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
-    *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
+    *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
     _attribute(torch.backends.opt_einsum, "strategy"),
     *(setting for device_type in DEVICE_TYPES for setting in _autocast(device_type)),
     (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),

@@ -1,4 +1,4 @@
-"""The device of a computation, and full float32 precision on it."""
+"""The device of a computation, and how cuDNN chooses its algorithms there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,17 +42,6 @@ def _usable() -> list[str]:
     """Return the devices that torch can use here, of the kinds that it supports in all its builds."""
     on_apple = ["mps"] * torch.backends.mps.is_available()
     return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count())), *on_apple]
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Keep cuDNN from computing convolutions in TF32, its default on CUDA, whose mantissa has 10 bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from gpu.runtime.devices import full_float32
+from gpu.runtime.precision import full_float32
 from gpu.training.data import as_network_input
 
 

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from gpu.models.checks import check_module
-from gpu.runtime.devices import full_float32
+from gpu.runtime.precision import full_float32
 from gpu.training.data import as_network_input
 from gpu.training.evaluation import dtype_of
 from linalg_cnn.checks import check_int
