@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -43,13 +44,74 @@ def test_a_function_is_captured_once_and_then_replayed(log):
     assert log == [
         "new stream 0",
         "enter cpu",
+        "enter main",
         "enter capture on stream 0",
         "run",
         "leave capture on stream 0",
+        "leave main",
         "leave cpu",
     ]
     assert [graph(), graph()] == ["result", "result"]
-    assert log[6:] == ["replay", "replay"]
+    assert log[8:] == ["replay", "replay"]
+
+
+@pytest.fixture
+def failing_end(monkeypatch):
+    """Streams and graphs as `log` has them, and the end of a failed capture raises on the stream of the capture."""
+    fake = FakeStreams(monkeypatch)
+
+    @contextmanager
+    def stream_of(stream):
+        before = fake.current()
+        fake.set_current(stream)
+        try:
+            yield
+        finally:
+            fake.set_current(before)
+
+    class Capture:
+        def __init__(self, graph, stream, capture_error_mode):
+            self.stream = stream
+
+        def __enter__(self):
+            fake.set_current(self.stream)
+
+        def __exit__(self, *raised):
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(torch.cuda, "stream", stream_of)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    return fake
+
+
+def test_a_capture_that_fails_says_what_failed_and_leaves_the_stream_as_it_was(failing_end):
+    def function():
+        raise ValueError("what failed")
+
+    with pytest.raises(ValueError, match="what failed"):
+        CudaGraph(function, CPU)
+    assert failing_end.current() is failing_end.main
+    with pytest.raises(RuntimeError, match="during capture"):
+        CudaGraph(lambda: None, CPU)
+    assert failing_end.current() is failing_end.main
+
+
+def test_a_step_that_cannot_be_captured_says_what_to_do(failing_end):
+    seen = []
+
+    def step(index):
+        seen.append(len(index))
+        if len(seen) > WARM_UP:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    graphed_step = GraphedStep(step, FakeOptimizer([]), 4, CPU)
+    for _ in range(WARM_UP):
+        graphed_step(torch.arange(4))
+    message = (
+        r"as a CUDA graph, got RuntimeError: operation not permitted when stream is capturing; a forward that"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        graphed_step(torch.arange(4))
 
 
 def test_a_given_stream_is_captured_on(log):

@@ -63,7 +63,7 @@ def row_of(
     name: str, make: Callable[[], nn.Module], in_shape: Shape, device: torch.device, runs: int
 ) -> dict[str, Any]:
     """Return the row of a network with random weights."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = make().eval()
         randomize(model)

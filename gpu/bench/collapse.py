@@ -35,7 +35,7 @@ TIMINGS_OF_WAYS = 6
 
 def linear_resnet(depth: int, in_shape: Shape, classes: int, seed: int = 0) -> nn.Module:
     """Return torchvision's ResNet without nonlinearities, float64, with random weights and running statistics."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
         set_stem_channels(model, in_shape[0])

@@ -63,7 +63,7 @@ def networks(*, quick: bool) -> dict[str, tuple[Any, Shape]]:
 
 def made(make: Any, device: torch.device) -> nn.Module:
     """Return a network in evaluation mode with random weights: latency does not depend on them."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: nn.Module = make().eval().requires_grad_(False).to(device)
     return model

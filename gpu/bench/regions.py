@@ -71,7 +71,7 @@ def network(name: str, images: Array) -> nn.Module:
 
     Its running statistics are those of the images: otherwise its values vanish from block to block.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = NETWORKS[name]().double().eval().requires_grad_(False)
     gpu.recalibrate(module, torch.from_numpy(images))

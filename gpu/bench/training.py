@@ -57,7 +57,7 @@ def plain_loop(model: nn.Module, digits: Digits, device: torch.device) -> None:
 
 def make(network: str) -> nn.Module:
     """Return a network with random weights."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: nn.Module = resnet(34) if network == "ResNet34" else three_layer_cnn(activation="relu")
         return model

@@ -87,6 +87,11 @@ class CudaGraph:
     result : object
         Result of the function, written at every replay.
 
+    Raises
+    ------
+    Exception
+        Whatever the function raises, among others because torch cannot capture what it does.
+
     Notes
     -----
     Source: ``torch.cuda.CUDAGraph``.
@@ -98,8 +103,21 @@ class CudaGraph:
         self._function = function
         self._graph: Any = torch.cuda.CUDAGraph()
         stream = stream_to_capture(device) if stream is None else stream
-        with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-            self.result = _as_captured(function)
+        failed: Exception | None = None
+        # the outer stream is current again where ending a failed capture raises, which leaves its own stream entered
+        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+            try:
+                with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+                    try:
+                        self.result = _as_captured(function)
+                    except Exception as error:
+                        failed = error
+                        raise
+            except Exception as error:
+                try:
+                    raise failed or error  # rather than that of the end, which only says that the capture failed
+                finally:
+                    failed = None  # whose traceback refers to this frame
 
     def __call__(self) -> Any:
         """Replay the graph, and return the result, which the next replay overwrites."""

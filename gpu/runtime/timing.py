@@ -4,6 +4,7 @@ import logging
 import time
 import timeit
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -51,12 +52,15 @@ def microseconds_per_image(
     >>> sorted(measured)
     ['iqr', 'median']
     """
-    Timer = _benchmark_timer()
+    benchmark = _torch_benchmark()
     given = {"model": model, "batch": batch}
-    timer = Timer(statement, globals=given, num_threads=torch.get_num_threads())
-    if least_runs > 1:
-        min_run_time = max(min_run_time, least_runs * timeit.timeit(statement, globals=given, number=1))
-    measured = timer.blocked_autorange(min_run_time=min_run_time)
+    # torch's timers wait for the current device, which need not be that of the batch
+    with torch.cuda.device(batch.device) if batch.is_cuda else nullcontext():
+        timer = benchmark.Timer(statement, globals=given, num_threads=torch.get_num_threads())
+        if least_runs > 1:
+            once = timeit.timeit(statement, globals=given, number=1, timer=benchmark.timer)
+            min_run_time = max(min_run_time, least_runs * once)
+        measured = timer.blocked_autorange(min_run_time=min_run_time)
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
 
@@ -88,13 +92,13 @@ class Stopwatch:
         self._last = now
 
 
-def _benchmark_timer() -> Any:
-    """Return `torch.utils.benchmark.Timer`, imported without the warnings about missing CUDA toolkits."""
+def _torch_benchmark() -> Any:
+    """Return `torch.utils.benchmark`, imported without the warnings about missing CUDA toolkits."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        from torch.utils.benchmark import Timer
+        from torch.utils import benchmark
     finally:
         logger.setLevel(before)
-    return Timer
+    return benchmark

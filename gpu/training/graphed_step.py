@@ -7,6 +7,7 @@ import torch
 
 from gpu.runtime.cuda_graphs import WARM_UP, CudaGraph, warm_up
 from gpu.runtime.devices import measured_convolutions
+from gpu.runtime.tables import in_a_line
 from gpu.runtime.turns import turn_taken
 
 
@@ -41,6 +42,11 @@ class GraphedStep:
         """Train on a batch: directly for the first batches and for smaller ones, by replaying the graph for others.
 
         Only a replay does not depend on the settings of the process, and needs no turn (`gpu.runtime.turns`).
+
+        Raises
+        ------
+        RuntimeError
+            If the step cannot be captured.
         """
         if len(index) != len(self.index):
             with turn_taken(self.device):
@@ -55,5 +61,22 @@ class GraphedStep:
         if self.graph is None:
             with turn_taken(self.device), measured_convolutions():
                 self.optimizer.zero_grad(set_to_none=True)  # the capture allocates the gradients in the graph's memory
-                self.graph = CudaGraph(partial(self.step, self.index), self.device)
+                self.graph = self._captured()
         self.graph()
+
+    def _captured(self) -> CudaGraph:
+        """Return the step as a graph.
+
+        Raises
+        ------
+        RuntimeError
+            If it cannot be captured.
+        """
+        try:
+            return CudaGraph(partial(self.step, self.index), self.device)
+        except Exception as error:
+            raise RuntimeError(
+                "model: expected a training step that can be captured as a CUDA graph, got "
+                f"{in_a_line(error)}; a forward that waits for numbers from the device, such as "
+                "a branch on them, boolean indexing or nn.BatchNorm2d(momentum=None), can be trained on the CPU"
+            ) from error
