@@ -217,10 +217,21 @@ def _live_taps(windows: Windows, taps: int, stride: int, dilation: int) -> tuple
     return slice(before, taps - after), kept
 
 
+COPIED_TOGETHER = 2**15
+"""Number of weights that `tap_by_tap` rearranges at once: what it reads and writes then stays in a core's cache."""
+
+
 def tap_by_tap(kernel: Array) -> Array:
     """Return a copy of a kernel (C, C, *k) with the weights of a tap adjacent in memory, as the products read them."""
-    taps_first = np.array(kernel.transpose(*range(2, kernel.ndim), 0, 1), order="C")
-    return taps_first.transpose(-2, -1, *range(kernel.ndim - 2))
+    axes = range(kernel.ndim - 2)
+    if not kernel.flags.c_contiguous:
+        return np.array(kernel.transpose(*(axis + 2 for axis in axes), 0, 1), order="C").transpose(-2, -1, *axes)
+    pairs = kernel.reshape(-1, size_of(kernel.shape[2:]))
+    taps_first = np.empty(pairs.shape[::-1], kernel.dtype)
+    step = max(1, COPIED_TOGETHER // pairs.shape[1])
+    for start in range(0, len(pairs), step):
+        taps_first[:, start : start + step] = pairs[start : start + step].T
+    return taps_first.reshape(*kernel.shape[2:], *kernel.shape[:2]).transpose(-2, -1, *axes)
 
 
 def in_torch(x: Any, axes: int, *, transposed: bool) -> Callable[..., Any]:
