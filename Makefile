@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # One process per core, and one thread per process: the networks of the tests are too small to gain from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadscope
 
-.PHONY: help demo test lint suite quick sweep test-cuda format notebooks sync docs teach clean
+.PHONY: help demo test lint suite some quick sweep test-cuda format notebooks sync docs teach clean
 
 help:
 	@echo "make demo      train a linear CNN on handwritten digits, collapse it to W x + B, compare and time"
 	@echo "make test      every check: lint, types, tests, doctests, coverage"
 	@echo "make lint      of these, style and types;  make suite: the tests, doctests, coverage"
+	@echo "make some      the tests in TESTS alone, such as TESTS=tests/test_compose.py"
 	@echo "make quick     the fast tests alone, with fewer random examples: under a minute, between two edits"
 	@echo "make sweep     the tests that take long, SWEEP=3000 random configurations of every operation and as many random"
 	@echo "               programs of each kind, and the whole suite in Python's development mode"
@@ -33,7 +34,10 @@ lint: $(VENV)/test.installed
 	$(BIN)/mypy
 
 suite: $(VENV)/test.installed
-	$(PYTEST) --cov --durations=20
+	$(PYTEST) --cov --durations=20 $(LATER:%=--ignore=%)
+
+some: $(VENV)/test.installed
+	$(PYTEST) $(TESTS)
 
 quick: $(VENV)/test.installed
 	HYPOTHESIS_PROFILE=quick $(PYTEST) tests -m "not slow and not sweep"
@@ -71,10 +75,10 @@ teach: $(VENV)/docs.installed
 clean:
 	rm -rf $(VENV) demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-# All cores compile what is installed, where pip would use one. Some packages carry templates that are no Python: compiling
-# these fails, and nothing imports them.
+# All cores compile what is installed, where pip would use one. Nothing imports the packages' own tests, a quarter of it.
+# Some packages carry templates that are no Python: compiling these fails.
 $(VENV)/%.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@

@@ -107,9 +107,7 @@ def test_a_step_that_cannot_be_captured_says_what_to_do(failing_end):
     graphed_step = GraphedStep(step, FakeOptimizer([]), 4, CPU)
     for _ in range(WARM_UP):
         graphed_step(torch.arange(4))
-    message = (
-        r"as a CUDA graph, got RuntimeError: operation not permitted when stream is capturing; a forward that"
-    )
+    message = r"as a CUDA graph, got RuntimeError: operation not permitted when stream is capturing; a forward that"
     with pytest.raises(RuntimeError, match=message):
         graphed_step(torch.arange(4))
 

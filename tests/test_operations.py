@@ -49,7 +49,7 @@ from linalg_cnn import (
 from linalg_cnn.ops import tap_products
 from linalg_cnn.types import size_of
 
-FEW = min(30, settings().max_examples)
+FEW = min(30, settings().max_examples // 2)
 """Number of examples where a matrix is not judged entry by entry, or its entries follow from another test's."""
 
 every_operation = pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)

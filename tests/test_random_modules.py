@@ -13,9 +13,6 @@ from gpu.collapsing.verification import VerificationError
 from linalg_cnn import compose
 from linalg_cnn.cut import cheapest_cut, split
 
-# each example is exported and differentiated, which takes half a second
-few = settings(max_examples=40 if settings().max_examples >= 100 else 8)
-
 # `make sweep` tries SWEEP programs of each kind; the suite, a few
 swept = settings().max_examples > 100
 
@@ -24,7 +21,7 @@ def share(examples):
     return settings() if swept else settings(max_examples=max(2, examples * settings().max_examples // 100))
 
 
-@few
+@settings(max_examples=max(8, 40 * min(100, settings().max_examples) // 100))  # of half a second each
 @pytest.mark.filterwarnings("ignore:There is a performance drop because")
 @given(random_nets())
 def test_random_module_graphs(drawn):

@@ -69,8 +69,19 @@ def assert_collapses(model, in_shape):
     torch.testing.assert_close(collapsed.module(x), theirs, rtol=0, atol=1e-3 * float(theirs.abs().max()))
 
 
-DEEP = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn", "inception_v3", "swin_t")
-"""Networks that take longer to trace or to collapse than others of the same kind."""
+DEEP = (
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "vgg11_bn",
+    "vgg16_bn",
+    "densenet121",
+    "inception_v3",
+    "swin_t",
+    "vit_b_16",
+)
+"""Networks that take longer to trace or to collapse than others, which run the same operations."""
 
 
 def marked(name):
@@ -91,7 +102,7 @@ def test_linearised_resnets_collapse_on_digits(depth):
     assert_collapses(model_of(f"resnet{depth}", in_channels=1), (1, 28, 28))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "googlenet"])
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", pytest.param("googlenet", marks=pytest.mark.sweep)])
 def test_before_it_is_linearised_a_model_is_refused(name):
     with pytest.raises(NotAffineError, match="re[lL][uU]6? is not affine"):
         gpu.trace(model_of(name), COLLAPSE[name])
