@@ -97,8 +97,10 @@ def test_a_capture_runs_each_batch_twice_and_then_replays(there, name, batch_siz
         "enter stream 0",
         "leave stream 0",
         "main waits for stream 0",
+        "enter main",
         "enter capture on stream 0",
         "leave capture on stream 0",
+        "leave main",
         "replay",
     ]
 
