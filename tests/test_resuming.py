@@ -7,6 +7,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
 from gpu.training.resuming import LATER_SETTINGS
 from gpu.training.trainer import Trainer
+from linalg_cnn import Conv, Dense, SkipNetwork
 
 EPOCHS = 3
 
@@ -480,3 +482,48 @@ def test_a_captured_step_is_the_step(digits):
     )
     for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
+
+
+def test_unequal_weights_of_skips_are_those_of_the_network_after_resuming(digits, tmp_path):
+    def unequal():
+        rng = np.random.default_rng(0)
+        convolutions = [Conv(rng.normal(size=(1, 1, 3, 3)), padding=1) for _ in range(2)]
+        layers = [*convolutions, Dense(rng.normal(size=(10, 784)))]
+        weights = {(0, 2): 0.5, (1, 2): 0.2, (2, 2): 0.3}
+        return gpu.SkipCNN.from_network(SkipNetwork((1, 28, 28), layers, weights)).float()
+
+    path = tmp_path / "checkpoint"
+    whole = Trainer(unequal(), *digits, epochs=2)
+    whole.run()
+    with pytest.raises(KilledError):
+        Trainer(unequal(), *digits, epochs=2).run(path, every_seconds=0.0, report=killed_after(3))
+    resumed = Trainer(unequal(), *digits, epochs=2)
+    resumed.run(str(path))
+    images = digits[1].images
+    assert torch.equal(gpu.predict_scores(resumed.model, images), gpu.predict_scores(whole.model, images))
+
+
+def test_numbers_of_numpy_are_settings_that_a_checkpoint_holds(digits, tmp_path):
+    teacher = Teacher(gpu.perceptron(), weight=np.float64(0.5), temperature=np.float32(2))
+    numbers = {"learning_rate": np.float32(1e-3), "batch_size": np.int64(64), "seed": np.int64(1)}
+    path = tmp_path / "checkpoint"
+    Trainer(gpu.perceptron(), *digits, epochs=1, teacher=teacher, **numbers).run(path)
+    assert Trainer(gpu.perceptron(), *digits, epochs=1, teacher=teacher, **numbers).run(path)
+
+
+def test_a_graph_is_captured_anew_where_activations_get_slopes(digits):
+    model = gpu.three_layer_cnn(activation="relu")
+    names = list(gpu.activation_slopes(model))
+    steps = [{names[0]: 0.5}, {names[0]: 0.5}, {names[1]: 0.5}]
+    training = Trainer(model, *digits, epochs=3, slope_schedule=SlopeSchedule(model, lambda step: steps[step]))
+    graph = object()
+    seen = []
+
+    def report(images):
+        seen.append(training.graphed)
+        training.graphed = graph
+
+    training.run(report=report)
+    per_epoch = len(seen) // 3
+    assert seen[per_epoch] is graph, "only a slope has another value"
+    assert seen[2 * per_epoch] is None, "the second activation has a slope now"

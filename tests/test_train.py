@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import gpu
 from gpu import three_layer_cnn
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_versions
@@ -104,3 +105,25 @@ def test_timing_measures_and_names_the_machine(monkeypatch, tmp_path):
         assert describe_hardware(torch.device("cpu"))["processor"]
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
     assert describe_hardware(torch.device("cuda:0"))["gpu"] == "card of cuda:0"
+
+
+def test_scores_and_accuracy_refuse_what_does_not_fit():
+    scores = torch.eye(3)
+    for labels in (torch.tensor([[0], [1], [2]]), torch.tensor([1]), torch.tensor(1)):
+        with pytest.raises(ValueError, match=r"labels: expected a label \(N,\) for each row of scores"):
+            gpu.accuracy_of(scores, labels)
+    model, images = gpu.perceptron(), torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"images: expected uint8 pixels or floats, got torch.int64"):
+        gpu.predict_scores(model, images.long())
+    with pytest.raises(TypeError, match="images: expected a tensor, got ndarray"):
+        gpu.predict_scores(model, images.numpy())
+    with pytest.raises(ValueError, match="batch_size: expected an int of at least 1, got 0"):
+        gpu.predict_scores(model, images, batch_size=0)
+    assert gpu.predict_scores(torch.nn.Flatten(), images).shape == (2, 784)
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, True, "1e-3", float("inf"), float("nan"), None])
+def test_a_learning_rate_is_a_positive_number(rate):
+    images, labels = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="learning_rate: expected a positive number, got"):
+        gpu.Trainer(gpu.perceptron(), (images, labels), (images, labels), learning_rate=rate)

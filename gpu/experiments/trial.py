@@ -172,5 +172,5 @@ SCHEDULES: dict[str, Callable[[nn.Module, int], SkipSchedule | ThresholdSchedule
     "one at a time": one_at_a_time,
     "threshold": threshold,
 }
-"""Schedules by name, for a network and a number of epochs; t is 0 in the last epoch of each, except for ``threshold``,
-where it is 0 once the validation accuracy has reached 87.5 %."""
+"""Schedules by name, for a network and a number of epochs; with two epochs or more, t is 0 in the last one of each,
+except for ``threshold``, where it is 0 once the validation accuracy has reached 87.5 %."""

@@ -137,14 +137,14 @@ class Autosave:
 
     Parameters
     ----------
-    path : Path, optional
+    path : path, optional
         The file; nothing is ever due without it.
     every_seconds : float
         Seconds after which the file is due to be written.
     """
 
-    def __init__(self, path: Path | None, every_seconds: float) -> None:
-        self.path, self.every_seconds = path, every_seconds
+    def __init__(self, path: str | os.PathLike[str] | None, every_seconds: float) -> None:
+        self.path, self.every_seconds = None if path is None else Path(path), every_seconds
         self.written = time.monotonic()
 
     def check(self) -> None:

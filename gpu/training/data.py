@@ -2,11 +2,13 @@
 
 import gzip
 import hashlib
+import math
 import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -112,16 +114,31 @@ def as_network_input(images: torch.Tensor, dtype: torch.dtype = torch.float32) -
     return images.to(torch.promote_types(images.dtype, dtype))
 
 
-def check_seed(seed: int) -> None:
-    """Check that numpy, scikit-learn and torch all take a seed.
+def check_seed(seed: int) -> int:
+    """Return a seed that numpy, scikit-learn and torch all take, as Python's int.
 
     Raises
     ------
     ValueError
         If the seed is not an int from 0 to 2**32 - 1.
     """
-    if check_int("seed", seed, 0) >= 2**32:
+    checked = check_int("seed", seed, 0)
+    if checked >= 2**32:
         raise ValueError(f"seed: expected an int below 2**32, got {seed}")
+    return checked
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return a positive, finite number as Python's float, which checkpoints can hold.
+
+    Raises
+    ------
+    ValueError
+        If it is no such number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name}: expected a positive number, got {value!r}")
+    return float(value)
 
 
 def load_digits(

@@ -1,11 +1,13 @@
 """Distillation: a network learns the scores of a trained network beside the labels."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
+
+from gpu.models.homotopy import check_share
+from gpu.training.data import check_positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,8 @@ class Teacher:
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight: expected a number in [0, 1], got {self.weight}")
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature: expected a positive number, got {self.temperature}")
+        object.__setattr__(self, "weight", check_share("weight", self.weight))
+        object.__setattr__(self, "temperature", check_positive("temperature", self.temperature))
 
     def loss(self, scores: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of scores (N, classes), given the teacher's scores ``taught`` and the labels (N,)."""

@@ -5,13 +5,14 @@ from torch import nn
 
 from gpu.runtime.precision import full_float32
 from gpu.training.data import as_network_input
+from linalg_cnn.checks import check_int
 
 
 @torch.inference_mode()
 def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 1024) -> torch.Tensor:
     """Return the scores (N, classes) of images, on the CPU.
 
-    The model is set to evaluation mode and stays in it. Convolutions are computed in full float32, not in TF32.
+    The model is set to evaluation mode and stays in it. Products of float32 numbers are computed in full, not in TF32.
 
     Parameters
     ----------
@@ -22,14 +23,26 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     batch_size : int
         Number of images that the network gets at once.
 
+    Raises
+    ------
+    TypeError
+        If the images are not a tensor.
+    ValueError
+        If they are neither uint8 nor floats, or ``batch_size`` is not an int of at least 1.
+
     Examples
     --------
     >>> import gpu
     >>> gpu.predict_scores(gpu.perceptron(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
     torch.Size([3, 10])
     """
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
+    check_int("batch_size", batch_size, 1)
     model.eval()
-    device, dtype = next(model.parameters()).device, dtype_of(model)
+    device, dtype = next((tensor.device for tensor in model.parameters()), images.device), dtype_of(model)
     with full_float32():
         batches = [model(as_network_input(batch.to(device), dtype)).cpu() for batch in images.split(batch_size)]
     return torch.cat(batches)
@@ -49,10 +62,25 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the share of images whose highest score is that of their label.
 
+    Parameters
+    ----------
+    scores : tensor (N, classes)
+    labels : int tensor (N,)
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each row of scores.
+
     Examples
     --------
     >>> import gpu
     >>> gpu.accuracy_of(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
     0.5
     """
-    return float((scores.argmax(1) == labels).double().mean())
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(
+            "labels: expected a label (N,) for each row of scores (N, classes), got labels "
+            f"{tuple(labels.shape)} and scores {tuple(scores.shape)}"
+        )
+    return float((scores.argmax(1) == labels.to(scores.device)).double().mean())

@@ -1,8 +1,7 @@
 """The training loop, which can be interrupted at any moment and resumed from its checkpoint."""
 
-import math
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from gpu.models.homotopy import set_skip_strength, skip_strengths
 from gpu.runtime.turns import turn_given_up, turn_taken
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.checkpoints import Autosave
-from gpu.training.data import as_network_input, check_seed
+from gpu.training.data import as_network_input, check_positive, check_seed
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
@@ -109,10 +108,9 @@ class Trainer:
     ) -> None:
         self.epochs = check_int("epochs", epochs, 1)
         self.batch_size = check_int("batch_size", batch_size, 1)
-        check_seed(seed)
+        seed = check_seed(seed)
         check_choice("precision", precision, ("float32", "bfloat16"))
-        if not 0 < learning_rate < math.inf:
-            raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
+        learning_rate = check_positive("learning_rate", learning_rate)
         shown, self.held_out = labelled_parts(training, held_out)
         check_fit(model, shown, self.held_out)
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
@@ -125,7 +123,7 @@ class Trainer:
         # a state can only be resumed with the same settings
         self.settings = {
             "images": len(shown),
-            "batch_size": batch_size,
+            "batch_size": self.batch_size,
             "learning_rate": learning_rate,
             "seed": seed,
             "precision": precision,
@@ -159,7 +157,7 @@ class Trainer:
 
     def run(
         self,
-        checkpoint: Path | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         *,
         every_seconds: float = 60.0,
         report: Callable[[int], None] = lambda images: None,
@@ -168,7 +166,7 @@ class Trainer:
 
         Parameters
         ----------
-        checkpoint : Path, optional
+        checkpoint : path, optional
             File of the state. It is written after the first epoch, after the last one, and in between, after a batch,
             when ``every_seconds`` have passed.
         every_seconds : float
@@ -184,7 +182,8 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If the loss, a weight or a score is not finite. The checkpoint then holds the last finite state.
+            If the loss, a weight or a score is not finite. The checkpoint, if one was written before, holds a
+            finite state.
         ValueError
             If the checkpoint belongs to another training or to one of more epochs, or is damaged.
         OSError
@@ -270,8 +269,11 @@ class Trainer:
             epoch["slope"] = self.slope_schedule.get_last_slope()
         self.history.append(epoch)
         if not self.finished:  # the network keeps the t and the slopes of its last epoch
+            kinds = [type(part) for part in self.model.modules()]
             for schedule in self._schedules:
                 take_step(schedule, self.history)
+            if kinds != [type(part) for part in self.model.modules()]:
+                self.graphed = None  # it replays the activations as they were before they had slopes
         self.progress.begin()
 
     @property
@@ -324,7 +326,7 @@ class Trainer:
             load_moments(self.optimizer, state["optimizer"]["state"])
         except (RuntimeError, ValueError, TypeError) as error:
             raise ValueError(f"state: expected the weights of this model, got others: {error}") from error
-        if state["t"]:
+        if state["t"] != skip_strengths(self.model):  # unequal weights of skips stay where their sums are the same
             set_skip_strength(self.model, state["t"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
