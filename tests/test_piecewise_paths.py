@@ -33,6 +33,7 @@ from linalg_cnn import (
 from linalg_cnn.piecewise import carrying, polygons
 from linalg_cnn.piecewise import segment as segment_module
 from linalg_cnn.piecewise import slices as slices_module
+from linalg_cnn.piecewise.segment import ClassChange
 
 SHAPE = (2, 4, 5)
 
@@ -312,3 +313,34 @@ def test_symbolic_graphs_are_refused():
     graph.add(ReLU(), graph.add(Dense(np.array([[sympy.Rational(1, 3)]], object)), 0))
     with pytest.raises(TypeError, match="graph: expected numbers, got sympy expressions"):
         segment(graph, [0.0], [1.0])
+
+
+@pytest.mark.parametrize(("slopes", "before", "after"), [((1.0, -1.0), 1, 0), ((-1.0, 1.0), 0, 1)])
+def test_the_largest_output_changes_where_all_are_equal_at_a_break(slopes, before, after):
+    graph = PiecewiseGraph((1,))
+    graph.add(ReLU(), graph.add(Dense([[slope] for slope in slopes]), 0))
+    assert segment(graph, [-1.0], [1.0]).class_changes == (ClassChange(0.5, before, after),)
+    assert segment(graph, [0.0], [1.0]).class_changes == (), "the one that leads after the start leads there"
+
+
+def test_each_stretch_between_changes_of_the_largest_output_has_that_output_in_front():
+    """Also where outputs are equal: behind ReLU, several are 0 at once."""
+    rng, changes = np.random.default_rng(0), 0
+    for _ in range(40):
+        graph = PiecewiseGraph((4,))
+        inner = graph.add(ReLU(), graph.add(Dense(rng.normal(size=(16, 4)), rng.normal(size=16)), 0))
+        graph.add(ReLU(), graph.add(Dense(rng.normal(size=(3, 16)), rng.normal(size=3)), inner))
+        path = segment(graph, *rng.normal(size=(2, 4)))
+        changes += len(path.class_changes)
+        points = np.array([0.0, *path.t, 1.0])
+        starts = [0.0, *(change.t for change in path.class_changes)]
+        leaders = [change.before for change in path.class_changes]
+        leaders += [path.class_changes[-1].after] if leaders else []
+        for later, earlier in zip(path.class_changes[1:], path.class_changes[:-1], strict=True):
+            assert later.before == earlier.after
+        for number, leader in enumerate(leaders):
+            values = path.values[(points >= starts[number]) & (points <= [*starts[1:], 1.0][number])]
+            assert np.all(values[:, leader] >= values.max(axis=1) - 1e-9)
+        if not leaders:
+            assert any(np.all(path.values[:, output] >= path.values.max(axis=1) - 1e-9) for output in range(3))
+    assert changes > 10

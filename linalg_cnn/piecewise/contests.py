@@ -29,7 +29,7 @@ class Changes(NamedTuple):
     after: IntArray
 
 
-def changes_on_lines(first: Array, last: Array, tolerance: float) -> Changes:
+def changes_on_lines(first: Array, last: Array, tolerance: float, winner: IntArray | None = None) -> Changes:
     """Return where the largest of several affine functions changes along straight lines.
 
     Parameters
@@ -38,6 +38,9 @@ def changes_on_lines(first: Array, last: Array, tolerance: float) -> Changes:
         Values of the functions where each line starts and ends.
     tolerance : float
         Difference up to which values at the ends count as equal; a change by less than that is none.
+    winner : int array (lines,), optional
+        Numbers of the functions that lead at the start, which are among the largest there; by default the steepest of
+        the largest.
 
     Examples
     --------
@@ -46,8 +49,9 @@ def changes_on_lines(first: Array, last: Array, tolerance: float) -> Changes:
     (array([0, 0]), array([0.5       , 0.94117647]))
     """
     slope = last - first
-    leading = first >= first.max(axis=1, keepdims=True) - tolerance
-    winner = np.where(leading, slope, -np.inf).argmax(axis=1)
+    if winner is None:
+        leading = first >= first.max(axis=1, keepdims=True) - tolerance
+        winner = np.where(leading, slope, -np.inf).argmax(axis=1)
     line = np.arange(len(first))
     found: list[tuple[IntArray, Array, IntArray, IntArray]] = []
     while len(line):

@@ -283,14 +283,23 @@ def _interpolated(states: Array, before: IntArray, position: Array) -> Array:
 
 
 def _class_changes(t: Array, values: Array) -> tuple[ClassChange, ...]:
-    """Return where the largest of the outputs (points, out_size) changes."""
+    """Return where the largest of the outputs (points, out_size) changes.
+
+    An output stays the largest while no other is larger; where several are equal at a break, it is one of them still.
+    """
     tolerance = TOLERANCE * float(np.abs(values).max())
-    largest = values.argmax(axis=1)
-    line = np.flatnonzero(largest[:-1] != largest[1:])
-    changes = changes_on_lines(values[line], values[line + 1], tolerance)
-    low, high = t[line[changes.line]], t[line[changes.line] + 1]
-    where = low + changes.position * (high - low)
-    return tuple(
-        ClassChange(*change)
-        for change in zip(where.tolist(), changes.before.tolist(), changes.after.tolist(), strict=True)
-    )
+    behind = values.max(axis=1, keepdims=True) - values > tolerance
+    ends = np.append(behind, np.ones((1, values.shape[1]), dtype=bool), axis=0).argmax(axis=0)
+    # of several that are equal at the start, the one that leads after it
+    leader = max(np.flatnonzero(~behind[0]), key=lambda output: (ends[output], values[1, output]))
+    found: list[ClassChange] = []
+    point = 0
+    while len(later := np.flatnonzero(behind[point:, leader])):
+        point += int(later[0])
+        line = slice(point - 1, point), slice(point, point + 1)
+        changes = changes_on_lines(values[line[0]], values[line[1]], tolerance, np.array([leader]))
+        where = t[point - 1] + changes.position * (t[point] - t[point - 1])
+        changed = zip(where.tolist(), changes.before.tolist(), changes.after.tolist(), strict=True)
+        found += (ClassChange(*change) for change in changed)
+        leader = changes.after[-1]
+    return tuple(found)
