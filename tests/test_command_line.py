@@ -132,7 +132,7 @@ def test_predict_names_the_pictures_it_cannot_read_and_goes_on(demo, pictures, t
         assert line.startswith("linalg-cnn: error: ")
         assert path in line
     assert errors[2].endswith("expected a picture of 28x28 pixels, got 32x30; --resize scales it")
-    assert "expected an 8-bit picture, got Pillow's mode 'I" in errors[3]
+    assert "expected an 8-bit picture, got one of 16 bits" in errors[3]
 
 
 def test_predict_refuses_other_files(demo, pictures, tmp_path, capsys):

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -151,3 +153,31 @@ def test_doubts_are_warnings_and_what_cannot_be_read_is_left_out_of_json(folder,
     assert warning.startswith("linalg-cnn: warning: ")
     assert "4.png: expected a picture of 2x1 pixels, got 3x1; --resize scales it" in error
     assert len(run(folder, capsys, "--resize", "stretch").out.splitlines()) == 4
+
+
+def png_of_16_bits(colours, kind):
+    """A PNG file of (height, width, channels), which Pillow reads but does not write."""
+    height, width, _ = colours.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+
+    def part(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "grey, alpha", "colour, alpha", "ppm"])
+def test_pictures_of_16_bits_are_refused_whatever_pillow_makes_of_them(tmp_path, kind):
+    channels = {"grey": 1, "colour": 3, "grey, alpha": 2, "colour, alpha": 4, "ppm": 3}[kind]
+    colours = np.full((4, 4, channels), 4000)
+    path = tmp_path / "picture"
+    if kind == "ppm":
+        path.write_bytes(b"P6 4 4 65535\n" + colours.astype(">u2").tobytes())
+    else:
+        path.write_bytes(png_of_16_bits(colours, {1: 0, 3: 2, 2: 4, 4: 6}[channels]))
+    with pytest.raises(ValueError, match="expected an 8-bit picture, got one of 16 bits"):
+        read_picture(path, (1, 4, 4))
+    for kind_of_file, mode in (("PPM", "RGB"), ("PNG", "RGBA"), ("BMP", "RGB"), ("TIFF", "LA"), ("GIF", "L")):
+        Image.new(mode, (400, 4), 7 if mode == "L" else (7,) * len(mode)).save(path, format=kind_of_file)
+        assert read_picture(path, (1, 4, 400)).shape == (1, 4, 400)

@@ -56,6 +56,7 @@ def read_picture(
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
+                deep = _has_16_bits(picture)  # before anything is decoded
                 size, mode = _upright_size(picture), picture.mode
                 fits = resize is not None or size == (width, height)
                 colours = _in_colour(ImageOps.exif_transpose(picture)) if fits else None
@@ -67,6 +68,8 @@ def read_picture(
         raise ValueError(
             f"{name}: expected a picture of {width}x{height} pixels, got {size[0]}x{size[1]}; --resize scales it"
         )
+    if deep:
+        raise ValueError(f"{name}: expected an 8-bit picture, got one of 16 bits")
     if mode not in EIGHT_BIT_MODES:
         raise ValueError(f"{name}: expected an 8-bit picture, got Pillow's mode {mode!r}")
     paper = "white" if invert else "black"
@@ -74,6 +77,17 @@ def read_picture(
     opaque = _resized(opaque.convert("L" if channels == 1 else "RGB"), (width, height), resize, paper)
     pixels = np.asarray(opaque).reshape(height, width, channels).transpose(2, 0, 1)
     return 255 - pixels if invert else pixels
+
+
+def _has_16_bits(picture: Image.Image) -> bool:
+    """Return whether a file that was just opened has more than 8 bits for a colour, which Pillow's modes do not say.
+
+    How its bytes are decoded does: ``RGB;16B`` in a PNG file, and the largest value in a PPM file.
+    """
+    how = [tile[3] for tile in getattr(picture, "tile", ())]
+    if picture.format == "PPM":
+        return any(isinstance(part, int) and part > 255 for args in how if isinstance(args, tuple) for part in args)
+    return any(";16" in str(args) for args in how)
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
