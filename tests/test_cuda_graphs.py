@@ -131,6 +131,21 @@ def test_a_thread_with_a_stream_of_its_own_warms_up_and_captures_on_it(monkeypat
     assert fake.replays == ["stream 0"] * 2
 
 
+def test_a_step_that_finds_no_room_says_so_and_nothing_else(failing_end):
+    seen = []
+
+    def step(index):
+        seen.append(len(index))
+        if len(seen) > WARM_UP:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    graphed_step = GraphedStep(step, FakeOptimizer([]), 4, CPU)
+    for _ in range(WARM_UP):
+        graphed_step(torch.arange(4))
+    with pytest.raises(torch.OutOfMemoryError, match="^CUDA out of memory$"):
+        graphed_step(torch.arange(4))
+
+
 def test_a_graph_keeps_what_its_function_reads(log):
     read = torch.ones(3)
     alive = weakref.ref(read)

@@ -54,12 +54,14 @@ def test_products_are_in_full_float32_within_and_as_before_after(allowed):
     assert precision() == allowed
 
 
-def test_what_inherits_its_precision_still_does_so(allowed):
-    if allowed.named and torch.backends.fp32_precision == "tf32":
-        with full_float32():
-            pass
-        torch.backends.fp32_precision = "ieee"
-        assert set(precision().named.values()) == {"ieee"}
+@BY_NEWER_NAMES
+@pytest.mark.parametrize("allowed", [allow_everywhere], indirect=True)
+@pytest.mark.usefixtures("allowed")
+def test_what_inherits_its_precision_still_does_so():
+    with full_float32():
+        pass
+    torch.backends.fp32_precision = "ieee"
+    assert set(precision().named.values()) == {"ieee"}
 
 
 def test_networks_are_compared_however_the_process_allows_it(allowed):

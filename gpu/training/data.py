@@ -114,6 +114,22 @@ def as_network_input(images: torch.Tensor, dtype: torch.dtype = torch.float32) -
     return images.to(torch.promote_types(images.dtype, dtype))
 
 
+def check_images(images: object) -> None:
+    """Check that images are a tensor that `as_network_input` takes.
+
+    Raises
+    ------
+    TypeError
+        If they are not a tensor.
+    ValueError
+        If they are neither uint8 nor floats.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
+
+
 def check_seed(seed: int) -> int:
     """Return a seed that numpy, scikit-learn and torch all take, as Python's int.
 

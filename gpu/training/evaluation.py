@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from gpu.runtime.precision import full_float32
-from gpu.training.data import as_network_input
+from gpu.training.data import as_network_input, check_images
 from linalg_cnn.checks import check_int
 
 
@@ -36,10 +36,7 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     >>> gpu.predict_scores(gpu.perceptron(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
     torch.Size([3, 10])
     """
-    if not isinstance(images, torch.Tensor):
-        raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
+    check_images(images)
     check_int("batch_size", batch_size, 1)
     model.eval()
     device, dtype = next((tensor.device for tensor in model.parameters()), images.device), dtype_of(model)

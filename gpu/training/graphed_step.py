@@ -69,11 +69,15 @@ class GraphedStep:
 
         Raises
         ------
+        OutOfMemoryError
+            If the device has no room for it; it is a RuntimeError.
         RuntimeError
             If it cannot be captured.
         """
         try:
             return CudaGraph(partial(self.step, self.index), self.device)
+        except torch.OutOfMemoryError:  # which says what there is to say
+            raise
         except Exception as error:
             raise RuntimeError(
                 "model: expected a training step that can be captured as a CUDA graph, got "

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from gpu.models.checks import check_module
 from gpu.runtime.precision import full_float32
-from gpu.training.data import as_network_input
+from gpu.training.data import as_network_input, check_images
 from gpu.training.evaluation import dtype_of
 from linalg_cnn.checks import check_int
 
@@ -200,12 +200,9 @@ def _check_images(images: torch.Tensor, device: torch.device) -> None:
         If there are none, or they are not finite, not dense, not uint8 or floats, or on a device that is not the
         network's.
     """
-    if not isinstance(images, torch.Tensor):
-        raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
+    check_images(images)
     if images.device.type != "cpu" and images.device != device:
         raise ValueError(f"images: expected images on the CPU or on the model's device {device}, got {images.device}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
     if images.layout != torch.strided:
         raise ValueError(f"images: expected a dense tensor, got {images.layout}")
     if images.ndim < 2 or not images.numel():
