@@ -1,6 +1,6 @@
 """The network in float64, the reference that a map is compared with."""
 
-import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,7 +20,7 @@ errors to compare."""
 
 
 class InFloat64(TorchDispatchMode):
-    """Let torch compute in float64 even where a forward asks for less, and record the largest intermediate number.
+    """Let torch compute in float64 even where a forward asks for less, and note the largest intermediate number.
 
     Constants keep the values that they have in the network's dtype, and a cast to a coarser dtype rounds.
     Nearest-neighbour resampling picks the pixels that it picks in the network's dtype; for float64 images torch picks
@@ -30,17 +30,26 @@ class InFloat64(TorchDispatchMode):
     ----------
     dtype : torch.dtype
         The network's dtype.
-
-    Attributes
-    ----------
-    largest : float
-        The largest absolute value of all results so far.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self.largest = 0.0
+        self._largest = 0.0
+        self._unread: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = defaultdict(list)
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value of all results so far; results that are not finite do not count.
+
+        Results are read together: at each number that is read, a device is waited for.
+        """
+        for ends in self._unread.values():
+            sizes = torch.stack(ends).double().abs().reshape(-1, 2)
+            found = torch.where(sizes.isfinite().all(1), sizes.amax(1), 0.0)
+            self._largest = max(self._largest, float(found.max()))
+        self._unread.clear()
+        return self._largest
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute one operation of torch."""
@@ -64,13 +73,10 @@ class InFloat64(TorchDispatchMode):
         return results
 
     def note(self, results: Any) -> None:
-        """Record the largest absolute value of an operation's results; results that are not finite do not count."""
+        """Note the smallest and the largest number of an operation's results."""
         for result in results if isinstance(results, (tuple, list)) else (results,):
             if _is_floating(result) and result.numel():
-                low, high = result.detach().aminmax()
-                largest = max(-low.item(), high.item())
-                if self.largest < largest < math.inf:
-                    self.largest = largest
+                self._unread[result.device, result.dtype].extend(result.detach().aminmax())
 
     def constant(self, leaf: Any) -> Any:
         """Return a constant that a forward makes in float64, or as it is if the network computes with it in less."""
