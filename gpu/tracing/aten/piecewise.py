@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gpu.models.nonlinearities import EVALUATE
-from gpu.tracing.aten.arithmetic import broadcast, scale, with_constants
+from gpu.tracing.aten.arithmetic import broadcast, constant_like, with_constants
 from gpu.tracing.aten.complex_parts import is_traced
 from gpu.tracing.aten.layers import check_constant, ints
 from gpu.tracing.builder import GraphBuilder
@@ -102,7 +102,10 @@ def of_two(operation: PiecewiseOperation) -> Handler:
     """Return the handler of the larger or the smaller of two values, one of which may be constant."""
 
     def handler(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Value:
-        x, y = (one if isinstance(one, Value) else scale(builder, other, 0.0, one) for one, other in ((x, y), (y, x)))
+        if not isinstance(x, Value):
+            x = constant_like(builder, y, x)
+        elif not isinstance(y, Value):
+            y = constant_like(builder, x, y)
         x, y = broadcast(builder, x, y)
         if x.folds != y.folds:
             raise Refusal("mixes the samples of the batch: they meet another axis")
