@@ -51,6 +51,7 @@ from linalg_cnn import (
     Resample,
     Scale,
     SkipNetwork,
+    Take,
     WeightedSum,
 )
 from linalg_cnn.piecewise.entry_functions import EntryFunction
@@ -383,6 +384,18 @@ def test_an_overflow_is_clamped_in_a_merged_network_too():
     merged = gpu.merge(model, (2,), batch_size=2).module
     torch.testing.assert_close(model(x), expected, equal_nan=True)
     torch.testing.assert_close(merged(x), expected, equal_nan=True)
+
+
+def test_a_missing_entry_is_zero_whatever_the_first_entry_is():
+    graph = PiecewiseGraph((3,))
+    graph.add(ReLU(), graph.add(Take(np.array([2, -1, 0, -1])), 0))
+    steps = steps_of(graph)
+    chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    module = network_of(graph, steps, chains, graph.out_shape, PLENTY)
+    x = torch.tensor([[torch.inf, 1.0, 2.0], [torch.nan, 1.0, -2.0]], dtype=torch.float64)
+    expected = torch.tensor([[2.0, 0.0, torch.inf, 0.0], [0.0, 0.0, torch.nan, 0.0]], dtype=torch.float64)
+    for made in (module, scripted(module)):
+        torch.testing.assert_close(made(x), expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_level_line_of_a_function_of_ones_own_has_its_value_at_infinity():
