@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from gpu.models.nonlinearities import EVALUATE
+from gpu.models.piecewise_layers import not_below
 from gpu.tracing.aten.arithmetic import broadcast, constant_like, with_constants
 from gpu.tracing.aten.complex_parts import is_traced
 from gpu.tracing.aten.layers import check_constant, ints
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
+from gpu.tracing.not_affine import reason_of, remedy_of
 from gpu.tracing.values import Refusal, Unknown, Value, planes
 from linalg_cnn import (
     Abs,
@@ -73,6 +75,20 @@ def rrelu(
     if training:
         raise Refusal("rrelu is random", EVALUATE)
     return builder.add_whole(LeakyReLU((lower + upper) / 2), x, x)
+
+
+def threshold(builder: GraphBuilder, node: Node, x: Value, threshold: float, value: float) -> Value:
+    """``threshold``, continuous if entries that do not exceed the threshold become the threshold itself.
+
+    Raises
+    ------
+    Refusal
+        If they become another value.
+    """
+    if threshold != value:
+        reason = reason_of("threshold", "piecewise linear")
+        raise Refusal(f"{reason}, from value {value} to threshold {threshold}", remedy_of("threshold") or "")
+    return builder.add_whole(not_below(value), x, x)
 
 
 def clamp(builder: GraphBuilder, node: Node, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
@@ -215,6 +231,7 @@ RULES: dict[str, Handler] = {
     "hardtanh": entrywise(Hardtanh),
     "hardsigmoid": entrywise(Hardsigmoid),
     "softshrink": entrywise(Softshrink),
+    "threshold": threshold,
     **dict.fromkeys(("abs", "absolute"), entrywise(Abs)),
     **dict.fromkeys(("clamp", "clip", "clamp_min"), clamp),
     "clamp_max": clamp_max,
