@@ -38,7 +38,7 @@ class CheckedInput(nn.Module):
         self.register_buffer("like", torch.empty(0, dtype=torch.float64), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a batch (N, *in_shape) in the dtype of the computation."""
+        """Return a batch (N, *in_shape) in the dtype of the computation; raises what `checked_samples` raises."""
         return checked_samples(x, self.in_sizes, self.like)
 
 
