@@ -79,7 +79,8 @@ def operation_of(module: nn.Module) -> PiecewiseOperation | None:
             return operation()
     if kind is nn.Hardtanh:
         return Hardtanh(m.min_val, m.max_val)
-    if kind is nn.Threshold and m.threshold == m.value:
+    # not m.threshold: the name, in code that SkipCNN calls, would be taken for a call of the function
+    if kind is nn.Threshold and vars(m)["threshold"] == m.value:
         return not_below(m.value)
     if kind is nn.Softshrink:
         return Softshrink(m.lambd)
