@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -307,6 +308,25 @@ def test_bad_arguments():
     nn.init.constant_(layer.weight, 1000)
     with pytest.raises(ValueError, match=r"expected a map whose entries fit torch.float16, got one as large as 1e\+06"):
         gpu.collapse(nn.Sequential(layer, layer), (1,))
+
+
+@pytest.mark.parametrize("make", ["collapse", "merge"])
+def test_what_replaces_a_network_takes_any_real_dtype_and_no_complex_one(make):
+    layer = nn.Linear(2, 2)
+    layer.weight.data, layer.bias.data = torch.tensor([[1.0, 2.0], [4.0, 0.5]]), torch.tensor([0.5, 0.0])
+    module = getattr(gpu, make)(layer, (2,)).module
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch recommends torch.export
+        scripted = torch.jit.script(module)
+    for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64):
+        x = torch.tensor([[1, 0]]).to(dtype)
+        for one in (module, scripted):
+            torch.testing.assert_close(one(x), torch.tensor([[1.5, 4.0]]), rtol=0, atol=0)
+    for dtype in (torch.complex64, torch.complex128):
+        with pytest.raises(TypeError, match="x: expected real numbers, got complex ones"):
+            module(torch.ones(1, 2, dtype=dtype))
+        with pytest.raises(torch.jit.Error, match="x: expected real numbers, got complex ones"):
+            scripted(torch.ones(1, 2, dtype=dtype))
 
 
 def test_it_runs_under_compile_export_onnx_and_safetensors(tmp_path):

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 import torch.fx
 from hypothesis import given
 from hypothesis import strategies as st
+from module_cases import Lambda
 from networks import networks
 from piecewise_cases import PIECEWISE
 from torch import nn
@@ -49,8 +51,10 @@ from linalg_cnn import (
     Resample,
     Scale,
     SkipNetwork,
+    Take,
     WeightedSum,
 )
+from linalg_cnn.piecewise.entry_functions import EntryFunction
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -325,7 +329,10 @@ def test_a_constant_is_computed_in_each_stretch_that_reads_it():
 
 BENT = {
     "clamp": Clamp(min=[-1.0, 0.0], max=2.0),
+    "clamp by numbers": Clamp(min=-1.0, max=2.0),
+    "clamp of entries": Clamp(max=np.linspace(-1, 1, 32).reshape(2, 4, 4)),
     "prelu": PReLU([0.5, -0.25]),
+    "prelu of entries": PReLU(np.linspace(-1, 1, 8).reshape(2, 1, 4)),
     "hardtanh": Hardtanh(-1, 2),
     "max pooling": MaxPool(2, stride=1, padding=1),
     "max over channels": MaxOver(0),
@@ -350,6 +357,64 @@ def test_whatever_is_traced_computes_in_torch(module, in_shape):
     x = torch.randn(3, *in_shape, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(network_of(graph, steps, chains, out_shape, PLENTY)(x), module(x.clone()))
+
+
+@pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
+def test_infinite_values_become_what_the_network_makes_of_them(module, in_shape):
+    module = copy.deepcopy(module).double().eval()
+    graph, out_shape = trace_with_shape(module, in_shape, piecewise=True)
+    steps = steps_of(graph)
+    chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    x = torch.randn(3, *in_shape, dtype=torch.float64)
+    for sample, value in zip(x, (torch.inf, -torch.inf, torch.nan), strict=True):
+        sample.view(-1)[-1] = value
+    with torch.no_grad():
+        merged, expected = network_of(graph, steps, chains, out_shape, PLENTY)(x), module(x.clone())
+    torch.testing.assert_close(merged, expected, equal_nan=True)
+
+
+def test_an_overflow_is_clamped_in_a_merged_network_too():
+    layer = nn.Linear(2, 2)
+    layer.weight.data, layer.bias.data = torch.eye(2), torch.zeros(2)
+    double = copy.deepcopy(layer)
+    double.weight.data *= 2
+    model = nn.Sequential(double, Lambda(lambda s, x: x.clamp(-1, 2)), layer).half().eval()
+    x = torch.tensor([[6e4, -6e4], [0.5, torch.nan]], dtype=torch.float16)
+    expected = torch.tensor([[2.0, -1.0], [torch.nan, torch.nan]], dtype=torch.float16)
+    merged = gpu.merge(model, (2,), batch_size=2).module
+    torch.testing.assert_close(model(x), expected, equal_nan=True)
+    torch.testing.assert_close(merged(x), expected, equal_nan=True)
+
+
+def test_a_missing_entry_is_zero_whatever_the_first_entry_is():
+    graph = PiecewiseGraph((3,))
+    graph.add(ReLU(), graph.add(Take(np.array([2, -1, 0, -1])), 0))
+    steps = steps_of(graph)
+    chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    module = network_of(graph, steps, chains, graph.out_shape, PLENTY)
+    x = torch.tensor([[torch.inf, 1.0, 2.0], [torch.nan, 1.0, -2.0]], dtype=torch.float64)
+    expected = torch.tensor([[2.0, 0.0, torch.inf, 0.0], [0.0, 0.0, torch.nan, 0.0]], dtype=torch.float64)
+    for made in (module, scripted(module)):
+        torch.testing.assert_close(made(x), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_level_line_of_a_function_of_ones_own_has_its_value_at_infinity():
+    @dataclass(frozen=True)
+    class Stairs(EntryFunction):
+        """Level below 0 and above 1, and steep in between."""
+
+        thresholds = (0, 1)
+        shifts = (0, 0, 3)
+        closed_above = (False, True)
+        slopes = (0, 3, 0)
+
+    graph = PiecewiseGraph((3,))
+    graph.add(Stairs(), 0)
+    module = network_of(graph, steps_of(graph), {}, graph.out_shape, PLENTY)
+    x = torch.tensor([[-torch.inf, 0.5, torch.inf], [-2.0, torch.nan, 2.0]], dtype=torch.float64)
+    expected = torch.tensor([[0.0, 1.5, 3.0], [0.0, torch.nan, 3.0]], dtype=torch.float64)
+    torch.testing.assert_close(module(x), expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(scripted(module)(x), expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_nonlinearity_without_a_torch_function_is_refused_by_name():

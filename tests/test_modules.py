@@ -22,6 +22,7 @@ from linalg_cnn import (
     Dense,
     MaxPool,
     PReLU,
+    ReLU,
     Resample,
     ResampleTo,
     SkipNetwork,
@@ -118,6 +119,7 @@ class Louder(nn.Conv1d):
     "layer",
     [
         nn.ELU(),
+        nn.Threshold(0.5, 0),
         nn.MaxPool1d(2, return_indices=True),
         nn.Dropout(),
         nn.LayerNorm(4),
@@ -144,6 +146,7 @@ def test_what_is_not_affine_is_refused(layer):
         (nn.Hardsigmoid(), (3,)),
         (nn.Hardtanh(-2, 1), (3,)),
         (nn.Softshrink(0.25), (3,)),
+        (nn.Threshold(-0.5, -0.5), (3,)),
         (nn.LeakyReLU(0.25), (3,)),
         (nn.PReLU(init=0.5), (2, 4)),
         (nn.PReLU(2, init=0.5), (2, 4)),
@@ -163,6 +166,11 @@ def test_piecewise_linear_layers_go_there_and_back(module, in_shape):
     x = torch.randn(3, *in_shape, dtype=torch.float64)
     torch.testing.assert_close(torch.from_numpy(network(x.numpy())), module(x), rtol=1e-14, atol=1e-15)
     torch.testing.assert_close(back(x), module(x), rtol=0, atol=0)
+
+
+def test_a_threshold_at_zero_is_the_relu():
+    network = SkipCNN((3,), [nn.Threshold(0, 0)]).to_network()
+    assert network.layers == (ReLU(),)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,21 @@ def test_doubts_are_warnings_and_what_cannot_be_read_is_left_out_of_json(folder,
     assert len(run(folder, capsys, "--resize", "stretch").out.splitlines()) == 4
 
 
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_a_pattern_that_matches_nothing_is_named_and_the_other_pictures_are_printed(folder, capsys, form):
+    pictures = [str(folder / "pictures" / name) for name in ("1.png", "zz*.png", "2.png")]
+    assert main(["predict", str(folder / "map"), *pictures, "--format", form]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == (
+        f"linalg-cnn: error: {pictures[1]}: expected a folder or a pattern of picture files, got no picture\n"
+    )
+    if form == "json":
+        assert [picture["picture"] for picture in json.loads(captured.out)["pictures"]] == pictures[::2]
+    else:
+        assert captured.out.count(".png") == 2
+        assert pictures[2] in captured.out
+
+
 def png_of_16_bits(colours, kind):
     """A PNG file of (height, width, channels), which Pillow reads but does not write."""
     height, width, _ = colours.shape

@@ -1,7 +1,7 @@
 """``linalg-cnn predict``: the classes of picture files, by a collapsed network. Needs no torch."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,19 @@ def predict_command(
     resize: str | None = None,
     pixel_scale: float | None = None,
 ) -> int:
-    """Print path and class for each picture; report the pictures that cannot be read and continue.
+    """Print path and class for each picture; report what cannot be found or read, and continue with the others.
+
+    The exit status is 1 if there is any such picture, or a folder or a pattern without pictures.
 
     Raises
     ------
     ValueError
         If the file is damaged, or its map does not take gray or colour pictures, or has no score for each class; if
         nobody said how its pixels are prepared, or both the file and the user did.
-    FileNotFoundError
-        If a folder or a pattern has no pictures.
+    OSError
+        If the file of the map cannot be read.
     """
-    from gpu.cli.picture_files import doubts_about, picture_paths, prepared_as, read_picture
+    from gpu.cli.picture_files import doubts_about, prepared_as, read_picture
     from linalg_cnn import load_map
 
     affine = load_map(map)
@@ -75,8 +77,10 @@ def predict_command(
     names = (affine.meta or {}).get("class_names") or [str(index) for index in range(affine.out_size)]
     output = FORMATS[format](names, scores)
     status = 0
-    for path in picture_paths(pictures):
+    for path in _found(pictures):
         try:
+            if isinstance(path, OSError):
+                raise path
             pixels = read_picture(path, shape, invert=invert, resize=resize)
         except (ValueError, OSError) as error:
             print(f"linalg-cnn: error: {error}", file=sys.stderr)
@@ -88,6 +92,17 @@ def predict_command(
         output.add(path, affine(prepared_as(affine.meta, pixels).ravel()).tolist())
     output.end()
     return status
+
+
+def _found(pictures: Sequence[str]) -> Iterator[str | OSError]:
+    """Yield the paths of pictures, and the error in place of a folder or a pattern that has none."""
+    from gpu.cli.picture_files import picture_paths
+
+    for text in pictures:
+        try:
+            yield from picture_paths([text])
+        except OSError as error:
+            yield error
 
 
 def told_scale(map: Path, meta: Mapping[str, Any] | None, pixel_scale: float | None) -> dict[str, float]:

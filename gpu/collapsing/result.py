@@ -17,13 +17,17 @@ from linalg_cnn.types import Shape
 
 @torch.fx.wrap  # torch.fx cannot follow the comparison, and keeps the call
 def checked_samples(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) -> torch.Tensor:
-    """Return a batch (N, *in_sizes) in the dtype of ``like``.
+    """Return a batch (N, *in_sizes) of real numbers, integers or truths in the dtype of ``like``.
 
     Raises
     ------
+    TypeError
+        If the samples are complex.
     ValueError
         If the samples have another shape.
     """
+    if x.is_complex():
+        raise TypeError("x: expected real numbers, got complex ones, whose imaginary parts would be lost")
     if list(x.shape[1:]) != in_sizes:
         # torch.jit.script knows no str.join of a generator
         expected, got = str(in_sizes)[1:-1], str(list(x.shape))[1:-1]
@@ -75,10 +79,12 @@ class CollapsedModule(nn.Module):
         return tuple(self.out_sizes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores of a batch: (N, *in_shape) of any dtype to (N, *out_shape).
+        """Return the scores of a batch: (N, *in_shape) of any real dtype to (N, *out_shape).
 
         Raises
         ------
+        TypeError
+            If the samples are complex.
         ValueError
             If the samples have another shape.
         """

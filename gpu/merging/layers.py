@@ -38,7 +38,7 @@ class CheckedInput(nn.Module):
         self.register_buffer("like", torch.empty(0, dtype=torch.float64), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a batch (N, *in_shape) in the dtype of the computation."""
+        """Return a batch (N, *in_shape) in the dtype of the computation; raises what `checked_samples` raises."""
         return checked_samples(x, self.in_sizes, self.like)
 
 
@@ -84,14 +84,14 @@ class Gathered(nn.Module):
         flat = torch.from_numpy(sources.astype("int64").ravel())
         # not persistent: it follows from the shapes, and a state_dict holds what was learnt
         self.register_buffer("sources", flat.clamp_min(0), persistent=False)
-        self.shown: torch.Tensor | None
-        self.register_buffer("shown", None if (flat >= 0).all() else (flat >= 0).double(), persistent=False)
+        self.missing: torch.Tensor | None
+        self.register_buffer("missing", None if (flat >= 0).all() else flat < 0, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a batch (N, *shape) of a batch (N, ...)."""
         y = x.flatten(1).index_select(1, self.sources)
-        if self.shown is not None:
-            y = y * self.shown
+        if self.missing is not None:
+            y = y.masked_fill(self.missing, 0.0)  # a product with 0 would be NaN where an entry is infinite
         return y.reshape([x.shape[0]] + self.sizes)  # noqa: RUF005 - torch.jit.script knows no unpacking
 
 

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gpu.merging.layers import parameter
+from gpu.merging.layers import Constantly, parameter
 from gpu.merging.writing import Nodes, Writer, write
 from linalg_cnn import (
     Abs,
     AdaptiveMaxPool,
     AMax,
     AMin,
+    Clamp,
     Hardsigmoid,
     Hardtanh,
     LeakyReLU,
@@ -25,6 +26,7 @@ from linalg_cnn import (
     Minimum,
     MinOver,
     PiecewiseOperation,
+    PReLU,
     ReLU,
     ReLU6,
     Softshrink,
@@ -39,6 +41,8 @@ ADAPTIVE_MAX_POOL: Mapping[int, Any] = {2: nn.AdaptiveMaxPool1d, 3: nn.AdaptiveM
 
 class Bent(nn.Module):
     """A continuous function of each entry that is affine between thresholds.
+
+    Where a line is level, an infinite entry has its value, and one that is not a number stays so, as in `torch.clamp`.
 
     Parameters
     ----------
@@ -55,9 +59,12 @@ class Bent(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a batch of the shape of ``x``."""
-        y = x * self.slopes[0] + self.shifts[0]
+        infinite = torch.isinf(x)
+        y = torch.where(infinite & (self.slopes[0] == 0), self.shifts[0], x * self.slopes[0] + self.shifts[0])
         for k in range(self.count):
-            y = torch.where(x > self.thresholds[k], x * self.slopes[k + 1] + self.shifts[k + 1], y)
+            slope, shift = self.slopes[k + 1], self.shifts[k + 1]
+            line = torch.where(infinite & (slope == 0), shift, x * slope + shift)
+            y = torch.where(x > self.thresholds[k], line, y)
         return y
 
 
@@ -96,6 +103,16 @@ def _(operation: LeakyReLU, writer: Writer, inputs: Nodes, in_shapes: tuple[Shap
 
 
 @write.register
+def _(operation: PReLU, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    weight = np.asarray(operation.weight, float)
+    if weight.ndim > 1:
+        return write.dispatch(EntryFunction)(operation, writer, inputs, in_shapes)
+    module = nn.PReLU(weight.size)
+    module.weight = parameter(weight.reshape(-1))
+    return writer.call(module, inputs[0])
+
+
+@write.register
 def _(operation: Softshrink, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
     return writer.function(functional.softshrink, inputs[0], float(operation.lambd))
 
@@ -113,6 +130,19 @@ def _(operation: ReLU6, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, .
 @write.register
 def _(operation: Hardsigmoid, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
     return writer.function(functional.hardsigmoid, inputs[0])
+
+
+@write.register
+def _(operation: Clamp, writer: Writer, inputs: Nodes, in_shapes: tuple[Shape, ...]) -> torch.fx.Node:
+    bounds = {"min": operation.min, "max": operation.max}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    if all(np.ndim(bound) == 0 for bound in given.values()):
+        return writer.function(torch.clamp, inputs[0], **{name: float(bound) for name, bound in given.items()})
+    y = inputs[0]
+    for name, bound in given.items():
+        value = Constantly(np.broadcast_to(_spread(bound, len(in_shapes[0])), in_shapes[0]))
+        y = writer.function(torch.maximum if name == "min" else torch.minimum, y, writer.call(value, y))
+    return y
 
 
 @write.register

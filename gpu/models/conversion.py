@@ -319,7 +319,8 @@ def to_operation(module: nn.Module) -> Operation | PiecewiseOperation:
     raise TypeError(
         "expected affine modules (Conv, ConvTranspose, padding, AvgPool, AdaptiveAvgPool, BatchNorm with "
         "running statistics, NearestResample, linear Upsample by size, Sequential(Flatten(), Linear)) or piecewise "
-        f"linear ones (ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, max pooling), got {module}"
+        "linear ones (ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, Threshold with its threshold "
+        f"as its value, max pooling), got {module}"
     )
 
 

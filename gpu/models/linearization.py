@@ -7,6 +7,7 @@ from torch import nn
 
 from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
+from gpu.models.linearizing.built_in import keep_built_in
 from gpu.models.linearizing.examination import Examination, examine, followable, run_eagerly
 from gpu.models.linearizing.forwards import (
     compared,
@@ -72,8 +73,9 @@ def linearize(model: nn.Module, inputs: Any = None, labels: Any = None) -> tuple
     in a branch that these runs did not take, the linearised network raises a RuntimeError there. An activation of
     constants, such as ``sigmoid(self.weight)``, is affine and stays. What is returned has been compared with
     ``model``: with the activations put back, outputs and gradients are the same in both modes.
-    Modules stay if the forward asks for their class, as in ``isinstance(layer, nn.ReLU)``. A linearised
-    ``torch.fx.GraphModule`` drops activations that its graph is given later, too.
+    Activations inside torch's transformer layers stay unless they are modules, as with ``activation=nn.ReLU()``, and so
+    do those of its recurrent layers. Modules stay if the forward asks for their class, as in ``isinstance(layer,
+    nn.ReLU)``. A linearised ``torch.fx.GraphModule`` drops activations that its graph is given later, too.
 
     Examples
     --------
@@ -154,6 +156,7 @@ def _linearized(model: nn.Module, inputs: Any) -> Linearized:
     if swapped:
         leave_swapped(model, done, swapped, found)
     note_what_was_not_run(done, found)
+    keep_built_in(done, model)
     return done
 
 

@@ -47,7 +47,8 @@ class Nonlinearity:
         The function that it puts in their place; by default their input is passed on.
     piecewise_linear : bool
         Whether it is affine on each of finitely many polyhedra that cover its domain, in evaluation mode. It need not
-        be continuous: threshold, hardshrink and sign jump between their pieces.
+        be continuous: hardshrink and sign jump between their pieces, and threshold does unless its two numbers are
+        equal.
     """
 
     aten: str

@@ -7,6 +7,7 @@ from torch import nn
 
 from linalg_cnn import (
     AdaptiveMaxPool,
+    Clamp,
     Hardsigmoid,
     Hardtanh,
     LeakyReLU,
@@ -23,6 +24,17 @@ MAX_POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 ADAPTIVE_MAX_POOL = {1: nn.AdaptiveMaxPool1d, 2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}
 
 
+def not_below(bound: float) -> PiecewiseOperation:
+    """Return what ``torch.nn.Threshold(bound, bound)`` computes: an entry, but not less than a bound.
+
+    Examples
+    --------
+    >>> not_below(0.0), not_below(0.5)
+    (ReLU(), Clamp(min=0.5))
+    """
+    return ReLU() if bound == 0 else Clamp(min=bound)
+
+
 def module_of(layer: PiecewiseOperation, in_shape: Shape) -> nn.Module | None:
     """Return the torch module that computes a layer on inputs of shape ``in_shape``; None if torch has none."""
     spatial = len(in_shape) - 1
@@ -35,6 +47,8 @@ def module_of(layer: PiecewiseOperation, in_shape: Shape) -> nn.Module | None:
             return nn.Hardsigmoid()
         case Hardtanh():
             return nn.Hardtanh(layer.min_val, layer.max_val)
+        case Clamp() if isinstance(layer.min, float) and layer.max is None:
+            return nn.Threshold(layer.min, layer.min)
         case Softshrink():
             return nn.Softshrink(layer.lambd)
         case LeakyReLU():
@@ -65,6 +79,9 @@ def operation_of(module: nn.Module) -> PiecewiseOperation | None:
             return operation()
     if kind is nn.Hardtanh:
         return Hardtanh(m.min_val, m.max_val)
+    # not m.threshold: the name, in code that SkipCNN calls, would be taken for a call of the function
+    if kind is nn.Threshold and vars(m)["threshold"] == m.value:
+        return not_below(m.value)
     if kind is nn.Softshrink:
         return Softshrink(m.lambd)
     if kind is nn.LeakyReLU:

@@ -32,8 +32,8 @@ class SkipCNN(WithSkips):
     layers : sequence of nn.Module
         Modules of one dtype. Affine ones are Conv1d to Conv3d, ConvTranspose, AvgPool, padding, BatchNorm with running
         statistics, ``Sequential(Flatten(), Linear(...))``, `gpu.NearestResample`, and linear Upsample by size.
-        Piecewise linear ones are ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, MaxPool and
-        AdaptiveMaxPool.
+        Piecewise linear ones are ReLU, LeakyReLU, PReLU, ReLU6, Hardtanh, Hardsigmoid, Softshrink, Threshold with its
+        threshold as its value, MaxPool and AdaptiveMaxPool.
     skip_weights : mapping of (int, int) to float, optional
         Weight t^(k,j) of f^(k) in the input of layer j + 1, as in `linalg_cnn.SkipNetwork`. A weight of 0 is kept, so
         that `gpu.set_skip_strength` can change it.

@@ -9,7 +9,7 @@ from gpu.models.nonlinearities import nonlinearity_of
 LINEARIZE = ", as gpu.linearize does"
 
 DISCONTINUOUS = ("hardshrink", "sign", "threshold", "_threshold")
-"""Operations that are affine on pieces, but jump between them."""
+"""Operations that are affine on pieces, but jump between them; a threshold does unless its two numbers are equal."""
 
 
 def remedy_of(name: str, args: Sequence[Any] = ()) -> str | None:

@@ -1,6 +1,7 @@
 """The runs with which linearising looks at a network: inputs that are found, and networks that are hard to run."""
 
 import itertools
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -180,6 +181,50 @@ def test_a_forward_called_without_hooks_belongs_to_its_module():
     with torch.no_grad():  # in which a fused kernel would have an activation of its own
         fast = linear.eval()(X)
     torch.testing.assert_close(fast, linear(X))
+
+
+def transformer(activation, kind=nn.TransformerEncoderLayer):
+    return kind(4, 1, 4, 0.0, activation=activation, batch_first=True)
+
+
+BUILT_IN = {
+    "transformer": (transformer("relu"), {"relu": "nn.ReLU()"}),
+    "gelu of the decoder": (transformer("gelu", nn.TransformerDecoderLayer), {"gelu": "nn.GELU()"}),
+    "a function in torch": (transformer(torch.tanh), {"tanh": "nn.Tanh()"}),
+    "a lambda": (transformer(lambda x: x.sigmoid()), {"sigmoid": "nn.Sigmoid()"}),
+    "a partial function": (transformer(partial(functional.gelu, approximate="tanh")), {"gelu": "nn.GELU()"}),
+    "rnn": (nn.RNN(4, 4, nonlinearity="relu"), {"relu": ""}),
+    "rnn cell": (nn.RNNCell(4, 4), {"tanh": ""}),
+    "lstm": (nn.LSTM(4, 4), {"sigmoid": "", "tanh": ""}),
+    "gru cell": (nn.GRUCell(4, 4), {"sigmoid": "", "tanh": ""}),
+}
+
+
+@pytest.mark.parametrize(("layer", "names"), BUILT_IN.values(), ids=BUILT_IN)
+def test_activations_inside_layers_of_torch_are_listed_where_no_class_is_the_users(layer, names):
+    kind = type(layer).__name__
+    linear, changes = gpu.linearize(nn.Sequential(nn.ReLU(), layer))
+    assert changes[0] == "0: ReLU -> Identity"
+    assert len(changes) == 1 + len(names)
+    for line, (name, remedy) in zip(changes[1:], names.items(), strict=True):
+        assert line.startswith(f"1: {name} in forward stays: {kind} is a ")
+        assert line.endswith(f"give it activation={remedy} instead" if remedy else "have their own activations")
+    assert type(linear[1]) is type(layer)
+
+
+def test_activations_inside_layers_of_torch_are_listed_once_beside_those_of_the_user():
+    def forward(self, x):
+        return self.cell(self.layer(x[:, None])[:, 0]).relu()
+
+    _, changes = gpu.linearize(Net(forward, layer=transformer("relu"), cell=nn.RNNCell(4, 4)), X)
+    assert [line.partition(" stays")[0] for line in changes] == [
+        RELU,
+        "layer: relu in forward",
+        "cell: tanh in forward",
+    ]
+    _, changes = gpu.linearize(Net(forward, layer=transformer(lambda x: x.relu()), cell=nn.RNNCell(4, 4)), X)
+    assert sum("layer: relu in " in line for line in changes) == 1  # a run has found its line
+    assert gpu.linearize(transformer(nn.ReLU()))[1] == ["activation: ReLU -> Identity"]
 
 
 def test_modules_that_torch_compile_wraps_are_run_without_compiling():

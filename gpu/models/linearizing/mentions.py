@@ -1,6 +1,6 @@
 """Which activations the code of a module mentions, so that a branch that no run has taken is not forgotten."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType
 from typing import Any
 
@@ -24,10 +24,29 @@ def mentioned(module: nn.Module) -> list[str]:
     >>> mentioned(Net())
     ['relu']
     """
-    found: dict[str, None] = {}
-    pending: list[Any] = [value for value in vars(module).values() if isinstance(value, FUNCTIONS)]
+    functions: list[Any] = [*vars(module).values()]
     for kind in getattr(type(module), "_linearize_kind", type(module)).__mro__:
-        pending += [value for value in vars(kind).values() if isinstance(value, FUNCTIONS)]
+        functions += vars(kind).values()
+    return mentioned_in(*functions, parts=module._modules.keys())
+
+
+def mentioned_in(*functions: Any, parts: Collection[str] = ()) -> list[str]:
+    """Return the names of the functions of the table that functions, and what they call by name, are or may call.
+
+    Parameters
+    ----------
+    *functions : callables
+        What is no function is left out.
+    parts : collection of str
+        Names of submodules, which are no functions of the table.
+
+    Examples
+    --------
+    >>> mentioned_in(nn.functional.relu, lambda x: x.tanh())
+    ['relu', 'tanh']
+    """
+    found: dict[str, None] = {}
+    pending: list[Any] = [value for value in functions if isinstance(value, FUNCTIONS)]
     seen: set[int] = set()
     while pending:
         function = pending.pop(0)
@@ -38,7 +57,7 @@ def mentioned(module: nn.Module) -> list[str]:
         if row is not None:
             found[row.functions[0]] = None
         elif isinstance(function, FunctionType) and not function.__code__.co_filename.startswith(TORCH_FOLDER):
-            names = set(_names(function.__code__)) - module._modules.keys()
+            names = set(_names(function.__code__)).difference(parts)
             found |= dict.fromkeys(BY_FUNCTION[name.rstrip("_")].functions[0] for name in names if _is_known(name))
             pending += [value for name in names if isinstance(value := function.__globals__.get(name), FUNCTIONS)]
             pending += [value for cell in function.__closure__ or () if isinstance(value := _content(cell), FUNCTIONS)]

@@ -11,7 +11,7 @@ from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.constants import without_samples
 from gpu.tracing.nodes import name_of
 from gpu.tracing.values import Refusal, Unknown, Value
-from linalg_cnn import Operation, PiecewiseOperation, ResampleTo, Scale, SumOver, WeightedSum
+from linalg_cnn import Constant, Operation, PiecewiseOperation, ResampleTo, Scale, SumOver, WeightedSum
 from linalg_cnn.types import Array, Shape
 
 Node = torch.fx.Node
@@ -134,18 +134,36 @@ def scale(builder: GraphBuilder, x: Value, weight: Any, shift: Any) -> Value:
     return with_constants(builder, make, x, weight, shift)
 
 
+def constant_like(builder: GraphBuilder, x: Value, value: Any) -> Value:
+    """Return a constant, broadcast with ``x`` in either direction and laid out like it.
+
+    It is no multiple of ``x`` by 0, which would be NaN where ``x`` is infinite.
+    """
+    return with_constants(builder, Constant, x, value, whole=True)
+
+
 def with_constants(
-    builder: GraphBuilder, make: Callable[..., Operation | PiecewiseOperation], x: Value, *constants: Any
+    builder: GraphBuilder,
+    make: Callable[..., Operation | PiecewiseOperation],
+    x: Value,
+    *constants: Any,
+    whole: bool = False,
 ) -> Value:
-    """Append ``make(*arrays)``, which acts entry by entry, for constants broadcast with ``x`` in either direction."""
+    """Append ``make(*arrays)``, which acts entry by entry, for constants broadcast with ``x`` in either direction.
+
+    If ``whole``, the arrays have the shape of the result, rather than one that broadcasts to it.
+    """
     tensors = tuple(map(_real, constants))
     if x.slices > 1 and max(c.ndim for c in tensors) <= x.rank:  # each slice may have constants of its own
-        whole = Value(x.number, x.whole, 0)
-        y = with_constants(builder, make, whole, *(_of_slices(c, x, builder.samples) for c in tensors))
+        slices = (_of_slices(c, x, builder.samples) for c in tensors)
+        y = with_constants(builder, make, Value(x.number, x.whole, 0), *slices, whole=whole)
         return replace(x, number=y.number)
     tensors = tuple(_once(c, x) for c in tensors)
     x = spread(builder, x, tuple(torch.broadcast_shapes(*(c.shape for c in tensors), _tensor_shape(x))))
-    return builder.add(make(*(_of_one_sample(c, x) for c in tensors)), x, shape=x.shape)
+    arrays = [_of_one_sample(c, x) for c in tensors]
+    if whole:
+        arrays = [np.broadcast_to(array, x.shape or (1,)) for array in arrays]
+    return builder.add(make(*arrays), x, shape=x.shape)
 
 
 def _real(c: Any) -> torch.Tensor:

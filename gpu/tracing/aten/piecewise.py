@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from gpu.models.nonlinearities import EVALUATE
-from gpu.tracing.aten.arithmetic import broadcast, scale, with_constants
+from gpu.models.piecewise_layers import not_below
+from gpu.tracing.aten.arithmetic import broadcast, constant_like, with_constants
 from gpu.tracing.aten.complex_parts import is_traced
 from gpu.tracing.aten.layers import check_constant, ints
 from gpu.tracing.builder import GraphBuilder
 from gpu.tracing.nodes import name_of
+from gpu.tracing.not_affine import reason_of, remedy_of
 from gpu.tracing.values import Refusal, Unknown, Value, planes
 from linalg_cnn import (
     Abs,
@@ -75,6 +77,20 @@ def rrelu(
     return builder.add_whole(LeakyReLU((lower + upper) / 2), x, x)
 
 
+def threshold(builder: GraphBuilder, node: Node, x: Value, threshold: float, value: float) -> Value:
+    """``threshold``, continuous if entries that do not exceed the threshold become the threshold itself.
+
+    Raises
+    ------
+    Refusal
+        If they become another value.
+    """
+    if threshold != value:
+        reason = reason_of("threshold", "piecewise linear")
+        raise Refusal(f"{reason}, from value {value} to threshold {threshold}", remedy_of("threshold") or "")
+    return builder.add_whole(not_below(value), x, x)
+
+
 def clamp(builder: GraphBuilder, node: Node, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
     """``clamp`` by constants.
 
@@ -102,7 +118,10 @@ def of_two(operation: PiecewiseOperation) -> Handler:
     """Return the handler of the larger or the smaller of two values, one of which may be constant."""
 
     def handler(builder: GraphBuilder, node: Node, x: Any, y: Any) -> Value:
-        x, y = (one if isinstance(one, Value) else scale(builder, other, 0.0, one) for one, other in ((x, y), (y, x)))
+        if not isinstance(x, Value):
+            x = constant_like(builder, y, x)
+        elif not isinstance(y, Value):
+            y = constant_like(builder, x, y)
         x, y = broadcast(builder, x, y)
         if x.folds != y.folds:
             raise Refusal("mixes the samples of the batch: they meet another axis")
@@ -212,6 +231,7 @@ RULES: dict[str, Handler] = {
     "hardtanh": entrywise(Hardtanh),
     "hardsigmoid": entrywise(Hardsigmoid),
     "softshrink": entrywise(Softshrink),
+    "threshold": threshold,
     **dict.fromkeys(("abs", "absolute"), entrywise(Abs)),
     **dict.fromkeys(("clamp", "clip", "clamp_min"), clamp),
     "clamp_max": clamp_max,
