@@ -129,6 +129,20 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y) if isinstance(condition, np.ndarray) else x.where(condition, y)
 
 
+def is_infinite(x: Any) -> Any:
+    """Return where the entries of an array of floats are infinite; exact ones are finite."""
+    if not isinstance(x, np.ndarray):
+        return x.isinf()
+    return np.zeros(x.shape, bool) if x.dtype == object else np.isinf(x)
+
+
+def is_nan(x: Any) -> Any:
+    """Return where the entries of an array of floats are not numbers (NaN); exact ones always are."""
+    if not isinstance(x, np.ndarray):
+        return x.isnan()
+    return np.zeros(x.shape, bool) if x.dtype == object else np.isnan(x)
+
+
 def zeros(shape: Shape, x: Any, parameters: Array | None = None) -> Any:
     """Return zeros as an array of the same kind as ``x``, of the dtype of its products with ``parameters``."""
     if isinstance(x, np.ndarray):

@@ -77,13 +77,14 @@ def vanishes(values: Array, allowed: float) -> Array:
 
 
 def central_strides(rows: Rows, in_shape: Shape, out_shape: Shape, allowed: float) -> list[list[int]]:
-    """Return, for each spatial axis, the strides that most neighbouring outputs agree on, the smallest first.
+    """Return, for each spatial axis, the strides that neighbouring outputs agree on, the smallest first.
 
     Neighbours on the line through the middle are compared: two of them agree on a stride if the rows of one, shifted by
-    it, are those of the other. A stride is smaller than the input: no two outputs see a common offset with a larger
-    one, so that every map would be a convolution.
+    it, are those of the other. Where some of them do not agree on any stride, the map is no convolution, and each axis
+    has one stride alone, the smallest that most of them agree on. A stride is smaller than the input: no two outputs
+    see a common offset with a larger one, so that every map would be a convolution.
     """
-    found = []
+    found, all_agree = [], True
     middle = tuple(length // 2 for length in out_shape[1:])
     for axis, (size, count) in enumerate(zip(in_shape[1:], out_shape[1:], strict=True)):
         if size == 1 or count == 1:
@@ -94,12 +95,15 @@ def central_strides(rows: Rows, in_shape: Shape, out_shape: Shape, allowed: floa
             return np.moveaxis(rows((*middle[:axis], p, *middle[axis + 1 :])), axis + 2, 0)
 
         agreeing = np.zeros(size, int)
-        for p in {0, count - 2, *range(max(0, count // 2 - PAIRS), min(count - 1, count // 2 + PAIRS))}:
+        pairs = {0, count - 2, *range(max(0, count // 2 - PAIRS), min(count - 1, count // 2 + PAIRS))}
+        for p in pairs:
             behind, ahead = along(p), along(p + 1)
-            for step in range(1, size):
-                agreeing[step] += vanishes(ahead[step:] - behind[:-step], allowed).all()
-        found.append((np.flatnonzero(agreeing[1:] == agreeing[1:].max()) + 1).tolist())
-    return found
+            for step in range(1, size):  # two numbers that are each as far from the kernel's as is allowed
+                agreeing[step] += vanishes(ahead[step:] - behind[:-step], 2 * allowed).all()
+        most = agreeing[1:].max()
+        found.append((np.flatnonzero(agreeing[1:] == most) + 1).tolist())
+        all_agree &= bool(most == len(pairs))
+    return found if all_agree else [strides[:1] for strides in found]
 
 
 def _taps(rows: Rows, in_shape: Shape, out_shape: Shape, stride: Shape) -> tuple[Any, Shape]:

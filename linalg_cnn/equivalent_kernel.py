@@ -21,7 +21,7 @@ ROUNDINGS = 2**12
 """Tolerance in units of the machine epsilon: entries of a composed map are sums of products, rounded many times."""
 
 MOST_STRIDES = 64
-"""Largest number of strides that are tried; there are several only where rows in the middle are mostly zeros."""
+"""Largest number of strides that are tried; there are several only where the rows compared are mostly zeros."""
 
 
 def equivalent_kernel(affine_map: AffineMap, *, tolerance: float | None = None) -> Conv:

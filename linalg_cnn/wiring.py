@@ -148,7 +148,7 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         Parameters
         ----------
         x : array_like (..., *in_shape)
-            Integers become float64. A graph with symbols computes with exact numbers.
+            Integers become float64. A graph with symbols, and exact data, are computed with exact numbers.
 
         Returns
         -------
@@ -159,12 +159,12 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         ValueError
             If the last axes of ``x`` are not ``in_shape``.
         """
-        symbolic = self.symbolic
         x = self.checked(x)
+        exact = self.symbolic or x.dtype == object
         split = x.ndim - len(self.in_shape)
 
         def step(node: NodeType, xs: list[Array]) -> Array:
-            y: Array = (node.operation.exact() if symbolic else node.operation)(*xs)
+            y: Array = (node.operation.exact() if exact else node.operation)(*xs)
             return y
 
         count = size_of(x.shape[:split])

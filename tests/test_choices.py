@@ -14,6 +14,15 @@ def test_max_pooling_without_options_is_torchs_without_options():
     np.testing.assert_array_equal(MaxPool(3)(x), functional.max_pool1d(torch.from_numpy(x), 3).numpy())
 
 
+@pytest.mark.parametrize(("size", "taps", "stride"), [(3, 4, 2), (1, 3, 3), (2, 5, 4), (5, 9, 5)])
+def test_a_window_may_extend_over_the_end_of_an_input_that_is_shorter(size, taps, stride):
+    x = np.arange(1.0, size + 1)[np.newaxis, np.newaxis]
+    theirs = functional.max_pool1d(torch.from_numpy(x), taps, stride, ceil_mode=True)
+    np.testing.assert_array_equal(MaxPool(taps, stride=stride, ceil_mode=True)(x), theirs.numpy())
+    with pytest.raises(ValueError, match=f"kernel_size: expected at most {size} with its dilation"):
+        MaxPool(taps, stride=stride)(x)
+
+
 def test_options_of_a_pooling_are_given_by_name():
     with pytest.raises(TypeError, match="positional argument"):
         MaxPool(2, 2)

@@ -1,5 +1,7 @@
 """The kernel of a map that is one convolution, and where a map is not one. Torch is the judge."""
 
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -8,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linalg_cnn import AffineMap, AvgPool, Conv, Dense, Pad, SkipNetwork, compose, equivalent_kernel
+from linalg_cnn import AffineMap, AvgPool, Conv, Dense, Pad, SkipNetwork, central_kernel, compose, equivalent_kernel
 
 # torch warns that an even kernel with padding="same" costs a copy
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -109,6 +111,26 @@ def test_letters_stay_exact():
     padded = Conv([[[a, b, c]]], padding=1)
     with pytest.raises(ValueError, match=r"at 2 of 5 output positions, most by -a\*c at output channel 0, pos.*\(0,\)"):
         equivalent_kernel(SkipNetwork((1, 5), [padded, padded]).compose())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_map_that_is_no_convolution_is_compared_with_a_single_one(seed, monkeypatch):
+    """Strides that shift whole kernels out of sight were tried, too, with kernels as large as the image."""
+    tried = []
+    found = central_kernel.central_convolution
+
+    def counted(rows, in_shape, out_shape, strides, *rest):
+        tried.append(strides)
+        return found(rows, in_shape, out_shape, strides, *rest)
+
+    monkeypatch.setattr(sys.modules["linalg_cnn.equivalent_kernel"], "central_convolution", counted)
+    rng = np.random.default_rng(seed)
+    padded = [Conv(rng.normal(size=(2, c, 3, 3)), padding=1) for c in (1, 2)]
+    dense = AffineMap(rng.normal(size=(144, 144)), np.zeros(144), (1, 12, 12), (1, 12, 12))
+    for affine in (SkipNetwork((1, 12, 12), padded).compose(), dense):
+        with pytest.raises(ValueError, match="expected a map that is one convolution"):
+            equivalent_kernel(affine)
+    assert tried == [(1, 1), (1, 1)]
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

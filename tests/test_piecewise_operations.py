@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations.piecewise import PIECEWISE
 from operations.row import integers
@@ -63,6 +63,21 @@ def test_values_are_those_of_torch_and_of_the_loops(info, data):
     assert_agree(info, ours, info.torch(operation, *map(torch.from_numpy, xs)).numpy())
     for sample, y in enumerate(ours):
         assert_agree(info, y, info.loops(operation, *(x[sample] for x in xs)).astype(float))
+
+
+@every_operation
+@few
+@given(data=st.data())
+def test_infinite_entries_and_those_that_are_no_numbers_have_torchs_values(info, data):
+    operation, _, xs = draw(data, info)
+    slope = getattr(operation, "weight", getattr(operation, "negative_slope", 1))
+    assume(np.all(slope != 0))  # by which torch multiplies
+    special = np.array([-np.inf, np.inf, np.nan, -2.0, 3.0])
+    xs = [special[integers(data.draw, x.shape).astype(int) % len(special)] for x in xs]
+    theirs = info.torch(operation, *map(torch.from_numpy, xs)).numpy()
+    assert_agree(info, operation(*xs), theirs)
+    tensors = [torch.from_numpy(x) for x in xs]
+    assert_agree(info, operation.at(operation.pieces(*tensors), *tensors).numpy(), theirs)
 
 
 @every_operation
@@ -222,6 +237,16 @@ def test_symbolic_slopes_stay_exact():
     assert PReLU([a, a])(x).tolist() == [[-2 * a, 3]]
     assert PReLU([a, a]).affine(np.array([0, 1]), (2,)).exact_matrix((2,)) == sympy.diag(a, 1)
     assert Clamp(max=sympy.Rational(1, 3))(x).tolist() == [[-2, sympy.Rational(1, 3)]]
+
+
+def test_exact_data_are_computed_with_the_fractions_that_float_parameters_are():
+    a = sympy.Symbol("a", positive=True)
+    x = np.array([[-a, 3 * a]])
+    assert LeakyReLU(0.25)(x).tolist() == [[-a / 4, 3 * a]]
+    assert PReLU([0.5, 0.5])(x).tolist() == [[-a / 2, 3 * a]]
+    assert Clamp(min=0.5)(np.array([[sympy.Rational(1, 3), 10**30]], object)).tolist() == [
+        [sympy.Rational(1, 2), 10**30]
+    ]
 
 
 def test_float_parameters_become_the_fractions_that_they_are():

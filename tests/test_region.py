@@ -263,12 +263,18 @@ def test_a_region_contains_what_rounding_puts_beyond_its_walls_in_any_unit():
     assert region(graph, [2.0, 1.0], tolerance=0).contains([1.0, 1.0])  # on the wall itself
 
 
-def test_a_wall_whose_normal_is_too_small_to_be_squared_is_infinitely_far_and_warns_of_nothing():
-    graph = PiecewiseGraph((1,))
-    graph.add(ReLU(), graph.add(Dense([[1e-200]], [1.0]), 0))
-    around = region(graph, [0.0])
-    assert around.distance() == np.inf
-    assert around.distance("linf") == pytest.approx(1e200)
+@pytest.mark.parametrize("size", [1e-170, 1e-200, 1.0, 1e160])
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_distances_do_not_depend_on_the_scale_of_weights_whose_squares_overflow_or_vanish(size, chunk, monkeypatch):
+    graph = PiecewiseGraph((2,))
+    graph.add(ReLU(), graph.add(Dense([[3 * size, 4 * size], [size, 0.0]], [-10 * size, 7 * size]), 0))
+    around = region(graph, [0.0, 0.0])
+    if chunk:
+        plan = around._inequalities.plan_columns
+        monkeypatch.setattr(around._inequalities, "plan_columns", lambda *args: plan(*args)._replace(size=chunk))
+    assert around.distance() == pytest.approx(2.0)
+    assert around.distance("linf") == pytest.approx(10 / 7)
+    np.testing.assert_allclose(around.distance().point, [1.2, 1.6])
 
 
 def test_a_limit_holds_the_walls_and_one_vector_to_the_byte():

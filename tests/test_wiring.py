@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy
 
-from linalg_cnn import AffineGraph, Concatenate, Conv, Dense, Flatten, Node, ReLU, WeightedSum
+from linalg_cnn import AffineGraph, Concatenate, Conv, Dense, Flatten, Node, ReLU, WeightedSum, compose
 from linalg_cnn.types import size_of
 
 
@@ -215,6 +215,22 @@ def test_a_graph_with_symbols_evaluates_floats_exactly():
     large = AffineGraph((1,))
     large.add(Dense([[a]]), 0)
     assert large([2**60 + 1]).tolist() == [(2**60 + 1) * a]  # float64 would lose the 1
+
+
+def test_exact_data_are_computed_exactly():
+    """0.1 is the binary fraction that it is, as in the composition, and integers may have any size."""
+    a, graph = sympy.Symbol("a"), AffineGraph((1, 3))
+    graph.add(Conv([[[0.1, 0.2]]], [0.3]), 0)
+    graph.add(Flatten(), 1)
+    x = np.array([[a, 1, 10**30]])
+    expected = compose(graph)(x.ravel())
+    assert (graph(x) - expected).tolist() == [0, 0]
+    assert expected.dtype == object
+    assert not any(entry.atoms(sympy.Float) for entry in graph(x))
+    dense = Dense([[0.1]], [0.5])
+    assert dense([[10**30]]).tolist() == [[sympy.Rational(0.1) * 10**30 + sympy.Rational(1, 2)]]
+    assert dense.forward([[a]]).tolist() == dense.adjoint([[a]], (1,)).tolist() == [[sympy.Rational(0.1) * a]]
+    assert graph(np.ones((1, 3))).dtype == np.float64
 
 
 def test_a_linear_operator_multiplies_as_the_matrices_of_its_operations_do():

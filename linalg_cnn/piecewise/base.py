@@ -1,11 +1,13 @@
 """The interface of operations that are affine on each of finitely many pieces."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
+from linalg_cnn.arrays import is_infinite, number_like, where
 from linalg_cnn.checks import as_exact, as_numbers
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.parameters import Parametrised
@@ -110,8 +112,24 @@ class PiecewiseOperation(Parametrised, ABC):
         """
         xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
         self.out_shape(*(x.shape[1:] for x in xs))
-        y: Array = self.at(self.pieces(*xs), *xs)
+        same = self.exact() if any(x.dtype == object for x in xs) else self
+        y: Array = same.at(same.pieces(*xs), *xs)
         return y
+
+
+def without_infinite(x: Any, flat: Callable[[], Any]) -> Any:
+    """Return entries with 0 for those that are infinite where a function is flat: 0 times them would be NaN.
+
+    Such entries come from sums that overflow, or are given to an operation itself.
+
+    Parameters
+    ----------
+    x : array
+    flat : callable
+        Function that returns for each entry whether its factor is 0; it is called if an entry is infinite.
+    """
+    infinite = is_infinite(x)
+    return where(infinite & flat(), number_like(0, x), x) if infinite.any() else x
 
 
 def per_sample(pieces: Any, x: Any) -> Any:

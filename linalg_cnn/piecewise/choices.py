@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 
-from linalg_cnn.arrays import add_along, index_like, take_along, where
+from linalg_cnn.arrays import add_along, index_like, is_nan, take_along, where
 from linalg_cnn.checks import check_bool, check_image, check_int, check_per_axis, check_shape, check_sizes
 from linalg_cnn.ops.avg_pool import adaptive_avg_pool_rule
 from linalg_cnn.ops.take import Take
@@ -42,7 +42,7 @@ class Choice(PiecewiseOperation):
         for column in windows.T:
             numbers = index_like(np.where(column < 0, first, column), x)
             entry = entries[:, numbers]
-            better = entry < best if self.smallest else entry > best
+            better = is_nan(entry) | (entry < best if self.smallest else entry > best)
             best, chosen = where(better, entry, best), where(better, numbers, chosen)
         return chosen.reshape(len(x), *self.out_shape(in_shape))
 
@@ -178,18 +178,18 @@ def max_pool_rule(size: int, taps: int, stride: int, padding: int, dilation: int
     Raises
     ------
     ValueError
-        If the padding is more than half of the dilated kernel, which is larger than the padded input, or a window
-        covers padding only.
+        If the padding is more than half of the dilated kernel, or this is so much larger than the padded input that
+        there is no window, or a window covers padding only.
     """
     length = dilation * (taps - 1) + 1
     if 2 * padding > length:
         raise ValueError(f"padding: expected at most half of the dilated kernel size {length}, got {padding}")
-    if length > size + 2 * padding:
+    count = (size + 2 * padding - length + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if count < 1:
         raise ValueError(
             f"kernel_size: expected at most {size + 2 * padding} with its dilation, on an axis of {size} padded by "
             f"{padding}, got {length}"
         )
-    count = (size + 2 * padding - length + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= size + padding:
         count -= 1
     check_table(count, taps)

@@ -15,7 +15,7 @@ from linalg_cnn.arrays import as_counts, like, number_like, where
 from linalg_cnn.checks import check_array, check_shape
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.scale import Scale, check_spread, spread
-from linalg_cnn.piecewise.base import PiecewiseOperation, bounds, per_sample, stacked, together
+from linalg_cnn.piecewise.base import PiecewiseOperation, bounds, per_sample, stacked, together, without_infinite
 from linalg_cnn.types import Array, IntArray, Shape, size_of
 
 Value = Any
@@ -87,6 +87,11 @@ class EntryFunction(PiecewiseOperation):
         kind = np.empty(0, object if exact else same.dtype)
         shifts = None if same.shifts is None else _select(pieces, same.shifts, kind)
         return Scale(_select(pieces, same.slopes, kind), shifts)
+
+    def at(self, pieces: Any, *xs: Any) -> Any:
+        """Return the value of each entry on its piece; where that is level, also of an infinite entry."""
+        (x,) = xs
+        return super().at(pieces, without_infinite(x, lambda: _select(pieces, self.slopes, x, 1) == 0))
 
     def push_at(self, pieces: Any, *xs: Any) -> Any:
         """Return each entry times the slope of its piece."""

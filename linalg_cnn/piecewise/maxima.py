@@ -1,28 +1,30 @@
 """Maxima and minima whose gradient is shared by all entries that attain them: of several values, and over axes."""
 
+import operator
 from abc import abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
 
-from linalg_cnn.arrays import as_counts, concatenate, index_like, where
+from linalg_cnn.arrays import as_counts, concatenate, index_like, is_nan, where
 from linalg_cnn.checks import check_shape
 from linalg_cnn.exact import to_exact
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.ops.blend import Blend
 from linalg_cnn.ops.weighted_sum_over import WeightedSumOver, check_axes, groups, kept_shape
-from linalg_cnn.piecewise.base import PiecewiseOperation, comparisons, per_sample, stacked, together
+from linalg_cnn.piecewise.base import PiecewiseOperation, comparisons, per_sample, stacked, together, without_infinite
 from linalg_cnn.types import Array, IntArray, Shape, size_of
 
 
 class SharedMaximum(PiecewiseOperation):
     """An operation whose outputs are each the largest of some entries.
 
-    The pieces say of each entry, by 1 or 0, whether it attains the maximum. Several that do share it equally.
+    The pieces say of each entry, by 1 or 0, whether it attains the maximum. Several that do share it equally. A NaN
+    attains it, as in torch.
     """
 
     smallest: ClassVar[bool] = False
@@ -34,6 +36,16 @@ class SharedMaximum(PiecewiseOperation):
 
         Entries of several inputs are numbered one input after the other, which is also the order of the pieces.
         """
+
+    def at(self, pieces: Any, *xs: Any) -> Any:
+        """Return the maxima; infinite entries that do not attain them are left out."""
+        attained = [pieces[:, k] for k in range(len(xs))] if self.merges else [pieces]
+        pairs = zip(xs, attained, strict=True)
+        return super().at(pieces, *(without_infinite(x, partial(operator.eq, which, 0)) for x, which in pairs))
+
+    def _better(self, x: Any, y: Any) -> Any:
+        """Return where ``x`` is larger than ``y``, or smaller where the smallest counts, or not a number."""
+        return is_nan(x) | (x < y if self.smallest else x > y)
 
     def walls(self, pieces: IntArray, *in_shapes: Shape) -> tuple[scipy.sparse.csr_array, Array]:
         """Return that nothing exceeds the first entry that attains each maximum, and that others attain it, too."""
@@ -118,8 +130,8 @@ class Maximum(SharedMaximum):
 
     def pieces(self, *xs: Any) -> Any:
         """Return whether each entry of each input attains the maximum."""
-        best = reduce(lambda x, y: where(x < y if self.smallest else x > y, x, y), xs)
-        return concatenate(tuple(as_counts(x == best)[:, None] for x in xs), 1)
+        best = reduce(lambda x, y: where(self._better(x, y), x, y), xs)
+        return concatenate(tuple(as_counts((x == best) | is_nan(x))[:, None] for x in xs), 1)
 
     def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Operation:
         """Return the sum of the inputs, each entry with its share."""
@@ -216,8 +228,8 @@ class AMax(SharedMaximum):
         best: Any = None
         for column in self.competitors(tuple(x.shape[1:])).T:
             entry = flat[:, index_like(column, x)]
-            best = entry if best is None else where(entry < best if self.smallest else entry > best, entry, best)
-        return as_counts(x == best.reshape(len(x), *self.out_shape(tuple(x.shape[1:]))))
+            best = entry if best is None else where(self._better(entry, best), entry, best)
+        return as_counts((x == best.reshape(len(x), *self.out_shape(tuple(x.shape[1:])))) | is_nan(x))
 
     def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Operation:
         """Return the sum over the axes, each entry with its share."""

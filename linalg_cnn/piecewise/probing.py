@@ -18,7 +18,25 @@ SAME = 1e-12
 
 def dual_length(normal: Array, norm: str) -> float:
     """Return by what a slack is divided to get a distance in a norm: the dual norm of the wall's normal."""
-    return float(np.linalg.norm(normal) if norm == "l2" else np.abs(normal).sum())
+    return float(row_lengths(normal.reshape(1, -1))[0] if norm == "l2" else np.abs(normal).sum())
+
+
+def row_lengths(rows: Array) -> Array:
+    """Return the Euclidean length of each row, also where the squares of its entries overflow or vanish.
+
+    Examples
+    --------
+    >>> row_lengths(np.array([[3e200, 4e200], [3e-200, -4e-200], [0.0, 0.0]]))
+    array([5.e+200, 5.e-200, 0.e+000])
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        lengths: Array = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    extreme = ~((lengths > 1e-120) & (lengths < 1e150))
+    if extreme.any():
+        largest = np.abs(rows[extreme]).max(axis=1, initial=0.0)
+        scaled = rows[extreme] / np.where(largest > 0, largest, 1.0)[:, np.newaxis]
+        lengths[extreme] = largest * np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+    return lengths
 
 
 def likely_nearest(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from linalg_cnn.checks import check_array, check_choice
 from linalg_cnn.chunks import CHUNK_BYTES, Progress
 from linalg_cnn.compose import HasGraph
-from linalg_cnn.piecewise.probing import PROBES, SAME, dual_length, likely_nearest
+from linalg_cnn.piecewise.probing import PROBES, SAME, dual_length, likely_nearest, row_lengths
 from linalg_cnn.piecewise.walls import Distance, Inequalities, System, Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph
 from linalg_cnn.types import Array, IntArray, size_of
@@ -249,7 +249,7 @@ class Region:
                 self._lengths = self._measure(max_bytes, progress)
             distances = np.full(len(self), np.inf)
             lengths = self._lengths[norm]
-            np.divide(slack, lengths, out=distances, where=lengths > 0)  # squares of tiny numbers may vanish
+            np.divide(slack, lengths, out=distances, where=lengths > 0)
             if not np.isfinite(distances).any():
                 return Distance(np.inf)
             wall = self.wall(int((distances <= distances.min() * (1 + SAME)).argmax()))
@@ -261,16 +261,16 @@ class Region:
     def _measure(self, max_bytes: int | None, progress: Progress | None) -> dict[str, Array]:
         """Return the norm of each wall's normal by which its slack is divided, for each norm of distances."""
         chunks = self._inequalities.plan_columns(f"the distances of {len(self):,} walls", 32 * len(self), max_bytes)
-        sums, squares, lock = np.zeros(len(self)), np.zeros(len(self)), Lock()
+        sums, lengths, lock = np.zeros(len(self)), np.zeros(len(self)), Lock()
 
         def add(rows: slice, columns: slice, block: Array) -> None:
-            square, absolute = np.einsum("ij,ij->i", block, block), np.abs(block).sum(axis=1)
+            length, absolute = row_lengths(block), np.abs(block).sum(axis=1)
             with lock:
-                squares[rows] += square
+                lengths[rows] = np.hypot(lengths[rows], length)
                 sums[rows] += absolute
 
         self._inequalities.visit_columns(add, chunks, progress)
-        return {"l2": np.sqrt(squares), "linf": sums}
+        return {"l2": lengths, "linf": sums}
 
 
 def _numbers(graph: PiecewiseGraph, x: npt.ArrayLike) -> Array:

@@ -139,11 +139,11 @@ def torch_clamp(operation, x):
         y[(slice(None), *position)] = (
             functional.hardtanh(
                 x[(slice(None), *position)],
-                -(2.0**60) if bounds[0] is None else bounds[0],
-                2.0**60 if bounds[1] is None else bounds[1],
+                -np.inf if bounds[0] is None else bounds[0],
+                np.inf if bounds[1] is None else bounds[1],
             )
             if bounds[0] != bounds[1]
-            else x[(slice(None), *position)] * 0 + bounds[0]
+            else torch.where(x[(slice(None), *position)].isnan(), x[(slice(None), *position)], bounds[0])
         )
     return y
 
