@@ -158,9 +158,40 @@ def test_ways_without_skips_are_compared_with_the_network_with_skips_of_the_same
         "| One skip at a time | 1 of 2 | 2.0 | 82.00% (76.00% to 88.00%) | 8.49% | -0.5 (-2.0 to +1.0) "
         "| 41.00% (38.00% to 44.00%) |"
     )
-    assert lines[4] == "| No skips, taught | 0 of 1 |  |  |  |  |  |"
+    assert lines[4] == "| No skips, taught (1 of 1 diverged) | 0 of 0 |  |  |  |  |  |"
     assert "ResNet18, mnist-5k, 16 images" in lines[-1]
-    assert "One skip at a time: 82.00% (76.00% to 88.00%); No skips, taught: none." in gpu.record_picture(record).alt
+    alt = gpu.record_picture(record).alt
+    assert "One skip at a time: 82.00% (76.00% to 88.00%); No skips, taught (1 of 1 diverged): none." in alt
+
+
+def ended(*values, **more):
+    epochs = [{"epoch": n, "t": 0.0, "validation_accuracy": value} for n, value in enumerate(values, 1)]
+    return {"epochs": epochs} | more
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure3", "distillation", "schedules"])
+def test_a_trial_that_diverged_is_counted_beside_its_series_and_in_no_mean(name):
+    """It had 10 % after the last epoch before it diverged, which the network that was to be trained never had."""
+    lost = ended(0.1, seed=2, stopped="training diverged: the loss is nan in epoch 2")
+    series = [
+        {"name": "one way", "trials": [ended(0.25, 0.75, seed=0), ended(0.5, 0.5, seed=1), lost]},
+        {"name": "another", "trials": [lost]},
+    ]
+    settings = {"dataset": "mnist-5k", "images": 35, "epochs": 2, "trials": 3, "held_out_images": 5}
+    settings["network"] = "ResNet34"
+    hardware = {"processor": "Xeon", "cores": 2}
+    record = {"experiment": name, "settings": settings, "hardware": hardware, "series": series}
+    text, alt = format_experiment(record), gpu.record_picture(record).alt
+    assert "62.50% (50.00% to 75.00%)" in text
+    assert "10.00%" not in text
+    for said in (text, alt):
+        assert "one way (1 of 3 diverged)" in said
+        assert "another (1 of 1 diverged)" in said
+    assert "another (1 of 1 diverged): none" in alt
+    assert "one way, seed 2: training diverged" in text
+    assert draw(record).startswith(b"\x89PNG")
+    del series[0]["trials"][2]
+    assert "one way |" in format_experiment(record)
 
 
 def test_a_depth_that_no_resnet_has_is_refused(tmp_path):
