@@ -194,6 +194,30 @@ def test_a_trial_that_diverged_is_counted_beside_its_series_and_in_no_mean(name)
     assert "one way |" in format_experiment(record)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "cells"),
+    [
+        ("not affine, not affine", "refused: not affine |  |  |"),
+        ("too large, not affine", "2 of 2 refused |  |  |"),
+        ("compared, too large, compared", "38 of 40; 1 of 3 refused | 0.2 | 75.00% |"),
+        ("too large, compared", "19 of 20; 1 of 2 refused | 0.2 | 75.00% |"),
+        ("compared", "19 of 20 | 0.2 | 75.00% |"),
+    ],
+)
+def test_the_map_of_each_trial_is_compared_or_refused_by_itself(kinds, cells):
+    compared = {"predictions_agree": 19, "images_compared": 20, "largest_difference": 0.2, "validation_accuracy": 0.75}
+    collapsed = {
+        "compared": compared,
+        "not affine": {"refused": "module: expected affine operations only, got 1 that are not: ..."},
+        "too large": {"refused": "module: expected a map that is the network, got one that is off by 3e+30"},
+    }
+    trials = [ended(0.5, seed=seed, collapsed=collapsed[kind]) for seed, kind in enumerate(kinds.split(", "))]
+    settings = {"dataset": "mnist-5k", "images": 35, "epochs": 1, "trials": 3, "held_out_images": 20}
+    record = {"experiment": "figure1", "settings": settings, "hardware": {"processor": "Xeon", "cores": 2}}
+    text = format_experiment(record | {"series": [{"name": "linear", "trials": trials}]})
+    assert f"| linear | collapsed | {cells}" in text
+
+
 def test_a_depth_that_no_resnet_has_is_refused(tmp_path):
     with pytest.raises(ValueError, match="depth: expected one of 18, 34, 50, 101, 152, got 19"):
         run_experiment(ExperimentSettings("schedules", tmp_path, depth=19, **SMALL))

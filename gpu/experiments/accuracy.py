@@ -187,10 +187,18 @@ def _afterwards(record: Record) -> list[str]:
 
 
 def _comparison(found: list[dict[str, Any]]) -> list[str]:
-    """Return the cells of a row that compares the trials of a series with what they were turned into."""
-    if "refused" in found[0]:
-        return ["refused: not affine", "", ""]
-    agree, compared = (sum(part[name] for part in found) for name in ("predictions_agree", "images_compared"))
-    accuracy = float(np.mean([part["validation_accuracy"] for part in found]))
-    largest = max(part["largest_difference"] for part in found)
-    return [f"{agree:,} of {compared:,}", f"{largest:.1g}", f"{accuracy:.2%}"]
+    """Return the cells of a row that compares the trials of a series with what they were turned into.
+
+    Whether a map was refused depends on the trained weights: it can be the map of one trial alone.
+    """
+    refusals = [part["refused"] for part in found if "refused" in part]
+    compared = [part for part in found if "refused" not in part]
+    refused = f"{len(refusals)} of {len(found)} refused"
+    if not compared:
+        not_affine = all("expected affine operations only" in refusal for refusal in refusals)
+        return ["refused: not affine" if not_affine else refused, "", ""]
+    agree, images = (sum(part[name] for part in compared) for name in ("predictions_agree", "images_compared"))
+    accuracy = float(np.mean([part["validation_accuracy"] for part in compared]))
+    largest = max(part["largest_difference"] for part in compared)
+    same = f"{agree:,} of {images:,}" + (f"; {refused}" if refusals else "")
+    return [same, f"{largest:.1g}", f"{accuracy:.2%}"]
