@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib.image
@@ -291,6 +292,25 @@ def test_a_series_at_a_time_fills_one_record(tmp_path):
     assert all(len(series["trials"]) == 1 for series in record["series"])
     with pytest.raises(ValueError, match="t: expected different numbers, got"):
         run_experiment(ExperimentSettings("figure2", tmp_path, t=(0.1, 0.1), **SMALL))
+
+
+def test_a_record_is_complete_once_every_series_is_in_it_whichever_run_trained_it(tmp_path, monkeypatch):
+    def find(name):
+        networks = ("perceptron", "3-layer CNN", "6-layer CNN")
+        series = lambda common, settings: {network: [replace(common, network=network)] for network in networks}
+        return replace(find_experiment("figure3"), series=series) if name == "figure3" else find_experiment(name)
+
+    monkeypatch.setattr("gpu.experiments.command.find_experiment", find)
+
+    def is_complete(**options):
+        small = SMALL | {"epochs": 1, "subset": 16, "held_out": 8}
+        return run_experiment(ExperimentSettings("figure3", tmp_path, **small | options))["complete"]
+
+    assert not is_complete(series=("perceptron",))
+    assert not is_complete(series=("3-layer CNN",))
+    assert is_complete(series=("6-layer CNN", "perceptron"))
+    assert not is_complete(series=("perceptron",), trials=2)
+    assert is_complete(trials=2)
 
 
 def test_weights_too_large_to_collapse_and_scores_that_overflow_are_recorded(tmp_path):

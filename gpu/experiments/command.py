@@ -126,7 +126,10 @@ def _record_of(
     results: Mapping[Trial, dict[str, Any]],
     workspace: Workspace,
 ) -> Record:
-    """Return the record of the trials that are finished."""
+    """Return the record of the trials that are finished.
+
+    ``complete`` says whether these are all trials of all series, whichever of them were run now.
+    """
     planned = [trial for trials in plan.values() for trial in trials]
     shared = _joint([vars(trial) for trial in planned])
     training, held_out = workspace.images_of(planned[0])
@@ -154,7 +157,7 @@ def _record_of(
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),
-        "complete": not settings.series and len(results) == len(set(planned)),
+        "complete": set(planned) <= results.keys(),
         "series": [
             {"name": name, "trials": [public(results[trial]) for trial in trials if trial in results]}
             for name, trials in plan.items()
