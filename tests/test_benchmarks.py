@@ -23,7 +23,7 @@ from gpu.bench.compare import compare, measurements, read_record, read_runs
 from gpu.bench.contenders import fold_batch_norms, networks
 from gpu.bench.matrices import kron_sum, pylops_seconds
 from gpu.bench.measurements import Measured, of_timing
-from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
+from gpu.bench.measuring import measured_of, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.merge import bench_merge
 from gpu.bench.pictures import LABELS, predict_figure, predict_picture
@@ -593,7 +593,7 @@ def test_a_single_run_is_not_warmed_up_and_has_no_spread():
     assert len(calls) == 1
     time_runs(lambda: calls.append(1), 3, CPU)
     assert len(calls) == 5
-    assert median_and_iqr([3.0, 1.0, 2.0]).seconds == 2
+    assert measured_of([3.0, 1.0, 2.0]).seconds == 2
 
 
 def test_a_network_is_compiled_once_for_each_batch_size_and_not_for_each_copy():

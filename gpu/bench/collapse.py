@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from gpu.bench.measurements import Measured
-from gpu.bench.measuring import median_and_iqr, time_runs
+from gpu.bench.measuring import measured_of, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory, peak_bytes
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
@@ -129,7 +129,7 @@ def compare_ways(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any
         "floor: useful multiply-adds at the rate of a matrix product": Measured(floor, 0.0),
     }
     timed = steps[-min(3, watch.runs) :]  # without the run that warms up
-    ways |= {f"collapse, of it {step}": median_and_iqr([seconds[step] for seconds in timed]) for step in timed[0]}
+    ways |= {f"collapse, of it {step}": measured_of([seconds[step] for seconds in timed]) for step in timed[0]}
     return {
         "network": f"ResNet{depth}, linearised, {in_shape} to 10",
         "multiply_adds_per_second": rate,

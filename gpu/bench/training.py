@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from gpu.bench.measuring import median_and_iqr, time_in_turn
+from gpu.bench.measuring import measured_of, time_in_turn
 from gpu.bench.progress import Progress
 from gpu.bench.run import Run
 from gpu.models.resnets import resnet
@@ -76,7 +76,7 @@ def row_of(network: str, part: Digits, runs: int, device: torch.device, bar: Pro
     loops = {"plain": lambda: plain_loop(models["plain"], part, device), "ours": ours}
     seconds = time_in_turn(loops, runs, device, bar.done)
     ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
-    timings = {loop: median_and_iqr(taken) for loop, taken in seconds.items()}
+    timings = {loop: measured_of(taken) for loop, taken in seconds.items()}
     return {
         "network": network,
         "images": len(part),
