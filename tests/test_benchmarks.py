@@ -28,12 +28,12 @@ from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.merge import bench_merge
 from gpu.bench.pictures import LABELS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, paper_number
-from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS
 from gpu.bench.tables import format_collapse, format_predict
 from gpu.cli.main import main
 from gpu.experiments.paper_numbers import TIMINGS
 from gpu.runtime.onnx import in_onnxruntime
+from gpu.runtime.progress import Progress
 from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn import conv_matrix
 

@@ -13,12 +13,12 @@ from torch import nn
 from gpu.bench.measurements import Measured
 from gpu.bench.measuring import measured_of, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory, peak_bytes
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.runtime.timing import microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose

@@ -14,8 +14,6 @@ from gpu.bench.image_counts import PIXELS, fitting_in_floats, images_for
 from gpu.bench.measurements import median_and_noise
 from gpu.bench.measuring import measured_of, time_in_turn, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.experiments.timing import IN_SHAPE
@@ -23,6 +21,8 @@ from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.precision import full_float32
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import microseconds_per_image
 

@@ -15,8 +15,8 @@ from torch import nn
 import gpu
 from gpu.bench.measuring import measured_of, run_seconds, time_in_turn
 from gpu.bench.memory import peak_bytes
-from gpu.bench.progress import Progress
-from gpu.bench.run import CPU, Run
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import CPU, Run
 from linalg_cnn import Path, PiecewiseGraph, Region, region, segment, slice_regions
 from linalg_cnn.piecewise.local_maps import batch_pieces
 from linalg_cnn.types import Array, IntArray

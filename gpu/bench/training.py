@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from gpu.bench.measuring import measured_of, time_in_turn
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.models.resnets import resnet
 from gpu.models.shallow import three_layer_cnn
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.training.data import Digits, load_digits
 from gpu.training.trainer import Trainer
 
