@@ -472,6 +472,52 @@ def test_the_price_of_skips_is_that_of_the_same_network_at_t_0(tmp_path):
     assert record["settings"]["resnet_epochs"] == 1, "the ResNet has no more epochs than were asked for"
 
 
+def test_a_price_that_was_interrupted_goes_on_with_the_seeds_that_it_has_not_measured(tmp_path, monkeypatch, capsys):
+    small = SMALL | {"trials": 2, "epochs": 1, "series": ("nonlinearities",)}
+    whole = run_experiment(ExperimentSettings("price", tmp_path / "whole", **small))
+    measure, seeds = price.without_nonlinearities, []
+
+    def interrupted(one):
+        seeds.append(one.seed)
+        if len(seeds) == 2:
+            raise KeyboardInterrupt
+        yield from measure(one)
+
+    monkeypatch.setitem(price.MEASURED, "nonlinearities", interrupted)
+    settings = ExperimentSettings("price", tmp_path / "stopped", **small)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(settings)
+    assert [path.name for path in settings.out.iterdir()] == ["price.json.unfinished"]
+    record = run_experiment(settings)
+    assert seeds == [0, 1, 1]
+    assert record["rows"] == whole["rows"]
+    assert record["continued"] == ["nonlinearities, seed 0"]
+    assert "the run goes on, 1 of its parts are measured" in capsys.readouterr().err
+    assert {path.name for path in settings.out.iterdir()} == {"price.json", "price.png"}
+
+
+def test_timings_that_were_interrupted_go_on_with_the_networks_that_were_not_timed(tmp_path, monkeypatch):
+    made = [(name, variant, gpu.perceptron()) for name in "AB" for variant in ("network", "collapsed")]
+    timed = []
+
+    def interrupted(module, batch, min_run_time):
+        timed.append(module)
+        if len(timed) == 3:
+            raise KeyboardInterrupt
+        return {"median": float(len(timed)), "iqr": 0.5}
+
+    monkeypatch.setattr("gpu.experiments.timing.networks", lambda *_: made)
+    monkeypatch.setattr("gpu.experiments.timing.microseconds_per_image", interrupted)
+    settings = ExperimentSettings("timing", tmp_path, **SMALL | {"batch_size": 2})
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(settings)
+    record = run_experiment(settings)
+    assert [made.index(row) for module in timed for row in made if row[2] is module] == [0, 1, 2, 2, 3]
+    assert [row["microseconds_per_image"] for row in record["rows"]] == [1, 2, 4, 5]
+    assert record["continued"] == ["A, network", "A, collapsed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"timing.json", "timing.png"}
+
+
 def test_a_record_does_not_say_of_earlier_results_how_their_statistics_were_estimated(tmp_path):
     small = SMALL | {"series": ("3-layer CNN",), "t": (0.1, 0.9), "epochs": 1}
     settings = ExperimentSettings("figure2", tmp_path, **small)

@@ -14,6 +14,7 @@ from gpu.experiments.workspace import Workspace
 from gpu.models.resnets import check_stem_stride
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.results import check_output_folder, folder_locked
+from gpu.runtime.run import unfinished
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from gpu.training.data import check_seed
 from linalg_cnn.checks import check_choice, check_int
@@ -24,7 +25,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     """Run an experiment, or resume it; write ``NAME.json`` and ``NAME.png``; return the record.
 
     The record is written after every trial, with all results so far: runs of different series can fill one folder, also
-    at the same time.
+    at the same time. What a measurement has measured so far is in ``NAME.json.unfinished`` until its record is written.
 
     Raises
     ------
@@ -48,7 +49,8 @@ def run_experiment(settings: ExperimentSettings) -> Record:
         raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)
     path = settings.out / f"{settings.name}.json"
-    check_output_folder(settings.out, (path.name, path.with_suffix(".png").name))  # before the work, which takes hours
+    files = (path, unfinished(path), path.with_suffix(".png"))
+    check_output_folder(settings.out, [file.name for file in files])  # before the work, which takes hours
     if experiment.measure is None:
         record_so_far = _train(experiment, settings, path)
     else:
@@ -58,6 +60,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
         record = record_so_far()
         write_json(path, record)
         write_atomically(path.with_suffix(".png"), draw(record))
+        unfinished(path).unlink(missing_ok=True)
     return record
 
 
