@@ -17,7 +17,7 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
-from gpu.training.fitting import check_fit, labelled_parts
+from gpu.training.fitting import check_batches, check_fit, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
 from gpu.training.resuming import check_state, fingerprints, load_moments, load_slopes, slopes_state, take_step
@@ -35,7 +35,7 @@ class Trainer:
     Parameters
     ----------
     model : nn.Module
-        Network from floats (N, *in_shape) to scores (N, classes). It is run once, on two images.
+        Network from floats (N, *in_shape) to scores (N, classes). It is run on two images first.
     training, held_out : LabelledImages, (images, labels), or torch Dataset
         Images to train on, and images to validate on after each epoch, as `gpu.LabelledImages` describes them: of any
         one shape, with uint8 pixels that count as pixels / 255, or floats that the network gets as they are. A Dataset
@@ -43,7 +43,8 @@ class Trainer:
     epochs : int
         Number of passes over the training set.
     batch_size : int
-        Number of images per step; the last batch of an epoch may be smaller.
+        Number of images per step; the last batch of an epoch may be smaller. One of a single image is refused where a
+        batch normalisation, such as one behind a map of 1x1, would have a single number per channel.
     learning_rate : float
         Learning rate of Adam.
     seed : int
@@ -120,6 +121,7 @@ class Trainer:
         self.images, self.labels = shown.images.to(self.device), shown.labels.to(self.device)
         self.learning_rate = learning_rate
         self.recalibration = EpochRecalibration(self.model, self.images, recalibration_images)
+        check_batches(model, shown, self.batch_size, self.recalibration.count)
         # a state can only be resumed with the same settings
         self.settings = {
             "images": len(shown),
