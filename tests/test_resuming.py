@@ -1,5 +1,6 @@
 """Training that is killed and resumed ends with the same bits as training that is not."""
 
+import copy
 import signal
 import subprocess
 import sys
@@ -415,6 +416,26 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_before_the_first_step(d
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="a device of POSIX")
 def test_a_checkpoint_that_is_a_device_is_written_to(tmp_path):
     Autosave(Path("/dev/null"), 60.0).check()
+
+
+@pytest.mark.parametrize("schedule", [by_function, by_thresholds])
+def test_a_schedule_of_another_network_is_refused(digits, schedule):
+    model = network()
+    for other in (network(), copy.deepcopy(model)):
+        with pytest.raises(
+            ValueError, match="schedule: expected a schedule of the model that is trained, got one of another SkipCNN"
+        ):
+            Trainer(model, *digits, schedule=schedule(other))
+    with pytest.raises(ValueError, match="slope_schedule: expected a schedule of the model that is trained, got one"):
+        Trainer(model, *digits, slope_schedule=SlopeSchedule(network(), Linear(0, 2, end=1)))
+
+
+def test_a_schedule_of_a_part_of_the_network_or_of_what_contains_it_is_taken(digits):
+    model = network()
+    whole = nn.Sequential(model, nn.Identity())
+    for trained, scheduled in ((whole, model), (model, whole)):
+        slopes = SlopeSchedule(scheduled, Linear(0, 2, end=1))
+        Trainer(trained, *digits, schedule=by_function(scheduled), slope_schedule=slopes)
 
 
 def test_thresholds_are_told_the_accuracy(digits):

@@ -1,5 +1,6 @@
 """The check that a network and labelled images fit together, before a training begins."""
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu.runtime.tables import counted
+from gpu.schedules.schedule import Schedule
 from gpu.training.data import as_network_input
 from gpu.training.evaluation import dtype_of
 from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images
@@ -76,6 +78,31 @@ def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImag
             raise ValueError(
                 f"{name}: expected labels 0 to {classes - 1} for a network of {classes} scores, got {largest}; make it "
                 f"with num_classes={largest + 1}"
+            )
+
+
+def check_schedules(model: nn.Module, schedules: Mapping[str, Schedule | None]) -> None:
+    """Check that schedules, by the names of their arguments, control the network that is trained.
+
+    Raises
+    ------
+    ValueError
+        If one sets numbers of another network alone, such as of one that the network is a copy of.
+
+    Examples
+    --------
+    >>> import copy, gpu
+    >>> model = gpu.three_layer_cnn()
+    >>> check_schedules(copy.deepcopy(model), {"schedule": gpu.SkipSchedule(model, lambda step: 0.0)})
+    Traceback (most recent call last):
+    ValueError: schedule: expected a schedule of the model that is trained, got one of another SkipCNN; make it with \
+the model that is trained
+    """
+    for name, schedule in schedules.items():
+        if schedule is not None and not schedule.controls(model):
+            raise ValueError(
+                f"{name}: expected a schedule of the model that is trained, got one of another "
+                f"{type(schedule.model).__name__}; make it with the model that is trained"
             )
 
 

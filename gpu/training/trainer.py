@@ -17,7 +17,7 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
-from gpu.training.fitting import check_batches, check_fit, labelled_parts
+from gpu.training.fitting import check_batches, check_fit, check_schedules, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
 from gpu.training.resuming import check_state, fingerprints, load_moments, load_slopes, slopes_state, take_step
@@ -50,9 +50,9 @@ class Trainer:
     seed : int
         Seed of the order of the images.
     schedule : SkipSchedule or ThresholdSchedule, optional
-        Schedule of the skip strength t; it takes a step after each epoch but the last.
+        Schedule of the skip strength t of this model; it takes a step after each epoch but the last.
     slope_schedule : SlopeSchedule, optional
-        Schedule of the slopes of activations; it takes its steps at the same time.
+        Schedule of the slopes of this model's activations; it takes its steps at the same time.
     teacher : Teacher, optional
         Trained network whose scores are learned beside the labels.
     precision : {"float32", "bfloat16"}
@@ -77,7 +77,8 @@ class Trainer:
     TypeError
         If images come in another form, or are no tensors.
     ValueError
-        If an option is out of range, or network, images and labels do not fit together.
+        If an option is out of range, network, images and labels do not fit together, or a schedule is that of another
+        network.
     MemoryError
         If the images of a Dataset would take more than half of the machine's memory.
 
@@ -114,6 +115,7 @@ class Trainer:
         learning_rate = check_positive("learning_rate", learning_rate)
         shown, self.held_out = labelled_parts(training, held_out)
         check_fit(model, shown, self.held_out)
+        check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
         on_cuda = self.device.type == "cuda"
         in_2d = shown.images.ndim == 4
