@@ -99,7 +99,7 @@ def check_schedules(model: nn.Module, schedules: Mapping[str, Schedule | None]) 
 the model that is trained
     """
     for name, schedule in schedules.items():
-        if schedule is not None and not schedule.controls(model):
+        if isinstance(schedule, Schedule) and not schedule.controls(model):
             raise ValueError(
                 f"{name}: expected a schedule of the model that is trained, got one of another "
                 f"{type(schedule.model).__name__}; make it with the model that is trained"

@@ -20,7 +20,8 @@ from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
 from gpu.training.fitting import check_batches, check_fit, check_schedules, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
-from gpu.training.resuming import check_state, fingerprints, load_moments, load_slopes, slopes_state, take_step
+from gpu.training.optimizer import adam_of, load_moments
+from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state, take_step, taught_by
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -54,7 +55,7 @@ class Trainer:
     slope_schedule : SlopeSchedule, optional
         Schedule of the slopes of this model's activations; it takes its steps at the same time.
     teacher : Teacher, optional
-        Trained network whose scores are learned beside the labels.
+        Trained network whose scores are learned beside the labels. A training is resumed with the same one only.
     precision : {"float32", "bfloat16"}
         Precision of the forward pass and of its gradients; the weights keep their dtype.
     recalibration_images : int, optional
@@ -117,9 +118,8 @@ class Trainer:
         check_fit(model, shown, self.held_out)
         check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
-        on_cuda = self.device.type == "cuda"
-        in_2d = shown.images.ndim == 4
-        self.model = model.to(memory_format=torch.channels_last) if on_cuda and in_2d else model
+        in_2d_on_cuda = self.device.type == "cuda" and shown.images.ndim == 4
+        self.model = model.to(memory_format=torch.channels_last) if in_2d_on_cuda else model
         self.images, self.labels = shown.images.to(self.device), shown.labels.to(self.device)
         self.learning_rate = learning_rate
         self.recalibration = EpochRecalibration(self.model, self.images, recalibration_images)
@@ -131,20 +131,14 @@ class Trainer:
             "learning_rate": learning_rate,
             "seed": seed,
             "precision": precision,
-            "taught": None if teacher is None else [teacher.weight, teacher.temperature],
             "recalibration_images": self.recalibration.count,
-        } | fingerprints(model, shown, self.held_out)
+        }
+        self.settings |= taught_by(teacher) | fingerprints(model, shown, self.held_out)
         self.schedule, self.slope_schedule, self.teacher = schedule, slope_schedule, teacher
         if teacher is not None:
             teacher.model.eval()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        self.optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=learning_rate,
-            # one kernel for all parameters: on the CPU five times as fast as Adam's default
-            fused=self.device.type in {"cpu", "cuda"},
-            capturable=on_cuda,
-        )
+        self.optimizer = adam_of(model, learning_rate)
         self.history: list[Epoch] = []
         self.progress = EpochProgress(len(shown), self.batch_size, seed, self.device)
         self.graphed: GraphedStep | None = None
