@@ -19,10 +19,10 @@ from gpu.bench.predict import (
     copied_per_second,
     time_from_bytes,
 )
-from gpu.bench.progress import Progress
-from gpu.bench.run import CPU
 from gpu.bench.tables import _from_bytes
 from gpu.bench.tunings import TUNINGS, Tuning
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import CPU
 
 
 def test_the_pixels_are_a_fiftieth_of_what_is_copied_in_a_second(monkeypatch):

@@ -23,17 +23,17 @@ from gpu.bench.compare import compare, measurements, read_record, read_runs
 from gpu.bench.contenders import fold_batch_norms, networks
 from gpu.bench.matrices import kron_sum, pylops_seconds
 from gpu.bench.measurements import Measured, of_timing
-from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
+from gpu.bench.measuring import measured_of, time_in_turn, time_runs
 from gpu.bench.memory import _glibc, kept_memory
 from gpu.bench.merge import bench_merge
 from gpu.bench.pictures import LABELS, predict_figure, predict_picture
 from gpu.bench.predict import bench_predict, paper_number
-from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS
 from gpu.bench.tables import format_collapse, format_predict
 from gpu.cli.main import main
 from gpu.experiments.paper_numbers import TIMINGS
 from gpu.runtime.onnx import in_onnxruntime
+from gpu.runtime.progress import Progress
 from gpu.runtime.timing import microseconds_per_image
 from linalg_cnn import conv_matrix
 
@@ -593,7 +593,7 @@ def test_a_single_run_is_not_warmed_up_and_has_no_spread():
     assert len(calls) == 1
     time_runs(lambda: calls.append(1), 3, CPU)
     assert len(calls) == 5
-    assert median_and_iqr([3.0, 1.0, 2.0]).seconds == 2
+    assert measured_of([3.0, 1.0, 2.0]).seconds == 2
 
 
 def test_a_network_is_compiled_once_for_each_batch_size_and_not_for_each_copy():

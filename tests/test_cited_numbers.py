@@ -4,7 +4,10 @@ import json
 import re
 
 import pytest
+import torch
+from torch import nn
 
+import gpu
 from gpu.experiments.accuracy import spread
 
 
@@ -71,3 +74,22 @@ def test_the_table_that_compares_the_stems_is_in_its_records(figure, epochs, pyt
             for kind in ("validation_accuracy", "validation_accuracy_running")
         ]
         assert f"| {name} | {epochs} | {' | '.join(cells)} |" in (docs / "two_cores.md").read_text()
+
+
+@pytest.mark.parametrize(("stride", "size"), [(2, "1x1"), (1, "2x2")])
+def test_the_macs_of_the_stems_are_those_of_the_products_that_read_a_pixel(stride, size, pytestconfig):
+    found = []
+
+    def count(layer, inputs, output):
+        pixels, taps = torch.ones(1, 1, *inputs[0].shape[2:]), torch.ones(1, 1, *layer.kernel_size)
+        read = nn.functional.conv2d(pixels, taps, stride=layer.stride, padding=layer.padding)
+        found.append(int(read.sum()) * layer.in_channels * layer.out_channels)
+
+    model = gpu.resnet(34, stem_stride=stride).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    model(torch.zeros(1, 1, 28, 28))
+    found.append(model.fc.weight.numel())
+    text = (pytestconfig.rootpath / "docs" / "experiments.md").read_text()
+    assert f"(`stem_stride={stride}`) | {size} | {sum(found) / 1e6:.0f} million |" in text

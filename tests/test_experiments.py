@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib.image
@@ -158,9 +159,64 @@ def test_ways_without_skips_are_compared_with_the_network_with_skips_of_the_same
         "| One skip at a time | 1 of 2 | 2.0 | 82.00% (76.00% to 88.00%) | 8.49% | -0.5 (-2.0 to +1.0) "
         "| 41.00% (38.00% to 44.00%) |"
     )
-    assert lines[4] == "| No skips, taught | 0 of 1 |  |  |  |  |  |"
+    assert lines[4] == "| No skips, taught (1 of 1 diverged) | 0 of 0 |  |  |  |  |  |"
     assert "ResNet18, mnist-5k, 16 images" in lines[-1]
-    assert "One skip at a time: 82.00% (76.00% to 88.00%); No skips, taught: none." in gpu.record_picture(record).alt
+    alt = gpu.record_picture(record).alt
+    assert "One skip at a time: 82.00% (76.00% to 88.00%); No skips, taught (1 of 1 diverged): none." in alt
+
+
+def ended(*values, **more):
+    epochs = [{"epoch": n, "t": 0.0, "validation_accuracy": value} for n, value in enumerate(values, 1)]
+    return {"epochs": epochs} | more
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure3", "distillation", "schedules"])
+def test_a_trial_that_diverged_is_counted_beside_its_series_and_in_no_mean(name):
+    """It had 10 % after the last epoch before it diverged, which the network that was to be trained never had."""
+    lost = ended(0.1, seed=2, stopped="training diverged: the loss is nan in epoch 2")
+    series = [
+        {"name": "one way", "trials": [ended(0.25, 0.75, seed=0), ended(0.5, 0.5, seed=1), lost]},
+        {"name": "another", "trials": [lost]},
+    ]
+    settings = {"dataset": "mnist-5k", "images": 35, "epochs": 2, "trials": 3, "held_out_images": 5}
+    settings["network"] = "ResNet34"
+    hardware = {"processor": "Xeon", "cores": 2}
+    record = {"experiment": name, "settings": settings, "hardware": hardware, "series": series}
+    text, alt = format_experiment(record), gpu.record_picture(record).alt
+    assert "62.50% (50.00% to 75.00%)" in text
+    assert "10.00%" not in text
+    for said in (text, alt):
+        assert "one way (1 of 3 diverged)" in said
+        assert "another (1 of 1 diverged)" in said
+    assert "another (1 of 1 diverged): none" in alt
+    assert "one way, seed 2: training diverged" in text
+    assert draw(record).startswith(b"\x89PNG")
+    del series[0]["trials"][2]
+    assert "one way |" in format_experiment(record)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "cells"),
+    [
+        ("not affine, not affine", "refused: not affine |  |  |"),
+        ("too large, not affine", "2 of 2 refused |  |  |"),
+        ("compared, too large, compared", "38 of 40; 1 of 3 refused | 0.2 | 75.00% |"),
+        ("too large, compared", "19 of 20; 1 of 2 refused | 0.2 | 75.00% |"),
+        ("compared", "19 of 20 | 0.2 | 75.00% |"),
+    ],
+)
+def test_the_map_of_each_trial_is_compared_or_refused_by_itself(kinds, cells):
+    compared = {"predictions_agree": 19, "images_compared": 20, "largest_difference": 0.2, "validation_accuracy": 0.75}
+    collapsed = {
+        "compared": compared,
+        "not affine": {"refused": "module: expected affine operations only, got 1 that are not: ..."},
+        "too large": {"refused": "module: expected a map that is the network, got one that is off by 3e+30"},
+    }
+    trials = [ended(0.5, seed=seed, collapsed=collapsed[kind]) for seed, kind in enumerate(kinds.split(", "))]
+    settings = {"dataset": "mnist-5k", "images": 35, "epochs": 1, "trials": 3, "held_out_images": 20}
+    record = {"experiment": "figure1", "settings": settings, "hardware": {"processor": "Xeon", "cores": 2}}
+    text = format_experiment(record | {"series": [{"name": "linear", "trials": trials}]})
+    assert f"| linear | collapsed | {cells}" in text
 
 
 def test_a_depth_that_no_resnet_has_is_refused(tmp_path):
@@ -236,6 +292,25 @@ def test_a_series_at_a_time_fills_one_record(tmp_path):
     assert all(len(series["trials"]) == 1 for series in record["series"])
     with pytest.raises(ValueError, match="t: expected different numbers, got"):
         run_experiment(ExperimentSettings("figure2", tmp_path, t=(0.1, 0.1), **SMALL))
+
+
+def test_a_record_is_complete_once_every_series_is_in_it_whichever_run_trained_it(tmp_path, monkeypatch):
+    def find(name):
+        networks = ("perceptron", "3-layer CNN", "6-layer CNN")
+        series = lambda common, settings: {network: [replace(common, network=network)] for network in networks}
+        return replace(find_experiment("figure3"), series=series) if name == "figure3" else find_experiment(name)
+
+    monkeypatch.setattr("gpu.experiments.command.find_experiment", find)
+
+    def is_complete(**options):
+        small = SMALL | {"epochs": 1, "subset": 16, "held_out": 8}
+        return run_experiment(ExperimentSettings("figure3", tmp_path, **small | options))["complete"]
+
+    assert not is_complete(series=("perceptron",))
+    assert not is_complete(series=("3-layer CNN",))
+    assert is_complete(series=("6-layer CNN", "perceptron"))
+    assert not is_complete(series=("perceptron",), trials=2)
+    assert is_complete(trials=2)
 
 
 def test_weights_too_large_to_collapse_and_scores_that_overflow_are_recorded(tmp_path):
@@ -395,6 +470,52 @@ def test_the_price_of_skips_is_that_of_the_same_network_at_t_0(tmp_path):
         assert row["validation_accuracies"] == [float(right.double().mean())]
     assert len(record["rows"]) == 3
     assert record["settings"]["resnet_epochs"] == 1, "the ResNet has no more epochs than were asked for"
+
+
+def test_a_price_that_was_interrupted_goes_on_with_the_seeds_that_it_has_not_measured(tmp_path, monkeypatch, capsys):
+    small = SMALL | {"trials": 2, "epochs": 1, "series": ("nonlinearities",)}
+    whole = run_experiment(ExperimentSettings("price", tmp_path / "whole", **small))
+    measure, seeds = price.without_nonlinearities, []
+
+    def interrupted(one):
+        seeds.append(one.seed)
+        if len(seeds) == 2:
+            raise KeyboardInterrupt
+        yield from measure(one)
+
+    monkeypatch.setitem(price.MEASURED, "nonlinearities", interrupted)
+    settings = ExperimentSettings("price", tmp_path / "stopped", **small)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(settings)
+    assert [path.name for path in settings.out.iterdir()] == ["price.json.unfinished"]
+    record = run_experiment(settings)
+    assert seeds == [0, 1, 1]
+    assert record["rows"] == whole["rows"]
+    assert record["continued"] == ["nonlinearities, seed 0"]
+    assert "the run goes on, 1 of its parts are measured" in capsys.readouterr().err
+    assert {path.name for path in settings.out.iterdir()} == {"price.json", "price.png"}
+
+
+def test_timings_that_were_interrupted_go_on_with_the_networks_that_were_not_timed(tmp_path, monkeypatch):
+    made = [(name, variant, gpu.perceptron()) for name in "AB" for variant in ("network", "collapsed")]
+    timed = []
+
+    def interrupted(module, batch, min_run_time):
+        timed.append(module)
+        if len(timed) == 3:
+            raise KeyboardInterrupt
+        return {"median": float(len(timed)), "iqr": 0.5}
+
+    monkeypatch.setattr("gpu.experiments.timing.networks", lambda *_: made)
+    monkeypatch.setattr("gpu.experiments.timing.microseconds_per_image", interrupted)
+    settings = ExperimentSettings("timing", tmp_path, **SMALL | {"batch_size": 2})
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(settings)
+    record = run_experiment(settings)
+    assert [made.index(row) for module in timed for row in made if row[2] is module] == [0, 1, 2, 2, 3]
+    assert [row["microseconds_per_image"] for row in record["rows"]] == [1, 2, 4, 5]
+    assert record["continued"] == ["A, network", "A, collapsed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"timing.json", "timing.png"}
 
 
 def test_a_record_does_not_say_of_earlier_results_how_their_statistics_were_estimated(tmp_path):

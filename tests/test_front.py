@@ -245,6 +245,14 @@ def test_a_compiled_network_computes_the_same_as_it_is_timed(monkeypatch):
     assert modes == [True, False], "compiled for inference mode, in which it is timed"
 
 
+def test_the_time_of_a_network_is_the_median_of_its_rounds_with_their_interquartile_range(monkeypatch):
+    times = {"one": iter([5.0, 1.0, 2.0, 3.0, 4.0]), "another": iter([7.0] * 5)}
+    monkeypatch.setattr(front_times, "ROUNDS", 5)
+    monkeypatch.setattr(front_times, "microseconds_per_image", lambda predict, *_, **__: {"median": next(predict)})
+    found = {(name, 0): (taken, None) for name, taken in times.items()}
+    assert front_times._in_turn(found, None) == {("one", 0): (3.0, 2.0), ("another", 0): (7.0, 0.0)}
+
+
 def test_on_cuda_a_network_is_captured_with_the_fastest_convolutions(monkeypatch):
     measured = []
     monkeypatch.setattr(front_times, "graphed", lambda *_: measured.append(torch.backends.cudnn.benchmark))

@@ -156,6 +156,66 @@ def test_the_probe_before_a_training_leaves_modes_and_random_states():
     assert [part.training for part in model.modules()] == modes
 
 
+def narrow(size=1, track=True):
+    """A network whose batch normalisation gets maps of size x size from images of 4x4."""
+    norm = nn.BatchNorm2d(3, track_running_stats=track)
+    return nn.Sequential(nn.Conv2d(1, 3, 5 - size), norm, nn.Flatten(), nn.Dropout(), nn.Linear(3 * size**2, 2))
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "message"),
+    [
+        (65, {}, "got 65 images in batches of 64; give batch_size=65, or other images"),
+        (9, {"batch_size": 4}, "got 9 images in batches of 4; give batch_size=5, or other images"),
+        (7, {"batch_size": 2}, "got 7 images in batches of 2; give batch_size=4, or other images"),
+        (8, {"batch_size": 1}, "got 8 images in batches of 1; give batch_size=2, or other images"),
+        (1, {}, "training: expected at least two images, as 1: BatchNorm2d .*, got 1"),
+        (8, {"recalibration_images": 1}, "recalibration_images: expected 0, or at least 2, as 1: Batch.*, got 1"),
+    ],
+)
+def test_a_batch_of_one_image_is_refused_where_a_norm_has_one_number_of_each(count, options, message):
+    images, labels = images_of((1, 4, 4), 2, count)
+    model, random = narrow().eval(), torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        gpu.Trainer(model, (images, labels), (images, labels), **options)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not any(part.training or part._forward_pre_hooks for part in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+class Frozen(nn.Sequential):
+    """A network that keeps its batch normalisation frozen."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (narrow(2), {"batch_size": 4}),
+        (narrow(2), {"batch_size": 1}),
+        (narrow(), {"batch_size": 3, "recalibration_images": 2}),
+        (Frozen(*narrow()), {"batch_size": 4}),
+        (network_for((1, 4, 4), 2), {"batch_size": 4}),
+    ],
+    ids=["maps of 2x2", "every batch of one image", "no batch of one image", "frozen", "one map of 4x4"],
+)
+def test_a_batch_of_one_image_is_trained_on_where_its_norms_have_numbers_enough(model, options):
+    images, labels = images_of((1, 4, 4), 2, 9)
+    history = gpu.Trainer(model, (images, labels), (images, labels), epochs=1, **options).run()
+    assert len(history) == 1
+
+
+def test_a_norm_without_running_statistics_needs_two_images_in_any_mode():
+    images, labels = images_of((1, 4, 4), 2, 9)
+    with pytest.raises(ValueError, match="got 9 images in batches of 4; give batch_size=5"):
+        gpu.Trainer(Frozen(*narrow(track=False)), (images, labels), (images, labels), batch_size=4)
+
+
 def test_shape_and_classes_make_a_network():
     data = LabelledImages(*images_of((3, 9, 14), 4))
     model = gpu.three_layer_cnn(data.in_shape, data.num_classes)

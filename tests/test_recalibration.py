@@ -307,6 +307,42 @@ def test_an_exported_model_whose_norms_are_no_modules_is_refused_and_not_passed_
         gpu.recalibrate(exported, pictures())
 
 
+PARTS = {
+    "scripted": torch.jit.script,
+    "traced": lambda part: torch.jit.trace(part.eval(), torch.rand(2, 1, 4, 4)),
+    "exported": lambda part: torch.export.export(part.eval(), (torch.rand(2, 1, 4, 4),), strict=True).module(),
+}
+
+
+def with_part(made, inner=nn.BatchNorm2d):
+    return nn.Sequential(nn.BatchNorm2d(1), made(nn.Sequential(nn.Identity(), inner(1, track_running_stats=True))))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.jit, which says that it is deprecated
+@pytest.mark.parametrize("made", PARTS.values(), ids=PARTS)
+def test_a_part_whose_norms_are_no_modules_is_refused_and_not_passed_over(made):
+    model = with_part(made)
+    if made is not PARTS["exported"]:  # which has no modes
+        model.eval()
+    before = state_of(model)
+    with pytest.raises(
+        ValueError, match=r"got 1\.1\.running_mean in a module that is none; recalibrate a model before it is scripted"
+    ):
+        gpu.recalibrate(model, torch.rand(2, 1, 4, 4))
+    assert_same(state_of(model), before)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("inner", "training"), [(nn.BatchNorm2d, True), (nn.InstanceNorm2d, False)])
+def test_a_scripted_part_whose_statistics_are_to_stay_is_taken(inner, training):
+    model = with_part(torch.jit.script, inner).train(training)
+    model[1].eval()  # frozen, where the model is in training mode
+    before = state_of(model[1])
+    gpu.recalibrate(model, torch.rand(2, 1, 4, 4))
+    assert_same(state_of(model[1]), before)
+    assert model[0].num_batches_tracked == 1
+
+
 @pytest.mark.parametrize("batch_size", [0, 1.5])
 def test_a_bad_batch_size_is_refused(batch_size):
     with pytest.raises((TypeError, ValueError), match="batch_size: expected an int"):

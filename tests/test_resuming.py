@@ -1,5 +1,6 @@
 """Training that is killed and resumed ends with the same bits as training that is not."""
 
+import copy
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from gpu.schedules import Linear, Listed, SkipSchedule, SlopeSchedule, Threshold
 from gpu.training.checkpoints import Autosave, load_checkpoint, save_checkpoint
 from gpu.training.data import Digits, load_digits
 from gpu.training.distillation import Teacher
-from gpu.training.resuming import LATER_SETTINGS
+from gpu.training.resuming import LATER_SETTINGS, taught_by
 from gpu.training.trainer import Trainer
 from linalg_cnn import Conv, Dense, SkipNetwork
 
@@ -417,6 +418,26 @@ def test_a_checkpoint_that_is_a_device_is_written_to(tmp_path):
     Autosave(Path("/dev/null"), 60.0).check()
 
 
+@pytest.mark.parametrize("schedule", [by_function, by_thresholds])
+def test_a_schedule_of_another_network_is_refused(digits, schedule):
+    model = network()
+    for other in (network(), copy.deepcopy(model)):
+        with pytest.raises(
+            ValueError, match="schedule: expected a schedule of the model that is trained, got one of another SkipCNN"
+        ):
+            Trainer(model, *digits, schedule=schedule(other))
+    with pytest.raises(ValueError, match="slope_schedule: expected a schedule of the model that is trained, got one"):
+        Trainer(model, *digits, slope_schedule=SlopeSchedule(network(), Linear(0, 2, end=1)))
+
+
+def test_a_schedule_of_a_part_of_the_network_or_of_what_contains_it_is_taken(digits):
+    model = network()
+    whole = nn.Sequential(model, nn.Identity())
+    for trained, scheduled in ((whole, model), (model, whole)):
+        slopes = SlopeSchedule(scheduled, Linear(0, 2, end=1))
+        Trainer(trained, *digits, schedule=by_function(scheduled), slope_schedule=slopes)
+
+
 def test_thresholds_are_told_the_accuracy(digits):
     model = network()
     schedule = ThresholdSchedule(model, values=(0.5, 0.0), thresholds=(0.01,))
@@ -501,6 +522,72 @@ def test_unequal_weights_of_skips_are_those_of_the_network_after_resuming(digits
     resumed.run(str(path))
     images = digits[1].images
     assert torch.equal(gpu.predict_scores(resumed.model, images), gpu.predict_scores(whole.model, images))
+
+
+def taught(digits, teacher):
+    return Trainer(gpu.perceptron(seed=1), *digits, epochs=1, teacher=Teacher(teacher))
+
+
+def at_another_t(model):
+    gpu.set_skip_strength(model, 0.25)
+
+
+def of_other_weights(model):
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1
+
+
+def of_other_statistics(model):
+    model.layers[3][1].running_mean[0] = 7
+
+
+def with_another_function(model):
+    model.activations[1] = nn.Tanh()
+
+
+def with_another_slope(model):
+    gpu.set_activation_slope(model, {"activations.1": 0.5})
+
+
+@pytest.mark.parametrize(
+    "change", [at_another_t, of_other_weights, of_other_statistics, with_another_function, with_another_slope]
+)
+def test_a_state_of_another_teacher_is_refused_and_one_from_before_it_was_noted_is_not(digits, tmp_path, change):
+    path, other = tmp_path / "checkpoint", network()
+    taught(digits, network()).run(path)
+    assert taught(digits, network().to(memory_format=torch.channels_last)).run(path)  # the same numbers
+    change(other)
+    with pytest.raises(
+        ValueError,
+        match=r"checkpoint: teacher: expected the one that the state was trained with, of SHA-256 '\w+\.{3}\w+', got",
+    ):
+        taught(digits, other).run(path)
+    with pytest.raises(ValueError, match=r"state: expected settings .*'teacher': None"):
+        Trainer(gpu.perceptron(seed=1), *digits, epochs=1).run(path)
+    state = load_checkpoint(path)
+    del state["settings"]["teacher"]
+    save_checkpoint(path, state)
+    assert taught(digits, other).run(path) == state["history"]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # torch will not have them for ever
+def test_teachers_of_any_tensors_have_a_fingerprint():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("sparse", torch.eye(3).to_sparse())
+            self.register_buffer("quantised", torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8))
+            self.register_buffer("scalar", torch.tensor(1.0, dtype=torch.bfloat16))
+            self.register_buffer("empty", torch.zeros(0, 2))
+
+        def get_extra_state(self):
+            return {"any": object()}
+
+    first, second = (taught_by(Teacher(Odd())) for _ in range(2))
+    assert first == second
+    changed = Odd()
+    changed.scalar.fill_(2)
+    assert taught_by(Teacher(changed))["teacher"] != first["teacher"]
 
 
 def test_numbers_of_numpy_are_settings_that_a_checkpoint_holds(digits, tmp_path):

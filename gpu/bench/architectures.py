@@ -11,12 +11,12 @@ import torchvision
 from torch import nn
 
 from gpu.bench.measuring import time_runs
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.collapsing.samples import BATCHES
 from gpu.models.linearization import linearize
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.runtime.tables import in_a_line
 from linalg_cnn.types import Shape
 

@@ -11,14 +11,14 @@ import torchvision
 from torch import nn
 
 from gpu.bench.measurements import Measured
-from gpu.bench.measuring import median_and_iqr, time_runs
+from gpu.bench.measuring import measured_of, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory, peak_bytes
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.models.linearization import linearize
 from gpu.models.resnets import set_stem_channels
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.runtime.timing import microseconds_per_image
 from gpu.tracing.trace import trace
 from linalg_cnn import AffineGraph, compose
@@ -129,7 +129,7 @@ def compare_ways(watch: Stopwatch, depth: int, in_shape: Shape) -> dict[str, Any
         "floor: useful multiply-adds at the rate of a matrix product": Measured(floor, 0.0),
     }
     timed = steps[-min(3, watch.runs) :]  # without the run that warms up
-    ways |= {f"collapse, of it {step}": median_and_iqr([seconds[step] for seconds in timed]) for step in timed[0]}
+    ways |= {f"collapse, of it {step}": measured_of([seconds[step] for seconds in timed]) for step in timed[0]}
     return {
         "network": f"ResNet{depth}, linearised, {in_shape} to 10",
         "multiply_adds_per_second": rate,

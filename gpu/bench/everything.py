@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from gpu.bench.measurements import Record
 from gpu.bench.pictures import measurements_figure
-from gpu.bench.progress import Progress
 from gpu.bench.registry import BENCHMARKS, Benchmark
-from gpu.bench.run import unfinished
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.machine import describe_hardware, describe_machine, describe_versions
+from gpu.runtime.progress import Progress
 from gpu.runtime.results import output_folder
+from gpu.runtime.run import unfinished
 from gpu.runtime.tables import in_a_line
 from linalg_cnn.display import to_png
 from linalg_cnn.files import write_atomically, write_json

@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from gpu.bench.measuring import time_runs
-from gpu.bench.progress import Progress
-from gpu.bench.run import CPU, Run
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import CPU, Run
 from linalg_cnn import (
     adaptive_avg_pool_matrix,
     avg_pool_matrix,

@@ -1,25 +1,24 @@
 """The time of functions: medians of several runs, with their spread."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from gpu.bench.measurements import Measured
+from gpu.runtime.timing import median_and_iqr
 
 
-def median_and_iqr(seconds: list[float]) -> Measured:
-    """Return the median and the interquartile range of several runs.
+def measured_of(seconds: Sequence[float]) -> Measured:
+    """Return what several runs have measured: their median, and their interquartile range as its spread.
 
     Examples
     --------
-    >>> median_and_iqr([1.0, 2.0, 3.0, 4.0, 5.0])
+    >>> measured_of([1.0, 2.0, 3.0, 4.0, 5.0])
     Measured(seconds=3.0, spread=2.0)
     """
-    low, middle, high = np.percentile(seconds, (25, 50, 75))
-    return Measured(float(middle), float(high - low))
+    return Measured(*median_and_iqr(seconds))
 
 
 def run_seconds(function: Callable[[], Any], device: torch.device) -> float:
@@ -37,7 +36,7 @@ def time_runs(function: Callable[[], Any], runs: int, device: torch.device) -> M
     """Time several runs after one that warms up; with ``runs=1`` a single cold run, whose spread is 0."""
     if runs > 1:
         run_seconds(function, device)
-    return median_and_iqr([run_seconds(function, device) for _ in range(runs)])
+    return measured_of([run_seconds(function, device) for _ in range(runs)])
 
 
 def time_in_turn(

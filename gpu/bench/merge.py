@@ -9,16 +9,16 @@ import torch
 from torch import nn
 
 from gpu.bench.contenders import fold_batch_norms
-from gpu.bench.measuring import median_and_iqr, time_in_turn
+from gpu.bench.measuring import measured_of, time_in_turn
 from gpu.bench.memory import keeps_memory, kept_memory
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.merging.forms import FORMS_FOR_ONNXRUNTIME
 from gpu.merging.merge import merge
 from gpu.merging.report import MergeReport
 from gpu.models.resnets import resnet
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.onnx import in_onnxruntime
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import Predict
 from linalg_cnn.types import Shape
@@ -116,7 +116,7 @@ def rows_of(
         taken = time_in_turn(calls, runs, device, lambda: None)
     rows = []
     for variant, seconds in taken.items():
-        middle, spread = median_and_iqr(seconds)
+        middle, spread = measured_of(seconds)
         merged = variant.startswith("merged")
         rows.append({
             "network": name,

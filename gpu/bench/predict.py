@@ -12,10 +12,8 @@ from torchvision import transforms
 from gpu.bench.contenders import COMPILED, MAX_AUTOTUNE, Bind, contenders, networks
 from gpu.bench.image_counts import PIXELS, fitting_in_floats, images_for
 from gpu.bench.measurements import median_and_noise
-from gpu.bench.measuring import median_and_iqr, time_in_turn, time_runs
+from gpu.bench.measuring import measured_of, time_in_turn, time_runs
 from gpu.bench.memory import keeps_memory, kept_memory
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.paper_numbers import TIMING_HARDWARE, TIMINGS
 from gpu.experiments.timing import IN_SHAPE
@@ -23,6 +21,8 @@ from gpu.models.shallow import three_layer_cnn
 from gpu.predict import CapturedPrediction, Predictor
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.precision import full_float32
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.runtime.tables import in_a_line
 from gpu.runtime.timing import microseconds_per_image
 
@@ -204,11 +204,11 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
         ways["Predictor, batches of 64 as one CUDA graph"] = Way(captured, len(some), to_scores)
     taken = time_in_turn({name: way.call for name, way in ways.items()}, runs, device, bar.done)
     seconds = {name: np.array(taken[name]) / way.images for name, way in ways.items()}
-    rates = {name: way.bytes_per_image / median_and_iqr(list(seconds[name])).seconds for name, way in ways.items()}
+    rates = {name: way.bytes_per_image / measured_of(list(seconds[name])).seconds for name, way in ways.items()}
     compared = pixels[:COMPARED_IMAGES]
     exact = torch.from_numpy(raw.affine(compared.flatten(1).cpu().double().numpy()))
     largest = exact.abs().max()
-    timings = {name: median_and_iqr(list(values)) for name, values in seconds.items()}
+    timings = {name: measured_of(list(values)) for name, values in seconds.items()}
     one = pixels[:1]
     single = {
         PREDICTOR: microseconds_per_image(predictor, one, min_run_time=seconds_each),

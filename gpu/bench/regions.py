@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 import gpu
-from gpu.bench.measuring import median_and_iqr, run_seconds, time_in_turn
+from gpu.bench.measuring import measured_of, run_seconds, time_in_turn
 from gpu.bench.memory import peak_bytes
-from gpu.bench.progress import Progress
-from gpu.bench.run import CPU, Run
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import CPU, Run
 from linalg_cnn import Path, PiecewiseGraph, Region, region, segment, slice_regions
 from linalg_cnn.piecewise.local_maps import batch_pieces
 from linalg_cnn.types import Array, IntArray
@@ -121,7 +121,7 @@ def local_maps_row(graph: PiecewiseGraph, module: nn.Module, images: Array, runs
     return {
         "images": len(images),
         "threads": 1,
-        "seconds": {name: median_and_iqr(values)._asdict() for name, values in taken.items()},
+        "seconds": {name: measured_of(values)._asdict() for name, values in taken.items()},
         "times_autograd": float(np.median(np.array(taken["autograd"]) / taken["local_maps"])),
         "relative_error": float(error / np.abs(scores).max()),
         "difference_from_autograd": float(np.abs(W - jacobian).max() / np.abs(jacobian).max()),
@@ -141,7 +141,7 @@ def distance_row(
     return {
         "norm": norm,
         "failure_probability": failure,
-        **median_and_iqr(seconds)._asdict(),
+        **measured_of(seconds)._asdict(),
         "walls": len(around),
         "ties": len(around.ties),
         "distance": float(distance),

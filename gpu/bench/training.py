@@ -12,12 +12,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from gpu.bench.measuring import median_and_iqr, time_in_turn
-from gpu.bench.progress import Progress
-from gpu.bench.run import Run
+from gpu.bench.measuring import measured_of, time_in_turn
 from gpu.models.resnets import resnet
 from gpu.models.shallow import three_layer_cnn
 from gpu.runtime.devices import resolve_device
+from gpu.runtime.progress import Progress
+from gpu.runtime.run import Run
 from gpu.training.data import Digits, load_digits
 from gpu.training.trainer import Trainer
 
@@ -76,7 +76,7 @@ def row_of(network: str, part: Digits, runs: int, device: torch.device, bar: Pro
     loops = {"plain": lambda: plain_loop(models["plain"], part, device), "ours": ours}
     seconds = time_in_turn(loops, runs, device, bar.done)
     ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["ours"], strict=True)]
-    timings = {loop: median_and_iqr(taken) for loop, taken in seconds.items()}
+    timings = {loop: measured_of(taken) for loop, taken in seconds.items()}
     return {
         "network": network,
         "images": len(part),

@@ -87,7 +87,7 @@ def run_benchmark(benchmark: Benchmark, *, out: Path | None, picture: Path | Non
     if out is None:
         record = benchmark.measure(**options)
     else:
-        from gpu.bench.run import unfinished
+        from gpu.runtime.run import unfinished
         from linalg_cnn.files import write_json
 
         record = benchmark.measure(keep=unfinished(out), **options)

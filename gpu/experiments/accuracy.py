@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gpu.experiments.experiment import Record, View, machine_of
+from gpu.experiments.experiment import Record, View, finished_trials, label_of, machine_of
 from gpu.experiments.panels import Curve, below, draw_panels, in_panels
 from gpu.experiments.paper_numbers import PaperFigure
 from gpu.runtime.tables import counted, markdown_table
@@ -46,9 +46,12 @@ class AccuracyView(View):
         """Return the epochs of a trial that are shown."""
 
     def accuracies(self, series: Record, kind: str = "validation_accuracy") -> dict[float, list[float]]:
-        """Return the accuracies of the trials of a series by x, in the order of x, where a record has this kind."""
+        """Return the accuracies of a series by x, in the order of x, where a record has this kind.
+
+        Trials that diverged do not count, also in the epochs before.
+        """
         found: dict[float, list[float]] = {}
-        for trial in series["trials"]:
+        for trial in finished_trials(series):
             for epoch in self.epochs_of(trial):
                 if kind in epoch:
                     found.setdefault(epoch[self.x], []).append(epoch[kind])
@@ -71,20 +74,21 @@ class AccuracyView(View):
         """Return accuracy by x: mean, then smallest and largest of the trials, then the paper's.
 
         Where the running statistics were recalibrated, a second table has the accuracies with those that training left.
+        Trials that diverged are counted beside the name of their series, and in nothing else.
         """
-        measured = {series["name"]: self.accuracies(series) for series in record["series"]}
+        measured = [self.accuracies(series) for series in record["series"]]
         header = [self.x]
-        rows = {x: [f"{x:g}"] for x in sorted({x for found in measured.values() for x in found})}
-        for name, found in measured.items():
-            header.append(name)
+        rows = {x: [f"{x:g}"] for x in sorted({x for found in measured for x in found})}
+        for series, found in zip(record["series"], measured, strict=True):
+            header.append(label_of(series))
             for x, cells in rows.items():
                 cells.append(spread(found.get(x, [])))
-            if paper := self.paper_curve(name):
+            if paper := self.paper_curve(series["name"]):
                 header.append("the paper")
                 for x, cells in rows.items():
                     cells.append(f"{paper[x]:.2%}" if x in paper else "")
         lines = markdown_table(header, rows.values(), text_columns=0)
-        as_trained = {series["name"]: self.accuracies(series, AS_TRAINED) for series in record["series"]}
+        as_trained = {label_of(series): self.accuracies(series, AS_TRAINED) for series in record["series"]}
         as_trained = {name: found for name, found in as_trained.items() if found}
         if not as_trained:
             return lines
@@ -102,7 +106,7 @@ class AccuracyView(View):
         curves = []
         for series in record["series"]:
             means = {x: float(np.mean(found)) for x, found in self.accuracies(series).items()}
-            curve = f"{series['name']}: {_ends(means)}"
+            curve = f"{label_of(series)}: {_ends(means)}"
             if paper := self.paper_curve(series["name"]):
                 curve += f" (the paper's: {_ends(paper)})"
             curves.append(curve)
@@ -112,7 +116,7 @@ class AccuracyView(View):
         """Draw the mean of each series with the smallest and largest accuracy, and beside it the paper's curve."""
         groups = []
         for number, series in enumerate(record["series"]):
-            curves = [Curve(series["name"], self.accuracies(series), number)]
+            curves = [Curve(label_of(series), self.accuracies(series), number)]
             if paper := self.paper_curve(series["name"]):
                 points = {x: [accuracy] for x, accuracy in paper.items()}
                 curves.append(Curve(f"the paper's {series['name']}", points, number, reference=True))
@@ -183,10 +187,18 @@ def _afterwards(record: Record) -> list[str]:
 
 
 def _comparison(found: list[dict[str, Any]]) -> list[str]:
-    """Return the cells of a row that compares the trials of a series with what they were turned into."""
-    if "refused" in found[0]:
-        return ["refused: not affine", "", ""]
-    agree, compared = (sum(part[name] for part in found) for name in ("predictions_agree", "images_compared"))
-    accuracy = float(np.mean([part["validation_accuracy"] for part in found]))
-    largest = max(part["largest_difference"] for part in found)
-    return [f"{agree:,} of {compared:,}", f"{largest:.1g}", f"{accuracy:.2%}"]
+    """Return the cells of a row that compares the trials of a series with what they were turned into.
+
+    Whether a map was refused depends on the trained weights: it can be the map of one trial alone.
+    """
+    refusals = [part["refused"] for part in found if "refused" in part]
+    compared = [part for part in found if "refused" not in part]
+    refused = f"{len(refusals)} of {len(found)} refused"
+    if not compared:
+        not_affine = all("expected affine operations only" in refusal for refusal in refusals)
+        return ["refused: not affine" if not_affine else refused, "", ""]
+    agree, images = (sum(part[name] for part in compared) for name in ("predictions_agree", "images_compared"))
+    accuracy = float(np.mean([part["validation_accuracy"] for part in compared]))
+    largest = max(part["largest_difference"] for part in compared)
+    same = f"{agree:,} of {images:,}" + (f"; {refused}" if refusals else "")
+    return [same, f"{largest:.1g}", f"{accuracy:.2%}"]

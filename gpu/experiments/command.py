@@ -14,6 +14,7 @@ from gpu.experiments.workspace import Workspace
 from gpu.models.resnets import check_stem_stride
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.results import check_output_folder, folder_locked
+from gpu.runtime.run import unfinished
 from gpu.settings import EXPERIMENTS, ExperimentSettings
 from gpu.training.data import check_seed
 from linalg_cnn.checks import check_choice, check_int
@@ -24,7 +25,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     """Run an experiment, or resume it; write ``NAME.json`` and ``NAME.png``; return the record.
 
     The record is written after every trial, with all results so far: runs of different series can fill one folder, also
-    at the same time.
+    at the same time. What a measurement has measured so far is in ``NAME.json.unfinished`` until its record is written.
 
     Raises
     ------
@@ -48,7 +49,8 @@ def run_experiment(settings: ExperimentSettings) -> Record:
         raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)
     path = settings.out / f"{settings.name}.json"
-    check_output_folder(settings.out, (path.name, path.with_suffix(".png").name))  # before the work, which takes hours
+    files = (path, unfinished(path), path.with_suffix(".png"))
+    check_output_folder(settings.out, [file.name for file in files])  # before the work, which takes hours
     if experiment.measure is None:
         record_so_far = _train(experiment, settings, path)
     else:
@@ -58,6 +60,7 @@ def run_experiment(settings: ExperimentSettings) -> Record:
         record = record_so_far()
         write_json(path, record)
         write_atomically(path.with_suffix(".png"), draw(record))
+        unfinished(path).unlink(missing_ok=True)
     return record
 
 
@@ -126,7 +129,10 @@ def _record_of(
     results: Mapping[Trial, dict[str, Any]],
     workspace: Workspace,
 ) -> Record:
-    """Return the record of the trials that are finished."""
+    """Return the record of the trials that are finished.
+
+    ``complete`` says whether these are all trials of all series, whichever of them were run now.
+    """
     planned = [trial for trials in plan.values() for trial in trials]
     shared = _joint([vars(trial) for trial in planned])
     training, held_out = workspace.images_of(planned[0])
@@ -154,7 +160,7 @@ def _record_of(
         },
         "hardware": _joint([result["hardware"] for result in results.values()]),
         "versions": _joint([result["versions"] for result in results.values()]),
-        "complete": not settings.series and len(results) == len(set(planned)),
+        "complete": set(planned) <= results.keys(),
         "series": [
             {"name": name, "trials": [public(results[trial]) for trial in trials if trial in results]}
             for name, trials in plan.items()

@@ -40,6 +40,30 @@ def machine_of(record: Record) -> str:
     return hardware.get("gpu") or f"{hardware.get('processor')}, {hardware.get('cores')} cores"
 
 
+def finished_trials(series: Record) -> list[Record]:
+    """Return the trials of a series that were trained to the end: one that diverged has no accuracy to count.
+
+    Examples
+    --------
+    >>> finished_trials({"trials": [{"seed": 0}, {"seed": 1, "stopped": "training diverged"}]})
+    [{'seed': 0}]
+    """
+    return [trial for trial in series["trials"] if trial.get("stopped") is None]
+
+
+def label_of(series: Record) -> str:
+    """Return the name of a series, and how many of its trials diverged, where any did.
+
+    Examples
+    --------
+    >>> label_of({"name": "ResNet34", "trials": [{"seed": 0}, {"seed": 1, "stopped": "training diverged"}]})
+    'ResNet34 (1 of 2 diverged)'
+    """
+    trials = len(series["trials"])
+    diverged = trials - len(finished_trials(series))
+    return f"{series['name']} ({diverged} of {trials} diverged)" if diverged else str(series["name"])
+
+
 def dataset_of(settings: ExperimentSettings) -> str:
     """Return the data set of an experiment that takes the 5,000 digits where MNIST has no folder."""
     return "mnist-5k" if (settings.dataset, settings.data_root) == ("mnist", None) else settings.dataset

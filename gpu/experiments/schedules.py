@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gpu.experiments.accuracy import AS_TRAINED, AccuracyByEpoch, spread
-from gpu.experiments.experiment import Experiment, Record
+from gpu.experiments.experiment import Experiment, Record, finished_trials, label_of
 from gpu.experiments.panels import WIDTH, below
 from gpu.experiments.trial import Trial
 from gpu.runtime.tables import markdown_table
@@ -48,7 +48,7 @@ class WaysToNoSkips(AccuracyByEpoch):
         """Draw each trial as a point and the mean of each way as a line, one row per way."""
         figure.set_size_inches(WIDTH, 3.6)
         axes = figure.subplots()
-        names = [series["name"] for series in record["series"]]
+        names = [label_of(series) for series in record["series"]]
         for row, series in enumerate(record["series"]):
             if found := list(_last(series).values()):
                 colour = CURVE_COLORS[row % len(CURVE_COLORS)]
@@ -62,16 +62,17 @@ class WaysToNoSkips(AccuracyByEpoch):
         axes.grid(axis="x", alpha=0.3)
 
     def tables(self, record: Record) -> list[str]:
-        """Return one row for each way to a network without skips."""
+        """Return one row for each way to a network without skips; trials that diverged are counted beside its name."""
         reference = next((_last(series) for series in record["series"] if series["name"] == WITH_SKIPS), {})
         rows = []
         for series in record["series"]:
             last = _last(series)
             differences = [100 * (last[seed] - reference[seed]) for seed in last if seed in reference]
-            without = [epoch for trial in series["trials"] if (epoch := _first_without_skips(trial)) is not None]
+            finished = finished_trials(series)
+            without = [epoch for trial in finished if (epoch := _first_without_skips(trial)) is not None]
             rows.append([
-                series["name"],
-                f"{len(without)} of {len(series['trials'])}",
+                label_of(series),
+                f"{len(without)} of {len(finished)}",
                 f"{np.mean(without):.1f}" if without else "",
                 spread(list(last.values())),
                 f"{np.std(list(last.values()), ddof=1):.2%}" if len(last) > 1 else "",
@@ -91,13 +92,13 @@ class WaysToNoSkips(AccuracyByEpoch):
 
     def words(self, record: Record) -> str:
         """Return mean, smallest and largest accuracy of each way."""
-        ways = [f"{series['name']}: {spread(list(_last(series).values())) or 'none'}" for series in record["series"]]
+        ways = [f"{label_of(series)}: {spread(list(_last(series).values())) or 'none'}" for series in record["series"]]
         return f"Validation accuracy {self.title}. {'; '.join(ways)}."
 
 
 def _last(series: Record, kind: str = "validation_accuracy") -> dict[int, float]:
-    """Return the accuracy after the last epoch by the seed of the trial, where a trial has this kind."""
-    last = {trial["seed"]: trial["epochs"][-1] for trial in series["trials"] if trial["epochs"]}
+    """Return the accuracy after the last epoch by the seed of the trial, where a finished trial has this kind."""
+    last = {trial["seed"]: trial["epochs"][-1] for trial in finished_trials(series) if trial["epochs"]}
     return {seed: epoch[kind] for seed, epoch in last.items() if kind in epoch}
 
 

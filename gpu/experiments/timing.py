@@ -1,12 +1,12 @@
 """Sections 5.2 and 5.3: the time of a prediction with skips, without them, and as one matrix."""
 
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from tqdm import tqdm
 
 from gpu.collapsing.collapse import collapse
 from gpu.experiments.experiment import Experiment, Record, View, machine_of
@@ -18,7 +18,7 @@ from gpu.models.removal import remove_skips
 from gpu.models.resnets import resnet, set_stem_channels, set_stem_stride
 from gpu.models.shallow import perceptron, six_layer_cnn, three_layer_cnn
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.run import Run, unfinished
 from gpu.runtime.tables import markdown_table
 from gpu.runtime.timing import microseconds_per_image
 from gpu.settings import ExperimentSettings
@@ -74,19 +74,37 @@ def _plain_resnet34(stem_stride: int) -> nn.Module:
 def time_networks(settings: ExperimentSettings) -> Record:
     """Return the record: medians of the microseconds per image at the batch size, with their interquartile ranges.
 
-    As in the paper's section 5.1, the time to load and transform images is not counted.
+    As in the paper's section 5.1, the time to load and transform images is not counted. The time of each network is
+    kept in a file, ``timing.json.unfinished`` in the folder ``out``: a run that was stopped goes on from there.
 
     Raises
     ------
     ValueError
         If there is no such device on this machine.
+    OSError
+        If what was measured cannot be written.
     """
     device = resolve_device(settings.device)
     batch = torch.rand(settings.batch_size, *IN_SHAPE, device=device)
     made = networks(settings.seed, cast(Literal[1, 2], settings.stem_stride))
+    run = Run(
+        "timing",
+        {
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+            "seconds_each": SECONDS,
+            "stem_stride": settings.stem_stride,
+        },
+        device,
+        len(made),
+        unfinished(settings.out / "timing.json"),
+        settings.progress,
+    )
     rows = []
-    for network, variant, module in tqdm(made, desc="timing", disable=not settings.progress):
-        measured = microseconds_per_image(module.to(device), batch, min_run_time=SECONDS)
+    for network, variant, module in made:
+        name = f"{network}, {variant}"
+        measured = run.part(name, partial(_time, module, batch))
+        run.bar.done(name)
         rows.append({
             "network": network,
             "variant": variant,
@@ -97,18 +115,11 @@ def time_networks(settings: ExperimentSettings) -> Record:
             "parameters": sum(p.numel() for p in module.parameters()),
             "paper": TIMINGS.get((network, variant)),
         })
-    return {
-        "experiment": "timing",
-        "settings": {
-            "batch_size": settings.batch_size,
-            "seed": settings.seed,
-            "seconds_each": SECONDS,
-            "stem_stride": settings.stem_stride,
-        },
-        "hardware": describe_hardware(device),
-        "versions": describe_versions(),
-        "rows": rows,
-    }
+    return run.record([], rows=rows)
+
+
+def _time(module: nn.Module, batch: torch.Tensor) -> dict[str, float]:
+    return microseconds_per_image(module.to(batch.device), batch, min_run_time=SECONDS)
 
 
 class TimingView(View):

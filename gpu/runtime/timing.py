@@ -3,10 +3,11 @@
 import logging
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 Predict = Callable[[torch.Tensor], Any]
@@ -63,6 +64,18 @@ def microseconds_per_image(
         measured = timer.blocked_autorange(min_run_time=min_run_time)
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
+
+
+def median_and_iqr(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median and the interquartile range of several measurements.
+
+    Examples
+    --------
+    >>> median_and_iqr([1.0, 2.0, 3.0, 4.0, 5.0])
+    (3.0, 2.0)
+    """
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return float(middle), float(high - low)
 
 
 class Stopwatch:

@@ -36,6 +36,20 @@ class Schedule:
         self.last_step = 0
         self._last: float | dict[str, float] = {}
 
+    def controls(self, model: nn.Module) -> bool:
+        """Return whether the schedule sets numbers of a network: of its own, or of one that has modules in common.
+
+        Examples
+        --------
+        >>> import gpu
+        >>> model = gpu.three_layer_cnn()
+        >>> schedule = gpu.SkipSchedule(model, lambda step: 0.0)
+        >>> schedule.controls(nn.Sequential(model, nn.Softmax(1))), schedule.controls(gpu.three_layer_cnn())
+        (True, False)
+        """
+        own = {id(self.model.get_submodule(name)) for name in self._present()}
+        return any(id(part) in own for part in model.modules())
+
     def _present(self) -> dict[str, float]:
         """Return all numbers in the network that are of the kind that the schedule sets, by name."""
         return skip_strengths(self.model)

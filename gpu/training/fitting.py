@@ -1,8 +1,15 @@
 """The check that a network and labelled images fit together, before a training begins."""
 
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from gpu.runtime.tables import counted
+from gpu.schedules.schedule import Schedule
 from gpu.training.data import as_network_input
 from gpu.training.evaluation import dtype_of
 from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images
@@ -72,6 +79,102 @@ def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImag
                 f"{name}: expected labels 0 to {classes - 1} for a network of {classes} scores, got {largest}; make it "
                 f"with num_classes={largest + 1}"
             )
+
+
+def check_schedules(model: nn.Module, schedules: Mapping[str, Schedule | None]) -> None:
+    """Check that schedules, by the names of their arguments, control the network that is trained.
+
+    Raises
+    ------
+    ValueError
+        If one sets numbers of another network alone, such as of one that the network is a copy of.
+
+    Examples
+    --------
+    >>> import copy, gpu
+    >>> model = gpu.three_layer_cnn()
+    >>> check_schedules(copy.deepcopy(model), {"schedule": gpu.SkipSchedule(model, lambda step: 0.0)})
+    Traceback (most recent call last):
+    ValueError: schedule: expected a schedule of the model that is trained, got one of another SkipCNN; make it with \
+the model that is trained
+    """
+    for name, schedule in schedules.items():
+        if isinstance(schedule, Schedule) and not schedule.controls(model):
+            raise ValueError(
+                f"{name}: expected a schedule of the model that is trained, got one of another "
+                f"{type(schedule.model).__name__}; make it with the model that is trained"
+            )
+
+
+def check_batches(model: nn.Module, training: LabelledImages, batch_size: int, recalibration_images: int) -> None:
+    """Check that no batch has a single image where a batch normalisation then has a single number per channel.
+
+    A normalisation in training mode divides by the deviation of its numbers, of which there must be two: torch would
+    stop the training at the first such batch. A network without such a normalisation takes batches of one image. Where
+    a batch would have one, the network is run once more on the first images, in evaluation mode; modes and random
+    states stay.
+
+    Raises
+    ------
+    ValueError
+        If there is such a batch.
+
+    Examples
+    --------
+    >>> images = LabelledImages(torch.zeros(65, 3, 8, 8), torch.zeros(65).long())
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten())
+    >>> check_batches(model, images, batch_size=64, recalibration_images=0)
+    Traceback (most recent call last):
+    ValueError: training: expected at least two images in the last batch, as 1: BatchNorm2d of one number per image \
+and channel needs them in training mode, got 65 images in batches of 64; give batch_size=65, or other images
+    """
+    images = len(training)
+    last = images % batch_size or batch_size
+    if 1 not in {last, recalibration_images}:
+        return
+    norm = _norm_of_single_numbers(model, training)
+    if norm is None:
+        return
+    needs = f"as {norm} of one number per image and channel needs them in training mode"
+    if last > 1:
+        raise ValueError(f"recalibration_images: expected 0, or at least 2, {needs}, got 1")
+    if images == 1:
+        raise ValueError(f"training: expected at least two images, {needs}, got 1")
+    enough = next(size for size in count(batch_size + 1) if images % size != 1)
+    raise ValueError(
+        f"training: expected at least two images in the last batch, {needs}, got {counted(images, 'image')} in batches "
+        f"of {batch_size}; give batch_size={enough}, or other images"
+    )
+
+
+def _norm_of_single_numbers(model: nn.Module, training: LabelledImages) -> str | None:
+    """Return the place and the class of the first batch normalisation that gets one number per image and channel."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.train()  # its own method may keep batch normalisations frozen
+    norms = [
+        (name, part)
+        for name, part in model.named_modules()
+        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None)
+    ]
+    for part, mode in modes:
+        part.training = mode
+    images, found = training.images[:FEW], list[str]()
+
+    def note(name: str) -> Any:
+        def look(norm: _BatchNorm, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+            given = (*inputs, *options.values())[0]
+            if given.numel() == given.shape[1] * len(images):
+                found.append(f"{name or 'model'}: {type(norm).__name__}")
+
+        return look
+
+    hooks = [norm.register_forward_pre_hook(note(name), with_kwargs=True) for name, norm in norms]
+    try:
+        _scores(model, images, dtype_of(model))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return next(iter(found), None)
 
 
 def _scores(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -65,7 +65,7 @@ def recalibrate(
     ValueError
         If the images are not finite numbers that the model takes, none of the batch normalisations is used in the
         forward pass, running statistics are there but belong to no batch normalisation, as in a scripted or exported
-        model, or cannot be written, or a statistic is not finite. All statistics are then as they were.
+        model or part of one, or cannot be written, or a statistic is not finite. All statistics are then as they were.
 
     Notes
     -----
@@ -170,7 +170,7 @@ def check_norms(norms: dict[str, _BatchNorm]) -> None:
 
 
 def _check_there_are_none_of_others(model: nn.Module) -> None:
-    """Refuse a model whose only running statistics belong to no `nn.BatchNorm`.
+    """Refuse running statistics that cannot be estimated: of scripted or exported parts, or all where none can.
 
     Leaving them as they are without a word would leave the network as useless as it was.
 
@@ -179,14 +179,24 @@ def _check_there_are_none_of_others(model: nn.Module) -> None:
     ValueError
         If there are such statistics.
     """
-    if any(isinstance(part, _BatchNorm) for part in model.modules()):
-        return
-    for name, _ in model.named_buffers():
-        if name.rpartition(".")[2] == "running_mean":
+    can_some = any(isinstance(part, _BatchNorm) for part in model.modules())
+    for name, part in model.named_modules():
+        held = [buffer for buffer, _ in part.named_buffers(recurse=False) if buffer == "running_mean"]
+        if held and not isinstance(part, _BatchNorm) and (not can_some or _is_compiled_norm(part, model)):
+            where = f"{name}.running_mean" if name else "running_mean"
             raise ValueError(
-                f"model: expected running statistics of batch normalisations, got {name} in a module that is none; "
+                f"model: expected running statistics of batch normalisations, got {where} in a module that is none; "
                 "recalibrate a model before it is scripted or exported"
             )
+
+
+def _is_compiled_norm(part: nn.Module, model: nn.Module) -> bool:
+    """Return whether a module that holds statistics is a scripted or exported batch normalisation, and not frozen."""
+    if isinstance(part, torch.jit.ScriptModule):
+        is_one = not str(part.original_name).startswith("InstanceNorm")
+    else:
+        is_one = type(part) is nn.Module  # torch.export has made it; it computes nothing itself
+    return is_one and (part.training or not model.training)
 
 
 def _check_images(images: torch.Tensor, device: torch.device) -> None:

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from gpu.models.activations import activation_slopes, class_of, set_activation_slope
+from gpu.models.homotopy import skip_strengths
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
+from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, check_history
 from gpu.training.labelled import LabelledImages
+from gpu.training.optimizer import MOMENTS
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Adam's tensors of the shape of their parameter; torch loads others, and fails in the next step."""
-LATER_SETTINGS = ("recalibration_images", "digits", "samples", "network")
+LATER_SETTINGS = ("recalibration_images", "digits", "samples", "network", "teacher")
 """Settings of which states say nothing that were written before there were these; such states are resumed as before."""
 EARLIER_SETTINGS = ("layers",)
 """Settings that states had before, and that are not compared any more: networks of one function had other layers."""
@@ -43,12 +44,44 @@ def fingerprints(model: nn.Module, *parts: LabelledImages) -> dict[str, str]:
             for rows in tensor.split(ROWS):  # a copy of all images would take as much memory again
                 digits.update(rows.detach().cpu().contiguous().view(torch.uint8).numpy())
     samples = ", ".join(f"{part.images.dtype} {part.in_shape}" for part in parts)
-    layers = [f"{name} {class_of(layer).__qualname__}" for name, layer in model.named_modules()]
-    return {
-        "digits": digits.hexdigest(),
-        "samples": samples,
-        "network": hashlib.sha256("\n".join(layers).encode()).hexdigest(),
-    }
+    layers = hashlib.sha256(_layers(model).encode())
+    return {"digits": digits.hexdigest(), "samples": samples, "network": layers.hexdigest()}
+
+
+def taught_by(teacher: Teacher | None) -> dict[str, Any]:
+    """Return the settings by which a training with another teacher is known to be another.
+
+    ``teacher`` is the SHA-256 of all that its scores depend on: weights and statistics, layers, t, and slopes.
+
+    Examples
+    --------
+    >>> taught_by(None)
+    {'taught': None, 'teacher': None}
+    """
+    if teacher is None:
+        return {"taught": None, "teacher": None}
+    model = teacher.model
+    digest = hashlib.sha256(f"{_layers(model)}\n{skip_strengths(model)}\n{activation_slopes(model)}\n".encode())
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):  # a module may have a state of its own of any kind
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(_bytes_of(tensor))
+    return {"taught": [teacher.weight, teacher.temperature], "teacher": digest.hexdigest()}
+
+
+def _layers(model: nn.Module) -> str:
+    """Return the names and the classes of all modules of a network."""
+    return "\n".join(f"{name} {class_of(layer).__qualname__}" for name, layer in model.named_modules())
+
+
+def _bytes_of(tensor: torch.Tensor) -> Any:
+    """Return the numbers of a tensor as bytes, whatever its device and its layout are."""
+    numbers = tensor.detach().cpu()
+    if numbers.layout != torch.strided:
+        numbers = numbers.to_dense()
+    if numbers.is_quantized:
+        numbers = numbers.int_repr()
+    return numbers.reshape(-1).contiguous().view(torch.uint8).numpy()
 
 
 def slopes_state(model: nn.Module, schedule: SlopeSchedule | None) -> dict[str, Any]:
@@ -80,23 +113,6 @@ def load_slopes(state: dict[str, Any], model: nn.Module, schedule: SlopeSchedule
             raise ValueError(f"state['slopes']: expected those of this model, got others: {error}") from error
     if schedule is not None:
         schedule.load_state_dict(state["slope_schedule"])
-
-
-def load_moments(optimizer: torch.optim.Adam, moments: dict[int, Any]) -> None:
-    """Continue with the moments of a state, and with the settings that the optimiser has for its device.
-
-    The moments are laid out in memory as their parameters are: torch's fused Adam reads all of them in the order of
-    the memory, and a state has the layout of the device where it was written, which on CUDA is channels_last.
-
-    Raises
-    ------
-    ValueError
-        If torch does not take them.
-    """
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
-    for parameter, found in optimizer.state.items():
-        for name in MOMENTS:
-            found[name] = torch.empty_like(parameter).copy_(found[name])
 
 
 def take_step(schedule: SkipSchedule | ThresholdSchedule | SlopeSchedule, history: Sequence[Epoch]) -> None:
@@ -138,6 +154,7 @@ def check_state(
     if isinstance(settings, dict):
         settings = {name: own["settings"][name] for name in LATER_SETTINGS} | settings
         settings = {name: value for name, value in settings.items() if name not in EARLIER_SETTINGS}
+        _check_teacher(settings, own["settings"])
     if settings != own["settings"] or _schedules(state) != _schedules(own):
         raise ValueError(
             f"state: expected settings {own['settings']} and {_schedules(own)}, "
@@ -169,6 +186,22 @@ def check_state(
                     f"state['optimizer']: expected {name} of tensor {number} to be {_described(parameters[number])}, "
                     f"got {_described(moment)}"
                 )
+
+
+def _check_teacher(settings: dict[str, Any], own: dict[str, Any]) -> None:
+    """Check that the settings of a state differ in more than the teacher, or not at all.
+
+    Raises
+    ------
+    ValueError
+        If the teacher alone is another.
+    """
+    teacher = settings["teacher"]
+    if settings | {"teacher": None} == own | {"teacher": None} and teacher != own["teacher"]:
+        raise ValueError(
+            f"teacher: expected the one that the state was trained with, of SHA-256 {SHORT.repr(teacher)}, got another "
+            f"of the same weight and temperature, of SHA-256 {SHORT.repr(own['teacher'])}"
+        )
 
 
 def _schedules(state: dict[str, Any]) -> str:

@@ -17,10 +17,11 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
-from gpu.training.fitting import check_fit, labelled_parts
+from gpu.training.fitting import check_batches, check_fit, check_schedules, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
-from gpu.training.resuming import check_state, fingerprints, load_moments, load_slopes, slopes_state, take_step
+from gpu.training.optimizer import adam_of, load_moments
+from gpu.training.resuming import check_state, fingerprints, load_slopes, slopes_state, take_step, taught_by
 from linalg_cnn.checks import check_choice, check_int
 
 
@@ -35,7 +36,7 @@ class Trainer:
     Parameters
     ----------
     model : nn.Module
-        Network from floats (N, *in_shape) to scores (N, classes). It is run once, on two images.
+        Network from floats (N, *in_shape) to scores (N, classes). It is run on two images first.
     training, held_out : LabelledImages, (images, labels), or torch Dataset
         Images to train on, and images to validate on after each epoch, as `gpu.LabelledImages` describes them: of any
         one shape, with uint8 pixels that count as pixels / 255, or floats that the network gets as they are. A Dataset
@@ -43,17 +44,18 @@ class Trainer:
     epochs : int
         Number of passes over the training set.
     batch_size : int
-        Number of images per step; the last batch of an epoch may be smaller.
+        Number of images per step; the last batch of an epoch may be smaller. One of a single image is refused where a
+        batch normalisation, such as one behind a map of 1x1, would have a single number per channel.
     learning_rate : float
         Learning rate of Adam.
     seed : int
         Seed of the order of the images.
     schedule : SkipSchedule or ThresholdSchedule, optional
-        Schedule of the skip strength t; it takes a step after each epoch but the last.
+        Schedule of the skip strength t of this model; it takes a step after each epoch but the last.
     slope_schedule : SlopeSchedule, optional
-        Schedule of the slopes of activations; it takes its steps at the same time.
+        Schedule of the slopes of this model's activations; it takes its steps at the same time.
     teacher : Teacher, optional
-        Trained network whose scores are learned beside the labels.
+        Trained network whose scores are learned beside the labels. A training is resumed with the same one only.
     precision : {"float32", "bfloat16"}
         Precision of the forward pass and of its gradients; the weights keep their dtype.
     recalibration_images : int, optional
@@ -76,7 +78,8 @@ class Trainer:
     TypeError
         If images come in another form, or are no tensors.
     ValueError
-        If an option is out of range, or network, images and labels do not fit together.
+        If an option is out of range, network, images and labels do not fit together, or a schedule is that of another
+        network.
     MemoryError
         If the images of a Dataset would take more than half of the machine's memory.
 
@@ -113,13 +116,14 @@ class Trainer:
         learning_rate = check_positive("learning_rate", learning_rate)
         shown, self.held_out = labelled_parts(training, held_out)
         check_fit(model, shown, self.held_out)
+        check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
-        on_cuda = self.device.type == "cuda"
-        in_2d = shown.images.ndim == 4
-        self.model = model.to(memory_format=torch.channels_last) if on_cuda and in_2d else model
+        in_2d_on_cuda = self.device.type == "cuda" and shown.images.ndim == 4
+        self.model = model.to(memory_format=torch.channels_last) if in_2d_on_cuda else model
         self.images, self.labels = shown.images.to(self.device), shown.labels.to(self.device)
         self.learning_rate = learning_rate
         self.recalibration = EpochRecalibration(self.model, self.images, recalibration_images)
+        check_batches(model, shown, self.batch_size, self.recalibration.count)
         # a state can only be resumed with the same settings
         self.settings = {
             "images": len(shown),
@@ -127,20 +131,14 @@ class Trainer:
             "learning_rate": learning_rate,
             "seed": seed,
             "precision": precision,
-            "taught": None if teacher is None else [teacher.weight, teacher.temperature],
             "recalibration_images": self.recalibration.count,
-        } | fingerprints(model, shown, self.held_out)
+        }
+        self.settings |= taught_by(teacher) | fingerprints(model, shown, self.held_out)
         self.schedule, self.slope_schedule, self.teacher = schedule, slope_schedule, teacher
         if teacher is not None:
             teacher.model.eval()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        self.optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=learning_rate,
-            # one kernel for all parameters: on the CPU five times as fast as Adam's default
-            fused=self.device.type in {"cpu", "cuda"},
-            capturable=on_cuda,
-        )
+        self.optimizer = adam_of(model, learning_rate)
         self.history: list[Epoch] = []
         self.progress = EpochProgress(len(shown), self.batch_size, seed, self.device)
         self.graphed: GraphedStep | None = None

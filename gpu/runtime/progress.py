@@ -1,4 +1,4 @@
-"""A progress bar that several benchmarks share."""
+"""A progress bar over the parts of a run, which several benchmarks can share."""
 
 from typing import Any, Self
 

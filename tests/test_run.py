@@ -1,14 +1,14 @@
-"""Benchmarks keep what they have measured, go on from it under the same conditions, and otherwise start anew."""
+"""Benchmarks and measured experiments go on from what they have kept under the same conditions, or start anew."""
 
 import importlib.metadata
 import json
 
 import pytest
 
-from gpu.bench import run as module
-from gpu.bench.run import CPU, Run, unfinished
 from gpu.cli.main import main
+from gpu.runtime import run as module
 from gpu.runtime.machine import describe_versions
+from gpu.runtime.run import CPU, Run, unfinished
 
 SETTINGS = {"runs": 3, "batch_sizes": (1, 64)}
 
@@ -73,7 +73,7 @@ def test_a_third_run_has_the_parts_of_both_before(keep):
 def test_other_conditions_start_anew_and_say_so(keep, capsys, changes, named):
     started(keep).part("a", lambda: 1)
     run = started(keep, **changes)
-    assert f"measured with other {named}: the benchmark starts anew" in capsys.readouterr().err
+    assert f"measured with other {named}: the run starts anew" in capsys.readouterr().err
     assert run.part("a", lambda: 2) == 2
     assert started(keep, **changes).part("a", never) == 2
 
@@ -83,7 +83,7 @@ def test_other_versions_and_another_code_start_anew(keep, capsys, monkeypatch):
     monkeypatch.setattr(module, "describe_versions", lambda: {"python": "2.7"})
     monkeypatch.setattr(module, "digest_of_code", lambda: "another")
     assert started(keep).part("a", lambda: 2) == 2
-    assert "measured with other versions, code: the benchmark starts anew" in capsys.readouterr().err
+    assert "measured with other versions, code: the run starts anew" in capsys.readouterr().err
 
 
 def test_a_change_of_the_code_changes_its_digest(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_without_a_file_nothing_is_kept(tmp_path):
 
 def test_a_file_of_another_kind_is_refused_and_stays(keep):
     keep.write_text("my notes")
-    with pytest.raises(ValueError, match=r"unfinished: expected an unfinished benchmark, .*; remove the file to start"):
+    with pytest.raises(ValueError, match=r"unfinished: expected an unfinished run, .*; remove the file to start"):
         started(keep)
     assert keep.read_text() == "my notes"
 

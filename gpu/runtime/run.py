@@ -1,4 +1,4 @@
-"""One run of a benchmark: its conditions, its progress bar, and the parts that it has measured, kept in a file."""
+"""One run of a measurement: its conditions, its progress bar, and the parts that it has measured, kept in a file."""
 
 import hashlib
 import json
@@ -10,18 +10,17 @@ from typing import Any
 import torch
 
 import linalg_cnn
-from gpu.bench.measurements import Record
-from gpu.bench.progress import Progress
 from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.progress import Progress
 from linalg_cnn.files import read_json, write_json
 
 CPU = torch.device("cpu")
 PACKAGES = (Path(__file__).parents[1], Path(linalg_cnn.__file__).parent)
-"""Folders of the code that a benchmark measures."""
+"""Folders of the code that is measured."""
 
 
 class Run:
-    """One run of a benchmark, which goes on where an earlier one with the same conditions was stopped.
+    """One run of a benchmark or an experiment, which goes on where an earlier one with the same conditions was stopped.
 
     The conditions are the settings, the machine, the versions and the code. They are looked up before anything is
     timed, so that nothing is lost for want of them.
@@ -29,7 +28,7 @@ class Run:
     Parameters
     ----------
     experiment : str
-        Name of the benchmark in its record, "bench NAME".
+        Name in the record: that of an experiment, or "bench NAME".
     settings : dict
         Settings that the record names.
     device : torch.device
@@ -53,7 +52,7 @@ class Run:
     Raises
     ------
     ValueError
-        If the file exists and is not one that a benchmark has written.
+        If the file exists and is not one that a run has written.
     OSError
         If it cannot be read.
 
@@ -123,7 +122,7 @@ class Run:
                 write_json(self._keep, {**self.conditions, "code": self._code, "parts": self._earlier | self._parts})
         return self._parts[name]
 
-    def record(self, left_out: list[str], **measured: Any) -> Record:
+    def record(self, left_out: list[str], **measured: Any) -> dict[str, Any]:
         """End the run and return its record; ``continued`` names the parts that an earlier run has measured, if any."""
         self.bar.finish()
         continued = {"continued": self.continued} if self.continued else {}
@@ -135,25 +134,25 @@ class Run:
         Raises
         ------
         ValueError
-            If a benchmark has not written the file.
+            If a run has not written the file.
         """
         try:
-            found = read_json(keep, "an unfinished benchmark", {"experiment": str, "parts": dict})
+            found = read_json(keep, "an unfinished run", {"experiment": str, "parts": dict})
         except ValueError as error:
             raise ValueError(f"{error}; remove the file to start anew") from error
         others = [name for name, value in self.conditions.items() if found.get(name) != value]
         if found.get("code") != self._code:
             others.append("code")
         if others:
-            message = f"{keep}: measured with other {', '.join(others)}: the benchmark starts anew"
+            message = f"{keep}: measured with other {', '.join(others)}: the run starts anew"
         else:
-            message = f"{keep}: the benchmark goes on, {len(found['parts'])} of its parts are measured"
+            message = f"{keep}: the run goes on, {len(found['parts'])} of its parts are measured"
         self.bar.bar.write(message, file=sys.stderr)
         return {} if others else dict(found["parts"])
 
 
 def unfinished(record: Path) -> Path:
-    """Return the file for the parts of a benchmark that is not finished, beside the file of its record.
+    """Return the file for the parts of a run that is not finished, beside the file of its record.
 
     Examples
     --------
