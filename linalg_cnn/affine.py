@@ -261,9 +261,11 @@ class AffineMap(Drawn):
         Raises
         ------
         TypeError
-            If the entries are sympy expressions.
+            If the entries are sympy expressions, or ``dtype`` is neither of the two.
         """
         self._check_numbers("astype")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
         return replace(self, W=self.W.astype(dtype), B=self.B.astype(dtype))
 
     def with_meta(self, **entries: Any) -> "AffineMap":

@@ -247,9 +247,9 @@ def as_numbers(x: npt.ArrayLike) -> Array:
     Raises
     ------
     TypeError
-        For data that are neither real numbers of at most 64 bits nor sympy expressions.
+        For data that are neither real numbers of at most 64 bits nor sympy expressions, or a masked array.
     """
-    array = x if isinstance(x, np.ndarray) else as_array("x", x)
+    array = x if type(x) is np.ndarray else as_array("x", x)
     if array.dtype.type in (np.float32, np.float64):
         return array
     if array.dtype == object:

@@ -75,13 +75,15 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         Raises
         ------
         TypeError
-            If the graph does not hold operations of this kind.
+            If the graph does not hold operations of this kind, or a number of a value is no int.
         ValueError
             If a value does not exist yet, the operation reads another number of values, or their shapes do not fit.
             The message names the operation.
         """
         where = name or f"node {len(self.nodes)} ({type(operation).__name__})"
         self._check(operation, where)
+        if not all(isinstance(value, (int, np.integer)) for value in inputs):
+            raise TypeError(f"{where}: expected numbers of values, got {inputs}")
         if not inputs or not all(0 <= value < len(self.shapes) for value in inputs):
             raise ValueError(f"{where}: expected to read values 0 to {len(self.shapes) - 1}, got {inputs}")
         if len(inputs) > 1 and not operation.merges:

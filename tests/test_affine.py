@@ -302,6 +302,9 @@ def test_scalars_widen_as_numpys_do():
     assert (np.float64(0.1) * f).W.dtype == np.float64
     with pytest.raises(TypeError, match="astype: expected numbers, got sympy expressions"):
         (a * f).astype(np.float32)
+    for dtype in (int, np.uint8, bool, np.float16, complex):
+        with pytest.raises(TypeError, match="dtype: expected float32 or float64, got "):
+            f.astype(dtype)
 
 
 def test_integers_beyond_float64_stay_exact_or_are_refused():

@@ -10,6 +10,7 @@ import torch
 
 from linalg_cnn import (
     AffineGraph,
+    AffineMap,
     AvgPool,
     BatchNorm,
     Concatenate,
@@ -31,6 +32,19 @@ from linalg_cnn import (
     symbolic,
 )
 from linalg_cnn.checks import check_memory
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Conv([[[1.0, 1.0]]]), lambda: Dense([[1.0, 1.0, 1.0]]), lambda: AffineMap([[1.0, 1.0, 1.0]], [0.0])],
+    ids=["conv", "dense", "map"],
+)
+def test_data_with_a_mask_are_refused_and_other_subclasses_are_arrays(make):
+    with pytest.raises(TypeError, match="x: expected .* got a masked array"):
+        make()(np.ma.array(np.ones((1, 1, 3)), mask=[[[0, 1, 0]]]))
+    kept = np.ones((1, 1, 3)).view(type("Kept", (np.ndarray,), {}))
+    assert type(make()(kept)) is np.ndarray
+
 
 KERNEL = np.ones((2, 2, 3, 3))
 SHAPE = (2, 5, 5)

@@ -108,6 +108,20 @@ def test_letters_for_long_entries_put_back_give_the_matrix():
     assert short.subs(formulas).expand() == W.expand()
 
 
+def test_letters_that_the_matrix_has_stand_for_nothing_else():
+    a, b, first = sympy.symbols("a b w_1")
+    W = sympy.Matrix([[a * b + 1, first, a + b * first**2]])
+    short, formulas = named_entries(W)
+    assert [entry.name for entry in short] == ["w_2", "w_1", "w_3"]
+    assert list(formulas.values()) == [a * b + 1, a + b * first**2]
+
+
+def test_entries_that_are_no_polynomials_of_the_strength_are_written_as_they_are():
+    a, w = sympy.symbols("a w")
+    assert r"\sqrt{t}" in entries_formula({w: a * sympy.sqrt(T) + 1}, between=T).latex
+    assert r"\frac{a}{t + 1}" in entries_formula({w: a / (1 + T)}, between=T).latex
+
+
 def test_a_strength_is_written_between_its_ends():
     w = sympy.Symbol("w")
     assert entries_formula({w: sympy.expand((1 - T) * A + T)}, between=T).latex == (

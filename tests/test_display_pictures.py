@@ -9,6 +9,7 @@ from pictures import SVG, matrix_cells, parse, pixels, titles, written
 from linalg_cnn import (
     Conv,
     ConvTranspose,
+    MaxPool,
     Pad,
     Resample,
     conv_matrix,
@@ -204,7 +205,7 @@ def test_what_cannot_be_drawn_is_refused(call, message):
 
 @pytest.mark.parametrize("what", ["a string", np.ones(3), np.array([["a"]])], ids=["text", "vector", "words"])
 def test_what_is_no_matrix_is_refused(what):
-    with pytest.raises(TypeError, match="matrix: expected a matrix or an operation, got"):
+    with pytest.raises(TypeError, match="matrix: expected a matrix of numbers or sympy expressions, or an op"):
         matrix_picture(what)
 
 
@@ -309,3 +310,28 @@ def test_what_is_written_can_be_read(color):
 def test_padding_and_resampling_have_colours_for_every_size():
     assert len(matrix_cells(matrix_picture(pad_matrix((1, 5, 5), 1), (1, 5, 5)))) == 25
     assert "16,384 x 4,096" in matrix_picture(resample_matrix((1, 64, 64), (128, 128)), (1, 64, 64)).alt
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda: matrix_picture(np.zeros((0, 0))), ValueError, r"matrix: expected at least one row .* shape \(0, 0\)"),
+        (lambda: matrix_picture(np.zeros((0, 3))), ValueError, r"matrix: expected at least one row .* shape \(0, 3\)"),
+        (lambda: matrix_picture(MaxPool(2), (1, 4)), TypeError, "got MaxPool, which has one matrix on each piece"),
+        (lambda: matrix_picture(np.eye(2, dtype=bool)), TypeError, r"shape \(2, 2\) and dtype bool"),
+        (lambda: matrix_picture([[1.0, np.nan]]), ValueError, "matrix: expected finite entries, got nan"),
+        (lambda: image_picture([[1.0, -np.inf]]), ValueError, "values: expected finite entries, got -inf"),
+        (lambda: image_picture(np.full((30, 30), np.nan)), ValueError, "values: expected finite entries, got nan"),
+    ],
+)
+def test_what_has_no_picture_is_refused_by_name(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()
+
+
+def test_a_file_is_xml_whatever_characters_a_label_has(tmp_path):
+    picture = rows_picture(np.eye(2), in_shape=(1, 1, 2), labels=["\x1b[1m\ud800", "b\x00"])
+    picture.save(tmp_path / "picture.svg")
+    written_text = (tmp_path / "picture.svg").read_text(encoding="utf-8")
+    parse(picture)
+    assert "\N{REPLACEMENT CHARACTER}[1m\N{REPLACEMENT CHARACTER}" in written_text

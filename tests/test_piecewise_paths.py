@@ -25,6 +25,7 @@ from linalg_cnn import (
     PiecewiseGraph,
     PReLU,
     ReLU,
+    ReLU6,
     WeightedSum,
     region,
     segment,
@@ -344,3 +345,38 @@ def test_each_stretch_between_changes_of_the_largest_output_has_that_output_in_f
         if not leaders:
             assert any(np.all(path.values[:, output] >= path.values.max(axis=1) - 1e-9) for output in range(3))
     assert changes > 10
+
+
+def overflowing(*layers):
+    graph = PiecewiseGraph((2,))
+    value = 0
+    for layer in layers:
+        value = graph.add(layer, value)
+    return graph
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Dense(1e200 * np.eye(2)), Dense(1e200 * np.eye(2)), ReLU6()),
+        (ReLU(), Dense(1e200 * np.eye(2)), Dense(1e200 * np.eye(2))),
+    ],
+    ids=["before pieces", "at the output"],
+)
+def test_values_that_overflow_are_refused(layers):
+    graph = overflowing(*layers)
+    message = "graph: expected values of the network that float64 holds, got larger ones at "
+    with pytest.raises(ValueError, match=message):
+        segment(graph, [-1.0, -1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match=message):
+        slice_regions(graph, [-1.0, -1.0], [2.0, 0.0], [0.0, 2.0])
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-9, 1e13, 1e200])
+def test_directions_of_any_lengths_are_parallel_or_not(size):
+    graph = overflowing(ReLU())
+    assert len(slice_regions(graph, [0.0, 0.0], [size, 0.0], [0.0, 2.0])) == 1
+    for v in ([3.0, 0.0], [0.0, 0.0]):
+        with pytest.raises(ValueError, match="v: expected a direction that is not parallel to u"):
+            slice_regions(graph, [0.0, 0.0], [size, 0.0], v)

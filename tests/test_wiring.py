@@ -217,6 +217,14 @@ def test_a_graph_with_symbols_evaluates_floats_exactly():
     assert large([2**60 + 1]).tolist() == [(2**60 + 1) * a]  # float64 would lose the 1
 
 
+@pytest.mark.parametrize("wrong", [0.0, "0", None, (0,)])
+def test_a_number_of_a_value_is_an_int(wrong):
+    graph = AffineGraph((2,))
+    with pytest.raises(TypeError, match=r"node 0 \(Flatten\): expected numbers of values, got "):
+        graph.add(Flatten(), wrong)
+    assert graph.add(Flatten(), np.int64(0)) == 1
+
+
 def test_exact_data_are_computed_exactly():
     """0.1 is the binary fraction that it is, as in the composition, and integers may have any size."""
     a, graph = sympy.Symbol("a"), AffineGraph((1, 3))

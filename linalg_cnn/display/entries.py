@@ -15,6 +15,7 @@ from linalg_cnn.display.colors import diverging_colors, grid_colors, kernel_colo
 from linalg_cnn.display.words import is_number
 from linalg_cnn.ops.base import Operation, Separable
 from linalg_cnn.ops.taps import TapOperation
+from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.types import Array, Shape, size_of
 
 MOST_COLORS = 1024
@@ -141,7 +142,37 @@ def coordinates(
     Raises
     ------
     TypeError
-        If it is neither a matrix nor an operation.
+        If it is neither a matrix nor an operation, or a piecewise-linear operation, which has a matrix on each piece.
+    ValueError
+        If an operation comes without ``in_shape``, the matrix has no rows or no columns, or an entry is not finite.
+    """
+    found = _coordinates(matrix, in_shape, out_shape, exact)
+    if 0 in found.shape:
+        raise ValueError(f"matrix: expected at least one row and one column, got shape {found.shape}")
+    check_drawable("matrix", found.values)
+    return found
+
+
+def check_drawable(name: str, values: Any) -> None:
+    """Refuse numbers that have no colour.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN or infinite.
+    """
+    numbers = np.asarray(values)
+    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+        raise ValueError(f"{name}: expected finite entries, got {numbers[~np.isfinite(numbers)].flat[0]}")
+
+
+def _coordinates(matrix: Any, in_shape: Shape | None, out_shape: Shape | None, exact: bool) -> Coordinates:
+    """Return the entries of what `coordinates` takes.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a matrix nor an affine operation.
     ValueError
         If an operation comes without ``in_shape``.
     """
@@ -159,10 +190,16 @@ def coordinates(
         coo = scipy.sparse.coo_array(matrix)
         shape = (int(coo.shape[0]), int(coo.shape[1]))
         return Coordinates(shape, coo.row, coo.col, coo.data, None, in_shape, out_shape)
+    if isinstance(matrix, PiecewiseOperation):
+        raise TypeError(
+            f"matrix: expected a matrix or an affine operation, got {type(matrix).__name__}, which has one matrix on "
+            "each piece; draw operation.affine(pieces), with the pieces of an input from operation.pieces(batch)"
+        )
     dense = np.asarray(matrix)
     if dense.ndim != 2 or dense.dtype.kind not in "fiuO":
         raise TypeError(
-            f"matrix: expected a matrix or an operation, got {type(matrix).__name__} of shape {dense.shape}"
+            "matrix: expected a matrix of numbers or sympy expressions, or an operation, got "
+            f"{type(matrix).__name__} of shape {dense.shape} and dtype {dense.dtype}"
         )
     rows, columns = np.nonzero(dense)
     shape = (int(dense.shape[0]), int(dense.shape[1]))

@@ -9,7 +9,7 @@ import sympy
 from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_choice
 from linalg_cnn.display.colors import NO_MEAN, diverging_colors, kernel_colors, mean_color, to_hex
-from linalg_cnn.display.entries import flat, pixel_colors
+from linalg_cnn.display.entries import check_drawable, flat, pixel_colors
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
 from linalg_cnn.display.svg import rect, text
@@ -57,7 +57,7 @@ def image_picture(
     Raises
     ------
     ValueError
-        If the shape does not fit the values, or the colouring is unknown.
+        If the shape does not fit the values, the colouring is unknown, or a value that it colours is NaN or infinite.
 
     Examples
     --------
@@ -129,7 +129,8 @@ def value_colors(
 
 
 def _number_colors(numbers: Array, color: str, limit: float | None) -> Array:
-    """Return the colours (..., 3) of numbers, grey or from violet to orange."""
+    """Return the colours (..., 3) of numbers, grey or from violet to orange; raises what `check_drawable` raises."""
+    check_drawable("values", numbers)
     largest = limit or float(np.abs(numbers).max(initial=0)) or 1.0
     if color == "value" or (color == "auto" and numbers.min(initial=0) < 0):
         return diverging_colors(numbers, largest)

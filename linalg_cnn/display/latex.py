@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -220,7 +221,8 @@ def _numbers(layers: int) -> list[int]:
 def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[sympy.Symbol, sympy.Expr]]:
     """Replace the long entries of a matrix by letters, and return the matrix and the value of each letter.
 
-    Entries that are a letter or a number remain. Equal entries have the same letter; letters are numbered row by row.
+    Entries that are a letter or a number remain. Equal entries have the same letter; letters are numbered row by row,
+    without those that the matrix has already.
 
     Parameters
     ----------
@@ -245,7 +247,9 @@ def named_entries(matrix: Any, name: str = "w") -> tuple[sympy.Matrix, dict[symp
     [  a, w_1]]), {w_1: a*b + 1})
     """
     different = dict.fromkeys(sympy.expand(value) for value in matrix if not sympy.expand(value).is_Atom)
-    names = {value: sympy.Symbol(f"{name}_{i}") for i, value in enumerate(different, start=1)}
+    taken = {symbol.name for symbol in sympy.Matrix(matrix).free_symbols}
+    unused = (letter for i in count(1) if (letter := f"{name}_{i}") not in taken)
+    names = {value: sympy.Symbol(letter) for value, letter in zip(different, unused, strict=False)}
     short = sympy.Matrix(matrix).applyfunc(lambda value: names.get(sympy.expand(value), sympy.expand(value)))
     return short, {symbol: value for value, symbol in names.items()}
 
@@ -287,7 +291,7 @@ def entries_formula(
 
 
 def _arranged(value: Any, variables: Sequence[Any], between: sympy.Symbol | None) -> Any:
-    if between is not None and sympy.degree(value, between) == 1:
+    if between is not None and value.is_polynomial(between) and sympy.degree(value, between) == 1:
         return (1 - between) * value.subs(between, 0) + between * value.subs(between, 1)
     return sympy.collect(value, variables) if variables else value
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,9 @@ from linalg_cnn.display.colors import INK, MUTED, PAPER
 from linalg_cnn.display.svg import number, text, text_width
 
 MARGIN = 10
+
+NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""Characters that no XML document may have, such as control characters in the name of a class."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,16 @@ class Picture:
 
     @property
     def svg(self) -> str:
-        """The picture as one SVG element, which is also the text of an SVG file."""
+        """The picture as one SVG element, which is also the text of an SVG file; U+FFFD stands for `NOT_XML`."""
         width, height = (number(side + 2 * MARGIN) for side in (self.width, self.height))
-        return (
+        svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="{-MARGIN} {-MARGIN} {width} {height}" role="img" aria-label="{escape(self.alt)}" '
             f'style="max-width:100%;height:auto;background:{PAPER};border-radius:4px">'
             f"<desc>{escape(self.alt)}</desc>"
             f'<rect x="{-MARGIN}" y="{-MARGIN}" width="{width}" height="{height}" fill="{PAPER}"/>{self.body}</svg>'
         )
+        return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", svg)
 
     def _repr_html_(self) -> str:
         """Show the picture in a notebook."""

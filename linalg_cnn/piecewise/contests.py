@@ -1,5 +1,6 @@
 """Where the pieces of an operation change: each piece is that of the largest of several affine functions."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,27 @@ from linalg_cnn.types import Array, IntArray
 
 TOLERANCE = 1e-12
 """Difference of two functions, relative to the largest of the values compared, below which they count as equal."""
+
+
+def tolerance_of(values: Sequence[Array], name: str) -> float:
+    """Return the difference below which values that an operation compares count as equal.
+
+    Parameters
+    ----------
+    values : sequence of arrays
+        The values, of which a difference of `TOLERANCE` times the largest counts.
+    name : str
+        Name of the operation.
+
+    Raises
+    ------
+    ValueError
+        If a value has overflowed.
+    """
+    largest = max(float(np.abs(x).max(initial=0)) for x in values)
+    if not np.isfinite(largest):
+        raise ValueError(f"graph: expected values of the network that float64 holds, got larger ones at {name}")
+    return TOLERANCE * largest
 
 
 class Changes(NamedTuple):

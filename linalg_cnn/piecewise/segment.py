@@ -13,7 +13,7 @@ from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.compose import compose
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.carrying import Carried, Percents, carried
-from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines
+from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines, tolerance_of
 from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray
@@ -159,7 +159,8 @@ def segment(
     TypeError
         If ``graph`` is not a PiecewiseGraph, it or an input holds sympy expressions, or ``progress`` cannot be called.
     ValueError
-        If an input has another shape, is not finite, or both are equal; or ``max_regions`` is not an int of at least 1.
+        If an input has another shape, is not finite, or both are equal; if values of the network overflow; or if
+        ``max_regions`` is not an int of at least 1.
 
     Notes
     -----
@@ -196,6 +197,7 @@ def segment(
                 break
     percents.close()
     points, outputs = np.concatenate(ts), np.concatenate(values)
+    tolerance_of([outputs], "the output")
     if max_regions is not None:
         points, outputs = points[: max_regions + 1], outputs[: max_regions + 1]
     changes = _class_changes(points, outputs.reshape(len(outputs), -1))
@@ -257,7 +259,7 @@ class _Stretch(Carried):
         line, output = np.nonzero(operation.differ(pieces[:-1], pieces[1:], *self.graph.input_shapes(node)))
         if not len(line):
             return self
-        tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in xs)
+        tolerance = tolerance_of(xs, node.name)
         first, last = (operation.candidates(points, output, *xs) for points in (line, line + 1))
         changes = changes_on_lines(first, last, tolerance)
         before = np.concatenate([np.arange(len(self.t)), line[changes.line]])

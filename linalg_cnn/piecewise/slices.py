@@ -14,7 +14,7 @@ from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.carrying import Carried, Percents, carried
-from linalg_cnn.piecewise.contests import TOLERANCE
+from linalg_cnn.piecewise.contests import TOLERANCE, tolerance_of
 from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise.polygons import Polygon, area, cells, centroid, divided
 from linalg_cnn.piecewise.segment import STATE_BYTES
@@ -183,8 +183,8 @@ def slice_regions(
     TypeError
         If ``graph`` is not a PiecewiseGraph, it or an input holds sympy expressions, or ``progress`` cannot be called.
     ValueError
-        If an input has another shape or is not finite, u and v are parallel or zero, ``shape`` is unknown, or
-        ``max_regions`` is not an int of at least 1.
+        If an input has another shape or is not finite, values of the network overflow, u and v are parallel or zero,
+        ``shape`` is unknown, or ``max_regions`` is not an int of at least 1.
 
     Examples
     --------
@@ -203,8 +203,7 @@ def slice_regions(
     if max_regions is not None:
         check_int("max_regions", max_regions, 1)
     check_progress(progress)
-    spread = np.linalg.svd(np.stack([first.ravel(), second.ravel()]), compute_uv=False)
-    if spread[-1] <= TOLERANCE * spread[0] or first.size == 1:
+    if first.size == 1 or _are_parallel(first, second):
         raise ValueError("v: expected a direction that is not parallel to u, and neither to be zero")
     percents, seen, whole = Percents(progress), 0.0, area(SHAPES[shape])
     polygons: list[Array] = []
@@ -221,9 +220,20 @@ def slice_regions(
                 break
     percents.close()
     found = np.concatenate(coefficients)
+    tolerance_of([found], "the output")
     complete = max_regions is None or len(polygons) <= max_regions
     kept = slice(None if complete else max_regions)
     return SliceRegions(graph, start, first, second, shape, tuple(polygons[kept]), found[kept], complete)
+
+
+def _are_parallel(u: Array, v: Array) -> bool:
+    """Return whether two directions are parallel, whatever their lengths are, or one of them is zero."""
+    largest = [float(np.abs(direction).max()) for direction in (u, v)]
+    if 0 in largest:
+        return True
+    units = [direction.ravel() / size for direction, size in zip((u, v), largest, strict=True)]
+    spread = np.linalg.svd(np.stack([unit / np.linalg.norm(unit) for unit in units]), compute_uv=False)
+    return bool(spread[-1] <= TOLERANCE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -293,7 +303,7 @@ class _Group(Carried):
         polygon, output = np.nonzero(np.logical_or.reduceat(differ, starts))
         if not len(polygon):
             return self
-        tolerance = TOLERANCE * max(float(np.abs(x).max()) for x in at_corners)
+        tolerance = tolerance_of(at_corners, node.name)
         basis = [[x[:, 0], x[:, 0] + x[:, 1], x[:, 0] + x[:, 2]] for x in xs]
         at_zero, at_u, at_v = (
             operation.candidates(polygon, output, *(points[k] for points in basis)) for k in range(3)
