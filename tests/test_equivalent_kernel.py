@@ -180,8 +180,9 @@ def test_a_tolerance_lets_small_differences_pass():
     np.testing.assert_array_equal(equivalent_kernel(image, tolerance=1e-5).kernel, [[[1, 2, 1]]])
     single = AffineMap(W.astype(np.float32), np.zeros(7, np.float32), (1, 7), (1, 7))
     assert equivalent_kernel(single).kernel.dtype == np.float32  # 1e-6 is below the rounding of float32
-    with pytest.raises(ValueError, match="tolerance: expected a number of at least 0, got -1"):
-        equivalent_kernel(image, tolerance=-1)
+    for wrong in (-1, np.nan, "a", [0.1]):
+        with pytest.raises(ValueError, match="tolerance: expected a number of at least 0, got "):
+            equivalent_kernel(image, tolerance=wrong)
 
 
 def test_maps_that_are_not_between_images_are_refused_by_name():

@@ -76,7 +76,9 @@ class AxisSparse(Operation):
         rows, columns, values = rows[order], columns[order], values[order]
         first = np.flatnonzero(np.append(True, (np.diff(rows) != 0) | (np.diff(columns) != 0))[: len(rows)])
         if len(first) < len(rows):
-            rows, columns, values = rows[first], columns[first], np.add.reduceat(values, first)
+            with np.errstate(over="ignore"):  # a sum may overflow where its values are finite
+                values = check_array("weight", np.add.reduceat(values, first), ndim=1)
+            rows, columns = rows[first], columns[first]
         for name, value in (
             ("rows", rows),
             ("columns", columns),

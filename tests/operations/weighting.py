@@ -142,6 +142,7 @@ AXIS_SPARSE = OperationInfo(
             r"columns: expected one number per entry of the weight \(2\), got shape",
         ),
         (lambda: AxisSparse([0], [0], [np.nan], (2, 3)), "weight: expected finite entries, got nan"),
+        (lambda: AxisSparse([0, 0], [0, 0], [1e308, 1e308], (2, 3)), "weight: expected finite entries, got inf"),
         (lambda: AxisSparse([0], [0], [1], (2, 0)), r"shape\[1\]: expected an int of at least 1, got 0"),
     ),
 )
