@@ -6,7 +6,6 @@ reads zeros around the first one's output, where a single convolution would read
 """
 
 from itertools import islice, product
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,7 @@ def _allowed(affine_map: AffineMap, tolerance: float | None) -> float:
     ValueError
         If the tolerance is not a number of at least 0.
     """
-    if tolerance is not None and not (isinstance(tolerance, Real) and tolerance >= 0):
+    if tolerance is not None and not (isinstance(tolerance, (int, float, np.number)) and tolerance >= 0):
         raise ValueError(f"tolerance: expected a number of at least 0, got {tolerance!r}")
     if affine_map.symbolic:
         return 0.0

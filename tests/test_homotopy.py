@@ -124,6 +124,40 @@ def test_from_torchvision_at_another_t_and_of_wider_kin():
             torch.testing.assert_close(ours(x), model(x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("t", [1e-6, 0.9999, 0.999999])
+def test_from_torchvision_scales_with_the_t_that_the_network_holds(t):
+    """In float32, 1 - 0.999999 is 1.3 % off; weights scaled with the double t made a network of other scores."""
+    model = torchvision_resnet(18).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        difference = (gpu.from_torchvision(model, t)(x) - model(x)).abs().max()
+        assert difference <= 1e-5 * model(x).abs().max()
+
+
+def test_from_torchvision_refuses_a_t_that_rounds_to_1_and_numbers_that_overflow():
+    with pytest.raises(ValueError, match="t: expected a number that is neither 0 nor 1 after rounding, got one"):
+        gpu.from_torchvision(torchvision_resnet(18), 1 - 1e-9)
+    with pytest.raises(ValueError, match=r"expected a dtype that can hold activations times 1e\+04"):
+        gpu.from_torchvision(torchvision_resnet(18).half(), 0.9999)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.zeros(0, 3, 32, 32), "inputs: expected numbers to compare the networks on, got an empty batch"),
+        (torch.full((2, 3, 32, 32), torch.nan), "inputs: expected finite numbers to compare the networks on, got NaN"),
+        (torch.full((2, 3, 32, 32), torch.inf), "inputs: expected finite numbers to compare the networks on, got NaN"),
+    ],
+)
+def test_an_input_on_which_all_networks_agree_is_refused(inputs, message):
+    for rewrite in (
+        lambda: gpu.from_torchvision(torchvision_resnet(18).eval(), inputs=inputs),
+        lambda: gpu.remove_skips(gpu.resnet(18, in_channels=3, t=0.0), inputs=inputs),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rewrite()
+
+
 def test_loading_the_weights_alone_does_not_keep_the_function():
     theirs = torchvision_resnet(18).eval()
     ours = gpu.resnet(18, in_channels=3).eval()
@@ -266,6 +300,7 @@ def test_set_skip_strength_refuses_and_changes_nothing():
             {"layer1.0.skip_sum": 0.1, "layer9": 0.1},
             "t: expected names of skips, which are layer1.0.*got layer9",
         ),
+        ({3: 0.1, "layer9": 0.1}, "t: expected names of skips, which are layer1.0.*got 3, layer9"),
         ({"layer1.0.skip_sum": 0.1, "layer1.1.skip_sum": -1}, r"t\['layer1.1.skip_sum'\]: expected a number in"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -273,6 +308,9 @@ def test_set_skip_strength_refuses_and_changes_nothing():
     assert set(gpu.skip_strengths(model).values()) == {0.5}
     with pytest.raises(ValueError, match="model: expected a network with skips of strength t, got Linear without any"):
         gpu.set_skip_strength(nn.Linear(1, 1), 0.5)
+    for call in (gpu.skip_strengths, lambda model: gpu.set_skip_strength(model, 0.5)):
+        with pytest.raises(TypeError, match="model: expected an nn.Module, got int"):
+            call(5)
 
 
 @pytest.mark.parametrize(("make", "in_shape"), NETWORKS.values(), ids=NETWORKS)

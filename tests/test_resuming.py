@@ -545,12 +545,29 @@ def with_another_function(model):
     model.activations[1] = nn.Tanh()
 
 
+def with_an_option_of_a_layer(model):
+    model.activations[1] = nn.LeakyReLU(0.9)
+
+
+def with_a_buffer_that_no_state_has(model):
+    model.register_buffer("scale", torch.ones(1), persistent=False)
+
+
 def with_another_slope(model):
     gpu.set_activation_slope(model, {"activations.1": 0.5})
 
 
 @pytest.mark.parametrize(
-    "change", [at_another_t, of_other_weights, of_other_statistics, with_another_function, with_another_slope]
+    "change",
+    [
+        at_another_t,
+        of_other_weights,
+        of_other_statistics,
+        with_another_function,
+        with_an_option_of_a_layer,
+        with_a_buffer_that_no_state_has,
+        with_another_slope,
+    ],
 )
 def test_a_state_of_another_teacher_is_refused_and_one_from_before_it_was_noted_is_not(digits, tmp_path, change):
     path, other = tmp_path / "checkpoint", network()
@@ -614,3 +631,50 @@ def test_a_graph_is_captured_anew_where_activations_get_slopes(digits):
     per_epoch = len(seen) // 3
     assert seen[per_epoch] is graph, "only a slope has another value"
     assert seen[2 * per_epoch] is None, "the second activation has a slope now"
+
+
+def test_a_printed_address_is_no_part_of_a_teachers_fingerprint():
+    first, second = nn.Sequential(nn.Flatten()), nn.Sequential(nn.Flatten())
+    for model in (first, second):
+        model[0].extra_repr = lambda own=object(): f"of {own}"  # noqa: B008
+    assert repr(first) != repr(second)
+    assert taught_by(Teacher(first)) == taught_by(Teacher(second))
+
+
+def test_teachers_that_do_not_fit_are_refused_before_the_training(digits):
+    model = gpu.perceptron()
+    with pytest.raises(TypeError, match="model: expected an nn.Module, got int"):
+        Teacher(5)
+    with pytest.raises(TypeError, match=r"teacher: expected gpu.Teacher\(model\), got "):
+        Trainer(model, *digits, teacher=gpu.perceptron())
+    for teacher, message in (
+        (gpu.perceptron(num_classes=7), "teacher: expected 10 scores, as the network that learns has, got 7"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 1)), "teacher: expected 10 scores, .* got 1"),
+        (gpu.perceptron((1, 8, 8)), r"teacher: .*expected a network of images \(1, 28, 28\), got "),
+        (gpu.perceptron().double(), r"teacher: .*expected a network of images \(1, 28, 28\), got "),
+        (model, "teacher: expected a network with weights of its own, got one that shares .* take a copy"),
+        (nn.Sequential(model), "teacher: expected a network with weights of its own, got one that shares"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Trainer(model, *digits, teacher=Teacher(teacher))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            lambda m: {"schedule": SlopeSchedule(m, Listed((0.5, 0.0)))},
+            "^schedule: expected gpu.SkipSch.* of SlopeSchedule",
+        ),
+        (
+            lambda m: {"slope_schedule": SkipSchedule(m, Listed((0.5, 0.0)))},
+            "slope_schedule: expected gpu.SlopeSch.* of Skip",
+        ),
+        (lambda m: {"schedule": SkipSchedule}, "schedule: expected gpu.SkipSchedule.*, got SkipSchedule$"),
+        (lambda m: {"schedule": "linear"}, "schedule: expected gpu.SkipSchedule.*, got an object of str"),
+    ],
+)
+def test_a_schedule_of_another_kind_is_refused_before_the_training(digits, options, message):
+    model = network()
+    with pytest.raises(TypeError, match=message):
+        Trainer(model, *digits, **options(model))

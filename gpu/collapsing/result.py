@@ -22,10 +22,12 @@ def checked_samples(x: torch.Tensor, in_sizes: list[int], like: torch.Tensor) ->
     Raises
     ------
     TypeError
-        If the samples are complex.
+        If the samples are no tensor, or complex.
     ValueError
         If the samples have another shape.
     """
+    if not isinstance(x, torch.Tensor):
+        raise TypeError("x: expected a tensor (N, ...), got something else; torch.as_tensor makes one")
     if x.is_complex():
         raise TypeError("x: expected real numbers, got complex ones, whose imaginary parts would be lost")
     if list(x.shape[1:]) != in_sizes:

@@ -1,14 +1,14 @@
 """Whether a rewritten module computes what the original does: outputs, buffers and gradients on the same input."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Number
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from gpu.models.copying import copy_of
 from gpu.models.own_parts import SharedPartsError, UsesOf
@@ -99,6 +99,7 @@ def check_agreement(
     double: bool = False,
     apart_from: Collection[str] = (),
     rtol: float | None = None,
+    modes: Sequence[bool] = (False, True),
 ) -> None:
     """Refuse a rewritten network that computes something else than the original, in evaluation or in training mode.
 
@@ -111,18 +112,22 @@ def check_agreement(
         can be run.
     double, apart_from, rtol
         As in `disagreement`.
+    modes : sequence of bool
+        Modes in which they are compared: False for evaluation mode, True for training mode.
 
     Raises
     ------
     ValueError
-        If the networks disagree, or the original cannot be run.
+        If the networks disagree, the original cannot be run, or the input has no numbers to compare on.
     SharedPartsError
         If a copy of the original works with parts of the original; it is a ValueError.
     """
+    if inputs is not None:
+        _check_comparable(inputs)
     errors: list[Exception] = []
     ran = False
     for candidate in images_for(original) if inputs is None else [inputs]:
-        for training in (False, True):
+        for training in modes:
             try:
                 sentence = disagreement(
                     original,
@@ -153,6 +158,23 @@ def check_agreement(
             "model: expected a network that can be run, to compare the result with it, got "
             f"{got}; inputs=... names the arguments of its forward"
         ) from (errors[0] if errors else None)
+
+
+def _check_comparable(inputs: Any) -> None:
+    """Refuse an input on which all networks agree.
+
+    Raises
+    ------
+    ValueError
+        If all of its tensors are empty, or each one of floats has an entry that is NaN or infinite.
+    """
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+    floats = [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+    if tensors and not any(tensor.numel() for tensor in tensors):
+        raise ValueError("inputs: expected numbers to compare the networks on, got an empty batch")
+    # one of several may be infinite on purpose, as a mask is
+    if floats and not any(tensor.numel() and bool(torch.isfinite(tensor).all()) for tensor in floats):
+        raise ValueError("inputs: expected finite numbers to compare the networks on, got NaN or infinite ones")
 
 
 def image_shapes(model: nn.Module) -> Iterator[Shape]:

@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from gpu.models.checks import check_module
+
 
 class Skip(nn.Module):
     """A module that adds one skip or several to the main path, with a strength t of its own."""
@@ -153,12 +155,18 @@ def skips_of(model: nn.Module) -> Iterator[tuple[str, Skip]]:
 def skip_strengths(model: nn.Module) -> dict[str, float]:
     """Return the strength of every skip of a network by the name of its module, {} for a network without skips.
 
+    Raises
+    ------
+    TypeError
+        If ``model`` is not an ``nn.Module``.
+
     Examples
     --------
     >>> from gpu.models.shallow import three_layer_cnn
     >>> skip_strengths(three_layer_cnn(t=0.5))
     {'joins.2': 0.5}
     """
+    check_module("model", model)
     return {name: part.skip_strength for name, part in skips_of(model)}
 
 
@@ -184,6 +192,8 @@ def set_skip_strength(model: nn.Module, t: float | Mapping[str, float]) -> None:
 
     Raises
     ------
+    TypeError
+        If ``model`` is not an ``nn.Module``.
     ValueError
         If a strength is not in [0, 1], or the network has no skips, or no skip of a given name. Nothing is changed
         then.
@@ -200,12 +210,13 @@ def set_skip_strength(model: nn.Module, t: float | Mapping[str, float]) -> None:
     >>> skip_strengths(model)
     {'joins.2': 0.25}
     """
+    check_module("model", model)
     skips = dict(skips_of(model))
     if not skips:
         raise ValueError(f"model: expected a network with skips of strength t, got {type(model).__name__} without any")
     named = isinstance(t, Mapping)
     chosen: dict[str, object] = dict(t) if isinstance(t, Mapping) else dict.fromkeys(skips, t)
-    unknown = sorted(set(chosen) - set(skips))
+    unknown = sorted(map(str, chosen.keys() - skips.keys()))
     if unknown:
         raise ValueError(f"t: expected names of skips, which are {', '.join(skips)}, got {', '.join(unknown)}")
     checked = {name: check_share(f"t[{name!r}]" if named else "t", s) for name, s in chosen.items()}

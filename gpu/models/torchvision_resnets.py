@@ -11,7 +11,7 @@ from torchvision.models import ResNet
 
 from gpu.models.agreement import check_agreement
 from gpu.models.copying import copy_of
-from gpu.models.homotopy import check_share
+from gpu.models.homotopy import check_share, skips_of
 from gpu.models.interventions import first_intervention, written
 from gpu.models.resnets import BLOCKS, SkipBlock, blocks_of, with_strength
 
@@ -87,6 +87,8 @@ def from_torchvision(model: ResNet, t: float = 0.5, *, inputs: Any = None) -> Re
         wide = copy_of(model).double()
         twin, _, _ = _with_scaled_weights(wide, strength)
         check_agreement(wide, twin, inputs, double=True, apart_from=scaled, rtol=1e-9)
+        coarse = 16 * torch.finfo(made.fc.weight.dtype).eps ** 0.5  # in its own dtype, both round in every layer
+        check_agreement(model, made, inputs, apart_from=scaled, rtol=coarse, modes=(False,))
     else:
         exact = made.fc.weight.device.type == "cpu"  # elsewhere two runs may choose two algorithms
         check_agreement(model, made, inputs, double=True, apart_from=scaled, rtol=0 if exact else 1e-9)
@@ -94,8 +96,18 @@ def from_torchvision(model: ResNet, t: float = 0.5, *, inputs: Any = None) -> Re
 
 
 def _with_scaled_weights(model: nn.Module, t: float) -> tuple[ResNet, set[str], bool]:
-    """Return a copy with skips of strength t, the names of the tensors it scales, and whether scaling rounds."""
+    """Return a copy with skips of strength t, the names of the tensors it scales, and whether scaling rounds.
+
+    Raises
+    ------
+    ValueError
+        If t is 0 or 1 in the dtype of the skips, or a block cannot be scaled.
+    """
     made = with_strength(cast(ResNet, copy_of(model)), t)
+    _, skip = next(skips_of(made))
+    t = skip.skip_strength  # as the network holds it: near 1, 1 - t is another number after rounding
+    if not 0 < t < 1:
+        raise ValueError(f"t: expected a number that is neither 0 nor 1 after rounding, got one that is {t:g} then")
     scalings = list(_scalings(made, t))
     scaled = {name for name, _, _ in scalings}
     _check_not_shared(made, scaled)
@@ -177,6 +189,11 @@ def _scalings(made: ResNet, t: float) -> Iterator[tuple[str, torch.Tensor, float
         if after < 1024 * torch.finfo(dtype).smallest_normal:
             raise ValueError(
                 f"model: expected a dtype that can hold activations times {after:.1g} ({name}), got {dtype}; "
+                "take model.float()"
+            )
+        if after / (1 - t) > torch.finfo(dtype).max / 1024:
+            raise ValueError(
+                f"model: expected a dtype that can hold activations times {after / (1 - t):.1g} ({name}), got {dtype}; "
                 "take model.float()"
             )
         scale = after

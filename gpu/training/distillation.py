@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
+from gpu.models.checks import check_module
 from gpu.models.homotopy import check_share
 from gpu.training.data import check_positive
 
@@ -32,6 +33,8 @@ class Teacher:
 
     Raises
     ------
+    TypeError
+        If ``model`` is not an ``nn.Module``.
     ValueError
         If the weight is not in [0, 1], or the temperature is not positive.
 
@@ -48,6 +51,7 @@ class Teacher:
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
+        check_module("model", self.model)
         object.__setattr__(self, "weight", check_share("weight", self.weight))
         object.__setattr__(self, "temperature", check_positive("temperature", self.temperature))
 

@@ -9,11 +9,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu.runtime.tables import counted
-from gpu.schedules.schedule import Schedule
+from gpu.schedules.schedule import Schedule, SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.data import as_network_input
+from gpu.training.distillation import Teacher
 from gpu.training.evaluation import dtype_of
 from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images
 from gpu.training.recalibration import only_training, random_state_kept
+
+KINDS: dict[str, tuple[type[Schedule], ...]] = {
+    "schedule": (SkipSchedule, ThresholdSchedule),
+    "slope_schedule": (SlopeSchedule,),
+}
+"""Schedules that `gpu.Trainer` takes, by the name of the argument."""
 
 FEW = 2
 """Number of images on which the network is run once."""
@@ -70,7 +77,7 @@ def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImag
             f"training: expected images of uint8 or {dtype}, as the weights of the network are, got "
             f"{training.images.dtype}; convert the images with .to({dtype})"
         )
-    scores = _scores(model, training.images[:FEW], dtype)
+    scores = _scores(model, training.images[:FEW], dtype, next(model.parameters()).device)
     classes = scores.shape[1]
     for name, part in (("training", training), ("held_out", held_out)):
         largest = int(part.labels.max())
@@ -86,6 +93,8 @@ def check_schedules(model: nn.Module, schedules: Mapping[str, Schedule | None]) 
 
     Raises
     ------
+    TypeError
+        If one is no schedule, or one of something else.
     ValueError
         If one sets numbers of another network alone, such as of one that the network is a copy of.
 
@@ -99,11 +108,51 @@ def check_schedules(model: nn.Module, schedules: Mapping[str, Schedule | None]) 
 the model that is trained
     """
     for name, schedule in schedules.items():
-        if isinstance(schedule, Schedule) and not schedule.controls(model):
+        if schedule is None:
+            continue
+        if not isinstance(schedule, KINDS[name]):
+            got = schedule.__name__ if isinstance(schedule, type) else f"an object of {type(schedule).__name__}"
+            kinds = " or ".join(f"gpu.{kind.__name__}(model, ...)" for kind in KINDS[name])
+            raise TypeError(f"{name}: expected {kinds}, got {got}")
+        if not schedule.controls(model):
             raise ValueError(
                 f"{name}: expected a schedule of the model that is trained, got one of another "
                 f"{type(schedule.model).__name__}; make it with the model that is trained"
             )
+
+
+def check_teacher(teacher: Teacher | None, model: nn.Module, training: LabelledImages) -> None:
+    """Check that a teacher has scores for the classes of a network, on the same images.
+
+    Raises
+    ------
+    TypeError
+        If it is no `gpu.Teacher`.
+    ValueError
+        If its network does not take the images, gives other scores, or shares weights with the network that learns.
+    """
+    if teacher is None:
+        return
+    if not isinstance(teacher, Teacher):
+        raise TypeError(f"teacher: expected gpu.Teacher(model), got {type(teacher).__name__}")
+    learnt = {id(parameter) for parameter in model.parameters()}
+    shared = next((name for name, own in teacher.model.named_parameters() if id(own) in learnt), None)
+    if shared is not None:
+        raise ValueError(
+            f"teacher: expected a network with weights of its own, got one that shares {shared} with the network that "
+            "learns from it; take a copy"
+        )
+    images, dtype = training.images[:FEW], dtype_of(model)
+    device = next(model.parameters()).device
+    expected = _scores(model, images, dtype, device)
+    try:
+        scores = _scores(teacher.model, images, dtype, device)
+    except ValueError as error:
+        raise ValueError(f"teacher: {error}") from error
+    if scores.shape != expected.shape:
+        raise ValueError(
+            f"teacher: expected {expected.shape[1]} scores, as the network that learns has, got {scores.shape[1]}"
+        )
 
 
 def check_batches(model: nn.Module, training: LabelledImages, batch_size: int, recalibration_images: int) -> None:
@@ -170,14 +219,14 @@ def _norm_of_single_numbers(model: nn.Module, training: LabelledImages) -> str |
 
     hooks = [norm.register_forward_pre_hook(note(name), with_kwargs=True) for name, norm in norms]
     try:
-        _scores(model, images, dtype_of(model))
+        _scores(model, images, dtype_of(model), next(model.parameters()).device)
     finally:
         for hook in hooks:
             hook.remove()
     return next(iter(found), None)
 
 
-def _scores(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _scores(model: nn.Module, images: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return the scores of images.
 
     Raises
@@ -185,7 +234,6 @@ def _scores(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> torch
     ValueError
         If the network does not take the images, or returns something else.
     """
-    device = next(model.parameters()).device
     try:
         with only_training(model, {}), random_state_kept(device), torch.no_grad():
             scores = model(as_network_input(images.to(device), dtype))

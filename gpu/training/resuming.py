@@ -1,6 +1,7 @@
 """The check that a state belongs to a training: a file with the right checksum can still hold anything."""
 
 import hashlib
+import re
 import reprlib
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def fingerprints(model: nn.Module, *parts: LabelledImages) -> dict[str, str]:
 def taught_by(teacher: Teacher | None) -> dict[str, Any]:
     """Return the settings by which a training with another teacher is known to be another.
 
-    ``teacher`` is the SHA-256 of all that its scores depend on: weights and statistics, layers, t, and slopes.
+    ``teacher`` is the SHA-256 of its weights and statistics, its layers as they are printed, t, and slopes.
 
     Examples
     --------
@@ -61,8 +62,11 @@ def taught_by(teacher: Teacher | None) -> dict[str, Any]:
     if teacher is None:
         return {"taught": None, "teacher": None}
     model = teacher.model
-    digest = hashlib.sha256(f"{_layers(model)}\n{skip_strengths(model)}\n{activation_slopes(model)}\n".encode())
-    for name, tensor in model.state_dict().items():
+    printed = re.sub(r" at 0x[0-9a-f]+", "", repr(model))  # an address is another one in the next process
+    digest = hashlib.sha256(f"{_layers(model)}\n{printed}\n{skip_strengths(model)}\n".encode())
+    digest.update(f"{activation_slopes(model)}\n".encode())
+    buffers = dict(model.named_buffers(remove_duplicate=False))  # also those that a state_dict leaves out
+    for name, tensor in (model.state_dict() | buffers).items():
         if isinstance(tensor, torch.Tensor):  # a module may have a state of its own of any kind
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(_bytes_of(tensor))

@@ -17,7 +17,7 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
-from gpu.training.fitting import check_batches, check_fit, check_schedules, labelled_parts
+from gpu.training.fitting import check_batches, check_fit, check_schedules, check_teacher, labelled_parts
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
 from gpu.training.optimizer import adam_of, load_moments
@@ -117,6 +117,7 @@ class Trainer:
         shown, self.held_out = labelled_parts(training, held_out)
         check_fit(model, shown, self.held_out)
         check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
+        check_teacher(teacher, model, shown)
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
         in_2d_on_cuda = self.device.type == "cuda" and shown.images.ndim == 4
         self.model = model.to(memory_format=torch.channels_last) if in_2d_on_cuda else model
