@@ -262,3 +262,20 @@ def test_every_function_of_the_table_is_replaced_in_a_forward(row):
 def test_no_function_stands_in_the_table_twice():
     assert len(BY_FUNCTION) == sum(len(row.functions) for row in NONLINEARITIES)
     assert len(BY_MODULE) == sum(row.module is not None for row in NONLINEARITIES)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        torch.ones(4, 1, 6, 7),
+        torch.ones(4, 5, 6, 6),
+        "images",
+        torch.ones(4, 1, 6, 6).numpy(),
+        (torch.ones(4, 1, 6, 6), 3),
+    ],
+    ids=["size", "channels", "words", "array", "two arguments"],
+)
+def test_inputs_that_do_not_fit_are_refused_by_networks_without_code_of_the_users_as_well(inputs):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).eval()
+    with pytest.raises(ValueError, match="inputs: expected arguments that the forward of the model takes, got "):
+        gpu.linearize(model, inputs)

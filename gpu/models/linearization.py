@@ -141,7 +141,7 @@ def _linearized(model: nn.Module, inputs: Any) -> Linearized:
         If the forward of the model does not take the inputs.
     """
     arguments = inputs if inputs is None or isinstance(inputs, tuple) else (inputs,)
-    found = examine(model, arguments) if _has_code(model) else Examination()
+    found = examine(model, arguments) if inputs is not None or _has_code(model) else Examination()
     if inputs is not None and found.errors:
         error = next(iter(found.errors.values()))
         raise ValueError(
