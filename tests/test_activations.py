@@ -342,3 +342,20 @@ def test_a_removal_that_changes_the_function_is_refused():
     gpu.set_activation_slope(model, 1)
     with pytest.raises(ValueError, match="expected a network that computes the same after rewriting"):
         gpu.remove_activations(model)
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.TransformerEncoderLayer(8, 2, 16), lambda: nn.LSTM(8, 8)])
+def test_one_slope_for_all_is_refused_where_a_layer_of_torch_has_activations_of_its_own(layer):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.layer = nn.ReLU(), layer()
+
+        def forward(self, x):
+            return self.layer(self.act(x))
+
+    model = Mixed().eval()
+    with pytest.raises(ValueError, match=r"got functions: (relu|sigmoid) in the forward of model\.layer"):
+        gpu.set_activation_slope(model, 1)
+    gpu.set_activation_slope(model, {"act": 1})
+    assert gpu.activation_slopes(model) == {"act": 1.0}

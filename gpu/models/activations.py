@@ -13,6 +13,7 @@ from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
 from gpu.models.homotopy import check_share
 from gpu.models.interventions import first_intervention, intervention, written
+from gpu.models.linearizing.built_in import activations_in
 from gpu.models.linearizing.examination import followable
 from gpu.models.linearizing.mentions import mentioned
 from gpu.models.nonlinearities import IDENTITY, NONLINEARITIES
@@ -183,6 +184,8 @@ def _checked_slopes(model: nn.Module, parts: Mapping[str, nn.Module], slope: obj
     if not isinstance(slope, Mapping) or not parts:
         owners = ((written(name), mentioned(part)) for name, part in followable(model).items())
         functions = [f"{function} in the forward of {owner}" for owner, found in owners for function in found]
+        inside = [kept for path, part in model.named_modules() for kept in activations_in(path, part)]
+        functions += [f"{kept.name} in the forward of {written(kept.path)}" for kept in inside]
         if functions:
             raise ValueError(
                 "model: expected activations that are modules, which alone have a slope, got functions: "

@@ -27,13 +27,13 @@ def keep_built_in(done: Linearized, model: nn.Module) -> None:
         The network.
     """
     for path, part in model.named_modules():
-        for kept in _activations_in(path, part):
+        for kept in activations_in(path, part):
             same = [other for other in done.kept if (other.path, other.name.rstrip("_")) == (path, kept.name)]
             if not any(other.line for other in same):
                 done.kept = [other for other in done.kept if other not in same] + [kept]
 
 
-def _activations_in(path: str, part: Any) -> Iterator[Kept]:
+def activations_in(path: str, part: Any) -> Iterator[Kept]:
     """Yield the activations that a module calls if it is such a layer, which may be in a class of the user's."""
     kind = type(part).__name__
     if isinstance(part, TRANSFORMERS) and is_of_torch(type(part)) and not isinstance(part.activation, nn.Module):
