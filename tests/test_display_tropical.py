@@ -168,8 +168,27 @@ def test_what_cannot_be_drawn_is_refused_by_name():
         zonotope_picture(Zonotope((0,), []))
 
 
+@pytest.mark.parametrize("size", [10**400, 10**308])  # the second fits, but not the differences
+def test_numbers_that_float64_does_not_hold_are_refused_by_name(size):
+    for polynomial in (
+        TropicalPolynomial({(0, 0): 0, (1, 0): size, (0, 1): -size}),
+        TropicalPolynomial({(0,): size, (1,): -size}),
+        TropicalPolynomial({(0, 0): 0, (1, 0): size, (0, 1): -size, (1, 1): 0}),
+    ):
+        with pytest.raises(ValueError, match="polynomial: expected numbers that float64 holds, got larger ones"):
+            tropical_picture(polynomial)
+    with pytest.raises(ValueError, match="zonotope: expected numbers that float64 holds, got larger ones"):
+        zonotope_picture(Zonotope((0, 0), [(size, 0), (-size, 1)]))
+
+
+def test_a_view_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="view: expected finite entries, got inf"):
+        tropical_picture(FIGURE_1, view=((0, 0), (np.inf, 1)))
+
+
 def test_notebooks_show_small_polynomials_and_the_repr_of_others():
     assert html_of(FIGURE_1) == tropical_picture(FIGURE_1).with_title(repr(FIGURE_1)).svg
     assert html_of(TropicalPolynomial({(0, 0, 0): 0})) is None
     assert html_of(TropicalPolynomial({(n, 0): 0 for n in range(61)})) is None
+    assert html_of(TropicalPolynomial({(0, 0): 0, (1, 0): 10**400, (0, 1): 1})) is None
     assert isinstance(tropical_picture(FIGURE_1), Picture)

@@ -1,7 +1,9 @@
 """Panels of pictures of plane geometry: a frame with axes, dots, and points in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 from linalg_cnn.display.colors import INK, LINE, MUTED, grid_colors
@@ -23,8 +25,29 @@ MOST_NUMBERED = 40
 EXPONENTS = ("exponent of x₁", "exponent of x₂")
 
 
+@contextmanager
+def numbers_of_float64(name: str) -> Iterator[None]:
+    """Report exact numbers that are too large to be drawn as an error that names the argument.
+
+    Raises
+    ------
+    ValueError
+        If float64 does not hold a number, or the differences of some.
+    """
+    try:
+        yield
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected numbers that float64 holds, got larger ones") from error
+
+
 class Frame:
-    """A square panel with the same scale on both axes, whose y-axis points upwards, unless it is stretched."""
+    """A square panel with the same scale on both axes, whose y-axis points upwards, unless it is stretched.
+
+    Raises
+    ------
+    OverflowError
+        If float64 does not hold the coordinates, or their differences.
+    """
 
     def __init__(self, xs: Sequence[Any], ys: Sequence[Any], *, margin: float, stretched: bool = False) -> None:
         spans = [(float(min(values)), float(max(values))) for values in (xs, ys)]
@@ -32,6 +55,8 @@ class Frame:
         sizes = [(high - low if stretched else widest) or widest or 2.0 for low, high in spans]
         self.low = [(low + high) / 2 - (0.5 + margin) * size for (low, high), size in zip(spans, sizes, strict=True)]
         self.high = [(low + high) / 2 + (0.5 + margin) * size for (low, high), size in zip(spans, sizes, strict=True)]
+        if not all(isfinite(high - low) for low, high in zip(self.low, self.high, strict=True)):
+            raise OverflowError("expected coordinates whose differences float64 holds")
 
     def at(self, point: Sequence[Any]) -> tuple[float, float]:
         """Return a point in pixels."""

@@ -109,10 +109,13 @@ def factored_html(factored: FactoredMap) -> str | None:
 
 @html_of.register
 def tropical_html(polynomial: TropicalPolynomial) -> str | None:
-    """Return the picture of a polynomial in one or two variables; None if it has more, or many monomials."""
+    """Return the picture of a polynomial in one or two variables; None if it has more, is long or has huge numbers."""
     if polynomial.variables > 2 or len(polynomial) > MOST_MONOMIALS:
         return None
-    return tropical_picture(polynomial).with_title(repr(polynomial)).svg
+    try:
+        return tropical_picture(polynomial).with_title(repr(polynomial)).svg
+    except ValueError:  # numbers that float64 does not hold
+        return None
 
 
 @html_of.register

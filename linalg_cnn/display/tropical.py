@@ -7,6 +7,7 @@ from math import hypot
 from typing import Any
 
 from linalg_cnn.display.colors import EMPTY, GRID, INK, MUTED, PAPER, ink_on, pale
+from linalg_cnn.display.entries import check_drawable
 from linalg_cnn.display.frame import (
     CAPTION,
     EXPONENTS,
@@ -17,6 +18,7 @@ from linalg_cnn.display.frame import (
     count_words,
     dot,
     joined,
+    numbers_of_float64,
     point_words,
     points_words,
     several_colors,
@@ -69,7 +71,8 @@ def tropical_picture(
     Raises
     ------
     ValueError
-        If the polynomial has more than two variables, or one and a ``view``.
+        If the polynomial has more than two variables, or one and a ``view``, if float64 does not hold its numbers, or
+        if the ``view`` is not finite.
 
     Examples
     --------
@@ -80,6 +83,13 @@ def tropical_picture(
         raise ValueError(f"polynomial: expected one or two variables, got {polynomial.variables}")
     if polynomial.variables == 1 and view is not None:
         raise ValueError(f"view: expected None for a polynomial in one variable, got {view}")
+    if view is not None:
+        check_drawable("view", view)
+    with numbers_of_float64("polynomial"):
+        return _drawn(polynomial, view).with_title(title)
+
+
+def _drawn(polynomial: TropicalPolynomial, view: tuple[Span, Span] | None) -> Picture:
     drawn = _in_one_variable(polynomial) if polynomial.variables == 1 else _in_two_variables(polynomial, view)
     kept, panels, words = drawn
     shown = kept.monomials
@@ -90,7 +100,7 @@ def tropical_picture(
     picture = side_by_side(*panels, gap=36)
     if len(shown) <= MOST_NAMED:
         picture = stacked(picture, _legend(shown), gap=16)
-    return picture.with_alt(alt).with_title(title)
+    return picture.with_alt(alt)
 
 
 Drawn = tuple[TropicalPolynomial, list[Picture], str]

@@ -12,6 +12,7 @@ from linalg_cnn.display.frame import (
     Frame,
     count_words,
     dot,
+    numbers_of_float64,
     points_words,
     several_colors,
 )
@@ -38,13 +39,18 @@ def zonotope_picture(zonotope: Zonotope, *, title: str | None = None) -> Picture
     Raises
     ------
     ValueError
-        If the zonotope does not lie in the plane.
+        If the zonotope does not lie in the plane, or float64 does not hold its numbers.
 
     Examples
     --------
     >>> zonotope_picture(Zonotope((0, 0), [(1, 0), (0, 1)])).alt.split(". ")
     ['2 generators: (1, 0) and (0, 1)', 'Their sum has the vertices (0, 0), (1, 0), (1, 1) and (0, 1).']
     """
+    with numbers_of_float64("zonotope"):
+        return _drawn(zonotope).with_title(title)
+
+
+def _drawn(zonotope: Zonotope) -> Picture:
     steps = zonotope.boundary()
     points = [point for _, point in steps] or [zonotope.start]
     colors = several_colors(max(len(zonotope.generators), 1))
@@ -67,4 +73,4 @@ def zonotope_picture(zonotope: Zonotope, *, title: str | None = None) -> Picture
     alt = count_words(len(zonotope.generators), "generator")
     alt += f": {points_words(zonotope.generators)}. " if zonotope.generators else ". "
     alt += f"Their sum has the vertices {points_words(zonotope.vertices())}."
-    return side_by_side(segments, sides, gap=36, alt=alt).with_title(title)
+    return side_by_side(segments, sides, gap=36, alt=alt)
