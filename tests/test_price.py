@@ -114,10 +114,7 @@ def test_labels_that_do_not_fit_are_refused(given, labels, error, message):
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "got a single score"),
         (nn.Conv2d(1, 2, 1), r"got outputs torch.Size\(\[5, 2, 3, 4\]\)"),
-        (
-            nn.LSTM(4, 2),
-            "got a forward that raises ValueError|got outputs tuple|got a forward that raises RuntimeError",
-        ),
+        (nn.LSTM(4, 2), "expected arguments that the forward of the model takes, got "),
     ],
 )
 def test_labels_need_a_network_with_a_score_for_each_class(model, message):
