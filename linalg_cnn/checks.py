@@ -178,16 +178,24 @@ def check_array(name: str, value: object, ndim: int | None = None, *, copy: bool
         raise ValueError(f"{name}: expected {ndim} axes, got shape {array.shape}")
     if array.size == 0 and not empty:
         raise ValueError(f"{name}: expected at least one entry along every axis, got shape {array.shape}")
-    if array.dtype != object and not _is_finite(array):
+    if array.dtype != object:
         # torch would give NaN for every output, and a matrix would ignore the taps on the padding.
-        raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
+        check_finite(name, array)
     return array
 
 
-def _is_finite(array: Array) -> bool:
-    """Return whether all entries are finite. Their sum is finite only then, and needs no second array to tell."""
+def check_finite(name: str, array: Array) -> None:
+    """Check numbers. Their sum is finite only if they are, and needs no second array to tell.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN or infinite.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+        finite = np.isfinite(array.sum()) or np.isfinite(array).all()
+    if not finite:
+        raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
 
 
 EXPECTED_NUMBERS = "expected float32, float64, integers or sympy expressions"

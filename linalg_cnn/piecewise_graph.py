@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linalg_cnn.checks import check_finite
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.piecewise.base import PiecewiseOperation
@@ -86,8 +87,8 @@ class PiecewiseGraph(Graph[PiecewiseNode]):
             If the last axes of ``x`` are not ``in_shape``, or an entry is NaN or infinite.
         """
         array = super().checked(x)
-        if array.dtype != object and not np.isfinite(array).all():
-            raise ValueError(f"x: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
+        if array.dtype != object:
+            check_finite("x", array)
         return array
 
     @property

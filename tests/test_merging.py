@@ -348,28 +348,31 @@ def test_nonlinearities_compute_in_torch(operation):
     scripted(module)
 
 
-@pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
-def test_whatever_is_traced_computes_in_torch(module, in_shape):
+def in_chains(module, in_shape):
+    """A module in float64, and the network of its pieces with every stretch as a chain."""
     module = copy.deepcopy(module).double().eval()
     graph, out_shape = trace_with_shape(module, in_shape, piecewise=True)
     steps = steps_of(graph)
     chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    return module, network_of(graph, steps, chains, out_shape, PLENTY)
+
+
+@pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
+def test_whatever_is_traced_computes_in_torch(module, in_shape):
+    module, network = in_chains(module, in_shape)
     x = torch.randn(3, *in_shape, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(network_of(graph, steps, chains, out_shape, PLENTY)(x), module(x.clone()))
+        torch.testing.assert_close(network(x), module(x.clone()))
 
 
 @pytest.mark.parametrize(("module", "in_shape"), PIECEWISE.values(), ids=PIECEWISE)
 def test_infinite_values_become_what_the_network_makes_of_them(module, in_shape):
-    module = copy.deepcopy(module).double().eval()
-    graph, out_shape = trace_with_shape(module, in_shape, piecewise=True)
-    steps = steps_of(graph)
-    chains = {step: chain_form(step.graph, PLENTY).module for step in steps if isinstance(step, Stretch)}
+    module, network = in_chains(module, in_shape)
     x = torch.randn(3, *in_shape, dtype=torch.float64)
     for sample, value in zip(x, (torch.inf, -torch.inf, torch.nan), strict=True):
         sample.view(-1)[-1] = value
     with torch.no_grad():
-        merged, expected = network_of(graph, steps, chains, out_shape, PLENTY)(x), module(x.clone())
+        merged, expected = network(x), module(x.clone())
     torch.testing.assert_close(merged, expected, equal_nan=True)
 
 

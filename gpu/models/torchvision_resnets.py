@@ -186,16 +186,13 @@ def _scalings(made: ResNet, t: float) -> Iterator[tuple[str, torch.Tensor, float
         norm_name, norm = block.last_norm
         yield from _affine(f"{name}.{norm_name}", norm, after / (1 - t))
         dtype = block.conv1.weight.dtype
-        if after < 1024 * torch.finfo(dtype).smallest_normal:
-            raise ValueError(
-                f"model: expected a dtype that can hold activations times {after:.1g} ({name}), got {dtype}; "
-                "take model.float()"
-            )
-        if after / (1 - t) > torch.finfo(dtype).max / 1024:
-            raise ValueError(
-                f"model: expected a dtype that can hold activations times {after / (1 - t):.1g} ({name}), got {dtype}; "
-                "take model.float()"
-            )
+        held = torch.finfo(dtype)
+        for factor in (after, after / (1 - t)):  # of the block's output, and of its main path
+            if not 1024 * held.smallest_normal <= factor <= held.max / 1024:
+                raise ValueError(
+                    f"model: expected a dtype that can hold activations times {factor:.1g} ({name}), got {dtype}; "
+                    "take model.float()"
+                )
         scale = after
     yield "fc.weight", made.fc.weight, 1 / scale
 

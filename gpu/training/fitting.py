@@ -48,8 +48,8 @@ def labelled_parts(training: ImageSource, held_out: ImageSource) -> tuple[Labell
     return as_labelled_images("training", training), as_labelled_images("held_out", held_out)
 
 
-def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImages) -> None:
-    """Check that a network takes the images, and has a score for each label.
+def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImages) -> int:
+    """Check that a network takes the images, and has a score for each label; return the number of its scores.
 
     It is run once on the first images, in evaluation mode; modes and random states stay.
 
@@ -77,7 +77,7 @@ def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImag
             f"training: expected images of uint8 or {dtype}, as the weights of the network are, got "
             f"{training.images.dtype}; convert the images with .to({dtype})"
         )
-    scores = _scores(model, training.images[:FEW], dtype, next(model.parameters()).device)
+    scores = _scores(model, training.images[:FEW], model)
     classes = scores.shape[1]
     for name, part in (("training", training), ("held_out", held_out)):
         largest = int(part.labels.max())
@@ -86,6 +86,7 @@ def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImag
                 f"{name}: expected labels 0 to {classes - 1} for a network of {classes} scores, got {largest}; make it "
                 f"with num_classes={largest + 1}"
             )
+    return classes
 
 
 def check_schedules(model: nn.Module, schedules: Mapping[str, Schedule | None]) -> None:
@@ -121,8 +122,8 @@ the model that is trained
             )
 
 
-def check_teacher(teacher: Teacher | None, model: nn.Module, training: LabelledImages) -> None:
-    """Check that a teacher has scores for the classes of a network, on the same images.
+def check_teacher(teacher: Teacher | None, model: nn.Module, classes: int, training: LabelledImages) -> None:
+    """Check that a teacher has as many scores as the network that learns, on the same images.
 
     Raises
     ------
@@ -142,17 +143,12 @@ def check_teacher(teacher: Teacher | None, model: nn.Module, training: LabelledI
             f"teacher: expected a network with weights of its own, got one that shares {shared} with the network that "
             "learns from it; take a copy"
         )
-    images, dtype = training.images[:FEW], dtype_of(model)
-    device = next(model.parameters()).device
-    expected = _scores(model, images, dtype, device)
     try:
-        scores = _scores(teacher.model, images, dtype, device)
+        scores = _scores(teacher.model, training.images[:FEW], model)
     except ValueError as error:
         raise ValueError(f"teacher: {error}") from error
-    if scores.shape != expected.shape:
-        raise ValueError(
-            f"teacher: expected {expected.shape[1]} scores, as the network that learns has, got {scores.shape[1]}"
-        )
+    if scores.shape[1] != classes:
+        raise ValueError(f"teacher: expected {classes} scores, as the network that learns has, got {scores.shape[1]}")
 
 
 def check_batches(model: nn.Module, training: LabelledImages, batch_size: int, recalibration_images: int) -> None:
@@ -219,21 +215,22 @@ def _norm_of_single_numbers(model: nn.Module, training: LabelledImages) -> str |
 
     hooks = [norm.register_forward_pre_hook(note(name), with_kwargs=True) for name, norm in norms]
     try:
-        _scores(model, images, dtype_of(model), next(model.parameters()).device)
+        _scores(model, images, model)
     finally:
         for hook in hooks:
             hook.remove()
     return next(iter(found), None)
 
 
-def _scores(model: nn.Module, images: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return the scores of images.
+def _scores(model: nn.Module, images: torch.Tensor, learner: nn.Module) -> torch.Tensor:
+    """Return the scores of images, in the dtype and on the device of the network that learns.
 
     Raises
     ------
     ValueError
         If the network does not take the images, or returns something else.
     """
+    device, dtype = next(learner.parameters()).device, dtype_of(learner)
     try:
         with only_training(model, {}), random_state_kept(device), torch.no_grad():
             scores = model(as_network_input(images.to(device), dtype))

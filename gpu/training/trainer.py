@@ -76,7 +76,7 @@ class Trainer:
     Raises
     ------
     TypeError
-        If images come in another form, or are no tensors.
+        If images come in another form, or are no tensors, or the teacher or a schedule is of another kind.
     ValueError
         If an option is out of range, network, images and labels do not fit together, or a schedule is that of another
         network.
@@ -115,9 +115,9 @@ class Trainer:
         check_choice("precision", precision, ("float32", "bfloat16"))
         learning_rate = check_positive("learning_rate", learning_rate)
         shown, self.held_out = labelled_parts(training, held_out)
-        check_fit(model, shown, self.held_out)
+        classes = check_fit(model, shown, self.held_out)
         check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
-        check_teacher(teacher, model, shown)
+        check_teacher(teacher, model, classes, shown)
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
         in_2d_on_cuda = self.device.type == "cuda" and shown.images.ndim == 4
         self.model = model.to(memory_format=torch.channels_last) if in_2d_on_cuda else model

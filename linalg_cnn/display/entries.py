@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 import sympy
 
-from linalg_cnn.checks import check_choice
+from linalg_cnn.checks import check_choice, check_finite
 from linalg_cnn.display.colors import diverging_colors, grid_colors, kernel_colors, to_hex, to_rgb
 from linalg_cnn.display.words import is_number
 from linalg_cnn.ops.base import Operation, Separable
@@ -154,16 +154,10 @@ def coordinates(
 
 
 def check_drawable(name: str, values: Any) -> None:
-    """Refuse numbers that have no colour.
-
-    Raises
-    ------
-    ValueError
-        If one is NaN or infinite.
-    """
+    """Refuse floats that have no colour; raises what `check_finite` raises."""
     numbers = np.asarray(values)
-    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-        raise ValueError(f"{name}: expected finite entries, got {numbers[~np.isfinite(numbers)].flat[0]}")
+    if numbers.dtype.kind == "f":
+        check_finite(name, numbers)
 
 
 def _coordinates(matrix: Any, in_shape: Shape | None, out_shape: Shape | None, exact: bool) -> Coordinates:

@@ -67,11 +67,9 @@ class Operation(Parametrised, ABC):
             If the shapes do not fit.
         """
         xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
-        if (same := self._like(*xs)) is not self:
-            y: Array = same(*xs)
-            return y
-        y = self.forward(*xs)
-        offset = self.offset(*(x.shape[1:] for x in xs))
+        same = self.exact_for(*xs)
+        y = same.forward(*xs)
+        offset = same.offset(*(x.shape[1:] for x in xs))
         return y if offset is None else y + offset
 
     def forward(self, *xs: Array) -> Array:
@@ -84,7 +82,7 @@ class Operation(Parametrised, ABC):
         """
         xs = tuple(as_numbers(x) for x in xs)
         self.out_shape(*(x.shape[1:] for x in xs))
-        y: Array = self._like(*xs).push(*xs)
+        y: Array = self.exact_for(*xs).push(*xs)
         return y
 
     def adjoint(self, y: Array, *in_shapes: Shape) -> Any:
@@ -99,11 +97,7 @@ class Operation(Parametrised, ABC):
         out_shape = self.out_shape(*in_shapes)
         if y.shape[1:] != out_shape:
             raise ValueError(f"y: expected shape (N, {', '.join(map(str, out_shape))}), got {y.shape}")
-        return self._like(y).pull(y, *in_shapes)
-
-    def _like(self, *xs: Array) -> "Operation":
-        """Return the operation with exact parameters for data that are exact, and as it is for others."""
-        return self.exact() if not self.symbolic and any(x.dtype == object for x in xs) else self
+        return self.exact_for(y).pull(y, *in_shapes)
 
     def matrix(self, in_shape: Shape, max_bytes: int | None = None) -> Any:
         """Return A as ``csr_array``, or as a sympy matrix if a parameter is symbolic.

@@ -43,6 +43,10 @@ class Parametrised(Drawn):
         parameters = {name: to_exact(array) for name, array in self._parameters().items()}
         return replace(self, **parameters) if parameters else self  # type: ignore[type-var]
 
+    def exact_for(self, *xs: Array) -> Self:
+        """Return the operation with sympy parameters where an array of data is exact, and as it is where none is."""
+        return self.exact() if not self.symbolic and any(x.dtype == object for x in xs) else self
+
 
 def _holds_expressions(value: Any) -> bool:
     if isinstance(value, np.ndarray):

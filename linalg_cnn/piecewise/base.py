@@ -112,7 +112,7 @@ class PiecewiseOperation(Parametrised, ABC):
         """
         xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
         self.out_shape(*(x.shape[1:] for x in xs))
-        same = self.exact() if any(x.dtype == object for x in xs) else self
+        same = self.exact_for(*xs)
         y: Array = same.at(same.pieces(*xs), *xs)
         return y
 

@@ -11,6 +11,18 @@ TOLERANCE = 1e-12
 """Difference of two functions, relative to the largest of the values compared, below which they count as equal."""
 
 
+def check_held(values: Sequence[Array], name: str) -> None:
+    """Check that values of a network have not overflowed; ``name`` says where they are.
+
+    Raises
+    ------
+    ValueError
+        If one has.
+    """
+    if not all(np.isfinite(x).all() for x in values):
+        raise ValueError(f"graph: expected values of the network that float64 holds, got larger ones at {name}")
+
+
 def tolerance_of(values: Sequence[Array], name: str) -> float:
     """Return the difference below which values that an operation compares count as equal.
 
@@ -19,17 +31,10 @@ def tolerance_of(values: Sequence[Array], name: str) -> float:
     values : sequence of arrays
         The values, of which a difference of `TOLERANCE` times the largest counts.
     name : str
-        Name of the operation.
-
-    Raises
-    ------
-    ValueError
-        If a value has overflowed.
+        Name of the operation; raises what `check_held` raises.
     """
-    largest = max(float(np.abs(x).max(initial=0)) for x in values)
-    if not np.isfinite(largest):
-        raise ValueError(f"graph: expected values of the network that float64 holds, got larger ones at {name}")
-    return TOLERANCE * largest
+    check_held(values, name)
+    return TOLERANCE * max(float(np.abs(x).max(initial=0)) for x in values)
 
 
 class Changes(NamedTuple):

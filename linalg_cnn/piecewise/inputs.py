@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from linalg_cnn.checks import as_numbers
+from linalg_cnn.checks import as_numbers, check_finite
 from linalg_cnn.piecewise_graph import PiecewiseGraph
 from linalg_cnn.types import Array
 
@@ -29,7 +29,6 @@ def check_inputs(graph: PiecewiseGraph, **inputs: npt.ArrayLike) -> list[Array]:
             raise TypeError(f"{name}: expected numbers, got sympy expressions")
         if array.shape != graph.in_shape:
             raise ValueError(f"{name}: expected one input of shape {graph.in_shape}, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite entries, got {array[~np.isfinite(array)].flat[0]}")
+        check_finite(name, array)
         arrays.append(array.astype(np.float64))
     return arrays

@@ -13,7 +13,7 @@ from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.compose import compose
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.carrying import Carried, Percents, carried
-from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines, tolerance_of
+from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines, check_held, tolerance_of
 from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise_graph import PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray
@@ -197,7 +197,7 @@ def segment(
                 break
     percents.close()
     points, outputs = np.concatenate(ts), np.concatenate(values)
-    tolerance_of([outputs], "the output")
+    check_held([outputs], "the output")
     if max_regions is not None:
         points, outputs = points[: max_regions + 1], outputs[: max_regions + 1]
     changes = _class_changes(points, outputs.reshape(len(outputs), -1))

@@ -14,9 +14,10 @@ from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.carrying import Carried, Percents, carried
-from linalg_cnn.piecewise.contests import TOLERANCE, tolerance_of
+from linalg_cnn.piecewise.contests import TOLERANCE, check_held, tolerance_of
 from linalg_cnn.piecewise.inputs import check_inputs
 from linalg_cnn.piecewise.polygons import Polygon, area, cells, centroid, divided
+from linalg_cnn.piecewise.probing import row_lengths
 from linalg_cnn.piecewise.segment import STATE_BYTES
 from linalg_cnn.piecewise_graph import Pieces, PiecewiseGraph, PiecewiseNode
 from linalg_cnn.types import Array, IntArray
@@ -220,7 +221,7 @@ def slice_regions(
                 break
     percents.close()
     found = np.concatenate(coefficients)
-    tolerance_of([found], "the output")
+    check_held([found], "the output")
     complete = max_regions is None or len(polygons) <= max_regions
     kept = slice(None if complete else max_regions)
     return SliceRegions(graph, start, first, second, shape, tuple(polygons[kept]), found[kept], complete)
@@ -228,12 +229,11 @@ def slice_regions(
 
 def _are_parallel(u: Array, v: Array) -> bool:
     """Return whether two directions are parallel, whatever their lengths are, or one of them is zero."""
-    largest = [float(np.abs(direction).max()) for direction in (u, v)]
-    if 0 in largest:
+    directions = np.stack([u.ravel(), v.ravel()])
+    lengths = row_lengths(directions)
+    if not lengths.all():
         return True
-    units = [direction.ravel() / size for direction, size in zip((u, v), largest, strict=True)]
-    spread = np.linalg.svd(np.stack([unit / np.linalg.norm(unit) for unit in units]), compute_uv=False)
-    return bool(spread[-1] <= TOLERANCE)
+    return bool(np.linalg.svd(directions / lengths[:, np.newaxis], compute_uv=False)[-1] <= TOLERANCE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
