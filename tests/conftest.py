@@ -1,6 +1,8 @@
 import functools
 import os
 import sys
+import sysconfig
+from importlib.machinery import SourceFileLoader
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -134,6 +136,20 @@ def pytest_collection_modifyitems(items):
         if not UNMEASURED.isdisjoint((item.path.name, f"{item.path.name}::{item.name.partition('[')[0]}")):
             item.add_marker("no_cover")
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+def pytest_configure(config):
+    """Let coverage.py look away while libraries are imported and pytest rewrites assertions: half of the collection."""
+    if not config.getoption("cov_source", None):
+        return
+    run_module, libraries = SourceFileLoader.exec_module, tuple(map(sysconfig.get_path, ("stdlib", "purelib")))
+
+    def exec_module(loader, module):
+        return (untraced(run_module) if loader.path.startswith(libraries) else run_module)(loader, module)
+
+    SourceFileLoader.exec_module = exec_module
+    rewriting = sys.modules["_pytest.assertion.rewrite"]
+    rewriting._rewrite_test = untraced(rewriting._rewrite_test)
 
 
 def pytest_collection_finish(session):
