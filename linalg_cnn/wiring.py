@@ -82,10 +82,7 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         """
         where = name or f"node {len(self.nodes)} ({type(operation).__name__})"
         self._check(operation, where)
-        if not all(isinstance(value, (int, np.integer)) for value in inputs):
-            raise TypeError(f"{where}: expected numbers of values, got {inputs}")
-        if not inputs or not all(0 <= value < len(self.shapes) for value in inputs):
-            raise ValueError(f"{where}: expected to read values 0 to {len(self.shapes) - 1}, got {inputs}")
+        self._check_values(where, inputs)
         if len(inputs) > 1 and not operation.merges:
             raise ValueError(f"{where}: expected to read one value, got {inputs}")
         try:
@@ -102,16 +99,32 @@ class Graph(Drawn, ABC, Generic[NodeType]):
         Raises
         ------
         TypeError
-            If this graph does not hold operations of a kind that the other has.
+            If this graph does not hold operations of a kind that the other has, or ``start`` is no int.
         ValueError
-            If that value does not have the shape of the other graph's input.
+            If that value does not exist, or does not have the shape of the other graph's input.
         """
+        self._check_values("start", (start,))
         if self.shapes[start] != other.in_shape:
             raise ValueError(f"start: expected a value of shape {other.in_shape}, got {self.shapes[start]}")
         numbers = [start]
         for node in other.nodes:
             numbers.append(self.add(node.operation, *(numbers[value] for value in node.inputs), name=node.name))
         return numbers[-1]
+
+    def _check_values(self, where: str, values: tuple[Any, ...]) -> None:
+        """Refuse anything but numbers of values that exist; a bool is taken for a mistake.
+
+        Raises
+        ------
+        TypeError
+            If one is no int.
+        ValueError
+            If there is no value of that number, or no number at all.
+        """
+        if not all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values):
+            raise TypeError(f"{where}: expected numbers of values, got {values}")
+        if not values or not all(0 <= value < len(self.shapes) for value in values):
+            raise ValueError(f"{where}: expected to read values 0 to {len(self.shapes) - 1}, got {values}")
 
     @abstractmethod
     def _check(self, operation: object, where: str) -> None:

@@ -202,6 +202,12 @@ def test_batch_norm():
         BatchNorm(None, None, np.zeros(2), np.ones(2)).out_shape((3, 4))
     with pytest.raises(ValueError, match="eps: expected finite entries, got nan"):
         BatchNorm(None, None, [0], [1], eps=np.nan)
+    with pytest.raises(ValueError, match=r"^weight / sqrt\(running_var \+ eps\): expected finite entries, got inf"):
+        BatchNorm([1.0, 1e200], [0.0, 0.0], [0.0, 0.0], [1.0, 1e-320], eps=0)
+    with pytest.raises(ValueError, match=r"^weight / sqrt\(running_var \+ eps\): expected finite entries, got inf"):
+        BatchNorm(*np.array([[1e30], [0], [0], [1e-40]], np.float32), eps=0)  # which float64 would hold
+    with pytest.raises(ValueError, match=r"^bias - running_mean \* .*: expected finite entries, got -inf"):
+        BatchNorm([1e200], [0.0], [1e200], [1.0], eps=0)
 
 
 def test_graphs():

@@ -29,6 +29,7 @@ from linalg_cnn.display import (
     matrix_picture,
     operation_picture,
     rows_picture,
+    scale_bar,
     side_by_side,
     stacked,
     vector_picture,
@@ -322,6 +323,12 @@ def test_padding_and_resampling_have_colours_for_every_size():
         (lambda: matrix_picture([[1.0, np.nan]]), ValueError, "matrix: expected finite entries, got nan"),
         (lambda: image_picture([[1.0, -np.inf]]), ValueError, "values: expected finite entries, got -inf"),
         (lambda: image_picture(np.full((30, 30), np.nan)), ValueError, "values: expected finite entries, got nan"),
+        (lambda: image_picture(np.zeros((2, 0))), ValueError, r"values: expected at least one, got shape \(2, 0\)"),
+        (lambda: kernel_picture([[[1.0, np.nan]]]), ValueError, "kernel: expected finite entries, got nan"),
+        (lambda: kernel_picture(np.zeros((0, 1, 2))), ValueError, r"kernel: expected .* got \(0, 1, 2\)"),
+        (lambda: diverging_colors([0.0, np.inf], 1.0), ValueError, "values: expected finite entries, got inf"),
+        (lambda: diverging_colors([0.0], np.nan), ValueError, "limit: expected finite entries, got nan"),
+        (lambda: scale_bar(np.inf), ValueError, "limit: expected finite entries, got inf"),
     ],
 )
 def test_what_has_no_picture_is_refused_by_name(draw, error, message):

@@ -126,6 +126,16 @@ def test_labels_need_a_network_with_a_score_for_each_class(model, message):
         gpu.collapse(model.eval(), IN_SHAPE, inputs=X, labels=LABELS)
 
 
+def test_a_label_needs_a_score_of_its_own():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    with pytest.raises(ValueError, match="labels: .* got 3 scores, none of them for the label 3"):
+        gpu.linearize(model, X, labels)
+    wider = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
+    with pytest.raises(ValueError, match="original: .* got 3 scores, none of them for the label 3"):
+        gpu.collapse(wider, IN_SHAPE, inputs=X, labels=labels, original=model)
+
+
 def test_collapse_reports_the_accuracy_of_the_network_of_the_linearised_one_and_of_the_map():
     model = Folding().eval()
     linear, _ = gpu.linearize(model)

@@ -217,11 +217,16 @@ def test_a_graph_with_symbols_evaluates_floats_exactly():
     assert large([2**60 + 1]).tolist() == [(2**60 + 1) * a]  # float64 would lose the 1
 
 
-@pytest.mark.parametrize("wrong", [0.0, "0", None, (0,)])
+@pytest.mark.parametrize("wrong", [0.0, "0", None, (0,), False, np.False_])
 def test_a_number_of_a_value_is_an_int(wrong):
     graph = AffineGraph((2,))
     with pytest.raises(TypeError, match=r"node 0 \(Flatten\): expected numbers of values, got "):
         graph.add(Flatten(), wrong)
+    with pytest.raises(TypeError, match=r"^start: expected numbers of values, got "):
+        graph.extend(AffineGraph((2,)), wrong)
+    for missing in (-1, 1):
+        with pytest.raises(ValueError, match="^start: expected to read values 0 to 0, got "):
+            graph.extend(AffineGraph((2,)), missing)
     assert graph.add(Flatten(), np.int64(0)) == 1
 
 

@@ -108,7 +108,9 @@ class HeldOut:
             try:
                 with surroundings_kept(each):
                     run = copy_of(each)  # the comparison that follows must find the network as it was
-                    classes[stage] = predicted_classes(run, self.inputs, lambda batch: prepare(batch.double()))
+                    classes[stage] = predicted_classes(
+                        run, self.inputs, lambda batch: prepare(batch.double()), self.labels
+                    )
             except ScoresError as error:
                 if each is network and self.labels is None:
                     return None

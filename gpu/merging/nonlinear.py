@@ -59,13 +59,15 @@ class Bent(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a batch of the shape of ``x``."""
-        infinite = torch.isinf(x)
-        y = torch.where(infinite & (self.slopes[0] == 0), self.shifts[0], x * self.slopes[0] + self.shifts[0])
+        y = self._line(x, 0)
         for k in range(self.count):
-            slope, shift = self.slopes[k + 1], self.shifts[k + 1]
-            line = torch.where(infinite & (slope == 0), shift, x * slope + shift)
-            y = torch.where(x > self.thresholds[k], line, y)
+            y = torch.where(x > self.thresholds[k], self._line(x, k + 1), y)
         return y
+
+    def _line(self, x: torch.Tensor, k: int) -> torch.Tensor:
+        """Return the values of a line, which at infinity is not 0 * infinity where it is level."""
+        slope, shift = self.slopes[k], self.shifts[k]
+        return torch.where(torch.isinf(x) & (slope == 0), shift, x * slope + shift)
 
 
 @write.register

@@ -62,7 +62,7 @@ def linearize(model: nn.Module, inputs: Any = None, labels: Any = None) -> tuple
         If ``model`` is not an ``nn.Module``, or there are labels and ``inputs`` is not one tensor.
     ValueError
         If ``model`` cannot be copied, or its forward does not take ``inputs``; if there is not one label for each
-        input, or there are labels and the network gives no scores (N, classes).
+        input, or there are labels and the network gives no scores (N, classes), or none for one of the labels.
 
     Notes
     -----
@@ -107,7 +107,7 @@ def _accuracy(model: nn.Module, linear: nn.Module, inputs: Any, labels: torch.Te
     with surroundings_kept(model), run_eagerly():
         for stage, network in (("before", model), ("linearized", linear)):
             try:
-                classes[stage] = predicted_classes(copy_of(network).eval(), inputs)
+                classes[stage] = predicted_classes(copy_of(network).eval(), inputs, labels=labels)
             except ScoresError as error:
                 if labels is None:
                     return None

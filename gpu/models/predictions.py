@@ -41,7 +41,10 @@ def check_labels(labels: Any, inputs: Any) -> torch.Tensor | None:
 
 
 def predicted_classes(
-    network: nn.Module, inputs: torch.Tensor, prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x
+    network: nn.Module,
+    inputs: torch.Tensor,
+    prepare: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+    labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the class that a network gives to each input: the index of its highest score, int64 (N,), on the CPU.
 
@@ -52,11 +55,13 @@ def predicted_classes(
     inputs : tensor (N, *in_shape)
     prepare : callable
         Applied to each batch first.
+    labels : int64 tensor (N,), optional
+        The right classes, each of which is to have a score.
 
     Raises
     ------
     ScoresError
-        If it cannot be run on the inputs, or gives anything but scores (N, classes).
+        If it cannot be run on the inputs, gives anything but scores (N, classes), or none for one of the labels.
     """
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     classes = []
@@ -73,6 +78,8 @@ def predicted_classes(
                 raise ScoresError(f"outputs {getattr(scores, 'shape', type(scores).__name__)}")
             if scores.shape[1] < 2:
                 raise ScoresError("a single score")
+            if labels is not None and scores.shape[1] <= int(labels.max()):
+                raise ScoresError(f"{scores.shape[1]} scores, none of them for the label {int(labels.max())}")
             classes.append(scores.argmax(1).cpu())
     return torch.cat(classes)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from linalg_cnn.checks import check_finite
 from linalg_cnn.types import Array, Shape, size_of
 
 INK = "#1b4965"
@@ -64,12 +65,20 @@ def diverging_colors(values: Any, limit: float) -> Array:
     -------
     uint8 array (..., 3)
 
+    Raises
+    ------
+    ValueError
+        If a value or the limit is NaN or infinite.
+
     Examples
     --------
     >>> diverging_colors([-2.0, 0.0, 2.0], limit=2.0).tolist()
     [[45, 0, 75], [247, 247, 247], [127, 59, 8]]
     """
-    scaled = np.clip(np.asarray(values, np.float64) / (limit or 1.0), -1, 1)
+    numbers = np.asarray(values, np.float64)
+    check_finite("values", numbers)
+    check_finite("limit", np.asarray(limit, np.float64))
+    scaled = np.clip(numbers / (limit or 1.0), -1, 1)
     anchors = np.linspace(-1, 1, len(PU_OR))
     return np.stack([np.interp(scaled, anchors, PU_OR[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
 

@@ -7,7 +7,7 @@ import numpy as np
 import sympy
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import check_choice
+from linalg_cnn.checks import check_choice, check_finite
 from linalg_cnn.display.colors import NO_MEAN, diverging_colors, kernel_colors, mean_color, to_hex
 from linalg_cnn.display.entries import check_drawable, flat, pixel_colors
 from linalg_cnn.display.grids import Cell, cell_size, draw_grid, draw_pixels, fits
@@ -57,7 +57,8 @@ def image_picture(
     Raises
     ------
     ValueError
-        If the shape does not fit the values, the colouring is unknown, or a value that it colours is NaN or infinite.
+        If there is no value, the shape does not fit the values, the colouring is unknown, or a value that it colours is
+        NaN or infinite.
 
     Examples
     --------
@@ -67,6 +68,8 @@ def image_picture(
     check_choice("color", color, IMAGE_COLORS)
     shape = tuple(values.shape if shape is None and hasattr(values, "shape") else shape or np.shape(values))
     size = values.rows * values.cols if isinstance(values, sympy.MatrixBase) else np.size(values)
+    if size == 0:
+        raise ValueError(f"values: expected at least one, got shape {shape}")
     if not 1 <= len(shape) <= 3 or size_of(shape) != size:
         raise ValueError(f"shape: expected one to three axes for {size} values, got {shape}")
     rows = shape[-2] if len(shape) == 3 or (len(shape) == 2 and shape[0] > 1) else 1
@@ -193,7 +196,7 @@ def kernel_picture(
     Raises
     ------
     ValueError
-        If the kernel does not have three or four axes.
+        If the kernel does not have three or four axes, has no entry, or has one that is NaN or infinite.
 
     Examples
     --------
@@ -202,8 +205,9 @@ def kernel_picture(
     """
     check_choice("color", color, ("kernel", "value"))
     array = np.asarray(kernel)
-    if array.ndim not in {3, 4}:
+    if array.ndim not in {3, 4} or array.size == 0:
         raise ValueError(f"kernel: expected (C_out, C_in / groups, *k) with one or two spatial axes, got {array.shape}")
+    check_drawable("kernel", array)
     whole, c_out, c_in = array, *array.shape[:2]
     array = array[:most, :most]  # the channels that are drawn
     values = flat(array)
@@ -300,11 +304,17 @@ def rows_picture(
 def scale_bar(limit: float, width: float = 150) -> Picture:
     """Return the key to the colours of values from -limit to limit.
 
+    Raises
+    ------
+    ValueError
+        If the limit is NaN or infinite.
+
     Examples
     --------
     >>> scale_bar(2.0).alt
     'Violet is -2, white is 0, orange is 2.'
     """
+    check_finite("limit", np.asarray(limit, np.float64))
     steps = 30
     step = width / steps
     shades = diverging_colors(np.linspace(-1, 1, steps), 1.0)

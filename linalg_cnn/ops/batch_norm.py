@@ -31,7 +31,7 @@ class BatchNorm(Diagonal):
     TypeError
         If a parameter has a dtype the library does not compute with.
     ValueError
-        If the lengths differ, an entry is not finite, or running_var + eps is not positive.
+        If the lengths differ, an entry, a factor or a shift is not finite, or running_var + eps is not positive.
 
     Notes
     -----
@@ -80,6 +80,10 @@ class BatchNorm(Diagonal):
         for entry in entries:
             if (sympy.sympify(entry) > 0) == False:  # noqa: E712 - an expression may be undecided
                 raise ValueError(f"running_var: expected running_var + eps > 0, got {entry}")
+        if not self.symbolic:
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name
+                check_array("weight / sqrt(running_var + eps)", self.factors, ndim=1)
+                check_array("bias - running_mean * weight / sqrt(running_var + eps)", self.shifts, ndim=1)
 
     def __repr__(self) -> str:
         """Show the number of channels, without the parameters."""
