@@ -263,6 +263,26 @@ def test_images_of_another_shape_are_refused():
         NearestResample(Resample(2, "linear"), (1, 4))
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (nn.Conv2d, "layers: expected a sequence of modules, got type"),
+        (nn.Conv2d(1, 1, 3), "layers: expected a sequence of modules, got Conv2d"),
+        ([nn.Conv2d], r"layers\[0\]: expected an nn.Module, got type"),
+        ([nn.Conv2d(1, 1, 3), None], r"layers\[1\]: expected an nn.Module, got NoneType"),
+    ],
+)
+def test_layers_that_are_no_modules_are_refused(layers, message):
+    with pytest.raises(TypeError, match=message):
+        SkipCNN((1, 4, 4), layers)
+
+
+def test_layers_may_come_one_by_one():
+    model = SkipCNN((1, 4, 4), (nn.Conv2d(1, 1, 2, dtype=torch.float64) for _ in range(2)))
+    assert len(model.layers) == 2
+    assert model.out_shape == (1, 2, 2)
+
+
 def test_layers_of_two_dtypes_are_refused():
     with pytest.raises(
         ValueError, match=r"layers: expected parameters of one dtype, got \['torch.float32', 'torch.float64'\]"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gpu.models.agreement import disagreement, images_for
+from gpu.models.checks import check_module
 from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, check_plain, to_module, to_operation
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
@@ -45,7 +46,8 @@ class SkipCNN(WithSkips):
     Raises
     ------
     TypeError
-        If a layer has no counterpart in `linalg_cnn`, for example because it is not piecewise linear.
+        If ``layers`` are no sequence of modules, or a layer has no counterpart in `linalg_cnn`, for example because it
+        is not piecewise linear.
     ValueError
         If the shapes do not chain, the weights do not fit, the layers' dtypes differ, or the activation is unknown.
 
@@ -70,6 +72,11 @@ class SkipCNN(WithSkips):
     ) -> None:
         super().__init__()
         given = activation_module(activation)
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"layers: expected a sequence of modules, got {type(layers).__name__}")
+        layers = list(layers)
+        for number, layer in enumerate(layers):
+            check_module(f"layers[{number}]", layer)
         operations = _each(layers, to_operation)
         self.activations = nn.ModuleList(copy.deepcopy(given) for _ in operations[1:])
         network = SkipNetwork(in_shape, operations, skip_weights, resample)
