@@ -209,6 +209,27 @@ def test_the_record_has_the_number_of_epochs_that_were_trained(settings, monkeyp
     assert record["settings"]["epochs"] == 2, "one for the pretrained network, and one for each arm"
 
 
+def test_times_are_kept_where_the_next_network_is_stopped(settings, monkeypatch):
+    timed = []
+
+    def time_networks(name, *arguments, **options):
+        timed.append(name)
+        if len(timed) == 2:
+            raise KeyboardInterrupt
+        return [{"network": name}], [f"{name} on a card"]
+
+    monkeypatch.setattr(front, "_train", lambda *arguments: {"choice": {"order": []}, "series": []})
+    monkeypatch.setattr(front, "time_networks", time_networks)
+    settings = replace(settings, series=("plain CNN", "ResNet18"))
+    with pytest.raises(KeyboardInterrupt):
+        front.measure_front(settings)
+    record = front.measure_front(settings)
+    assert timed == ["plain CNN", "ResNet18", "ResNet18"]
+    assert record["continued"] == ["times of plain CNN"]
+    assert record["rows"] == [{"network": "plain CNN"}, {"network": "ResNet18"}]
+    assert record["left_out"] == ["plain CNN on a card", "ResNet18 on a card"]
+
+
 def test_the_goal_and_the_arms_that_are_beaten():
     whole = Point(WHOLE, 8, 1.0, [0.98, 0.99])
     slow, fast, far = Point(DIRECT, 2, 4.0, [0.98, 0.985]), Point(ABRUPT, 2, 6.0, [0.975]), Point(ABRUPT, 0, 50, [0.9])

