@@ -163,10 +163,28 @@ def test_dilated_pooling_and_pooling_with_indices_stay():
         )
     )
     linear, changes = gpu.linearize(model, IMAGES)
-    assert len(changes) == 1
-    assert "max_pool2d in line" in changes[0]
-    assert changes[0].endswith("stays: average pooling has no dilation, and no indices to return")
+    assert len(changes) == 2, "one for each line"
+    for change in changes:
+        assert "max_pool2d in line" in change
+        assert change.endswith("stays: average pooling has no dilation, and no indices to return")
     torch.testing.assert_close(linear(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: functional.max_pool2d(x, 2, return_indices=True),
+        lambda x: functional.max_pool2d_with_indices(x, 2, return_indices=False),
+        lambda x: functional.adaptive_max_pool2d(x, 2, return_indices=True),
+        lambda x: torch.ops.aten.max_pool2d_with_indices(x, 2),
+    ],
+)
+def test_pooling_that_returns_indices_is_listed_and_stays(pool):
+    model = Net(lambda self, x: pool(x)[0])
+    linear, changes = gpu.linearize(model, IMAGES)
+    torch.testing.assert_close(linear(IMAGES), model(IMAGES))
+    (change,) = changes
+    assert "max_pool2d in line" in change
 
 
 def test_a_forward_called_without_hooks_belongs_to_its_module():

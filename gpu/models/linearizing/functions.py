@@ -63,6 +63,8 @@ class Function:
         The row of the table, if it is an activation or a pooling that can be replaced.
     in_place : bool
         Whether it changes its first argument.
+    returns_indices : bool
+        Whether it is a pooling that returns indices, too, whatever its arguments are.
     factors : slice, optional
         The tensors among its arguments that it multiplies with each other; None if it does not.
     multiplies_itself : bool
@@ -78,6 +80,7 @@ class Function:
     name: str
     row: Nonlinearity | None
     in_place: bool
+    returns_indices: bool
     factors: slice | None
     multiplies_itself: bool
     interpolates: bool
@@ -100,6 +103,7 @@ def function_of(function: Any) -> Function:
     name = str(getattr(packet, "__name__", packet))
     module = getattr(packet, "__module__", None) or "torch"
     row = BY_FUNCTION.get(name.rstrip("_")) if re.match(r"torch\b(?!\._ops\.(?!aten))", module) else None
+    returns_indices = name.endswith("_with_indices")
     if row is not None:
         name = row.functions[0] + "_" * name.endswith("_")
     whole = PRODUCTS.fullmatch(name) or CONTRACTIONS.fullmatch(name) or POWERS.fullmatch(name)
@@ -108,6 +112,7 @@ def function_of(function: Any) -> Function:
         name,
         row,
         in_place=(name.endswith("_") and not name.endswith("__")) or name in {"__setitem__", "__set__"},
+        returns_indices=returns_indices,
         factors=slice(None) if whole else slice(1, 3) if added else None,
         multiplies_itself=bool(POWERS.fullmatch(name)),
         interpolates=name.strip("_") == "lerp",
@@ -162,7 +167,8 @@ def replaced(
     adaptive = row.functions[0].startswith("adaptive")
     names = ADAPTIVE_POOL_ARGUMENTS if adaptive else MAX_POOL_ARGUMENTS
     options |= dict(zip(names, args[1:], strict=False))
-    if options.pop("return_indices", False) or set(axes(options.pop("dilation", 1))) != {1}:
+    with_indices = options.pop("return_indices", False) or function.returns_indices
+    if with_indices or set(axes(options.pop("dilation", 1))) != {1}:
         return None
     pool = row.linear_function
     return lambda: pool(x, **options)
