@@ -16,6 +16,7 @@ def refuse(*arguments, **named):
 socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
 warnings.simplefilter("error")  # before every other filter, those of IPython included
 warnings.filterwarnings("ignore", module="ipykernel")  # what the kernel does for itself
+warnings.filterwarnings("ignore", "There is no current event loop", DeprecationWarning)  # from Python 3.12 on
 del refuse, socket, warnings
 """
 CONFIG = "c.HistoryManager.enabled = False  # several kernels share this folder\n"

@@ -273,7 +273,7 @@ def _position(thing: Any, depth: int = 4) -> Any:
         return repr(thing)
     if depth and isinstance(thing, tuple):
         return tuple(_position(part, depth - 1) for part in thing)
-    if isinstance(thing, (list, int)):
+    if isinstance(thing, (list, int, range)):  # a range is what is left of it, from Python 3.12 on
         return len(thing) if isinstance(thing, list) else thing
     if depth and isinstance(thing, Iterator) and type(thing).__module__ in {"builtins", "itertools"}:
         with warnings.catch_warnings(), suppress(TypeError):  # later versions of Python do not tell
