@@ -118,7 +118,7 @@ assert np.allclose(scores, network_scores, atol=1e-4)
 # ## Read
 #
 # A row of W has one number for each pixel: the amount that ink there adds to the score of that class. The rows, drawn
-# as images, are all that the network has learnt. Orange pixels are evidence for the digit, violet pixels against it.
+# as images, and the numbers of B are all that the network has learnt. Orange pixels are evidence for the digit, violet pixels against it.
 
 # %%
 rows_picture(affine, [str(digit) for digit in range(10)])
@@ -339,10 +339,10 @@ print(
     f"CNN {history[-1]['validation_accuracy']:.1%}"
 )
 stacked(
-    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).titled(
+    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).with_title(
         "the perceptron"
     ),
-    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).titled(
+    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).with_title(
         "the CNN, collapsed"
     ),
 )
