@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Padding and resampling are matrices
 #
-# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest`,
-# `nearest-exact` and bilinear resampling copy; and say how many zeros a kernel needs for the output to be as large as
-# the input (the paper is off by a factor of two).
+# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest` and
+# `nearest-exact` copy, and which bilinear resampling mixes; and say how many zeros a kernel needs for the output to be
+# as large as the input (the paper is off by a factor of two).
 #
 # A skip connection adds two images. They must have the same size for that, but convolutions make images smaller. There
 # are two remedies, and both are matrices: **pad** the image before the convolution, or **resample** the larger image.

@@ -156,7 +156,7 @@ one_convolution = joint.exact_matrix((1, 4, 6)) * around
 letter_of = {formula: letter for letter, formula in formulas.items()}
 difference = (W - one_convolution).expand()
 missing = difference.applyfunc(lambda entry: letter_of.get(entry, entry))
-matrix_picture(missing, (1, 3, 3), (1, 3, 3), palette=palette, title="what W lacks")
+matrix_picture(missing, (1, 3, 3), (1, 3, 3), palette=palette, title="the difference")
 
 # %%
 assert missing.free_symbols == set(sympy.symbols("w_2 w_4"))
