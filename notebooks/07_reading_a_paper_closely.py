@@ -79,8 +79,8 @@ resized("nearest"), resized("nearest-exact")
 
 # %% [markdown]
 # PyTorch's default copies 0, 0, 1. The printed equation is the mode `nearest-exact`, which was added later and agrees
-# with Pillow. The paper calls the other choice "an equally valid approach", which is right. Only PyTorch's default is
-# not the choice that it prints. Here are both matrices, with a colour for each pixel:
+# with Pillow and scikit-image. The paper calls the other choice "an equally valid approach", which is right. Only
+# PyTorch's default is not the choice that it prints. Here are both matrices, with a colour for each pixel:
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 side_by_side(
