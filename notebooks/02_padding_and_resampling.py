@@ -22,7 +22,8 @@
 # A skip connection adds two images. They must have the same size for that, but convolutions make images smaller. There
 # are two remedies, and both are matrices: **pad** the image before the convolution, or **resample** the larger image.
 #
-# Read [notebook 1](01_convolution_is_a_matrix.ipynb) first. This one takes about 15 minutes. [The
+# The paper is [Joyce & Verschelde 2024](https://arxiv.org/abs/2408.07815), which this library is built on. Read
+# [notebook 1](01_convolution_is_a_matrix.ipynb) first. This one takes about 15 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]

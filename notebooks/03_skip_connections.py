@@ -20,8 +20,8 @@
 # with a short program.
 #
 # You need [notebook 1](01_convolution_is_a_matrix.ipynb), and from [notebook 2](02_padding_and_resampling.ipynb) the
-# padding and resampling matrices. The notebook takes about 25 minutes. [The glossary](../docs/glossary.md) explains the
-# terms of both fields.
+# padding and resampling matrices. The paper is [Joyce & Verschelde 2024](https://arxiv.org/abs/2408.07815). The
+# notebook takes about 25 minutes. [The glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 import numpy as np

@@ -19,8 +19,8 @@
 # changing a bit of its output, bring back an accuracy that is lost in evaluation mode, and say what three figures of
 # the paper show and what they do not.
 #
-# Section 4 of the paper gives every skip a strength t. A layer whose inputs are the layer before, $f$, and a skip, $s$,
-# reads
+# Section 4 of [the paper](https://arxiv.org/abs/2408.07815) gives every skip a strength t. A layer whose inputs are the
+# layer before, $f$, and a skip, $s$, reads
 #
 # $$(1 - t)\, f + t\, s .$$
 #
@@ -113,8 +113,8 @@ for t in strengths:
 
 # %% [markdown]
 # This also follows from theorem 3.1, without numbers. W is a sum over the paths through the network ([notebook
-# 3](03_skip_connections.ipynb)), and each layer that skips enter gives every path that reaches it one factor, 1 - t or a
-# share of t. So the degree of W in t is at most the number of these layers, however many skips there are.
+# 3](03_skip_connections.ipynb)), and each layer that skips enter gives every path that reaches it one factor, 1 - t or
+# a share of t. So the degree of W in t is at most the number of these layers, however many skips there are.
 #
 # ## Changing t without training
 #
