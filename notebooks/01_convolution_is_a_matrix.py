@@ -411,7 +411,8 @@ print("convolved       ", np.convolve(x, k, mode="valid"))
 
 # %% [markdown]
 # The difference does not matter to a network, because it *learns* its kernels. If the library flipped them, the network
-# would learn them flipped. The paper, PyTorch and this library all say "convolution" and do not flip.
+# would learn them flipped. PyTorch, this library and the paper that it is built on ([Joyce & Verschelde
+# 2024](https://arxiv.org/abs/2408.07815)) all say "convolution" and do not flip.
 #
 # The flipped version appears in the **transpose**, which is the mathematical convolution in its full length (numpy's
 # `mode="full"`). A column of the cross-correlation's matrix shows which outputs one *pixel* contributes to; down the

@@ -15,14 +15,15 @@
 # %% [markdown]
 # # Padding and resampling are matrices
 #
-# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest`,
-# `nearest-exact` and bilinear resampling copy; and say how many zeros a kernel needs for the output to be as large as
-# the input (the paper is off by a factor of two).
+# **After this notebook you can** write down the paper's equations (6) to (9); say which pixels `nearest` and
+# `nearest-exact` copy, and which bilinear resampling mixes; and say how many zeros a kernel needs for the output to be
+# as large as the input (the paper is off by a factor of two).
 #
 # A skip connection adds two images. They must have the same size for that, but convolutions make images smaller. There
 # are two remedies, and both are matrices: **pad** the image before the convolution, or **resample** the larger image.
 #
-# Read [notebook 1](01_convolution_is_a_matrix.ipynb) first. This one takes about 15 minutes. [The
+# The paper is [Joyce & Verschelde 2024](https://arxiv.org/abs/2408.07815), which this library is built on. Read
+# [notebook 1](01_convolution_is_a_matrix.ipynb) first. This one takes about 15 minutes. [The
 # glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]

@@ -20,8 +20,8 @@
 # with a short program.
 #
 # You need [notebook 1](01_convolution_is_a_matrix.ipynb), and from [notebook 2](02_padding_and_resampling.ipynb) the
-# padding and resampling matrices. The notebook takes about 25 minutes. [The glossary](../docs/glossary.md) explains the
-# terms of both fields.
+# padding and resampling matrices. The paper is [Joyce & Verschelde 2024](https://arxiv.org/abs/2408.07815). The
+# notebook takes about 25 minutes. [The glossary](../docs/glossary.md) explains the terms of both fields.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 import numpy as np
@@ -156,7 +156,7 @@ one_convolution = joint.exact_matrix((1, 4, 6)) * around
 letter_of = {formula: letter for letter, formula in formulas.items()}
 difference = (W - one_convolution).expand()
 missing = difference.applyfunc(lambda entry: letter_of.get(entry, entry))
-matrix_picture(missing, (1, 3, 3), (1, 3, 3), palette=palette, title="what W lacks")
+matrix_picture(missing, (1, 3, 3), (1, 3, 3), palette=palette, title="the difference")
 
 # %%
 assert missing.free_symbols == set(sympy.symbols("w_2 w_4"))

@@ -48,8 +48,9 @@ from linalg_cnn.display import (
 # ## Train
 #
 # The data are 5,000 of MNIST's digits, 500 of each class: 4,000 for training, and 1,000 held out. The network is the
-# paper's 3-layer CNN: three convolutions of 8 channels, a skip around the second one, which carries half of the third
-# one's input, and a dense layer. It has no activation.
+# 3-layer CNN of [the paper](https://arxiv.org/abs/2408.07815): three convolutions, a skip around the second one, which
+# carries half of the third one's input, and a dense layer. (The paper does not say how many channels they have; here
+# it is 8.) It has no activation.
 #
 # (A *dense*, or fully connected, layer is a matrix without any pattern: every score reads every number. An *activation*
 # is a nonlinear function between layers, such as ReLU, which replaces negative numbers by 0. An *epoch* is one pass
@@ -72,8 +73,8 @@ curves_picture(
 )
 
 # %% [markdown]
-# The network classifies nine digits out of ten correctly. Convolutional networks with activations exceed 99 of 100;
-# this one is linear, and linear networks do not get much further.
+# The network classifies nine digits out of ten correctly. Convolutional networks with activations exceed 99 of 100
+# if they are trained on all of MNIST; this one is linear, and linear networks do not get much further, even there.
 #
 # ## Collapse
 #
@@ -118,7 +119,8 @@ assert np.allclose(scores, network_scores, atol=1e-4)
 # ## Read
 #
 # A row of W has one number for each pixel: the amount that ink there adds to the score of that class. The rows, drawn
-# as images, are all that the network has learnt. Orange pixels are evidence for the digit, violet pixels against it.
+# as images, and the numbers of B are all that the network has learnt. Orange pixels are evidence for the digit, violet
+# pixels against it.
 
 # %%
 rows_picture(affine, [str(digit) for digit in range(10)])
@@ -339,10 +341,10 @@ print(
     f"CNN {history[-1]['validation_accuracy']:.1%}"
 )
 stacked(
-    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).titled(
+    rows_picture(single.W[:5], list("01234"), in_shape=(1, 28, 28)).with_title(
         "the perceptron"
     ),
-    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).titled(
+    rows_picture(affine.W[:5], list("01234"), in_shape=(1, 28, 28)).with_title(
         "the CNN, collapsed"
     ),
 )

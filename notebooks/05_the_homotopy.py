@@ -19,10 +19,13 @@
 # changing a bit of its output, bring back an accuracy that is lost in evaluation mode, and say what three figures of
 # the paper show and what they do not.
 #
-# Section 4 of the paper gives every skip a strength t. A layer whose inputs are the layer before, $f$, and a skip, $s$,
-# reads
+# Section 4 of [the paper](https://arxiv.org/abs/2408.07815) gives every skip a strength t. A layer whose inputs are the
+# layer before, $f$, and a skip, $s$, reads
 #
 # $$(1 - t)\, f + t\, s .$$
+#
+# (The paper's equation (23) has the two weights exchanged, which contradicts the text around it: see [erratum
+# 3](../docs/errata.md).)
 #
 # t = 0 is the network without skips, t = 1 leaves out the layers that a skip passes, and the values in between are a
 # path from one network to the other: a **homotopy**. Skips help a deep network to train, but cost time when it
@@ -92,7 +95,7 @@ largest = max(np.abs(map_.W).max() for map_ in maps.values())
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 def rows_at(t):
     right = np.mean(maps[t](pixels).argmax(1) == labels)
-    return rows_picture(maps[t], limit=largest, longest=84).titled(
+    return rows_picture(maps[t], limit=largest, longest=84).with_title(
         f"t = {t}: {right:.1%} of the held-out digits"
     )
 
@@ -109,9 +112,9 @@ for t in strengths:
     assert np.allclose(maps[t].W, (1 - t) * maps[0.0].W + t * maps[1.0].W)
 
 # %% [markdown]
-# This also follows from theorem 3.1, without numbers: each layer that skips enter gives every path through the network
-# one factor, 1 - t or a share of t. So the degree of W in t is at most the number of these layers, however many skips
-# there are.
+# This also follows from theorem 3.1, without numbers. W is a sum over the paths through the network ([notebook
+# 3](03_skip_connections.ipynb)), and each layer that skips enter gives every path that reaches it one factor, 1 - t or
+# a share of t. So the degree of W in t is at most the number of these layers, however many skips there are.
 #
 # ## Changing t without training
 #

@@ -173,10 +173,10 @@ for name, taken in after.items():
     )
 
 # %% [markdown]
-# Where memory is kept, the first method is several times as fast as before; the predictor, which works in blocks that
-# fit the caches, hardly changes. So page faults took much of the time, and the ratio says less about the product than
-# it seems to. Both ratios are correct if one says which of them it is. The benchmark behind the picture below keeps
-# memory, which favours the networks, and reports both ratios for bytes.
+# Where memory is kept, the first method is faster than before, often several times; the predictor, which works in
+# blocks that fit the caches, hardly changes. So page faults took much of the time, and the ratio says less about the
+# product than it seems to. Both ratios are correct if one says which of them it is. The benchmark behind the picture
+# below keeps memory, which favours the networks, and reports both ratios for bytes.
 #
 # ## A product with bytes, without rounding
 #
@@ -348,8 +348,8 @@ assert crossing == 8
 # %% [markdown] tags=["hide-cell", "solution"]
 # **3.** Each slice has 8 bits, so each slice that is left out makes the error 256 times as large. Two slices give about
 # four decimal digits, which is often enough to find the class. A single slice is what is called 8-bit quantisation of
-# the weights: it changes the scores, here by about a percent of the largest score, and must be checked on data. Three
-# slices are at least as exact as float32.
+# the weights: it changes the scores, here by less than a percent of the largest score, and must be checked on data.
+# Three slices are at least as exact as float32.
 
 # %% tags=["hide-cell", "solution"]
 for count in (1, 2, 3):

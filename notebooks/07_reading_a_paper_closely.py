@@ -79,8 +79,8 @@ resized("nearest"), resized("nearest-exact")
 
 # %% [markdown]
 # PyTorch's default copies 0, 0, 1. The printed equation is the mode `nearest-exact`, which was added later and agrees
-# with Pillow. The paper calls the other choice "an equally valid approach", which is right; only the libraries that it
-# names for each choice are wrong. Here are both matrices, with a colour for each pixel:
+# with Pillow and scikit-image. The paper calls the other choice "an equally valid approach", which is right. Only
+# PyTorch's default is not the choice that it prints. Here are both matrices, with a colour for each pixel:
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 side_by_side(
@@ -241,7 +241,9 @@ sympy.expand(from_zero - from_one)  # what the proof would lose
 # Claim 3.1 says that all $f^{(i)}$ are affine. The step supposes that $f^{(0)}, \dots, f^{(i-1)}$ are affine, and
 # concludes that $f^{(i-1)}$ is affine, which was already supposed. The step must conclude that $f^{(i)}$ is affine,
 # with the bias $B^{(i)}$ of its own layer, and the same lines prove this. To check that nothing is missing, compare a
-# network that has a bias in every layer with its map:
+# network that has a bias in every layer with its map. (The paper's W is $f_W(\mathbf 1)$, *"with all bias terms
+# removed"*. The formula that it prints for $f_W$ has the plain $f^{(k)}$ in its sum, with the biases of the layers
+# before; equation (21) has $f_W^{(k)}$, which is right.)
 
 # %%
 rng = np.random.default_rng(0)
@@ -422,9 +424,10 @@ image_picture(
 #
 # The last feature map of that network is 1x1. The running statistics of its batch normalisations then lag behind the
 # weights: at full scale the paper's schedule ended at 54 % in evaluation mode on a GPU, and at 10 % on a CPU, means of
-# five trials each. With statistics estimated anew, layer by layer, the five of the CPU have 99.0 %. [Notebook 5](05_the_homotopy.ipynb) shows this with an example. A first
-# convolution of stride 1 keeps a map of 2x2, on which evaluation mode kept 98 % (one trial), at 5.2 times the work.
-# Neither the mode nor the stem is in the paper, and none of the five stems that were tried gives its 40 % at t = 1.
+# five trials each. With statistics estimated anew, layer by layer, the five of the CPU have 99.0 %. [Notebook
+# 5](05_the_homotopy.ipynb) shows this with an example. A first convolution of stride 1 keeps a map of 2x2, on which
+# evaluation mode kept 98 % (one trial), at 5.2 times the work. Neither the mode nor the stem is in the paper, and none
+# of the five stems that were tried gives its 40 % at t = 1.
 #
 # ## Summary
 #

@@ -294,7 +294,7 @@ stacked(
         title="the direction to the wall",
         longest=112,
     ),
-    rows_picture(jump[classes], [str(k) for k in classes], in_shape=(1, 28, 28)).titled(
+    rows_picture(jump[classes], [str(k) for k in classes], in_shape=(1, 28, 28)).with_title(
         "the jump of three rows of W"
     ),
 )
@@ -363,10 +363,11 @@ assert np.isclose(regions.covered, 1)  # the areas of the polygons add up
 slice_picture(regions, marks={"three": (0, 0), "eight": (1, 0), "five": (0, 1)})
 
 # %% [markdown]
-# The walls of the first layer are straight lines through the whole triangle. Those of later layers bend where they
-# cross an earlier one, because their inputs bend there. The borders between the classes bend in the same way. They are
-# not walls: on both sides of them, the network is the same matrix. [The page on piecewise-linear
-# networks](../docs/piecewise.md) says what else one can ask, of which networks, and where the limits are.
+# The first walls are those of the max pooling. They are straight, and end only where a third number of their window
+# becomes the largest. Those of later layers bend where they cross an earlier one, because their inputs bend there. The
+# borders between the classes bend in the same way. They are not walls: on both sides of them, the network is the same
+# matrix. [The page on piecewise-linear networks](../docs/piecewise.md) says what else one can ask, of which networks,
+# and where the limits are.
 #
 # ## Two padded convolutions are not one
 #
@@ -500,9 +501,9 @@ assert torch.equal(after.argmax(1), before.argmax(1))
 gpu.record_picture(json.loads(Path("../docs/records/front.json").read_text()))
 
 # %% [markdown]
-# **The front of a plain CNN** with eight convolutions, on 5,000 digits: with one ReLU left it is some seven times faster
-# than the whole network at its fastest, and about as accurate in its five seeds. Without any it is the one matrix, and
-# falls to the accuracy of a perceptron. The taught networks also learn from the scores of the whole one.
+# **The front of a plain CNN** with eight convolutions, on 5,000 digits: with one ReLU left it is some seven times
+# faster than the whole network at its fastest, and about as accurate in its five seeds. Without any it is the one
+# matrix, and falls to the accuracy of a perceptron. The taught networks also learn from the scores of the whole one.
 #
 # ## Exercises
 #

@@ -5,7 +5,7 @@ import pytest
 import sympy
 from pictures import matrix_cells, pixels, titles, written
 
-from linalg_cnn import AvgPool, Conv, ConvTranspose, Dense, Pad, Resample
+from linalg_cnn import AffineMap, AvgPool, Conv, ConvTranspose, Dense, Pad, Resample
 from linalg_cnn.display import (
     diverging_colors,
     image_picture,
@@ -131,4 +131,7 @@ def test_rows_of_w_are_images_on_one_scale():
     fills = [fill for words, fill in titles(picture) if words.startswith("pixel")]
     assert fills == ["#" + bytes(color).hex() for color in diverging_colors(W.ravel(), 19.0).tolist()]
     assert {"a", "f", "19"} <= set(written(picture))
+    assert picture.alt.startswith("The 6 rows as images of 2 x 2 pixels, titled a, b, c, d, e, f. Violet"), "W or not"
+    of_a_map = rows_picture(AffineMap(W, np.zeros(6), in_shape=(1, 2, 2)))
+    assert of_a_map.alt.startswith("The 6 rows of W as images of 2 x 2 pixels. Violet")
     assert "the first 20 of 30 rows" in written(rows_picture(np.ones((30, 4)), in_shape=(1, 2, 2)))

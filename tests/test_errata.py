@@ -10,6 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 from scipy.linalg import toeplitz
+from skimage.transform import resize
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
@@ -39,7 +40,8 @@ def test_1_equation_6_is_nearest_exact_not_pytorchs_default():
         return nn.functional.interpolate(image[None, None], size=(3, 4), mode=mode)[0, 0].tolist()
 
     pillow = Image.fromarray(image.numpy()).resize((4, 3), Image.Resampling.NEAREST)
-    assert interpolated("nearest-exact") == np.asarray(pillow).tolist() == as_printed
+    scikit_image = resize(image.numpy(), (3, 4), order=0, anti_aliasing=False, preserve_range=True)
+    assert interpolated("nearest-exact") == np.asarray(pillow).tolist() == scikit_image.tolist() == as_printed
     assert interpolated("nearest") == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]] != as_printed
     for mode in ("nearest", "nearest-exact"):
         matrix = resample_matrix((1, 2, 2), (3, 4), mode)
@@ -211,11 +213,24 @@ def test_12_one_channel_pair_at_stride_1_is_toeplitz_and_no_more():
 def test_14_theorem_3_1_holds_with_biases_in_every_layer():
     """What the induction of claim 3.1 is about: f^(i) itself is affine, its own bias included."""
     rng = np.random.default_rng(0)
-    layers = [Conv(rng.standard_normal((2, 1, 3)), rng.standard_normal(2)), Dense(rng.standard_normal((3, 8)))]
+    layers = [
+        Conv(rng.standard_normal((2, 1, 3)), rng.standard_normal(2)),
+        Dense(rng.standard_normal((3, 8)), rng.standard_normal(3)),
+    ]
     network = SkipNetwork((1, 6), layers)
     affine = AffineMap(network.compose().W, network(np.zeros((1, 6))))
     x = rng.standard_normal((5, 1, 6))
     np.testing.assert_allclose(affine(x[:, 0]), network(x), atol=1e-13)
+
+
+def test_14_f_W_is_without_biases_only_if_f_W_stands_in_its_sum():
+    """With f^(k) in the sum, as printed, the first layer's bias would be added to the columns of W."""
+    a, b, p, q = sympy.symbols("a b p q")
+    network = SkipNetwork((1, 1), [Conv([[[a]]], [p]), Conv([[[b]]], [q])])
+    affine, one = network.compose(), 1  # the identity matrix of an image of one pixel
+    as_printed, as_meant = b * (a * one + p), b * (a * one)
+    assert affine.W[0] == as_meant
+    assert sympy.expand(as_printed - affine.W[0]) == b * p
 
 
 def pixels_seen(**options):

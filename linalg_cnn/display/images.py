@@ -259,7 +259,7 @@ def rows_picture(
     Parameters
     ----------
     affine : AffineMap, or array (rows, in_size)
-        The map or its W, of numbers.
+        The map, its W, or other rows of numbers.
     labels : sequence of str, optional
         Title of each row; by default its number.
     in_shape : tuple of int, optional
@@ -296,7 +296,9 @@ def rows_picture(
     bar = scale_bar(largest)
     spelled = "; ".join(f"{name}: {listed(row)}" for name, row in zip(names, W, strict=False))
     entries = f" {spelled}." if W.size <= 16 else ""
-    alt = f"The {len(W)} rows of W as images of {shape[1]} x {shape[2]} pixels.{entries} {bar.alt}"
+    rows = f"The {len(W)} rows{' of W' if isinstance(affine, AffineMap) else ''}"
+    titled = f", titled {', '.join(names[:shown])}" if labels is not None and not entries else ""
+    alt = f"{rows} as images of {shape[1]} x {shape[2]} pixels{titled}.{entries} {bar.alt}"
     picture = stacked(*lines, bar, alt=alt)
     return picture.captioned(f"the first {shown} of {len(W)} rows") if shown < len(W) else picture
 
