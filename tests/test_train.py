@@ -1,6 +1,7 @@
 """The training loop learns, is repeatable, and stops when it diverges."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -128,7 +129,9 @@ def test_scores_that_are_nan_are_never_right():
     assert gpu.accuracy_of(scores, torch.tensor([0, 1, 1, 0])) == 0.5
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, True, "1e-3", float("inf"), float("nan"), None])
+@pytest.mark.parametrize(
+    "rate", [0, -1.0, True, "1e-3", float("inf"), float("nan"), None, 10**400, Fraction(1, 10**400)]
+)
 def test_a_learning_rate_is_a_positive_number(rate):
     images, labels = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
     with pytest.raises(ValueError, match="learning_rate: expected a positive number, got"):
