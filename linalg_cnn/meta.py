@@ -1,6 +1,7 @@
 """What a map expects of its input, and what its output means: the entries of `linalg_cnn.AffineMap.meta`."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,7 +84,8 @@ def _check_scale(scale: Any) -> float | str | None:
     """
     if scale is None or (isinstance(scale, str) and scale == NETWORK):
         return scale
-    if isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool) and 0 < scale < np.inf:
+    is_number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
+    if is_number and 0 < scale <= sys.float_info.max:  # an int may be larger
         return float(scale)
     raise ValueError(f"meta['pixel_scale']: expected a positive number, {NETWORK!r} or None, got {scale!r}")
 

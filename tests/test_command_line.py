@@ -1,7 +1,9 @@
 """The commands, as a user runs them."""
 
 import argparse
+import io
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -133,6 +135,21 @@ def test_predict_names_the_pictures_it_cannot_read_and_goes_on(demo, pictures, t
         assert path in line
     assert errors[2].endswith("expected a picture of 28x28 pixels, got 32x30; --resize scales it")
     assert "expected an 8-bit picture, got one of 16 bits" in errors[3]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names of files are characters there, not bytes")
+def test_predict_prints_names_that_the_encoding_of_the_output_has_not(tmp_path, monkeypatch):
+    """One such name ended the command, and the pictures after it were not predicted."""
+    AffineMap(np.eye(2), [0, 1], in_shape=(1, 1, 2), meta={"class_names": ["a", "\u00fc"]}).save(tmp_path / "map")
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    for name in (odd, str(tmp_path / "last.png")):
+        Image.frombytes("L", (2, 1), b"\x00\x09").save(name)
+    output = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(["predict", str(tmp_path / "map"), odd, str(tmp_path / "last.png")]) == 0
+    lines = output.buffer.getvalue().decode().splitlines()
+    assert [line.rpartition("/")[2] for line in lines] == [r"\udcff.png	\xfc", r"last.png	\xfc"]
+    assert output.errors == "strict"
 
 
 def test_predict_refuses_other_files(demo, pictures, tmp_path, capsys):

@@ -98,6 +98,7 @@ def test_meta_has_every_key_with_none_where_nothing_is_known():
         ),
         ({"pixel_scale": True}, ValueError, r"meta\['pixel_scale'\]: expected a positive number, .* got True"),
         ({"pixel_scale": np.inf}, ValueError, r"meta\['pixel_scale'\]: expected a positive number, .* got inf"),
+        ({"pixel_scale": 10**400}, ValueError, r"meta\['pixel_scale'\]: expected a positive number, .* got 1000"),
         ({"pixel_scale": "net"}, ValueError, r"meta\['pixel_scale'\]: expected a positive number, .* got 'net'"),
         ({"mean": 0.5}, ValueError, r"meta\['pixel_scale'\]: expected a number where there is a mean"),
         ({"pixel_scale": "network", "std": 1}, ValueError, r"meta\['pixel_scale'\]: expected a number where there"),

@@ -366,6 +366,55 @@ def test_a_network_that_gives_no_scores_is_refused(model, got):
         gpu.train(model, GOOD, GOOD, progress=False)
 
 
+def frozen(model):
+    return model.requires_grad_(False)
+
+
+def made_in_inference_mode():
+    with torch.inference_mode():
+        return network_for((1, 4, 4), 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "message"),
+    [
+        ("a network", TypeError, "model: expected an nn.Module, got str"),
+        (nn.Linear, TypeError, "model: expected an nn.Module, got type"),
+        (nn.Flatten(), ValueError, "model: expected parameters that require gradients, got none in a Flatten"),
+        (
+            frozen(network_for((1, 4, 4), 2)),
+            ValueError,
+            "require gradients, got only frozen ones (requires_grad=False)",
+        ),
+        (made_in_inference_mode(), ValueError, "got some made in torch.inference_mode()"),
+    ],
+)
+def test_what_has_nothing_to_train_is_refused(model, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        gpu.train(model, GOOD, GOOD, progress=False)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_training_without_gradients_is_refused(off):
+    model = network_for((1, 4, 4), 2)
+    with off(), pytest.raises(ValueError, match="gradients: expected them to be on"):
+        gpu.train(model, GOOD, GOOD, progress=False)
+
+
+def test_a_part_of_a_network_can_be_frozen():
+    model = nn.Sequential(nn.Flatten(), frozen(nn.Linear(16, 8)), nn.Linear(8, 2))
+    before = model[1].weight.clone()
+    gpu.train(model, GOOD, GOOD, epochs=1, progress=False)
+    assert torch.equal(model[1].weight, before)
+
+
+def test_images_that_require_gradients_get_none():
+    images = (IMAGES / 255).requires_grad_()
+    gpu.train(network_for((1, 4, 4), 2), (images, LABELS), (images, LABELS), epochs=1, progress=False)
+    assert images.grad is None
+    assert images.requires_grad
+
+
 def test_a_dataset_that_does_not_fit_into_memory_is_refused_before_it_is_read():
     class Huge(Dataset):
         def __len__(self):
@@ -391,6 +440,13 @@ def test_datasets_whose_classes_have_other_numbers_are_refused():
     with pytest.raises(ValueError, match=r"held_out: expected the classes \['a', 'b', 'c'\], .* got \['b', 'c'\]"):
         gpu.train(model, folder("a", "b", "c"), folder("b", "c"), epochs=1, progress=False)
     gpu.train(model, folder("a", "b", "c"), folder("a", "b", "c"), epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("classes", [2, None, "ab"])
+def test_classes_that_are_no_names_are_not_compared(classes):
+    parts = [TensorDataset(IMAGES, LABELS) for _ in range(2)]
+    parts[0].classes, parts[1].classes = classes, ["a", "b"]
+    gpu.train(network_for((1, 4, 4), 2), *parts, epochs=1, progress=False)
 
 
 def test_printed_images_show_their_kind_and_no_pixels():

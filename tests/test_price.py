@@ -342,15 +342,33 @@ def dataset_of(path, **arguments):
     return "--held-out", path, "--held-out-args", json.dumps(arguments)
 
 
-def tensors(dtype):
-    """A Dataset whose samples are tensors already, without names of classes."""
-    return TensorDataset(torch.zeros(5, 1, 3, 4).to(getattr(torch, dtype)), torch.tensor([1, 1, 1, 1, 0]))
+def tensors(dtype, **attributes):
+    """A Dataset whose samples are tensors already, without names of classes unless they are given."""
+    dataset = TensorDataset(torch.zeros(5, 1, 3, 4).to(getattr(torch, dtype)), torch.tensor([1, 1, 1, 1, 0]))
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    return dataset
 
 
 def test_a_dataset_of_tensors_is_taken_as_it_is(tmp_path):
     assert collapse(tmp_path, "--linearize", *dataset_of(f"{__name__}:tensors", dtype="uint8")) == 0
     accuracy = json.loads((tmp_path / "out" / "report.json").read_text())["accuracy"]
     assert accuracy["before"] == 0.8  # four of five dark images are labelled so
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (2, None),
+        ("ab", None),
+        ([3, 8], ("3", "8")),
+        ([["tench", "Tinca tinca"], ["goldfish"]], ("tench, Tinca tinca", "goldfish")),  # as ImageNet of torchvision
+    ],
+)
+def test_the_classes_of_a_dataset_may_be_other_than_strings(tmp_path, classes, names):
+    given = dataset_of(f"{__name__}:tensors", dtype="uint8", classes=classes)
+    assert collapse(tmp_path, "--linearize", *given) == 0
+    assert load_map(tmp_path / "out" / "collapsed.safetensors").meta["class_names"] == names
 
 
 @pytest.mark.parametrize(

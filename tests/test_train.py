@@ -1,6 +1,7 @@
 """The training loop learns, is repeatable, and stops when it diverges."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -122,7 +123,15 @@ def test_scores_and_accuracy_refuse_what_does_not_fit():
     assert gpu.predict_scores(torch.nn.Flatten(), images).shape == (2, 784)
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, True, "1e-3", float("inf"), float("nan"), None])
+def test_scores_that_are_nan_are_never_right():
+    """The index of the highest score is that of the NaN: class 0 for a network whose scores are all NaN."""
+    scores = torch.tensor([[math.nan] * 3, [0.0, math.nan, 1.0], [0.0, math.inf, 1.0], [2.0, 0.0, 1.0]])
+    assert gpu.accuracy_of(scores, torch.tensor([0, 1, 1, 0])) == 0.5
+
+
+@pytest.mark.parametrize(
+    "rate", [0, -1.0, True, "1e-3", float("inf"), float("nan"), None, 10**400, Fraction(1, 10**400)]
+)
 def test_a_learning_rate_is_a_positive_number(rate):
     images, labels = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
     with pytest.raises(ValueError, match="learning_rate: expected a positive number, got"):

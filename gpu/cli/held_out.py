@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from gpu.cli.imported_model import IMPORT_PATH, made_by, told_in_one_line
 from gpu.cli.picture_files import read_picture
 from gpu.training.data import load_digits
-from gpu.training.labelled import LabelledImages
+from gpu.training.labelled import LabelledImages, class_names_of
 from linalg_cnn.types import Shape
 
 DATASET = "mnist-5k"
@@ -133,8 +133,7 @@ def _read_dataset(path: str, in_shape: Shape, arguments: dict[str, Any]) -> Held
             f"--held-out: expected {path} to have torch.uint8 images {in_shape}, got {found.images.dtype} "
             f"{found.in_shape}; scaling belongs to the options of this command, resizing to the Dataset"
         )
-    names = getattr(dataset, "classes", None)
-    return HeldOutImages(found.images, found.labels, None if names is None else list(names))
+    return HeldOutImages(found.images, found.labels, class_names_of(dataset))
 
 
 class _Pixels(Dataset[tuple[Any, Any]]):

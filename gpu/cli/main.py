@@ -2,8 +2,10 @@
 
 import argparse
 import importlib.metadata
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gpu.cli.bench import add_bench
@@ -19,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(build_parser().parse_args(argv))
     command = arguments.pop("command")
     try:
-        return int(command(**arguments))
+        with any_text_printed():
+            return int(command(**arguments))
     except ModuleNotFoundError as error:
         extra = "cluster" if error.name in {"dask", "distributed", "ray"} else "demo"
         print(f"linalg-cnn: error: {error}; this command needs: pip install 'linalg_cnn[{extra}]'", file=sys.stderr)
@@ -30,6 +33,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("linalg-cnn: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def any_text_printed() -> Iterator[None]:
+    """Let standard output escape what its encoding has not, as standard error does.
+
+    Otherwise the name of one file that is not in UTF-8, or of one class in a terminal of ASCII, ends a command. Where
+    Python was told or chose to do something else with such characters, that stays.
+    """
+    output = sys.stdout
+    if not isinstance(output, io.TextIOWrapper) or output.errors != "strict":
+        yield
+        return
+    output.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # what is still to be written may be for nobody
+            output.reconfigure(errors="strict")
 
 
 class ShowVersion(argparse.Action):

@@ -6,6 +6,7 @@ import math
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
@@ -152,9 +153,13 @@ def check_positive(name: str, value: object) -> float:
     ValueError
         If it is no such number.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+    number = 0.0
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with suppress(OverflowError):  # an int may be larger than any float
+            number = float(value)
+    if not 0 < number < math.inf:
         raise ValueError(f"{name}: expected a positive number, got {value!r}")
-    return float(value)
+    return number
 
 
 def load_digits(

@@ -59,6 +59,8 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the share of images whose highest score is that of their label.
 
+    Scores of which one is NaN have no highest one, and count as wrong.
+
     Parameters
     ----------
     scores : tensor (N, classes)
@@ -80,4 +82,5 @@ def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
             "labels: expected a label (N,) for each row of scores (N, classes), got labels "
             f"{tuple(labels.shape)} and scores {tuple(scores.shape)}"
         )
-    return float((scores.argmax(1) == labels.to(scores.device)).double().mean())
+    right = (scores.argmax(1) == labels.to(scores.device)) & ~scores.isnan().any(1)  # argmax takes NaN for the highest
+    return float(right.double().mean())

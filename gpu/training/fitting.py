@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gpu.models.checks import check_module
 from gpu.runtime.tables import counted
 from gpu.schedules.schedule import Schedule, SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.data import as_network_input
 from gpu.training.distillation import Teacher
 from gpu.training.evaluation import dtype_of
-from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images
+from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images, class_names_of
 from gpu.training.recalibration import only_training, random_state_kept
 
 KINDS: dict[str, tuple[type[Schedule], ...]] = {
@@ -39,13 +40,41 @@ def labelled_parts(training: ImageSource, held_out: ImageSource) -> tuple[Labell
     MemoryError
         If the images of a Dataset would take more than half of the machine's memory.
     """
-    names, others = (getattr(part, "classes", None) for part in (training, held_out))
-    if names is not None and others is not None and list(names) != list(others):
+    names, others = (class_names_of(part) for part in (training, held_out))
+    if names is not None and others is not None and names != others:
         raise ValueError(
-            f"held_out: expected the classes {list(names)}, as those to train on, got {list(others)}; give both "
-            "folders a subfolder for every class"
+            f"held_out: expected the classes {names}, as those to train on, got {others}; give both folders a "
+            "subfolder for every class"
         )
     return as_labelled_images("training", training), as_labelled_images("held_out", held_out)
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Check that a network has parameters that gradients can be computed for here and now.
+
+    Raises
+    ------
+    TypeError
+        If it is no ``nn.Module``.
+    ValueError
+        If it has no such parameters, or gradients are off.
+
+    Examples
+    --------
+    >>> check_trainable(nn.Flatten())
+    Traceback (most recent call last):
+    ValueError: model: expected parameters that require gradients, got none in a Flatten
+    """
+    check_module("model", model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        frozen = any(True for _ in model.parameters())
+        got = "only frozen ones (requires_grad=False)" if frozen else f"none in a {type(model).__name__}"
+        raise ValueError(f"model: expected parameters that require gradients, got {got}")
+    if any(parameter.is_inference() for parameter in trained):
+        raise ValueError("model: expected parameters that can be trained, got some made in torch.inference_mode()")
+    if not torch.is_grad_enabled():
+        raise ValueError("gradients: expected them to be on, got a training in torch.no_grad() or the like")
 
 
 def check_fit(model: nn.Module, training: LabelledImages, held_out: LabelledImages) -> int:

@@ -1,5 +1,6 @@
 """Labelled images of any shape: two tensors, given as such or read from a torch Dataset."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -62,6 +63,8 @@ class LabelledImages:
         if int(self.labels.min()) < 0:
             raise ValueError(f"labels: expected classes numbered from 0, got {int(self.labels.min())}")
         object.__setattr__(self, "labels", self.labels.long())
+        if self.images.requires_grad:  # a training would add up the gradients of all images in the user's tensor
+            object.__setattr__(self, "images", self.images.detach())
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -153,6 +156,24 @@ def as_labelled_images(name: str, source: ImageSource) -> LabelledImages:
         return LabelledImages(images, labels)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from error
+
+
+def class_names_of(dataset: object) -> list[str] | None:
+    """Return the names in the ``classes`` of a Dataset, or None where it has none, or has their number there.
+
+    Synonyms, as torchvision's ``ImageNet`` has them, become one name.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> class_names_of(SimpleNamespace(classes=[("tench", "Tinca tinca"), ("goldfish", "Carassius auratus")]))
+    ['tench, Tinca tinca', 'goldfish, Carassius auratus']
+    >>> class_names_of(SimpleNamespace(classes=10))
+    """
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        return None
+    return [", ".join(map(str, name)) if isinstance(name, (tuple, list)) else str(name) for name in names]
 
 
 def check_tensors(images: object, labels: object) -> None:

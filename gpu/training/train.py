@@ -39,9 +39,10 @@ def train(
     Raises
     ------
     TypeError
-        If images come in another form, or are no tensors.
+        If the model is no ``nn.Module``, or images come in another form, or are no tensors.
     ValueError
-        If an option is out of range, or network, images and labels do not fit together.
+        If an option is out of range, network, images and labels do not fit together, the network has nothing to train,
+        or gradients are off.
     MemoryError
         If the images of a Dataset would take more than half of the machine's memory.
     FloatingPointError

@@ -17,7 +17,14 @@ from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
 from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
-from gpu.training.fitting import check_batches, check_fit, check_schedules, check_teacher, labelled_parts
+from gpu.training.fitting import (
+    check_batches,
+    check_fit,
+    check_schedules,
+    check_teacher,
+    check_trainable,
+    labelled_parts,
+)
 from gpu.training.graphed_step import GraphedStep
 from gpu.training.labelled import ImageSource
 from gpu.training.optimizer import adam_of, load_moments
@@ -76,10 +83,11 @@ class Trainer:
     Raises
     ------
     TypeError
-        If images come in another form, or are no tensors, or the teacher or a schedule is of another kind.
+        If the model is no ``nn.Module``, images come in another form, or are no tensors, or the teacher or a schedule
+        is of another kind.
     ValueError
-        If an option is out of range, network, images and labels do not fit together, or a schedule is that of another
-        network.
+        If an option is out of range, network, images and labels do not fit together, the network has nothing to train
+        or gradients are off, or a schedule is that of another network.
     MemoryError
         If the images of a Dataset would take more than half of the machine's memory.
 
@@ -114,6 +122,7 @@ class Trainer:
         seed = check_seed(seed)
         check_choice("precision", precision, ("float32", "bfloat16"))
         learning_rate = check_positive("learning_rate", learning_rate)
+        check_trainable(model)  # before a Dataset is read
         shown, self.held_out = labelled_parts(training, held_out)
         classes = check_fit(model, shown, self.held_out)
         check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
