@@ -9,6 +9,6 @@ NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-from executing import outputs, run_notebook, site_run  # noqa: E402
+from executing import opened_cache, outputs, run_notebook, site_run  # noqa: E402
 
-__all__ = ["FOLDER", "NOTEBOOKS", "ROOT", "outputs", "run_notebook", "site_run"]
+__all__ = ["FOLDER", "NOTEBOOKS", "ROOT", "opened_cache", "outputs", "run_notebook", "site_run"]

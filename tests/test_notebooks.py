@@ -9,9 +9,8 @@ from html.parser import HTMLParser
 import jupytext
 import nbformat
 import pytest
-from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
-from notebook_runs import FOLDER, NOTEBOOKS, outputs, run_notebook, site_run
+from notebook_runs import FOLDER, NOTEBOOKS, opened_cache, outputs, run_notebook, site_run
 
 from linalg_cnn import display
 
@@ -127,17 +126,19 @@ def test_a_picture_without_words_would_be_found(silent):
 
 
 def test_what_the_site_has_run_is_not_run_again(tmp_path, monkeypatch):
-    cache = get_cache(tmp_path / "executed")
     monkeypatch.setattr("executing.SITE_RUNS", tmp_path / "executed")
     path = tmp_path / "01_sums.ipynb"
     cells = [nbformat.v4.new_code_cell("1 + 1"), nbformat.v4.new_markdown_cell("A sum.")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    assert site_run(path) is None, "nothing has been run"
+    with opened_cache(tmp_path / "executed") as cache:
+        assert cache.list_cache_records() == []
+        assert site_run(path) is None, "nothing has been run"
 
     done = nbformat.read(path, as_version=4)
     done.cells[0].metadata["mystnb"] = {"code_prompt_show": "as the site has it"}
     done.cells[0].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
-    cache.cache_notebook_bundle(CacheBundleIn(done, str(path)), check_validity=False)
+    with opened_cache(tmp_path / "executed") as cache:
+        cache.cache_notebook_bundle(CacheBundleIn(done, str(path)), check_validity=False)
     found = site_run(path)
     assert [output.data["text/plain"] for _, output in outputs(found)] == ["2"]
     assert found.cells[1].source == "A sum."

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,31 @@ def run_notebook(path: Path, *, seconds_per_cell: int = 180) -> Any:
     return notebook
 
 
+@contextmanager
+def opened_cache(folder: Path) -> Iterator[Any]:
+    """Yield the cache of notebooks in a folder, and close its connections, which it would leave open."""
+    from jupyter_cache import get_cache
+
+    cache = get_cache(folder)
+    try:
+        yield cache
+    finally:
+        cache.db.dispose()
+
+
 def site_run(path: Path) -> Any | None:
     """Return the notebook with its outputs as the site has run it, or None if anything has changed since."""
     if not SITE_RUNS.exists():
         return None
     import nbformat
-    from jupyter_cache import get_cache
 
-    cache, notebook = get_cache(SITE_RUNS), nbformat.read(path, as_version=4)
+    with opened_cache(SITE_RUNS) as cache:
+        records = cache.list_cache_records()
+    notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     sources = [path, *(file for folder in ("linalg_cnn", "gpu", "docs/_ext") for file in (ROOT / folder).rglob("*.py"))]
     changed = max(file.stat().st_mtime for file in sources)
-    for record in cache.list_cache_records():
+    for record in records:
         file = SITE_RUNS / "executed" / record.hashkey / "base.ipynb"
         if Path(record.uri).name != path.name or file.stat().st_mtime <= changed:
             continue
