@@ -19,6 +19,9 @@ from gpu.models.surroundings import LOCK
 CONTAINERS = (list, tuple, dict, set, deque, types.CellType)
 """Types of objects that are named by what holds them."""
 
+FROZEN_BY_PYTHON = 1000 if sys.version_info[:2] == (3, 12) else 0
+"""More objects than Python itself has frozen: 3.12 starts with 375. Whoever calls `gc.freeze` freezes thousands."""
+
 MOST, DEPTH = 20, 4
 """Number of stand-ins whose holders are looked for, and of steps from a container to what holds it."""
 
@@ -36,7 +39,7 @@ def stand_ins_found() -> Iterator[None]:
         If anything else holds some; the warning names it.
     """
     with LOCK:
-        if gc.get_freeze_count():  # somebody has frozen objects, and keeps them so
+        if gc.get_freeze_count() > FROZEN_BY_PYTHON:  # somebody has frozen objects, and keeps them so
             yield
             return
         handled = sys.exc_info()[1]  # the caller may be in an except clause
