@@ -139,13 +139,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Let coverage.py look away while libraries are imported and pytest rewrites assertions: half of the collection."""
+    """Let coverage.py look away while libraries are imported and assertions rewritten: a third of the collection."""
     if not config.getoption("cov_source", None):
         return
     run_module, libraries = SourceFileLoader.exec_module, tuple(map(sysconfig.get_path, ("stdlib", "purelib")))
+    run_library = untraced(run_module)
 
     def exec_module(loader, module):
-        return (untraced(run_module) if loader.path.startswith(libraries) else run_module)(loader, module)
+        return (run_library if loader.path.startswith(libraries) else run_module)(loader, module)
 
     SourceFileLoader.exec_module = exec_module
     rewriting = sys.modules["_pytest.assertion.rewrite"]
