@@ -366,6 +366,19 @@ def test_floats_that_were_prepared_otherwise_are_refused(meta, wrong, dtype):
             assert predictor(images.to(dtype)).shape == (70, OUT_SIZE)
 
 
+@pytest.mark.parametrize("pixel", [1.0, 3.0])
+def test_nearly_black_pictures_are_predicted_with_a_warning(pixel):
+    """A night's picture is one of the pixels that the map takes: it must not stop a service."""
+    dark = torch.zeros(2, *IN_SHAPE)
+    dark[1, 0, 0, 0] = pixel
+    predictor = Predictor(a_map({"pixel_scale": 255}))
+    for call in (predictor, predictor.classes):
+        with pytest.warns(UserWarning, match=rf"got whole numbers from 0 to {pixel:g}: nearly black") as heard:
+            found = call(dark)
+        assert heard[0].filename == __file__
+        torch.testing.assert_close(found, call(dark.byte()), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "images", [torch.zeros(0, *IN_SHAPE), torch.zeros(2, *IN_SHAPE), torch.full((2, *IN_SHAPE), float("nan"))]
 )

@@ -112,6 +112,9 @@ def collapse(
     -----
     Source: the paper's theorem 3.1.
 
+    What the copies change in the process is undone, and with it what other threads change there meanwhile, such as the
+    random states: other threads should not use the network until this returns.
+
     Examples
     --------
     >>> torch.manual_seed(0)  # doctest: +ELLIPSIS

@@ -127,6 +127,9 @@ def merge(
     that merge without a correction there change the function and train it anew: Kim et al., Efficient latency-aware CNN
     depth compression (ICML 2023); LayerMerge (ICML 2024).
 
+    What the copies change in the process is undone, and with it what other threads change there meanwhile, such as the
+    random states: other threads should not use the network until this returns.
+
     Examples
     --------
     >>> torch.manual_seed(0)  # doctest: +ELLIPSIS

@@ -77,6 +77,9 @@ def linearize(model: nn.Module, inputs: Any = None, labels: Any = None) -> tuple
     do those of its recurrent layers. Modules stay if the forward asks for their class, as in ``isinstance(layer,
     nn.ReLU)``. A linearised ``torch.fx.GraphModule`` drops activations that its graph is given later, too.
 
+    What the copies change in the process is undone, and with it what other threads change there meanwhile, such as the
+    random states: other threads should not use the network until this returns.
+
     Examples
     --------
     >>> model, changes = linearize(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)))

@@ -1,5 +1,6 @@
 """The pixels that a map takes, as its `meta` says: how bytes are prepared, and which floats are prepared otherwise."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ looking at all would take longer than predicting them."""
 MARGIN = 0.25
 """Part of the expected range by which floats may be outside: resizing overshoots by less."""
 DARK = 5.0
-"""Largest number in images that were scaled to [0, 1] or normalised."""
+"""Largest number in images that were scaled to [0, 1] or normalised; pictures of this few grey levels are black."""
 
 
 def byte_operations(affine: AffineMap | FactoredMap, preprocess: Any) -> list[Scale] | None:
@@ -73,16 +74,29 @@ def check_floats(images: torch.Tensor, expected: tuple[float, float]) -> None:
     Raises
     ------
     ValueError
-        If they leave the expected range by more than a part of it, or are so small that they must have been scaled.
+        If they leave the expected range by more than a part of it, or are small fractions, which were scaled.
+
+    Warns
+    -----
+    UserWarning
+        If they are small whole numbers: of nearly black pictures, or of black and white ones that were scaled.
     """
     if not images.numel() or images.device.type != "cpu":
         return
-    low, high = (end.item() for end in images[:CHECKED_IMAGES].aminmax())
+    checked = images[:CHECKED_IMAGES]
+    low, high = (end.item() for end in checked.aminmax())
     lowest, highest = expected
     margin = MARGIN * (highest - lowest)
-    scaled = highest > 10 * DARK and 0 < high <= DARK
-    if low < lowest - margin or high > highest + margin or scaled:
+    dark = highest > 10 * DARK and 0 < high <= DARK
+    if low < lowest - margin or high > highest + margin or (dark and not torch.equal(checked, checked.round())):
         raise ValueError(
             f"images: expected floats from about {lowest:.3g} to {highest:.3g}, as the map's meta says, got "
             f"{low:.3g} to {high:.3g}, which were prepared otherwise; give the pixels as uint8, which are prepared here"
+        )
+    if dark:
+        warnings.warn(
+            f"images: expected floats from about {lowest:.3g} to {highest:.3g}, as the map's meta says, got whole "
+            f"numbers from {low:.3g} to {high:.3g}: nearly black pictures, or pictures that were scaled",
+            UserWarning,
+            stacklevel=4,
         )

@@ -142,6 +142,11 @@ class Predictor:
             If they have another shape; if floats are given to a backend that takes bytes only; if bytes are given to a
             map of which nobody said how they are prepared; or if floats on the CPU are far from those that the map's
             ``meta`` describes, such as normalised ones for a map with its normalisation folded in.
+
+        Warns
+        -----
+        UserWarning
+            If floats on the CPU are whole numbers so small that the pictures are nearly black, or were scaled.
         """
         flat = self._flat(images)
         if torch.is_autocast_enabled(self._device_type):  # autocast would compute the scores in 16 bits

@@ -92,6 +92,9 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     Axes that are folded into the batch axis, as in ``x.flatten(0, 1)``, are followed. Branches on parameters, buffers
     and constants are decided by their values, unless the forward changes these.
 
+    What the copies change in the process is undone, and with it what other threads change there meanwhile, such as the
+    random states: other threads should not use the network until this returns.
+
     Examples
     --------
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)).eval()
