@@ -30,6 +30,8 @@ def test_the_snippets_run_as_pasted_in_order_in_a_clean_interpreter(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "is         W x + B, 10 x 784" in run.stdout
     assert int(run.stdout.rpartition("right: ")[2]) > 800, "of 1,000 digits, of which 100 are right by chance"
+    told = re.findall(r"^print\(.*\)  # (Matrix.*)$", pasted, flags=re.MULTILINE)
+    assert told == [line for line in run.stdout.splitlines() if line.startswith("Matrix")]
 
 
 def test_what_the_demo_prints_is_what_its_record_says():
