@@ -219,6 +219,16 @@ def test_the_map_of_each_trial_is_compared_or_refused_by_itself(kinds, cells):
     assert f"| linear | collapsed | {cells}" in text
 
 
+def test_seeds_that_no_trial_can_have_are_refused_before_the_first(tmp_path):
+    for options, message in (
+        ({"seed": 2**41}, f"seed: expected an int of at most 4294967295, got {2**41}"),
+        ({"seed": 2**32 - 2, "trials": 3}, "trials: expected an int of at most 2, got 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_experiment(ExperimentSettings("figure2", tmp_path, **SMALL | options))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_depth_that_no_resnet_has_is_refused(tmp_path):
     with pytest.raises(ValueError, match="depth: expected one of 18, 34, 50, 101, 152, got 19"):
         run_experiment(ExperimentSettings("schedules", tmp_path, depth=19, **SMALL))

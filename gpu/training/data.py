@@ -34,6 +34,8 @@ RAW_FILES = {
 IMAGES = (60_000, 10_000)
 """Numbers of training and of held-out images in MNIST."""
 
+LARGEST_SEED = 2**32 - 1
+
 PIXEL_SCALE = 1 / 255
 """Factor from the pixels of files and data sets, 0 to 255, to those that networks take, in [0, 1]."""
 
@@ -139,10 +141,7 @@ def check_seed(seed: int) -> int:
     ValueError
         If the seed is not an int from 0 to 2**32 - 1.
     """
-    checked = check_int("seed", seed, 0)
-    if checked >= 2**32:
-        raise ValueError(f"seed: expected an int below 2**32, got {seed}")
-    return checked
+    return check_int("seed", seed, 0, LARGEST_SEED)
 
 
 def check_positive(name: str, value: object) -> float:
