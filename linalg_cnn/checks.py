@@ -22,19 +22,19 @@ def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def check_int(name: str, value: object, minimum: int) -> int:
-    """Return ``value`` as an int of at least ``minimum``.
+def check_int(name: str, value: object, minimum: int, maximum: int = LARGEST_SIZE) -> int:
+    """Return ``value`` as an int from ``minimum`` to ``maximum``.
 
     Raises
     ------
     ValueError
-        If it is smaller, larger than `LARGEST_SIZE`, or not an integer. A bool is refused as a mistake.
+        If it is smaller, larger, or not an integer. A bool is refused as a mistake.
     """
     number = _as_index(value)
     if number is None or number < minimum:
         raise ValueError(f"{name}: expected an int of at least {minimum}, got {value!r}")
-    if number > LARGEST_SIZE:
-        raise ValueError(f"{name}: expected an int of at most {LARGEST_SIZE}, got {value!r}")
+    if number > maximum:
+        raise ValueError(f"{name}: expected an int of at most {maximum}, got {value!r}")
     return number
 
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, BinaryIO
+from typing import Any
 
 SEAL = "sha256"
 """Key of the SHA-256 in a record."""
@@ -81,34 +81,36 @@ def _replace(target: Path, content: bytes, old: os.stat_result | None) -> None:
     # a name that is short, however long the target's is
     start = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}"
     _remove_abandoned(target.parent, start)
-    file, is_locked = _temporary(target.parent, start, mode=0o666 if old is None else 0o600)
-    temporary = Path(file.name)
+    while not _written_and_moved(target.parent / f"{start}{secrets.token_hex(4)}.tmp", target, content, old):
+        pass
+
+
+def _written_and_moved(temporary: Path, target: Path, content: bytes, old: os.stat_result | None) -> bool:
+    """Write a temporary file and move it to ``target``, or leave nothing.
+
+    It returns False if another writer has removed the file, as abandoned, before it was locked.
+    """
+    mode = 0o666 if old is None else 0o600
     with contextlib.ExitStack() as until_moved:
         try:
-            with file:
-                if is_locked:  # Windows, which does not lock, could not move a file that is still open
+            with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
+                if lock(file.fileno(), wait=True):
+                    # Windows, which does not lock, could not move a file that is still open
                     until_moved.callback(os.close, os.dup(file.fileno()))
+                    if not os.fstat(file.fileno()).st_nlink:
+                        return False
                 if old is not None:
                     _keep_access(temporary, old)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        except BaseException as error:
+            if not isinstance(error, FileExistsError):  # a file of that name is another writer's
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
             raise
-
-
-def _temporary(folder: Path, start: str, mode: int) -> tuple[BinaryIO, bool]:
-    """Return a new file whose name has a given start, and whether it is locked."""
-    while True:
-        name = folder / f"{start}{secrets.token_hex(4)}.tmp"
-        file = open(name, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115
-        is_locked = bool(lock(file.fileno(), wait=True))
-        if not is_locked or os.fstat(file.fileno()).st_nlink:
-            return file, is_locked
-        file.close()  # another writer has removed it, as abandoned, before it was locked
+    return True
 
 
 def _remove_abandoned(folder: Path, start: str) -> None:

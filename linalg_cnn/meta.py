@@ -62,6 +62,7 @@ def check_meta(meta: Mapping[str, Any] | None, in_shape: Shape | None, out_size:
     if checked["std"] is not None and 0 in checked["std"]:
         raise ValueError(f"meta['std']: expected numbers other than 0, got {checked['std']}")
     checked["folded"] = _check_folded(checked)
+    _check_quotients(checked)
     layout, order, names = (checked[key] for key in ("layout", "channel_order", "class_names"))
     if layout is not None:
         check_choice("meta['layout']", layout, LAYOUTS.values() if in_shape is None else [layout_of(in_shape) or ""])
@@ -128,6 +129,25 @@ def _check_folded(meta: Meta) -> bool | None:
             f"got {meta['pixel_scale']!r}"
         )
     return bool(meta["folded"])
+
+
+def _check_quotients(meta: Meta) -> None:
+    """Check that pixels divided by the standard deviation are finite.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    if meta["std"] is None:
+        return
+    with np.errstate(over="ignore"):
+        quotients = np.divide.outer(np.array([meta["pixel_scale"], *(meta["mean"] or ())]), meta["std"])
+    if not np.isfinite(quotients).all():
+        raise ValueError(
+            "meta['std']: expected numbers that pixel_scale and mean can be divided by in float64, got "
+            f"{meta['std']} for {meta['pixel_scale']} and {meta['mean']}"
+        )
 
 
 def _check_names(names: Any, out_size: int) -> tuple[str, ...]:

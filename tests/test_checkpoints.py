@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import pickle
+import threading
 import zipfile
 
 import pytest
@@ -140,6 +141,22 @@ def test_a_state_that_could_not_be_read_again_is_not_written(tmp_path):
     with pytest.raises(ValueError, match=r"state: expected tensors, numbers, .* got __builtin__ bytearray"):
         save_checkpoint(tmp_path / "state", {"a": bytearray(3)})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["function", "lock", "endless"])
+def test_a_state_that_cannot_be_pickled_is_not_written(tmp_path, kind):
+    endless = []
+    endless.append(endless)
+    for _ in range(10_000):
+        endless = [endless]
+    value = {"function": lambda: 0, "lock": threading.Lock(), "endless": endless}[kind]
+    save_checkpoint(tmp_path / "state", {"a": 1})
+    with pytest.raises(
+        ValueError, match=r"state: expected tensors, numbers, .* got something that cannot be pickled: "
+    ):
+        save_checkpoint(tmp_path / "state", {"a": {"b": value}})
+    assert load_checkpoint(tmp_path / "state") == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a device of POSIX")

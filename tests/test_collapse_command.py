@@ -106,7 +106,11 @@ def test_what_goes_wrong_is_said_in_one_line(weights, tmp_path, capsys):
         (command(weights, out, model="builtins:dict", arguments="{}"), "to make an nn.Module, got dict"),
         (
             command(weights, out, "--linearize", "--std", "0,1,1"),
-            "--std: expected finite numbers other than 0, got 0,1,1",
+            "--std: expected finite numbers other than 0, whose inverses are finite, too, got 0,1,1",
+        ),
+        (
+            command(weights, out, "--linearize", "--std", "1e-320"),
+            "--std: expected finite numbers other than 0, whose inverses are finite, too, got 9.99989e-321",
         ),
         (command(weights, out, "--linearize", "--mean", "nan"), "--mean: expected finite numbers, got nan"),
         (command(weights, out, "--linearize", "--max-bytes", "1000"), "bytes; raise --max-bytes\n"),

@@ -193,6 +193,10 @@ def test_preprocessing_that_is_not_affine_is_refused():
         (transforms.Normalize([0.5, 0.5], [1.0, 1.0]), r"preprocess.mean: expected one entry per channel \(3\), got 2"),
         (transforms.Normalize([0.5], [0.5]), "preprocess: expected floating-point pixels for Normalize.*got bytes"),
         ([FLOATS, transforms.Normalize([0.5], [0.0])], r"preprocess\[1\].std: expected numbers other than 0"),
+        (
+            [FLOATS, transforms.Normalize([0.5], [1e-320])],
+            r"preprocess\[1\]: expected a mean and a std that leave pixels",
+        ),
         ([transforms.ConvertImageDtype(torch.float16)], r"preprocess\[0\]: expected a conversion to float32.*rounds"),
         ([v2.ToDtype(torch.bfloat16)], r"preprocess\[0\]: expected a conversion to float32.*rounds"),
         ([FLOATS, Clamped([0.5], [0.1])], r"preprocess\[1\]: expected ToTensor.*Clamped"),

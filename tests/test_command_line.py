@@ -185,7 +185,8 @@ def test_predict_refuses_other_files(demo, pictures, tmp_path, capsys):
         (["--channels", "100000000"], "channels: expected at most"),
         (["--device", "meta"], "device: expected a device of this machine, got 'meta'"),
         (["--seed", "-1"], "seed: expected an int of at least 0, got -1"),
-        (["--seed", "4294967296"], "seed: expected an int below 2**32"),
+        (["--seed", "4294967296"], "seed: expected an int of at most 4294967295, got 4294967296"),
+        (["--seed", f"{2**41}"], f"seed: expected an int of at most 4294967295, got {2**41}"),
         (["--batch-size", "100000000000000000000"], "batch_size: expected an int of at most"),
     ],
 )
@@ -229,6 +230,60 @@ def test_both_names_of_the_command(command):
     result = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "demo" in result.stdout
     assert "predict" in result.stdout
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Return a function that saves a map from 2x2 pixels to two scores, and the paths of the map and of a picture."""
+    Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).save(tmp_path / "a\tpicture.png")
+
+    def save(W, **meta):
+        AffineMap(W, np.zeros(2), in_shape=(1, 2, 2), meta=meta).save(tmp_path / "map.safetensors")
+        return [str(tmp_path / "map.safetensors"), str(tmp_path / "a\tpicture.png")]
+
+    return save
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_predict_prints_no_score_that_is_not_finite(small, capsys, form):
+    """Two pixels of 255 times 1e307 are infinite, and their difference is no number."""
+    for W in ([[1, 1, 1, 1], [0, 0, 0, 0]], [[1, 1, -1, 1], [0, 0, 0, 0]]):
+        saved, picture = small(1e307 * np.array(W))
+        assert main(["predict", saved, picture, "--scores", "--format", form]) == 1
+        captured = capsys.readouterr()
+        assert f"error: {picture}: expected finite scores, got " in captured.err
+        assert captured.err.count("\n") == 1
+        assert "picture.png" not in captured.out
+    assert form != "json" or json.loads(captured.out)["pictures"] == []
+
+
+def test_predict_escapes_control_characters_in_text(small, capsys):
+    names = ["a\tb", "c\n\x1b[31m\u2028 \u00e9"]
+    arguments = ["predict", *small(np.eye(2, 4), class_names=names), "--scores"]
+    assert main(arguments) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.split("\n")]
+    assert lines[0] == ["picture", "class", r"a\tb", "c" + r"\n\x1b[31m\u2028" + " \u00e9"]
+    assert lines[1][0].endswith(r"a\tpicture.png")
+    assert lines[1][1:] == [r"c\n\x1b[31m\u2028" + " \u00e9", "0", "255"]
+    assert main([*arguments, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == names
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_a_closed_output_is_one_line(small, form):
+    command = [sys.executable, "-m", "gpu", "predict", "--format", form, *small(np.eye(2, 4))]
+    for closed, out, err in (
+        (">&-", "", f"linalg-cnn: error: standard output: expected an open file, got a closed one; {os.devnull} takes"),
+        (">&- 2>&-", "", ""),
+        ("none.png 2>&-", "picture.png", ""),  # errors are not printed to the output in their place
+    ):
+        result = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True)
+        assert result.returncode == 1
+        assert out in result.stdout
+        assert "none.png" not in result.stdout
+        assert result.stderr.startswith(err)
+        assert result.stderr.count("\n") == bool(err)
 
 
 def test_help_and_predict_do_without_torch(demo, pictures):

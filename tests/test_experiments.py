@@ -1,6 +1,7 @@
 """The paper's experiments at a small size: their trials, their records, and several trials at the same time."""
 
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -217,6 +218,18 @@ def test_the_map_of_each_trial_is_compared_or_refused_by_itself(kinds, cells):
     record = {"experiment": "figure1", "settings": settings, "hardware": {"processor": "Xeon", "cores": 2}}
     text = format_experiment(record | {"series": [{"name": "linear", "trials": trials}]})
     assert f"| linear | collapsed | {cells}" in text
+
+
+def test_settings_that_no_trial_can_have_are_refused_before_the_first(tmp_path):
+    for options, message in (
+        ({"t": (0.5, math.inf)}, r"t: expected a number in \[0, 1\], got inf"),
+        ({"learning_rate": math.nan}, "learning_rate: expected a positive number, got nan"),
+        ({"seed": 2**41}, f"seed: expected an int of at most 4294967295, got {2**41}"),
+        ({"seed": 2**32 - 2, "trials": 3}, "trials: expected an int of at most 2, got 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_experiment(ExperimentSettings("figure2", tmp_path, **SMALL | options))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_depth_that_no_resnet_has_is_refused(tmp_path):

@@ -111,6 +111,12 @@ def test_meta_has_every_key_with_none_where_nothing_is_known():
         ({"pixel_scale": 1, "mean": np.nan}, ValueError, r"meta\['mean'\]: expected finite entries, got nan"),
         ({"pixel_scale": 1, "mean": symbolic.avg_pool_matrix((1, 2), 2)[0]}, TypeError, r"meta\['mean'\]: .*numbers"),
         ({"pixel_scale": 1, "std": (1, 0, 1)}, ValueError, r"meta\['std'\]: expected numbers other than 0"),
+        (
+            {"pixel_scale": 1, "std": 1e-320},
+            ValueError,
+            r"meta\['std'\]: expected numbers that pixel_scale and mean can",
+        ),
+        ({"pixel_scale": 1, "std": 1e-308, "mean": 1e3}, ValueError, r"meta\['std'\]: expected .* \(1000.0,\)"),
         ({"pixel_scale": 1, "mean": 1, "folded": 1}, ValueError, r"meta\['folded'\]: expected True or False, got 1"),
         ({"layout": "HWC"}, ValueError, r"meta\['layout'\]: expected one of 'CHW', got 'HWC'"),
         ({"channel_order": "GBR"}, ValueError, r"meta\['channel_order'\]: expected one of 'RGB', 'BGR', got 'GBR'"),

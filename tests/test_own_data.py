@@ -238,7 +238,12 @@ REFUSED = {
     "integers that are no bytes": (
         (IMAGES.long(), LABELS),
         ValueError,
-        "training: images: expected a dense tensor of uint8 pixels or floats, got torch.int64",
+        "training: images: expected a dense tensor of uint8, float16, bfloat16, float32 or float64, got torch.int64",
+    ),
+    "floats of 8 bits": (
+        (IMAGES.to(torch.float8_e5m2), LABELS),
+        ValueError,
+        "training: images: expected a dense tensor of uint8, .* or float64, got torch.float8_e5m2",
     ),
     "a sparse tensor": (
         (IMAGES.float().to_sparse(), LABELS),
@@ -306,12 +311,12 @@ REFUSED = {
     "a Dataset of pictures": (
         Listed([("a picture", 1)]),
         ValueError,
-        "training[0]: expected an image that is a tensor of uint8 or floats, got str; give the dataset a transform",
+        "training[0]: expected an image that is a tensor of uint8, .* or float64, got str; give the dataset a",
     ),
     "a Dataset of integers": (
         Listed([(IMAGES[0].int(), 1)]),
         ValueError,
-        "training[0]: expected an image that is a tensor of uint8 or floats, got torch.int32",
+        "training[0]: expected an image that is a tensor of uint8, .* or float64, got torch.int32",
     ),
     "a Dataset of labels that are no classes": (
         Listed([(IMAGES[0], 0), (IMAGES[1], 0.5)]),
@@ -364,6 +369,24 @@ def test_held_out_images_are_like_those_to_train_on(held_out, message):
 def test_a_network_that_gives_no_scores_is_refused(model, got):
     with pytest.raises(ValueError, match=re.escape(f"model: expected scores (2, classes) of 2 images, got {got}")):
         gpu.train(model, GOOD, GOOD, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda scores: (scores, scores), "got tuple; train a module whose forward returns the scores alone"),
+        (lambda scores: [scores], "got list"),
+        (lambda scores: scores[:1], "got (1, 2)"),
+        (lambda scores: torch.cat([scores, scores], dim=1), "got (4, 4)"),  # could be trained, on labels that are not
+        (lambda scores: scores.detach(), "got some without"),
+    ],
+    ids=["auxiliary_output", "list", "one_row", "more_classes", "no_gradient"],
+)
+def test_a_network_that_gives_something_else_in_training_mode_is_refused(change, got):
+    model = network_for((1, 4, 4), 2)
+    model.register_forward_hook(lambda module, given, scores: change(scores) if module.training else None)
+    with pytest.raises(ValueError, match=r"model: expected scores .*in training mode, .*" + re.escape(got)):
+        gpu.train(model, GOOD, GOOD, batch_size=4, progress=False)
 
 
 def frozen(model):

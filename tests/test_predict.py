@@ -696,11 +696,12 @@ def test_images_that_are_not_a_tensor(call, images):
 
 
 @pytest.mark.parametrize("call", CALLS, ids=["scores", "classes"])
-@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64, torch.float8_e5m2])
 def test_images_of_another_dtype(call, dtype):
-    with pytest.raises(TypeError, match=f"images: expected uint8 or floats, got {dtype}"):
+    message = f"images: expected one of uint8, float32, float16, bfloat16, float64, got {dtype}"
+    with pytest.raises(TypeError, match=message):
         call(Predictor(random_map()), torch.zeros(1, *IN_SHAPE, dtype=dtype))
-    with pytest.raises(TypeError, match=f"images: expected uint8 or floats, got {dtype}"):
+    with pytest.raises(TypeError, match=message):
         Predictor(random_map()).way_for(1, dtype)
 
 
@@ -755,6 +756,21 @@ def test_numbers_of_images_that_are_impossible(rows):
 def test_a_capture_takes_tensors():
     with pytest.raises(TypeError, match="images: expected a torch tensor, got list"):
         CapturedPrediction(Predictor(random_map()), [[0]])
+    with pytest.raises(TypeError, match="predictor: expected a Predictor, got AffineMap"):
+        CapturedPrediction(random_map(), random_pixels(5))
+
+
+@pytest.mark.parametrize("batch_size", [2.5, "2", 0, -1, True])
+def test_a_capture_takes_whole_batches(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size: expected an int of at least 1, got {batch_size!r}"):
+        CapturedPrediction(Predictor(random_map()), random_pixels(5), batch_size)
+
+
+def test_a_capture_needs_images():
+    with pytest.raises(ValueError, match=r"images: expected at least one image, got shape \(0, 3, 8, 8\)"):
+        CapturedPrediction(Predictor(random_map()), random_pixels(0))
+    with pytest.raises(ValueError, match=r"images: expected at least one image, got shape \(\)"):
+        CapturedPrediction(Predictor(random_map()), torch.tensor(1))
 
 
 def test_a_capture_needs_cuda():
@@ -834,12 +850,8 @@ def test_a_capture_keeps_what_its_graph_reads():
 
 
 @pytest.mark.cuda
-def test_a_capture_needs_images():
+def test_a_capture_needs_images_on_the_card():
     predictor = Predictor(random_map(), device="cuda")
-    with pytest.raises(ValueError, match="batch_size: expected at least one image a batch, got 0 by None"):
-        CapturedPrediction(predictor, random_pixels(0).cuda())
-    with pytest.raises(ValueError, match="batch_size: expected at least one image a batch, got 5 by 0"):
-        CapturedPrediction(predictor, random_pixels(5).cuda(), 0)
     with pytest.raises(ValueError, match="device: expected predictor and images on one .*, got cuda.* and cpu"):
         CapturedPrediction(predictor, random_pixels(5))
 

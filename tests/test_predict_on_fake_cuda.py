@@ -112,10 +112,3 @@ def test_a_capture_refuses_images_on_another_device(there, device, images):
     with pytest.raises(ValueError, match="device: expected predictor and images on one CUDA device, got c.* and c"):
         CapturedPrediction(Predictor(AFFINE, device=device), PIXELS.to(images))
     assert there.log == []
-
-
-@pytest.mark.parametrize(("rows", "batch_size"), [(0, None), (5, 0), (5, -1)])
-def test_a_capture_needs_images_and_a_batch_size(there, rows, batch_size):
-    predictor = Predictor(AFFINE, device=BARE)
-    with pytest.raises(ValueError, match=f"batch_size: expected at least one .*, got {rows} by {batch_size}"):
-        CapturedPrediction(predictor, PIXELS[:rows].to(BARE), batch_size)

@@ -251,7 +251,7 @@ class Unused(nn.Module):
             network(),
             torch.zeros(2, 1, 8, 8, dtype=torch.int64),
             ValueError,
-            "images: expected uint8 .* got torch.int64",
+            "images: expected uint8.* got torch.int64",
         ),
         (network(), torch.full((2, 1, 8, 8), torch.nan), ValueError, "images: expected finite numbers, got NaN"),
         (

@@ -413,9 +413,30 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_before_the_first_step(d
     assert told == []
 
 
+def test_a_state_that_a_checkpoint_cannot_hold_is_an_error_before_the_first_step(digits, tmp_path):
+    class Odd(gpu.SkipCNN):
+        def get_extra_state(self):
+            return lambda: 0
+
+    model, told = network(), []
+    model.__class__ = Odd
+    with pytest.raises(ValueError, match="last: state: expected tensors, .*, got something that cannot be pickled: "):
+        Trainer(model, *digits).run(tmp_path / "last", report=told.append)
+    assert told == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", ["60", None, True, -1, float("nan")])
+def test_seconds_between_checkpoints_are_a_number(digits, seconds):
+    told = []
+    with pytest.raises(ValueError, match=f"every_seconds: expected a number of at least 0, got {seconds!r}"):
+        trainer(digits).run(every_seconds=seconds, report=told.append)
+    assert told == []
+
+
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="a device of POSIX")
 def test_a_checkpoint_that_is_a_device_is_written_to(tmp_path):
-    Autosave(Path("/dev/null"), 60.0).check()
+    Autosave(Path("/dev/null"), 60.0).check(dict)
 
 
 @pytest.mark.parametrize("schedule", [by_function, by_thresholds])

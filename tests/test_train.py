@@ -114,12 +114,20 @@ def test_scores_and_accuracy_refuse_what_does_not_fit():
         with pytest.raises(ValueError, match=r"labels: expected a label \(N,\) for each row of scores"):
             gpu.accuracy_of(scores, labels)
     model, images = gpu.perceptron(), torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"images: expected uint8 pixels or floats, got torch.int64"):
-        gpu.predict_scores(model, images.long())
+    for dtype in (torch.int64, torch.float8_e4m3fn, torch.float8_e5m2):
+        with pytest.raises(ValueError, match=f"images: expected uint8, .* or float64, got {dtype}"):
+            gpu.predict_scores(model, images.to(dtype))
     with pytest.raises(TypeError, match="images: expected a tensor, got ndarray"):
         gpu.predict_scores(model, images.numpy())
     with pytest.raises(ValueError, match="batch_size: expected an int of at least 1, got 0"):
         gpu.predict_scores(model, images, batch_size=0)
+    with pytest.raises(ValueError, match=r"images: expected images \(N, \*in_shape\), got shape \(\)"):
+        gpu.predict_scores(model, images[0, 0, 0, 0])
+    with pytest.raises(TypeError, match="model: expected an nn.Module"):
+        gpu.predict_scores(torch.flatten, images)
+    for network, got in ((torch.nn.LSTM(784, 3), "tuple"), (torch.nn.Flatten(0), r"\(1568,\)")):
+        with pytest.raises(ValueError, match=rf"model: expected scores \(2, classes\) of 2 images, got {got}"):
+            gpu.predict_scores(torch.nn.Sequential(torch.nn.Flatten(), network), images)
     assert gpu.predict_scores(torch.nn.Flatten(), images).shape == (2, 784)
 
 

@@ -257,11 +257,15 @@ def preprocessing(settings: CollapseSettings) -> list[Any]:
     Raises
     ------
     ValueError
-        If a mean or a standard deviation is not finite, or a standard deviation is 0.
+        If a mean or a standard deviation is not finite, or pixels divided by a standard deviation would not be.
     """
     for option, values in (("--mean", settings.mean), ("--std", settings.std)):
-        if values is not None and not (np.isfinite(values).all() and (option == "--mean" or np.all(values))):
-            other = "" if option == "--mean" else " other than 0"
+        if values is None:
+            continue
+        with np.errstate(divide="ignore", over="ignore"):
+            inverses = 1 / np.array(values)
+        if not (np.isfinite(values).all() and (option == "--mean" or np.isfinite(inverses).all())):
+            other = "" if option == "--mean" else " other than 0, whose inverses are finite, too"
             raise ValueError(
                 f"{option}: expected finite numbers{other}, got {','.join(f'{value:g}' for value in values)}"
             )

@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,8 +19,14 @@ from gpu.cli.predict import add_predict
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 after an error, 130 after Ctrl-C. Wrong arguments exit with 2."""
+    if sys.stderr is None:  # it was closed, and print would write errors to standard output in its place
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     arguments = vars(build_parser().parse_args(argv))
     command = arguments.pop("command")
+    if sys.stdout is None:
+        message = f"standard output: expected an open file, got a closed one; {os.devnull} takes what nobody needs"
+        print(f"linalg-cnn: error: {message}", file=sys.stderr)
+        return 1
     try:
         with any_text_printed():
             return int(command(**arguments))

@@ -51,7 +51,7 @@ def predict_command(
     resize: str | None = None,
     pixel_scale: float | None = None,
 ) -> int:
-    """Print path and class for each picture; report what cannot be found or read, and continue with the others.
+    """Print path and class for each picture; report what cannot be found, read or scored; continue with the others.
 
     The exit status is 1 if there is any such picture, or a folder or a pattern without pictures.
 
@@ -82,6 +82,7 @@ def predict_command(
             if isinstance(path, OSError):
                 raise path
             pixels = read_picture(path, shape, invert=invert, resize=resize)
+            found = _scores(affine, path, prepared_as(affine.meta, pixels))
         except (ValueError, OSError) as error:
             print(f"linalg-cnn: error: {error}", file=sys.stderr)
             status = 1
@@ -89,9 +90,28 @@ def predict_command(
         doubts = doubts_about(pixels, invert)
         if doubts is not None:
             print(f"linalg-cnn: warning: {path}: {doubts}", file=sys.stderr)
-        output.add(path, affine(prepared_as(affine.meta, pixels).ravel()).tolist())
+        output.add(path, found)
     output.end()
     return status
+
+
+def _scores(affine: Any, path: str, prepared: Any) -> list[float]:
+    """Return the scores of a picture that was prepared as the map expects.
+
+    Raises
+    ------
+    ValueError
+        If one is not finite: there is no highest one then, and JSON has no such number.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = affine(prepared.ravel())
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{path}: expected finite scores, got {values[~np.isfinite(values)][0]}: W or B is too large for float64"
+        )
+    return list(values.tolist())
 
 
 def _found(pictures: Sequence[str]) -> Iterator[str | OSError]:

@@ -2,9 +2,13 @@
 
 import csv
 import json
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+
+CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters, among them tabs and the ends of lines."""
 
 
 class Output(ABC):
@@ -43,16 +47,24 @@ class Output(ABC):
 
 
 class Text(Output):
-    """A line for each picture as soon as it is read, with tabs between its fields; a header if there are scores."""
+    """A line for each picture as soon as it is read, with tabs between its fields; a header if there are scores.
+
+    Control characters in the names of files and classes are escaped, such as tabs.
+    """
 
     def __init__(self, names: Sequence[str], scores: bool) -> None:
         super().__init__(names, scores)
         if scores:
-            print("\t".join(self.header()))
+            self._print(self.header())
 
     def add(self, path: str, values: Sequence[float]) -> None:
         """Print the line of a picture."""
-        print("\t".join(self.fields(path, values)))
+        self._print(self.fields(path, values))
+
+    @staticmethod
+    def _print(fields: Sequence[str]) -> None:
+        """Print a line in which control characters are escaped: a name with a tab would make two fields."""
+        print("\t".join(CONTROL.sub(lambda found: ascii(found[0])[1:-1], field) for field in fields))
 
 
 class Csv(Output):
@@ -82,7 +94,7 @@ class Json(Output):
 
     def end(self) -> None:
         """Print the object."""
-        print(json.dumps({"classes": list(self.names), "pictures": self._pictures}, indent=2))
+        print(json.dumps({"classes": list(self.names), "pictures": self._pictures}, indent=2, allow_nan=False))
 
 
 FORMATS: dict[str, Callable[[Sequence[str], bool], Output]] = {"text": Text, "csv": Csv, "json": Json}

@@ -45,8 +45,8 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
     ------
     ValueError
         If a step is not affine or not known, rounds, or would be refused by torchvision at its place in the chain; if a
-        ``Normalize`` is for another number of channels or divides by zero; or if ``weights.transforms()`` crops to
-        another size.
+        ``Normalize`` is for another number of channels, divides by zero, or gives pixels that float64 does not hold; or
+        if ``weights.transforms()`` crops to another size.
 
     Notes
     -----
@@ -73,7 +73,12 @@ def preprocessing_operations(preprocess: Any, in_shape: Shape) -> list[Scale]:
                 )
             if not std.all():
                 raise ValueError(f"{path}.std: expected numbers other than 0, got {step.std}")
-            factor, shift = factor / std, (shift - mean) / std
+            with np.errstate(over="ignore", invalid="ignore"):
+                factor, shift = factor / std, (shift - mean) / std
+            if not np.isfinite([factor, shift]).all():
+                raise ValueError(
+                    f"{path}: expected a mean and a std that leave pixels finite, got {step.mean} and {step.std}"
+                )
         elif _scales(path, step) and not floating:  # torchvision scales integers, and leaves floats as they are
             factor, shift = factor / 255, shift / 255
         floating = True

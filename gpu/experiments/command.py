@@ -11,12 +11,13 @@ from gpu.experiments.registry import find_experiment
 from gpu.experiments.sweep import sweep
 from gpu.experiments.trial import Trial
 from gpu.experiments.workspace import Workspace
+from gpu.models.homotopy import check_share
 from gpu.models.resnets import check_stem_stride
 from gpu.runtime.devices import resolve_device
 from gpu.runtime.results import check_output_folder, folder_locked
 from gpu.runtime.run import unfinished
 from gpu.settings import EXPERIMENTS, ExperimentSettings
-from gpu.training.data import check_seed
+from gpu.training.data import LARGEST_SEED, check_positive, check_seed
 from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.files import write_atomically, write_json
 
@@ -38,13 +39,16 @@ def run_experiment(settings: ExperimentSettings) -> Record:
     """
     experiment = find_experiment(settings.name)
     check_choice(f"dataset of {settings.name}", settings.dataset, experiment.datasets)
-    check_int("trials", settings.trials, 1)
     check_seed(settings.seed)
+    check_int("trials", settings.trials, 1, LARGEST_SEED + 1 - settings.seed)  # each further trial adds 1 to the seed
     check_int("batch_size", settings.batch_size, 1)
     check_stem_stride(settings.stem_stride)
     if settings.epochs is not None:
         check_int("epochs", settings.epochs, 1)
+    check_positive("learning_rate", settings.learning_rate)
     _check_options(settings)
+    for t in settings.t:  # the first of them would be trained with before the next is looked at
+        check_share("t", t)
     if len(set(settings.t)) != len(settings.t):
         raise ValueError(f"t: expected different numbers, got {settings.t}")
     resolve_device(settings.device)

@@ -4,6 +4,7 @@ import torch
 
 from gpu.predict.predictor import Predictor
 from gpu.runtime.cuda_graphs import CudaGraph, warm_up
+from linalg_cnn.checks import check_int
 
 
 class CapturedPrediction:
@@ -23,10 +24,10 @@ class CapturedPrediction:
     Raises
     ------
     TypeError
-        If the images are not a tensor.
+        If the predictor is not a `Predictor`, or the images are not a tensor.
     ValueError
-        If the predictor and the images are not on one CUDA device, there are no images, or the batch size is not
-        positive.
+        If there are no images, the batch size is not an int of at least 1, or the predictor and the images are not on
+        one CUDA device.
 
     Notes
     -----
@@ -36,17 +37,20 @@ class CapturedPrediction:
     def __init__(
         self, predictor: Predictor, images: torch.Tensor, batch_size: int | None = None, *, classes: bool = False
     ) -> None:
+        if not isinstance(predictor, Predictor):
+            raise TypeError(f"predictor: expected a Predictor, got {type(predictor).__name__}")
         if not isinstance(images, torch.Tensor):
             raise TypeError(f"images: expected a torch tensor, got {type(images).__name__}")
+        if not images.ndim or not len(images):
+            raise ValueError(f"images: expected at least one image, got shape {tuple(images.shape)}")
+        size = len(images) if batch_size is None else check_int("batch_size", batch_size, 1)
         # the predictor would copy images from another device, which a graph of this device cannot record
         if predictor.device.type != "cuda" or images.device != predictor.device:
             raise ValueError(
                 f"device: expected predictor and images on one CUDA device, got {predictor.device} and {images.device}"
             )
-        if not len(images) or (batch_size is not None and batch_size < 1):
-            raise ValueError(f"batch_size: expected at least one image a batch, got {len(images)} by {batch_size}")
         predict = predictor.classes if classes else predictor
-        batches = images.split(batch_size or len(images))
+        batches = images.split(size)
 
         def epoch() -> torch.Tensor:
             return torch.cat([predict(batch) for batch in batches])

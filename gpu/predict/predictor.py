@@ -137,7 +137,7 @@ class Predictor:
         Raises
         ------
         TypeError
-            If the images are not a dense tensor of uint8 or floats.
+            If the images are not a dense tensor of uint8, or of floats of 16, 32 or 64 bits.
         ValueError
             If they have another shape; if floats are given to a backend that takes bytes only; if bytes are given to a
             map of which nobody said how they are prepared; or if floats on the CPU are far from those that the map's
@@ -238,7 +238,8 @@ class Predictor:
         if dtype in self._dispatch:
             return self._dispatch[dtype]
         if dtype not in Linear.dtypes:
-            raise TypeError(f"images: expected uint8 or floats, got {dtype}")
+            taken = ", ".join(map(dtype_name, Linear.dtypes))
+            raise TypeError(f"images: expected one of {taken}, got {dtype}")
         if dtype == torch.uint8:
             raise ValueError(f"images: expected floats as the network takes them, got uint8: {BYTES_REFUSED}")
         if self._bytes_only:

@@ -6,6 +6,7 @@ is checked, too.
 
 import hashlib
 import io
+import math
 import os
 import pickletools
 import re
@@ -13,6 +14,8 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ MADE = re.compile(
     r"|torch\.storage UntypedStorage|torch (\w+Storage|u?int\d+|b?float\d\w*|complex\d+|bool)"
 )
 """What the pickle in a checkpoint may name. torch allows more, such as a bytearray of any size."""
+EXPECTED = "expected tensors, numbers, strings, lists and dicts"
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -50,16 +54,34 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     ...     load_checkpoint(f"{folder}/last.ckpt")
     {'epoch': 3, 'weights': tensor([1., 1.])}
     """
+    content = _as_bytes(state)
+    write_atomically(path, MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def _as_bytes(state: object) -> bytes:
+    """Return a state in torch's own format.
+
+    Raises
+    ------
+    ValueError
+        If the state is no dict, or holds something that could not be read again.
+    MemoryError
+        If there is not enough memory for it.
+    """
     if not isinstance(state, dict):
         raise ValueError(f"state: expected a dict, got {type(state).__name__}")  # noqa: TRY004 - documented so
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    try:
+        torch.save(state, buffer)
+    except MemoryError:
+        raise
+    except Exception as error:  # an object may raise anything when it is pickled, or have no way to be
+        raise ValueError(f"state: {EXPECTED}, got something that cannot be pickled: {error}") from error
     with zipfile.ZipFile(buffer) as archive:
         forbidden = _forbidden_name(archive)
     if forbidden is not None:
-        raise ValueError(f"state: expected tensors, numbers, strings, lists and dicts, got {forbidden}")
-    content = buffer.getvalue()
-    write_atomically(path, MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        raise ValueError(f"state: {EXPECTED}, got {forbidden}")
+    return buffer.getvalue()
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: torch.device | None = None) -> dict[str, Any]:
@@ -132,6 +154,23 @@ def _forbidden_name(archive: zipfile.ZipFile) -> str | None:
     return None
 
 
+def _check_seconds(value: object) -> float:
+    """Return a number of seconds, which may be infinite, as Python's float.
+
+    Raises
+    ------
+    ValueError
+        If it is no number of at least 0.
+    """
+    seconds = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with suppress(OverflowError):  # an int may be larger than any float
+            seconds = float(value)
+    if not seconds >= 0:
+        raise ValueError(f"every_seconds: expected a number of at least 0, got {value!r}")
+    return seconds
+
+
 class Autosave:
     """A checkpoint file that is written again when some time has passed.
 
@@ -141,21 +180,39 @@ class Autosave:
         The file; nothing is ever due without it.
     every_seconds : float
         Seconds after which the file is due to be written.
+
+    Raises
+    ------
+    ValueError
+        If ``every_seconds`` is no number of at least 0.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, every_seconds: float) -> None:
-        self.path, self.every_seconds = None if path is None else Path(path), every_seconds
+        self.path, self.every_seconds = None if path is None else Path(path), _check_seconds(every_seconds)
         self.written = time.monotonic()
 
-    def check(self) -> None:
-        """Check that the file can be written, before the work.
+    def check(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Check that a state can be written, and that the file can be, before the work.
+
+        Parameters
+        ----------
+        state : callable
+            Returns a state like those that are written later on; called only if there is a path.
 
         Raises
         ------
+        ValueError
+            If the state holds something that could not be read again; the error names the path.
         OSError
-            If it cannot; the error names the path.
+            If the file cannot be written; the error names the path.
         """
-        if self.path is None or (self.path.exists() and not self.path.is_file()):
+        if self.path is None:
+            return
+        try:
+            _as_bytes(state())
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        if self.path.exists() and not self.path.is_file():
             return  # a device, which is written to, and not replaced
         try:
             with tempfile.TemporaryFile(dir=Path(os.path.realpath(self.path)).parent):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from gpu.settings import DIGITS
-from gpu.training.labelled import LabelledImages, check_tensors
+from gpu.training.labelled import IMAGE_DTYPES, IMAGE_DTYPES_IN_WORDS, LabelledImages, check_tensors
 from linalg_cnn.checks import check_choice, check_int
 
 # (bytes, SHA-256) of the raw files. torchvision checks only the archives that it downloads itself, by MD5, and reads
@@ -33,6 +33,8 @@ RAW_FILES = {
 
 IMAGES = (60_000, 10_000)
 """Numbers of training and of held-out images in MNIST."""
+
+LARGEST_SEED = 2**32 - 1
 
 PIXEL_SCALE = 1 / 255
 """Factor from the pixels of files and data sets, 0 to 255, to those that networks take, in [0, 1]."""
@@ -123,12 +125,12 @@ def check_images(images: object) -> None:
     TypeError
         If they are not a tensor.
     ValueError
-        If they are neither uint8 nor floats.
+        If they are neither uint8 nor floats of 16, 32 or 64 bits.
     """
     if not isinstance(images, torch.Tensor):
         raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise ValueError(f"images: expected uint8 pixels or floats, got {images.dtype}")
+    if images.dtype not in IMAGE_DTYPES:
+        raise ValueError(f"images: expected {IMAGE_DTYPES_IN_WORDS}, got {images.dtype}")
 
 
 def check_seed(seed: int) -> int:
@@ -139,10 +141,7 @@ def check_seed(seed: int) -> int:
     ValueError
         If the seed is not an int from 0 to 2**32 - 1.
     """
-    checked = check_int("seed", seed, 0)
-    if checked >= 2**32:
-        raise ValueError(f"seed: expected an int below 2**32, got {seed}")
-    return checked
+    return check_int("seed", seed, 0, LARGEST_SEED)
 
 
 def check_positive(name: str, value: object) -> float:

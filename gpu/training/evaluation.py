@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from gpu.models.checks import check_module
 from gpu.runtime.precision import full_float32
 from gpu.training.data import as_network_input, check_images
 from linalg_cnn.checks import check_int
@@ -26,9 +27,10 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     Raises
     ------
     TypeError
-        If the images are not a tensor.
+        If ``model`` is not an ``nn.Module``, or the images are not a tensor.
     ValueError
-        If they are neither uint8 nor floats, or ``batch_size`` is not an int of at least 1.
+        If the images are not (N, *in_shape), or neither uint8 nor floats of 16, 32 or 64 bits; if ``batch_size`` is not
+        an int of at least 1; or if the network does not return one row of scores for each image.
 
     Examples
     --------
@@ -36,13 +38,70 @@ def predict_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 102
     >>> gpu.predict_scores(gpu.perceptron(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
     torch.Size([3, 10])
     """
+    check_module("model", model)
     check_images(images)
+    if images.ndim < 2:
+        raise ValueError(f"images: expected images (N, *in_shape), got shape {tuple(images.shape)}")
     check_int("batch_size", batch_size, 1)
     model.eval()
     device, dtype = next((tensor.device for tensor in model.parameters()), images.device), dtype_of(model)
+    batches = []
     with full_float32():
-        batches = [model(as_network_input(batch.to(device), dtype)).cpu() for batch in images.split(batch_size)]
+        for batch in images.split(batch_size):
+            scores = model(as_network_input(batch.to(device), dtype))
+            batches.append(check_scores(scores, len(batch)).cpu())
     return torch.cat(batches)
+
+
+def check_scores(scores: object, images: int) -> torch.Tensor:
+    """Return what a network gave for a number of images, if that is one row of scores for each.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+
+    Examples
+    --------
+    >>> check_scores((torch.zeros(2, 3), torch.zeros(2)), images=2)
+    Traceback (most recent call last):
+    ValueError: model: expected scores (2, classes) of 2 images, got tuple
+    """
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != images:
+        raise ValueError(f"model: expected scores ({images}, classes) of {images} images, got {_described(scores)}")
+    return scores
+
+
+def check_trained_scores(scores: object, images: int, classes: int) -> torch.Tensor:
+    """Return what a network gave in training mode, if that is the scores that it gives in evaluation mode.
+
+    Parameters
+    ----------
+    scores : object
+        What the network gave.
+    images : int
+        Number of images.
+    classes : int
+        Number of scores that the network gives for an image in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, such as a tuple with the output of an auxiliary head, or scores without a gradient.
+    """
+    if not isinstance(scores, torch.Tensor) or scores.shape != (images, classes):
+        raise ValueError(
+            f"model: expected scores ({images}, {classes}) of {images} images in training mode, as in evaluation mode, "
+            f"got {_described(scores)}; train a module whose forward returns the scores alone"
+        )
+    if not scores.requires_grad:
+        raise ValueError("model: expected scores with a gradient in training mode, got some without")
+    return scores
+
+
+def _described(scores: object) -> str:
+    """Return the shape of a tensor, or the type of another value."""
+    return str(tuple(scores.shape)) if isinstance(scores, torch.Tensor) else type(scores).__name__
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:

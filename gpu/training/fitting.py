@@ -13,7 +13,7 @@ from gpu.runtime.tables import counted
 from gpu.schedules.schedule import Schedule, SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.data import as_network_input
 from gpu.training.distillation import Teacher
-from gpu.training.evaluation import dtype_of
+from gpu.training.evaluation import check_scores, dtype_of
 from gpu.training.labelled import ImageSource, LabelledImages, as_labelled_images, class_names_of
 from gpu.training.recalibration import only_training, random_state_kept
 
@@ -268,10 +268,7 @@ def _scores(model: nn.Module, images: torch.Tensor, learner: nn.Module) -> torch
         raise ValueError(
             f"model: expected a network of images {tuple(images.shape[1:])}, got {type(error).__name__}: {message}"
         ) from error
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or len(scores) != len(images):
-        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise ValueError(f"model: expected scores ({len(images)}, classes) of {len(images)} images, got {got}")
-    return scores
+    return check_scores(scores, len(images))
 
 
 def _described(part: LabelledImages) -> str:

@@ -11,6 +11,9 @@ from linalg_cnn.checks import check_int, memory_limit
 from linalg_cnn.types import Shape
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+IMAGE_DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Dtypes of images. Floats of 8 bits are not among them: torch neither compares nor widens them by itself."""
+IMAGE_DTYPES_IN_WORDS = "uint8, float16, bfloat16, float32 or float64"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +49,9 @@ class LabelledImages:
     def __post_init__(self) -> None:
         check_tensors(self.images, self.labels)
         shape = tuple(self.images.shape)
-        if not is_image_dtype(self.images.dtype) or self.images.layout != torch.strided:
+        if self.images.dtype not in IMAGE_DTYPES or self.images.layout != torch.strided:
             raise ValueError(
-                f"images: expected a dense tensor of uint8 pixels or floats, got {self.images.dtype} in the layout "
+                f"images: expected a dense tensor of {IMAGE_DTYPES_IN_WORDS}, got {self.images.dtype} in the layout "
                 f"{self.images.layout}"
             )
         if self.images.ndim < 2 or not self.images.numel():
@@ -189,11 +192,6 @@ def check_tensors(images: object, labels: object) -> None:
             raise TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
 
 
-def is_image_dtype(dtype: torch.dtype) -> bool:
-    """Return whether images may have a dtype: bytes and floats."""
-    return dtype == torch.uint8 or dtype.is_floating_point
-
-
 def _read(name: str, dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the images and the labels of a Dataset; see `LabelledImages.from_dataset`.
 
@@ -251,10 +249,10 @@ def _sample(name: str, dataset: Any, index: int) -> tuple[torch.Tensor, int]:
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
         raise ValueError(f"{name}[{index}]: expected a pair (image, label), got {type(sample).__name__}")
     image = default_convert(sample[0])
-    if not isinstance(image, torch.Tensor) or not is_image_dtype(image.dtype):
+    if not isinstance(image, torch.Tensor) or image.dtype not in IMAGE_DTYPES:
         got = image.dtype if isinstance(image, torch.Tensor) else type(image).__name__
         raise ValueError(
-            f"{name}[{index}]: expected an image that is a tensor of uint8 or floats, got {got}; give the dataset a "
-            "transform, such as torchvision.transforms.PILToTensor()"
+            f"{name}[{index}]: expected an image that is a tensor of {IMAGE_DTYPES_IN_WORDS}, got {got}; give "
+            "the dataset a transform, such as torchvision.transforms.PILToTensor()"
         )
     return image, check_int(f"label of {name}[{index}]", sample[1], 0)

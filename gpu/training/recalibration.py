@@ -207,7 +207,7 @@ def _check_images(images: torch.Tensor, device: torch.device) -> None:
     TypeError
         If they are not a tensor.
     ValueError
-        If there are none, or they are not finite, not dense, not uint8 or floats, or on a device that is not the
+        If there are none, or they are not finite, not dense, of another dtype, or on a device that is not the
         network's.
     """
     check_images(images)

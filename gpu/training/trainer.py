@@ -16,7 +16,7 @@ from gpu.training.data import as_network_input, check_positive, check_seed
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, EpochProgress, check_finite
 from gpu.training.epoch_recalibration import EpochRecalibration
-from gpu.training.evaluation import accuracy_of, dtype_of, predict_scores
+from gpu.training.evaluation import accuracy_of, check_trained_scores, dtype_of, predict_scores
 from gpu.training.fitting import (
     check_batches,
     check_fit,
@@ -124,9 +124,9 @@ class Trainer:
         learning_rate = check_positive("learning_rate", learning_rate)
         check_trainable(model)  # before a Dataset is read
         shown, self.held_out = labelled_parts(training, held_out)
-        classes = check_fit(model, shown, self.held_out)
+        self.classes = check_fit(model, shown, self.held_out)
         check_schedules(model, {"schedule": schedule, "slope_schedule": slope_schedule})
-        check_teacher(teacher, model, classes, shown)
+        check_teacher(teacher, model, self.classes, shown)
         self.device, self.dtype = next(model.parameters()).device, dtype_of(model)
         in_2d_on_cuda = self.device.type == "cuda" and shown.images.ndim == 4
         self.model = model.to(memory_format=torch.channels_last) if in_2d_on_cuda else model
@@ -193,7 +193,8 @@ class Trainer:
             If the loss, a weight or a score is not finite. The checkpoint, if one was written before, holds a
             finite state.
         ValueError
-            If the checkpoint belongs to another training or to one of more epochs, or is damaged.
+            If ``every_seconds`` is no number of at least 0; the network gives something else in training mode, or has a
+            state that a checkpoint cannot hold; or the checkpoint is damaged, or of another training or more epochs.
         OSError
             If the checkpoint cannot be read or written; where that is known before, no step has been taken.
         """
@@ -201,7 +202,7 @@ class Trainer:
         if autosave.resume(self.load_state_dict):
             report(self.images_seen)
         if not self.finished:
-            autosave.check()
+            autosave.check(self.state_dict)
         try:
             while not self.finished:
                 self.model.train()
@@ -236,7 +237,7 @@ class Trainer:
         labels = self.labels[index]
         pixels = as_network_input(self.images[index], self.dtype)
         with self.autocast:
-            scores = self.model(pixels)
+            scores = check_trained_scores(self.model(pixels), len(index), self.classes)
             if self.teacher is None:
                 loss = cross_entropy(scores, labels)
             else:

@@ -1,5 +1,6 @@
 """Temporary files of writers that were killed are removed by the next one, and those of living writers never."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -89,3 +90,42 @@ def test_without_locks_files_are_written_and_nothing_is_removed(tmp_path, monkey
     monkeypatch.setitem(sys.modules, "fcntl", None)
     write_atomically(tmp_path / "map", b"whole")
     assert names_in(tmp_path) == [left, "map"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that Python closes, unasked
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_writer_that_is_interrupted_anywhere_leaves_the_old_file_or_the_new_one_and_nothing_else(tmp_path, existing):
+    """Ctrl-C may come before any line; it came between the making of the temporary file and its writing."""
+    path, line, interrupted = tmp_path / "map", 0, True
+
+    def interrupt_at(number):
+        lines = itertools.count(1)
+
+        def trace(frame, event, argument):
+            if frame.f_code.co_filename != files.__file__:
+                return None
+            if event == "line" and next(lines) == number:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        return trace
+
+    while interrupted:
+        line += 1
+        path.unlink(missing_ok=True)
+        if existing:
+            path.write_bytes(b"old")
+        tracing = sys.gettrace()
+        sys.settrace(interrupt_at(line))
+        try:
+            write_atomically(path, b"new")
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(tracing)
+        assert names_in(tmp_path) in ([["map"]] if existing else [[], ["map"]])
+        assert not path.exists() or path.read_bytes() in ({b"old", b"new"} if existing else {b"new"})
+    assert line > 20
+    assert path.read_bytes() == b"new"
