@@ -91,6 +91,7 @@ NOT_AFFINE = {
     "adaptive_max_pool": (nn.AdaptiveMaxPool2d(1), C, "adaptive_max_pool2d is not affine; .*average pooling"),
     "max_over_an_axis": (Lambda(lambda s, x: x.amax(1)), C, "amax is not affine"),
     "softmax": (nn.Softmax(1), C, "softmax is not affine; leave it off"),
+    "softmax_inside_of_a_network": (nn.Sequential(nn.Softmax(1), conv()), C, "0: Softmax: softmax is not affine$"),
     "log_softmax": (nn.LogSoftmax(1), C, "log_softmax is not affine"),
     "layer_norm": (nn.LayerNorm(5), C, "layer_norm is not affine"),
     "group_norm": (nn.GroupNorm(1, 3), C, "group_norm is not affine"),

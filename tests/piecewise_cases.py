@@ -103,8 +103,17 @@ PIECEWISE = {
 """Modules by the reason why they are there, with the shape of a sample."""
 
 REFUSED = {
-    "gelu": (nn.Sequential(nn.ReLU(), nn.GELU()), (4,), r"1: GELU: gelu is not piecewise linear"),
+    "gelu": (
+        nn.Sequential(nn.ReLU(), nn.GELU()),
+        (4,),
+        r"1: GELU: gelu is not piecewise linear; train with a .* ReLU, instead$",
+    ),
     "hardswish": (nn.Hardswish(), (4,), "hardswish is not piecewise linear"),
+    "a_gate": (
+        Lambda(lambda s, x: x * x.sigmoid()),
+        (4,),
+        r"sigmoid is not .* values that depend on the input \(a gate",
+    ),
     "softmax": (nn.Softmax(1), (4,), "softmax is not piecewise linear"),
     "a_jump_of_hardshrink": (nn.Hardshrink(), (4,), "hardshrink is not continuous: it jumps between its pieces"),
     "a_jump_of_threshold": (nn.Threshold(0, 1), (4,), "threshold is not continuous: .* from value 1 to threshold 0"),

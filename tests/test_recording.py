@@ -74,6 +74,25 @@ def test_a_network_is_traced_without_torch_export(monkeypatch):
     assert gpu.trace(network(), IN_SHAPE).out_shape == (3,)
 
 
+NORMS = {"group": nn.GroupNorm(1, 2), "layer": nn.LayerNorm(4), "instance": nn.InstanceNorm2d(2)}
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+def test_a_relu_in_place_on_a_norm_is_refused_without_torch_export(norm, monkeypatch):
+    monkeypatch.setattr(torch.export, "export", None)
+    with pytest.raises(gpu.NotAffineError, match=f"{type(norm).__name__}: .* is not piecewise linear|is not affine"):
+        gpu.trace(nn.Sequential(norm, nn.ReLU(inplace=True)).eval(), IN_SHAPE, piecewise=True)
+
+
+def test_operations_in_place_on_new_tensors_are_traced_without_torch_export(monkeypatch):
+    layers = [nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.Upsample(scale_factor=2), nn.Hardtanh(inplace=True)]
+    module = nn.Sequential(*layers, nn.Upsample(scale_factor=1), nn.ReLU(inplace=True)).eval()
+    x = np.random.default_rng(0).standard_normal(IN_SHAPE)
+    monkeypatch.setattr(torch.export, "export", None)
+    found = gpu.trace(module, IN_SHAPE, piecewise=True)(x)
+    np.testing.assert_array_equal(found, module(torch.from_numpy(x)[None])[0].numpy())
+
+
 @pytest.mark.parametrize("dropout", [nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout])
 def test_dropout_in_place_changes_nothing_in_evaluation_mode(dropout, monkeypatch):
     module = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Flatten(), dropout(0.5, inplace=True), nn.Linear(48, 2)).eval()

@@ -58,6 +58,48 @@ def test_globals_and_what_they_hold():
     assert "MADE_ON_FIRST_USE" not in globals()
 
 
+class Making(collections.OrderedDict):
+    """Makes what it gives for a key, from the class that it holds, as tables of activations by name do."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(key)()
+
+
+class Loading(dict):
+    """Imports all that it stands for when it is read as a whole, as tables of models by name do."""
+
+    def keys(self):
+        raise AssertionError("was read")
+
+    values = items = __iter__ = __len__ = __bool__ = __setitem__ = keys
+
+
+class Counted(list):
+    def __iter__(self):
+        raise AssertionError("was read")
+
+    clear = extend = __len__ = __iter__
+
+
+ACTIVATIONS, MODELS, COUNTED = Making(relu=nn.ReLU, gelu=nn.GELU), Loading(a=1), Counted([1, 2])
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_containers_of_classes_that_do_something_else_when_they_are_read(change):
+    def forward(x):
+        if change:
+            ACTIVATIONS["new"] = nn.SiLU
+            ACTIVATIONS.move_to_end("relu")
+            dict.update(MODELS, a=2, b=3)
+            COUNTED.append(3)
+        return ACTIVATIONS["relu"](x)
+
+    run(forward)
+    assert list(ACTIVATIONS.items()) == [("relu", nn.ReLU), ("gelu", nn.GELU)]
+    assert list(dict.items(MODELS)) == [("a", 1)]
+    assert COUNTED[:] == [1, 2]
+
+
 def test_numbers_in_tensors_and_arrays():
     def write(x):
         WEIGHTS.mul_(2)

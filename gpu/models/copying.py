@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gpu.models.checks import check_module
+from gpu.models.containers import entries_of
 from gpu.models.rebinding import rebind, rebound
 
 COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
@@ -82,10 +83,9 @@ def _held_by(module: nn.Module) -> Iterator[Any]:
             continue
         seen[id(value)] = value
         yield value
-        if isinstance(value, dict):
-            pending += value.values()
-        elif isinstance(value, (list, tuple, set, deque)):
-            pending += value
+        if issubclass(type(value), (dict, list, tuple, set, deque)):
+            entries = entries_of(value)
+            pending += entries.values() if isinstance(entries, dict) else entries
         elif not isinstance(value, torch.Tensor) and not (isinstance(value, nn.Module) and value in own):
             pending += getattr(value, "__dict__", {}).values()
 

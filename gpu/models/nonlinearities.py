@@ -16,6 +16,7 @@ from torch.nn import functional
 from linalg_cnn.checks import check_choice
 
 IDENTITY = "replace it by the identity"
+PIECEWISE = "train with a piecewise linear activation, such as ReLU, instead"
 AVERAGE = "replace it by average pooling"
 EVALUATE = "call .eval() first"
 BATCH_NORM = "train with batch normalisation instead"

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks
 
+from gpu.models.containers import entries_of
 from gpu.models.snapshots import Budget, Snapshot, code_of, names_in_class, names_in_dict, names_in_slots, snapshot_of
 
 LIBRARIES = sys.stdlib_module_names | {
@@ -99,7 +100,7 @@ class _Search:
         shared = shared or _is(thing, (types.FunctionType, type, weakref.ref, functools._lru_cache_wrapper))
         if _is(thing, NOTHING_WITHIN) or (id(thing), True) in self.seen or (id(thing), shared) in self.seen:
             return
-        if not shared and _is(thing, (torch.Tensor, dict)) and (_is(thing, torch.Tensor) or not thing):
+        if not shared and (_is(thing, torch.Tensor) or (_is(thing, dict) and not dict.__len__(thing))):
             return  # most of what a module consists of
         if len(self.seen) < MAX_OBJECTS:
             self.seen[id(thing), shared] = thing
@@ -203,10 +204,9 @@ def names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield the objects that an object holds, with the names of attributes, or "" for entries."""
-    if _is(thing, dict):
-        yield from (("", part) for part in list(thing.values()))
-    elif _is(thing, (list, tuple, set, frozenset, deque)):
-        yield from (("", part) for part in list(thing))
+    if _is(thing, (dict, list, tuple, set, frozenset, deque)):
+        entries = entries_of(thing)
+        yield from (("", part) for part in (entries.values() if isinstance(entries, dict) else entries))
     elif _is(thing, weakref.ref):
         yield "", thing()
     elif _is(thing, np.ndarray) and thing.dtype.hasobject:

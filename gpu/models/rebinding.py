@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from gpu.models.containers import entries_of
 from gpu.models.reachable import names_in
 
 
@@ -35,12 +36,15 @@ def rebind(copied: nn.Module, copies: dict[int, Any]) -> None:
     own = {id(value) for value in copies.values()}  # a __deepcopy__ of the user's may share the others with the module
     containers: list[Any] = [vars(part) for part in copied.modules() if id(part) in own]
     for container in containers:
-        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
-            if isinstance(value, (dict, list)) and id(value) in own:
+        entries = entries_of(container)
+        for key, value in entries.items() if isinstance(entries, dict) else enumerate(entries):
+            if issubclass(type(value), (dict, list)) and id(value) in own:
                 own.discard(id(value))
                 containers.append(value)
-            else:
-                container[key] = rebound(value, copies)
+                continue
+            made = rebound(value, copies)
+            if made is not value:
+                container[key] = made
 
 
 def rebound(value: Any, copies: dict[int, Any], within: tuple[int, ...] = ()) -> Any:

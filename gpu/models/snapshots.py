@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from gpu.models.containers import entries_of, own_class
+
 ABSENT = object()
 """Stands for the value of a name that is not bound."""
 
@@ -50,18 +52,20 @@ class Entries:
 
     def __init__(self, container: Any, budget: Budget) -> None:
         self.container = container
-        self.before = self._copied()
-
-    def _copied(self) -> Any:
-        return dict(self.container) if isinstance(self.container, dict) else list(self.container)
+        self.before = entries_of(container)
 
     def put_back(self) -> bool:
         """Refill the container unless it holds the same objects in the same order."""
-        if _same_objects(self._copied(), self.before):
+        if _same_objects(entries_of(self.container), self.before):
             return True
-        fill = self.container.update if isinstance(self.container, (dict, set)) else self.container.extend
-        self.container.clear()
-        fill(self.before)
+        own: Any = own_class(self.container)
+        own.clear(self.container)
+        if isinstance(self.before, dict):
+            for key, value in self.before.items():
+                own.__setitem__(self.container, key, value)
+        else:
+            fill = own.update if own is set else own.extend
+            fill(self.container, self.before)
         return True
 
 
@@ -246,8 +250,9 @@ def holds(things: Iterable[Any], kinds: Any, depth: int = 3) -> bool:
     for thing in things:
         if isinstance(thing, kinds):
             return True
-        if depth and isinstance(thing, (list, tuple, set, dict)):
-            parts = itertools.chain(thing, thing.values()) if isinstance(thing, dict) else thing
+        if depth and issubclass(type(thing), (list, tuple, set, dict)):
+            entries = entries_of(thing)
+            parts = itertools.chain(entries, entries.values()) if isinstance(entries, dict) else entries
             if holds(parts, kinds, depth - 1):
                 return True
     return False

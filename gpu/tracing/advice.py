@@ -9,12 +9,18 @@ from torch import nn
 from gpu.models.linearization import linearized
 from gpu.models.linearizing.inputs import random_inputs
 from gpu.models.linearizing.report import Linearized
+from gpu.models.nonlinearities import IDENTITY, PIECEWISE
 from gpu.tracing.not_affine import LINEARIZE, Obstacle
 from linalg_cnn.types import Shape
 
 
-def with_advice(module: nn.Module, in_shape: Shape, obstacles: Sequence[Obstacle]) -> list[Obstacle]:
+def with_advice(
+    module: nn.Module, in_shape: Shape, obstacles: Sequence[Obstacle], *, piecewise: bool = False
+) -> list[Obstacle]:
     """Return obstacles that recommend `gpu.linearize` only where it replaces the operation.
+
+    Where operations may be piecewise linear, another activation is recommended: the identity, which `gpu.linearize`
+    puts in the place of all activations, would make a network affine that need not be.
 
     Parameters
     ----------
@@ -24,6 +30,8 @@ def with_advice(module: nn.Module, in_shape: Shape, obstacles: Sequence[Obstacle
         Shape of one sample of its input.
     obstacles : sequence of Obstacle
         What is not affine in it.
+    piecewise : bool
+        Whether operations may be piecewise linear.
     """
     if not any(obstacle.remedy.endswith(LINEARIZE) for obstacle in obstacles):
         return list(obstacles)
@@ -31,7 +39,10 @@ def with_advice(module: nn.Module, in_shape: Shape, obstacles: Sequence[Obstacle
         done = linearized(module, random_inputs(module, in_shape))
     except ValueError:  # it can be exported, but not be run
         done = Linearized(module)
-    return [_with_advice(obstacle, done) if obstacle.remedy.endswith(LINEARIZE) else obstacle for obstacle in obstacles]
+    advised = [_with_advice(part, done) if part.remedy.endswith(LINEARIZE) else part for part in obstacles]
+    if not piecewise:
+        return advised
+    return [replace(part, remedy=PIECEWISE) if part.remedy.startswith(IDENTITY) else part for part in advised]
 
 
 def _with_advice(obstacle: Obstacle, done: Linearized) -> Obstacle:

@@ -8,7 +8,10 @@ import torch
 
 from gpu.tracing.nodes import name_of
 
-FRESH = ("conv", "batch_norm", "linear", "add", "sub", "mul", "div", "mean", "clone", "cat", "avg_pool")
+FRESH = (
+    *("conv", "batch_norm", "group_norm", "layer_norm", "instance_norm", "linear", "add", "sub", "mul", "div", "mean"),
+    *("clone", "cat", "avg_pool", "max_pool", "upsample"),
+)
 """First parts of the names of operations whose result shares no memory with another tensor."""
 
 

@@ -87,7 +87,7 @@ def trace(module: nn.Module, in_shape: Shape, *, output: str | int | None = None
     times as long (`gpu.tracing.recording.record`). The module is recorded with two samples and again with three, and
     refused if the two graphs differ. A branch for another number of samples (``if len(x) == 1``) goes unnoticed. A
     refusal recommends `gpu.linearize` only for operations that it replaces, which a run of a copy on random numbers
-    shows.
+    shows, and not if ``piecewise``.
 
     Axes that are folded into the batch axis, as in ``x.flatten(0, 1)``, are followed. Branches on parameters, buffers
     and constants are decided by their values, unless the forward changes these.
@@ -142,7 +142,8 @@ def trace_with_shape(
             _exported(module, GraphBuilder(in_shape, count, memo, piecewise=piecewise), output) for count in COUNTS
         )
     except NotAffineError as error:
-        raise NotAffineError(with_advice(module, in_shape, error.obstacles), kind) from error.__cause__
+        advised = with_advice(module, in_shape, error.obstacles, piecewise=piecewise)
+        raise NotAffineError(advised, kind) from error.__cause__
     place = first_difference(graph, other)
     if place is not None or out_shape != other_shape:
         raise NotAffineError([Obstacle(place or "the output", "depends on how many samples there are")], kind)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from gpu.models.nonlinearities import EVALUATE
+from gpu.models.nonlinearities import EVALUATE, LEAVE_OFF
 from gpu.tracing.aten import HANDLERS, PIECEWISE_HANDLERS, POSITIONS, check_product, is_traced
 from gpu.tracing.builder import AnyGraph, GraphBuilder
 from gpu.tracing.constants import constant, evaluate
@@ -168,7 +168,10 @@ class ProgramWalker:
             reason = reason_of(name.rstrip("_"), self.kind)
             if reason is None:
                 raise Refusal(f"{name} is not known to be {self.kind}")
-            raise Refusal(reason, remedy_of(name.rstrip("_"), args) or "")
+            remedy = remedy_of(name.rstrip("_"), args) or ""
+            if remedy == LEAVE_OFF and node.name != self.program.output:
+                remedy = ""  # inside of the network, as in attention, leaving it off changes the scores
+            raise Refusal(reason, remedy)
         if unknown:
             check_product(name, args)
             return UNKNOWN
