@@ -30,6 +30,19 @@ LIBRARIES = sys.stdlib_module_names | {
     "torchvision",
     "pytest",
     "_pytest",
+    # what classes for models of the Hugging Face hub lead to: thousands of objects, which a search has no room for
+    "huggingface_hub",
+    "httpx",
+    "jinja2",
+    "filelock",
+    "yaml",
+    "tqdm",
+    "packaging",
+    "requests",
+    "PIL",
+    "pandas",
+    "matplotlib",
+    "sklearn",
 }
 """Packages whose functions and classes are not looked at: they keep nothing of what a forward computes."""
 
