@@ -11,9 +11,10 @@ import numpy.typing as npt
 import scipy.sparse
 import sympy
 
-from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_memory, check_shape
+from linalg_cnn.checks import as_exact, as_numbers, check_array, check_exact, check_shape
 from linalg_cnn.exact import add, from_domain, to_domain, to_sympy
 from linalg_cnn.map_file import read_map_file, write_map_file
+from linalg_cnn.memory import check_memory
 from linalg_cnn.meta import check_meta, composed_meta, meta_from_text, meta_to_text, shared_meta
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.types import Shape, size_of

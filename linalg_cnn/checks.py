@@ -1,7 +1,6 @@
 """Argument checks. Every message names the argument and says what was expected and what was given."""
 
 import operator
-import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, TypeGuard
@@ -30,7 +29,7 @@ def check_int(name: str, value: object, minimum: int, maximum: int = LARGEST_SIZ
     ValueError
         If it is smaller, larger, or not an integer. A bool is refused as a mistake.
     """
-    number = _as_index(value)
+    number = as_index(value)
     if number is None or number < minimum:
         raise ValueError(f"{name}: expected an int of at least {minimum}, got {value!r}")
     if number > maximum:
@@ -38,7 +37,8 @@ def check_int(name: str, value: object, minimum: int, maximum: int = LARGEST_SIZ
     return number
 
 
-def _as_index(value: object) -> int | None:
+def as_index(value: object) -> int | None:
+    """Return ``value`` as an int, or None if it is not an integer; a bool is none."""
     if isinstance(value, (bool, np.bool_)):
         return None
     try:
@@ -299,48 +299,3 @@ def check_bias(bias: object, count: int, what: str) -> Array | None:
     if len(array) != count:
         raise ValueError(f"bias: expected one entry per {what} ({count}), got shape {array.shape}")
     return array
-
-
-def check_memory(what: str, n_bytes: int, max_bytes: int | None = None) -> None:
-    """Refuse a result that would not fit into memory, before memory is allocated.
-
-    Parameters
-    ----------
-    what : str
-        Name of the result, for the message.
-    n_bytes : int
-        Size of the result, computed from the shapes.
-    max_bytes : int, optional
-        Limit on the size; half of the machine's memory if not given.
-
-    Raises
-    ------
-    MemoryError
-        If the result is larger than the limit.
-    ValueError
-        If ``max_bytes`` is not an int of at least 0.
-    """
-    limit = memory_limit(max_bytes)
-    if n_bytes > limit:
-        raise MemoryError(
-            f"{what} needs {n_bytes:,} bytes ({n_bytes / 2**30:.1f} GiB), more than the limit of {limit:,} bytes"
-        )
-
-
-def memory_limit(max_bytes: int | None = None) -> int:
-    """Return the largest allowed size of a result in bytes: ``max_bytes``, or half of the machine's memory.
-
-    Raises
-    ------
-    ValueError
-        If ``max_bytes`` is not an int of at least 0.
-    """
-    if max_bytes is not None:
-        limit = _as_index(max_bytes)
-        if limit is None or limit < 0:
-            raise ValueError(f"max_bytes: expected an int of at least 0, got {max_bytes!r}")
-        return limit
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return 8 * 2**30

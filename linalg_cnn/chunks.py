@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from linalg_cnn.checks import check_memory, memory_limit
 from linalg_cnn.graph import AffineGraph
+from linalg_cnn.memory import check_memory, memory_limit
 from linalg_cnn.types import Array, Shape, size_of
 
 Progress = Callable[[Iterable[int]], Iterable[int]]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import sympy
 
 from linalg_cnn.arrays import along_axis, index_like, like, parameter_like, zeros_laid_like
-from linalg_cnn.checks import check_memory
+from linalg_cnn.memory import check_memory
 from linalg_cnn.types import Array, IntArray, Shape, index_dtype, size_of
 
 NOTHING = -1

@@ -31,7 +31,6 @@ from linalg_cnn import (
     resample_matrix,
     symbolic,
 )
-from linalg_cnn.checks import check_memory
 
 
 @pytest.mark.parametrize(
@@ -218,24 +217,6 @@ def test_graphs():
         graph.add(Dense(np.ones((2, 4))), 0, name="head")
     assert graph.nodes == []
     assert graph.out_shape == (1, 3)
-
-
-def test_too_much_memory_is_refused_with_the_bytes():
-    message = (
-        r"the 67,108,864 x 67,108,864 matrix of Conv with 38,604,390,400 entries needs 618,207,117,320 bytes "
-        r"\(575\.8 GiB\), more than the limit of [\d,]+ bytes"
-    )
-    with pytest.raises(MemoryError, match=message):
-        conv_matrix(np.ones((64, 64, 3, 3)), (64, 1024, 1024), padding=1)
-    with pytest.raises(MemoryError, match=r"^it needs 11 bytes \(0.0 GiB\), more than the limit of 10 bytes$"):
-        check_memory("it", 11, max_bytes=10)
-    check_memory("it", 10, max_bytes=10)
-
-
-def test_memory_limit_where_the_system_does_not_tell(monkeypatch):
-    monkeypatch.delattr("os.sysconf")
-    with pytest.raises(MemoryError, match="more than the limit of 8,589,934,592 bytes"):
-        check_memory("it", 2**33 + 1)
 
 
 @pytest.mark.parametrize("taps", [1, 2])  # the weights of a single tap already lie as the products read them

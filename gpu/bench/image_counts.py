@@ -5,7 +5,7 @@ import math
 import torch
 
 from gpu.experiments.timing import IN_SHAPE
-from linalg_cnn.checks import memory_limit
+from linalg_cnn.memory import memory_limit
 from linalg_cnn.types import size_of
 
 PIXELS = size_of(IN_SHAPE)

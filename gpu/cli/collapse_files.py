@@ -25,8 +25,9 @@ from gpu.models.linearization import linearize
 from gpu.models.linearizing.inputs import random_inputs
 from gpu.runtime.results import output_folder
 from gpu.settings import CollapseSettings, MergeSettings
-from linalg_cnn.checks import check_shape, memory_limit
+from linalg_cnn.checks import check_shape
 from linalg_cnn.files import write_atomically, write_json
+from linalg_cnn.memory import memory_limit
 
 WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
 """The prefixes, also of a part of a network, by which wrappers around a module change the names of its weights."""

@@ -25,8 +25,9 @@ from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import FactoredMap
-from linalg_cnn.checks import check_shape, memory_limit
+from linalg_cnn.checks import check_shape
 from linalg_cnn.chunks import Progress
+from linalg_cnn.memory import memory_limit
 from linalg_cnn.meta import check_meta
 from linalg_cnn.types import Shape, size_of
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gpu.collapsing.costs import RATE_BYTES, Costs
 from gpu.collapsing.samples import BATCHES
 from linalg_cnn import AffineGraph
-from linalg_cnn.checks import check_memory
+from linalg_cnn.memory import check_memory
 from linalg_cnn.types import Shape, size_of
 
 

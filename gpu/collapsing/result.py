@@ -11,7 +11,7 @@ from torch import nn
 from gpu.collapsing.casting import cast_map
 from gpu.collapsing.report import CollapseReport
 from linalg_cnn import AffineGraph, AffineMap, FactoredMap
-from linalg_cnn.checks import check_memory
+from linalg_cnn.memory import check_memory
 from linalg_cnn.types import Shape
 
 

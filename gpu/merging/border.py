@@ -8,7 +8,7 @@ import scipy.sparse
 
 from linalg_cnn import AffineGraph, Conv
 from linalg_cnn.central_kernel import central_convolution, central_strides
-from linalg_cnn.checks import check_memory
+from linalg_cnn.memory import check_memory
 from linalg_cnn.types import Array, Shape, size_of
 
 PROBES = 2

@@ -22,8 +22,8 @@ from gpu.merging.layers import Bordered, Matrices, Patch, Reshaped, Sparse
 from gpu.merging.writing import chain_of
 from gpu.models.conversion import to_module
 from linalg_cnn import AffineGraph, Conv, Dense, compose
-from linalg_cnn.checks import check_memory
 from linalg_cnn.cut import cheapest_cut, split
+from linalg_cnn.memory import check_memory
 from linalg_cnn.ops.rearrange import SameOrder
 from linalg_cnn.types import size_of
 

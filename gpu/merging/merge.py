@@ -27,7 +27,8 @@ from gpu.tracing.export import like_of
 from gpu.tracing.outputs import give_one_tensor
 from gpu.tracing.trace import trace_with_shape
 from linalg_cnn import Operation, PiecewiseGraph
-from linalg_cnn.checks import check_choice, check_int, check_memory, check_shape, memory_limit
+from linalg_cnn.checks import check_choice, check_int, check_shape
+from linalg_cnn.memory import check_memory, memory_limit
 from linalg_cnn.types import Shape, size_of
 
 

@@ -30,8 +30,8 @@ from linalg_cnn import (
     Take,
     WeightedSum,
 )
-from linalg_cnn.checks import check_memory
 from linalg_cnn.entries import matrix_bytes
+from linalg_cnn.memory import check_memory
 from linalg_cnn.ops.rearrange import Rearrangement, SameOrder
 from linalg_cnn.ops.scale import Diagonal
 from linalg_cnn.rules import join_sources

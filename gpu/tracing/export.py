@@ -22,7 +22,7 @@ from gpu.tracing.known import constants_known
 from gpu.tracing.not_affine import NotAffineError, Obstacle
 from gpu.tracing.outputs import OutputError
 from gpu.tracing.program import is_plain
-from linalg_cnn.checks import check_memory
+from linalg_cnn.memory import check_memory
 from linalg_cnn.types import Shape, size_of
 
 OWN_FOLDER = f"{Path(gpu.__file__).parent}{os.sep}"

@@ -7,7 +7,7 @@ import torch
 
 from linalg_cnn import PiecewiseGraph
 from linalg_cnn.arrays import parameters_stay
-from linalg_cnn.checks import check_memory, memory_limit
+from linalg_cnn.memory import check_memory, memory_limit
 from linalg_cnn.ops.taps import TapOperation
 from linalg_cnn.piecewise.local_maps import as_floats, batch_pieces, offsets
 from linalg_cnn.types import Array, size_of

@@ -7,7 +7,8 @@ from typing import Any, Self
 import torch
 from torch.utils.data import Dataset, IterableDataset, default_convert
 
-from linalg_cnn.checks import check_int, memory_limit
+from linalg_cnn.checks import check_int
+from linalg_cnn.memory import memory_limit
 from linalg_cnn.types import Shape
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -7,8 +7,9 @@ import numpy as np
 import sympy
 
 from linalg_cnn.arrays import computed_once
-from linalg_cnn.checks import as_exact, as_numbers, check_memory
+from linalg_cnn.checks import as_exact, as_numbers
 from linalg_cnn.entries import Entries, count_entries, matrix_bytes, rule_entries
+from linalg_cnn.memory import check_memory
 from linalg_cnn.ops.parameters import Parametrised
 from linalg_cnn.rules import AxisRule, apply_rule, apply_rule_adjoint
 from linalg_cnn.types import Array, Shape, size_of

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linalg_cnn.arrays import like
-from linalg_cnn.checks import check_memory, memory_limit
 from linalg_cnn.chunks import fit_chunks
+from linalg_cnn.memory import check_memory, memory_limit
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.types import Array, size_of
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import scipy.sparse
 
-from linalg_cnn.checks import check_int, check_memory, memory_limit
+from linalg_cnn.checks import check_int
 from linalg_cnn.chunks import Chunks, Progress, carry_chunks, check_progress, fit_chunks
 from linalg_cnn.compose import compose
 from linalg_cnn.graph import AffineGraph, Node
+from linalg_cnn.memory import check_memory, memory_limit
 from linalg_cnn.ops.concatenate import Concatenate
 from linalg_cnn.ops.dense import Dense
 from linalg_cnn.ops.rearrange import Flatten
