@@ -103,6 +103,31 @@ def check_shape(name: str, shape: object, axes: int | None = None) -> Shape:
     return sizes
 
 
+def check_items(name: str, value: object, what: str) -> tuple[Any, ...]:
+    """Return the items of an iterable, which may be a generator; a string is refused as a mistake.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    value : iterable
+    what : str
+        What its items are, for the message.
+
+    Raises
+    ------
+    TypeError
+        If it is not iterable.
+    """
+    try:
+        items = None if isinstance(value, (str, bytes)) else iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        items = None
+    if items is None:
+        raise TypeError(f"{name}: expected {what}, got {type(value).__name__}")
+    return tuple(items)
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
     """Return ``value`` if it is one of ``choices``.
 

@@ -1,13 +1,13 @@
 """Affine and piecewise-linear operations wired in order: a network that is affine on each of finitely many pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from linalg_cnn.checks import check_finite
+from linalg_cnn.checks import as_array, check_finite, check_items
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.ops.base import Operation
 from linalg_cnn.piecewise.base import PiecewiseOperation
@@ -159,30 +159,68 @@ class PiecewiseGraph(Graph[PiecewiseNode]):
         TypeError, ValueError
             As `pieces` does.
         """
-        return self.at_pieces(self.pieces(x))
+        return self.affine_at(self.pieces(x))
 
-    def at_pieces(self, pieces: Sequence[IntArray]) -> AffineGraph:
-        """Return the affine graph that equals this one where it takes some pieces, as `pieces` gives them.
+    def at_pieces(self, pieces: Iterable[npt.ArrayLike]) -> AffineGraph:
+        """Return the affine graph that equals this one where it takes some pieces.
+
+        Parameters
+        ----------
+        pieces : iterable of int array_likes
+            One for each piecewise operation, in the order of `piecewise_nodes`, as `pieces` gives them. Whether some
+            input takes all of them at once is not checked.
+
+        Returns
+        -------
+        AffineGraph
+            With as many nodes, of the same names.
 
         Raises
         ------
+        TypeError
+            If ``pieces`` is not iterable, or an array does not hold integers; a bool is taken for a mistake.
         ValueError
-            If there is not one array for each piecewise operation, or one has another shape.
+            If there is not one array for each piecewise operation, one has another shape, or there is no such piece:
+            an entry outside its window for a `MaxPool`, or a number other than 0 and 1 for a `ReLU`.
+
+        Examples
+        --------
+        >>> from linalg_cnn import ReLU, compose
+        >>> graph = PiecewiseGraph((2,))
+        >>> output = graph.add(ReLU(), 0)
+        >>> compose(graph.at_pieces([[0, 1]])).W
+        array([[0., 0.],
+               [0., 1.]])
         """
         nodes = self.piecewise_nodes
-        if len(pieces) != len(nodes):
-            raise ValueError(f"pieces: expected {len(nodes)} arrays, one per piecewise operation, got {len(pieces)}")
-        given = {id(node): np.asarray(array) for node, array in zip(nodes, pieces, strict=True)}
+        given = check_items("pieces", pieces, "one int array per piecewise operation")
+        if len(given) != len(nodes):
+            raise ValueError(f"pieces: expected {len(nodes)} arrays, one per piecewise operation, got {len(given)}")
+        return self.affine_at(tuple(map(self._checked_pieces, nodes, given)))
+
+    def _checked_pieces(self, node: PiecewiseNode, given: npt.ArrayLike) -> IntArray:
+        operation: Any = node.operation
+        array, shapes = as_array("pieces", given), self.input_shapes(node)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"pieces: expected integers for {node.name}, got dtype {array.dtype}")
+        if array.shape != operation.piece_shape(*shapes):
+            raise ValueError(
+                f"pieces: expected shape {operation.piece_shape(*shapes)} for {node.name}, got {array.shape}"
+            )
+        try:
+            operation.check_pieces(array, *shapes)
+        except ValueError as error:
+            raise ValueError(f"pieces: {node.name}: {error}") from error
+        return array
+
+    def affine_at(self, pieces: Pieces) -> AffineGraph:
+        """Return the affine graph at pieces of one sample that are not checked, as `pieces` gives them."""
+        given = iter(pieces)
         graph = AffineGraph(self.in_shape)
         for node in self.nodes:
             operation = node.operation
             if isinstance(operation, PiecewiseOperation):
-                shapes, array = self.input_shapes(node), given[id(node)]
-                if array.shape != operation.piece_shape(*shapes):
-                    raise ValueError(
-                        f"pieces: expected shape {operation.piece_shape(*shapes)} for {node.name}, got {array.shape}"
-                    )
-                operation = operation.affine(array, *shapes, exact=self.symbolic)
+                operation = operation.affine(next(given), *self.input_shapes(node), exact=self.symbolic)
             graph.add(operation, *node.inputs, name=node.name)
         return graph
 

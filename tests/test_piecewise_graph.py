@@ -208,6 +208,51 @@ def test_pieces_that_do_not_fit_are_refused():
     assert compose(graph.at_pieces([[0, 1]])).W.tolist() == [[-1.0]]
 
 
+def of(operation, *in_shape):
+    """A graph of one operation, which reads its input as often as it merges values."""
+    graph = PiecewiseGraph(in_shape)
+    graph.add(operation, *([0, 0] if operation.merges else [0]), name="it")
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("graph", "pieces", "kind", "message"),
+    [
+        (of(ReLU(), 2), None, TypeError, "pieces: expected one int array per piecewise operation, got NoneType"),
+        (of(ReLU(), 2), "01", TypeError, "pieces: expected one int array per piecewise operation, got str"),
+        (of(ReLU(), 2), [[0.5, 0.5]], TypeError, "pieces: expected integers for it, got dtype float64"),
+        (of(ReLU(), 2), [[True, False]], TypeError, "pieces: expected integers for it, got dtype bool"),
+        (of(ReLU(), 2), [[0, [1]]], ValueError, "pieces: expected a rectangular array"),
+        (of(ReLU(), 2), [[7, -3]], ValueError, "pieces: it: expected numbers of pieces from 0 to 1, got 7"),
+        (of(ReLU(), 2), [[1, -1]], ValueError, "pieces: it: expected numbers of pieces from 0 to 1, got -1"),
+        (
+            of(MaxPool(2), 1, 4),
+            [[[3, 0]]],
+            ValueError,
+            "pieces: it: expected the number of an entry in the window of each output, got 3 for output 0, whose "
+            r"window has \[0, 1\]",
+        ),
+        (of(MaxPool(2), 1, 2), [[[3]]], ValueError, r"pieces: it: .*, got 3 for output 0, whose window has \[0, 1\]"),
+        (of(MaxPool(3, padding=1), 1, 2), [[[-1]]], ValueError, r"got -1 for output 0, whose window has \[0, 1\]"),
+        (of(Maximum(), 1), [[[1], [2]]], ValueError, "pieces: it: expected 1 for each entry that .*, got 2"),
+        (of(Maximum(), 2), [[[1, 0], [0, 0]]], ValueError, "expected an entry that attains each maximum, got none for"),
+    ],
+)
+def test_pieces_that_do_not_exist_are_refused(graph, pieces, kind, message):
+    with pytest.raises(kind, match=message):
+        graph.at_pieces(pieces)
+
+
+def test_pieces_are_taken_from_any_iterable():
+    graph = of(MaxPool(2), 1, 4)
+    assert compose(graph.at_pieces(pieces for pieces in [[[1, 2]]])).W.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+
+
+def test_the_own_pieces_of_an_input_are_not_checked_again(monkeypatch):
+    monkeypatch.setattr(ReLU, "check_pieces", None)
+    assert compose(of(ReLU(), 2).at([1.0, -1.0])).W.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
 def test_an_affine_graph_holds_no_pieces_and_a_piecewise_one_no_strangers():
     with pytest.raises(TypeError, match=r"bend: expected an affine Operation, got ReLU; a PiecewiseGraph holds those"):
         AffineGraph((2,)).add(ReLU(), 0, name="bend")

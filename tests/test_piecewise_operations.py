@@ -98,6 +98,22 @@ def test_the_affine_operation_is_that_of_torchs_gradient_ties_included(info, dat
 @every_operation
 @few
 @given(data=st.data())
+def test_pieces_of_samples_pass_the_check_and_others_do_not(info, data):
+    operation, in_shapes, xs = draw(data, info)
+    pieces = operation.pieces(*xs)
+    for own in pieces:
+        operation.check_pieces(own, *in_shapes)
+    stray = pieces[0].astype(int)
+    place = data.draw(st.sampled_from(list(np.ndindex(stray.shape))))
+    for number in (-1, sum(map(size_of, in_shapes)) + 2):  # more than any operation has pieces or entries
+        stray[place] = number
+        with pytest.raises(ValueError, match=rf"expected .* got {number}"):
+            operation.check_pieces(stray, *in_shapes)
+
+
+@every_operation
+@few
+@given(data=st.data())
 def test_batches_are_pushed_and_pulled_at_the_pieces_of_each_sample(info, data):
     operation, in_shapes, xs = draw(data, info, smallest=0)
     pieces, count = operation.pieces(*xs), len(xs[0])

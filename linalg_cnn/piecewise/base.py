@@ -21,9 +21,9 @@ class PiecewiseOperation(Parametrised, ABC):
     integers that says on which polyhedron it lies, and thereby which affine operation the map is there. Where several
     pieces meet, the one that the gradient of torch takes is chosen.
 
-    A subclass is a frozen dataclass. It defines `out_shape`, `pieces`, `affine`, `push_at`, `pull_at` and `walls`, and
-    `offset_at` where a piece has a bias; everything else follows. An operation that reads several values sets
-    ``merges``, takes one array and one shape for each, and its `pull_at` returns a tuple.
+    A subclass is a frozen dataclass. It defines `out_shape`, `pieces`, `check_pieces`, `affine`, `push_at`, `pull_at`,
+    `walls` and `candidates`, and `offset_at` where a piece has a bias; everything else follows. An operation that reads
+    several values sets ``merges``, takes one array and one shape for each, and its `pull_at` returns a tuple.
     """
 
     @abstractmethod
@@ -37,6 +37,18 @@ class PiecewiseOperation(Parametrised, ABC):
     @abstractmethod
     def pieces(self, *xs: Any) -> Any:
         """Return the pieces (N, *piece_shape) of numpy arrays or torch tensors (N, *in_shape) that are not checked."""
+
+    @abstractmethod
+    def check_pieces(self, pieces: IntArray, *in_shapes: Shape) -> None:
+        """Refuse integers (*piece_shape) that the pieces of no sample are, whatever its entries.
+
+        The message says what was expected and what was given. Pieces that exist one by one need not meet in one sample.
+
+        Raises
+        ------
+        ValueError
+            If there is no such piece.
+        """
 
     @abstractmethod
     def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Operation:

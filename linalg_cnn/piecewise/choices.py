@@ -46,6 +46,23 @@ class Choice(PiecewiseOperation):
             best, chosen = where(better, entry, best), where(better, numbers, chosen)
         return chosen.reshape(len(x), *self.out_shape(in_shape))
 
+    def check_pieces(self, pieces: IntArray, *in_shapes: Shape) -> None:
+        """Refuse numbers of entries that do not lie in the windows.
+
+        Raises
+        ------
+        ValueError
+            If one is no entry of its output's window.
+        """
+        windows, chosen = self.windows(*in_shapes), pieces.reshape(-1, 1)
+        stray = np.flatnonzero(~((windows == chosen) & (windows >= 0)).any(axis=1))
+        if stray.size:
+            window = windows[stray[0]]
+            raise ValueError(
+                f"expected the number of an entry in the window of each output, got {chosen[stray[0], 0]} for output "
+                f"{stray[0]}, whose window has {window[window >= 0].tolist()}"
+            )
+
     def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Take:
         """Return the choice of the same entries."""
         return Take(pieces)

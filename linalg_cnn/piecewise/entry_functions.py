@@ -81,6 +81,19 @@ class EntryFunction(PiecewiseOperation):
         # an entry that did not pass a threshold passes none above, also where two are equal
         return reduce(operator.add, map(as_counts, accumulate(passed, operator.and_)))
 
+    def check_pieces(self, pieces: IntArray, *in_shapes: Shape) -> None:
+        """Refuse numbers of pieces that the function does not have.
+
+        Raises
+        ------
+        ValueError
+            If one is negative, or larger than the number of thresholds.
+        """
+        last = len(self.slopes) - 1
+        stray = pieces[(pieces < 0) | (pieces > last)]
+        if stray.size:
+            raise ValueError(f"expected numbers of pieces from 0 to {last}, got {stray[0]}")
+
     def affine(self, pieces: IntArray, *in_shapes: Shape, exact: bool = False) -> Scale:
         """Return a factor, and a shift where there are some, for each entry."""
         same = self.exact() if exact else self

@@ -37,6 +37,21 @@ class SharedMaximum(PiecewiseOperation):
         Entries of several inputs are numbered one input after the other, which is also the order of the pieces.
         """
 
+    def check_pieces(self, pieces: IntArray, *in_shapes: Shape) -> None:
+        """Refuse anything but 1 for entries that attain a maximum, of which each has one, and 0 for others.
+
+        Raises
+        ------
+        ValueError
+            If there is another number, or a maximum that no entry attains.
+        """
+        stray = pieces[(pieces != 0) & (pieces != 1)]
+        if stray.size:
+            raise ValueError(f"expected 1 for each entry that attains its maximum and 0 for others, got {stray[0]}")
+        attained = pieces.ravel()[self.competitors(*in_shapes)].any(axis=1)
+        if not attained.all():
+            raise ValueError(f"expected an entry that attains each maximum, got none for output {attained.argmin()}")
+
     def at(self, pieces: Any, *xs: Any) -> Any:
         """Return the maxima; infinite entries that do not attain them are left out."""
         attained = [pieces[:, k] for k in range(len(xs))] if self.merges else [pieces]

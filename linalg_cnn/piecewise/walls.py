@@ -136,7 +136,7 @@ class Inequalities:
 
     def __init__(self, graph: PiecewiseGraph, pieces: Pieces) -> None:
         self.graph = graph
-        self.affine = graph.at_pieces(pieces)
+        self.affine = graph.affine_at(pieces)
         numbers = [n for n, node in enumerate(graph.nodes) if isinstance(node.operation, PiecewiseOperation)]
         operations: Any = [graph.nodes[number].operation for number in numbers]
         shapes = [graph.input_shapes(graph.nodes[number]) for number in numbers]
