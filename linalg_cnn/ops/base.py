@@ -64,8 +64,11 @@ class Operation(Parametrised, ABC):
 
         Raises
         ------
+        TypeError
+            If ``xs`` do not hold numbers.
         ValueError
-            If the shapes do not fit.
+            If there is another number of inputs than the operation reads, their batches differ in length, or the shapes
+            do not fit.
         """
         xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
         same = self.exact_for(*xs)
@@ -74,14 +77,9 @@ class Operation(Parametrised, ABC):
         return y if offset is None else y + offset
 
     def forward(self, *xs: Array) -> Array:
-        """Return A x for a batch, without the bias.
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit.
-        """
+        """Return A x for a batch, without the bias; raises what a call raises."""
         xs = tuple(as_numbers(x) for x in xs)
+        self.check_batches(xs)
         self.out_shape(*(x.shape[1:] for x in xs))
         y: Array = self.exact_for(*xs).push(*xs)
         return y
@@ -91,9 +89,13 @@ class Operation(Parametrised, ABC):
 
         Raises
         ------
+        TypeError
+            If ``y`` does not hold numbers.
         ValueError
-            If ``y`` does not have the shape of the output for these inputs.
+            If ``y`` does not have the shape of the output for these inputs, or there is another number of shapes than
+            the operation reads inputs.
         """
+        self.check_count(len(in_shapes))
         y = as_numbers(y)
         out_shape = self.out_shape(*in_shapes)
         if y.shape[1:] != out_shape:
@@ -118,6 +120,7 @@ class Operation(Parametrised, ABC):
 
     def matrices(self, *in_shapes: Shape, exact: bool | None = None, max_bytes: int | None = None) -> tuple[Any, ...]:
         """Return one matrix per input, exact if asked or if a parameter is symbolic; raises what `matrix` raises."""
+        self.check_count(len(in_shapes))
         exact = self.symbolic if exact is None else exact
         rows, columns = size_of(self.out_shape(*in_shapes)), sum(size_of(shape) for shape in in_shapes)
         count = self.count_entries(*in_shapes)
@@ -128,6 +131,7 @@ class Operation(Parametrised, ABC):
 
     def bias_vector(self, *in_shapes: Shape) -> Array | None:
         """Return the bias of every output entry, shape (out_size,), or None."""
+        self.check_count(len(in_shapes))
         offset = self.offset(*in_shapes)
         return None if offset is None else np.broadcast_to(offset, self.out_shape(*in_shapes)).ravel()
 

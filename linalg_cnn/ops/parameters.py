@@ -1,5 +1,6 @@
 """What affine and piecewise-linear operations have in common: their parameters, as numbers or as sympy expressions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -46,6 +47,38 @@ class Parametrised(Drawn):
     def exact_for(self, *xs: Array) -> Self:
         """Return the operation with sympy parameters where an array of data is exact, and as it is where none is."""
         return self.exact() if not self.symbolic and any(x.dtype == object for x in xs) else self
+
+    def check_count(self, count: int) -> None:
+        """Refuse another number of inputs than the operation reads.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or more than one for an operation that does not merge values.
+        """
+        if count != 1 and (count == 0 or not self.merges):
+            expected = "at least one input" if self.merges else "one input"
+            raise ValueError(f"{type(self).__name__}: expected {expected}, got {count or 'none'}")
+
+    def check_batches(self, xs: Sequence[Array]) -> None:
+        """Refuse batches that cannot be the inputs of one call, whatever the shapes of their samples are.
+
+        Raises
+        ------
+        ValueError
+            If there is another number of them than the operation reads, one has no batch axis, or the numbers of
+            samples differ: numpy would repeat a single sample without a word.
+        """
+        self.check_count(len(xs))
+        for x in xs:
+            if x.ndim < 2:
+                raise ValueError(
+                    f"{type(self).__name__}: expected inputs (N, *in_shape), with a batch axis, got shape {x.shape}"
+                )
+            if len(x) != len(xs[0]):
+                raise ValueError(
+                    f"{type(self).__name__}: expected inputs with one number of samples, got {[len(x) for x in xs]}"
+                )
 
 
 def _holds_expressions(value: Any) -> bool:

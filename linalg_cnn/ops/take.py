@@ -53,6 +53,8 @@ class Take(Operation):
 
     def __post_init__(self) -> None:
         sources = as_array("sources", self.sources)
+        if sources.size == 0:
+            raise ValueError(f"sources: expected at least one entry along every axis, got shape {sources.shape}")
         if sources.dtype.kind not in "iu":
             raise TypeError(f"sources: expected integers, got dtype {sources.dtype}")
         check_shape("sources", sources.shape)

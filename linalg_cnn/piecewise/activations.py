@@ -39,8 +39,10 @@ class ReLU(EntryFunction):
     closed_above = (False,)
 
     def __call__(self, *xs: Array) -> Array:
-        """Return the values of a batch, in one pass if they are numbers: without their pieces."""
-        (x,) = map(as_numbers, xs)
+        """Return the values of a batch, in one pass if they are numbers: without their pieces; raises the same."""
+        xs = tuple(map(as_numbers, xs))
+        self.check_batches(xs)
+        x = xs[0]
         if x.dtype == object:
             return super().__call__(x)
         y: Array = np.maximum(x, 0)

@@ -119,10 +119,14 @@ class PiecewiseOperation(Parametrised, ABC):
 
         Raises
         ------
+        TypeError
+            If ``xs`` do not hold numbers, or they or a threshold hold sympy expressions that cannot be compared.
         ValueError
-            If the shapes do not fit.
+            If there is another number of inputs than the operation reads, their batches differ in length, or the shapes
+            do not fit.
         """
         xs = tuple(as_exact(x) if self.symbolic else as_numbers(x) for x in xs)
+        self.check_batches(xs)
         self.out_shape(*(x.shape[1:] for x in xs))
         same = self.exact_for(*xs)
         y: Array = same.at(same.pieces(*xs), *xs)
