@@ -7,7 +7,7 @@ output of the network for the zero input.
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -26,20 +26,11 @@ from linalg_cnn.arrays import (
 from linalg_cnn.checks import check_choice
 from linalg_cnn.chunks import Progress, carry_chunks, check_progress, plan_chunks, sums_kept
 from linalg_cnn.graph import AffineGraph, Node
+from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.types import Array, size_of
-from linalg_cnn.wiring import Graph
 
 DIRECTIONS = ("auto", "forward", "adjoint")
 FORMS = ("dense", "sparse", "sympy")
-
-
-@runtime_checkable
-class HasGraph(Protocol):
-    """A network that holds its operations as a graph, such as `SkipNetwork`."""
-
-    @property
-    def graph(self) -> Graph[Any]:
-        """Operations wired in order."""
 
 
 def compose(
@@ -55,7 +46,7 @@ def compose(
 
     Parameters
     ----------
-    network : AffineGraph or SkipNetwork
+    network : AffineGraph, or a network that holds one as its ``graph``, such as a SkipNetwork of affine layers
     direction : {"auto", "forward", "adjoint"}
         ``forward`` pushes in_size columns of the identity through the network, ``adjoint`` pulls out_size rows back.
         Both give the same map; ``auto`` takes the one with fewer vectors.
@@ -80,7 +71,8 @@ def compose(
     Raises
     ------
     TypeError
-        If ``network`` is neither of the two or holds piecewise-linear operations, or ``progress`` cannot be called.
+        If ``network`` is neither of the two or holds piecewise-linear operations, or ``progress`` or ``to_device``
+        cannot be called.
     ValueError
         If ``direction`` or ``form`` is unknown, ``form`` is not "sympy" for a network with sympy expressions, or
         ``max_bytes`` is not an int of at least 0.
@@ -100,15 +92,10 @@ def compose(
     [-a**2*t + a**2 + a*t, -2*a*b*t + 2*a*b + b*t],
     [                   0,   -a**2*t + a**2 + a*t]])
     """
-    graph = network.graph if isinstance(network, HasGraph) else network
-    if isinstance(graph, Graph) and not isinstance(graph, AffineGraph):
-        raise TypeError(
-            f"network: expected an affine network, got a {type(graph).__name__}, which is affine around each input x "
-            "only; compose its .at(x)"
-        )
-    if not isinstance(graph, AffineGraph):
-        raise TypeError(f"network: expected an AffineGraph or a SkipNetwork, got {type(network).__name__}")
+    graph = graph_of("network", network, AffineGraph)
     check_progress(progress)
+    if to_device is not None and not callable(to_device):
+        raise TypeError(f"to_device: expected a function of an array, got {type(to_device).__name__}")
     check_choice("direction", direction, DIRECTIONS)
     if form is None:
         form = "sympy" if graph.symbolic else "dense"

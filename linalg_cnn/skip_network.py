@@ -1,13 +1,13 @@
 """The paper's CNN with skip connections: equation (10), without nonlinearities or with piecewise-linear ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
 import sympy
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import check_array, check_choice, check_shape
+from linalg_cnn.checks import check_array, check_choice, check_items, check_shape
 from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
@@ -36,7 +36,7 @@ class SkipNetwork(Drawn):
     ----------
     in_shape : tuple of int
         Shape of the input, (channels, *spatial).
-    layers : sequence of Operation or PiecewiseOperation
+    layers : iterable of Operation or PiecewiseOperation
         Operations such as `Conv`, `Dense`, `Resample`, `BatchNorm` or `AvgPool`; k counts every entry. With
         piecewise-linear ones such as `ReLU` or `MaxPool`, the network is affine around each input only: `at` and
         `local_maps` give its map there.
@@ -57,8 +57,8 @@ class SkipNetwork(Drawn):
     Raises
     ------
     TypeError
-        If a layer is neither an Operation nor a PiecewiseOperation, or a weight is neither a number nor a sympy
-        expression.
+        If ``layers`` is not iterable, a layer is neither an Operation nor a PiecewiseOperation, ``skip_weights`` is not
+        a mapping, or a weight is neither a number nor a sympy expression.
     ValueError
         If shapes do not chain, a key is out of range, weights do not sum to 1 or are not finite, or a skip joins
         shapes of different rank.
@@ -80,14 +80,12 @@ class SkipNetwork(Drawn):
     def __init__(
         self,
         in_shape: Shape,
-        layers: Sequence[Operation | PiecewiseOperation],
+        layers: Iterable[Operation | PiecewiseOperation],
         skip_weights: Mapping[tuple[int, int], Any] | None = None,
         resample: str = "nearest",
     ) -> None:
         self.in_shape = check_shape("in_shape", in_shape)
-        if not isinstance(layers, Sequence):
-            raise TypeError(f"layers: expected a sequence of operations, got {type(layers).__name__}")
-        self.layers = tuple(layers)
+        self.layers: tuple[Operation | PiecewiseOperation, ...] = check_items("layers", layers, "operations")
         for number, layer in enumerate(self.layers):
             if not isinstance(layer, (Operation, PiecewiseOperation)):
                 raise TypeError(

@@ -157,7 +157,7 @@ def test_a_step_resamples_the_terms_that_have_another_shape_and_leaves_out_biase
             ValueError,
             r"at most 36 entries per layer, got f\^\(0\) of",
         ),
-        (SkipNetwork((1, 4), [ReLU()]), TypeError, "expected an affine network, got a PiecewiseGraph"),
+        (SkipNetwork((1, 4), [ReLU()]), TypeError, "expected an AffineGraph, .* holds a PiecewiseGraph"),
         (SkipNetwork((1, 4), [Conv(LETTERS[0])]), TypeError, "expected a network of numbers, got sympy expressions"),
     ],
     ids=["too large", "with pieces", "with letters"],

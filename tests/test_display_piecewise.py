@@ -460,7 +460,7 @@ def test_the_networks_of_the_paper_have_local_maps_too():
 
 def test_local_maps_that_cannot_be_drawn_are_refused_by_name():
     graph = network(8)
-    with pytest.raises(TypeError, match="graph: expected a PiecewiseGraph or a SkipNetwork .*, got AffineGraph"):
+    with pytest.raises(TypeError, match="graph: expected a PiecewiseGraph, or .* SkipNetwork, got AffineGraph"):
         local_maps_picture(graph.at([0.0, 0.0]), [[0.0, 0.0]])
     with pytest.raises(ValueError, match="xs: expected at least one input, got none"):
         local_maps_picture(graph, np.zeros((0, 2)))

@@ -280,7 +280,7 @@ def test_a_relu_network_is_a_network_with_relu_layers():
     kinds = [type(layer).__name__ for layer in network.layers]
     assert kinds == ["Conv", "ReLU", "Conv", "ReLU", "Conv", "ReLU", "Dense"]
     torch.testing.assert_close(model(x.double()), torch.from_numpy(network(x.double().numpy())))
-    with pytest.raises(TypeError, match=r"got a PiecewiseGraph, .* compose its .at\(x\)"):
+    with pytest.raises(TypeError, match=r"got SkipNetwork, which holds a PiecewiseGraph; .* its .at\(x\)"):
         network.compose()
 
 

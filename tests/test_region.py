@@ -452,8 +452,8 @@ def test_bad_input_is_refused_by_name(skipping):
     lost = PiecewiseGraph((1,))  # the difference of two infinite values is not a number
     lost.add(ReLU(), lost.add(Dense([[1.0, -1.0]]), lost.add(Dense([[1e300], [2e300]]), 0)), name="hidden")
     for graph_, x_, options, error, text in [
-        (affine, [1.0, 2.0], {}, TypeError, "graph: expected a PiecewiseGraph .* got AffineGraph"),
-        (nn.ReLU(), x, {}, TypeError, "graph: expected a PiecewiseGraph .* got ReLU; "),
+        (affine, [1.0, 2.0], {}, TypeError, "graph: expected a PiecewiseGraph, .* got AffineGraph"),
+        (nn.ReLU(), x, {}, TypeError, "graph: expected a PiecewiseGraph, .* got ReLU; "),
         (symbolic, [1, 2], {}, TypeError, "region: expected a graph and an x of numbers, got sympy"),
         (graph, np.full((1, 6, 6), sympy.Integer(1)), {}, TypeError, "region: expected a graph and an x of numbers"),
         (graph, x[0], {}, ValueError, r"x: expected shape \(\.\.\., 1, 6, 6\), got \(6, 6\)"),

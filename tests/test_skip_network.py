@@ -103,7 +103,7 @@ def test_shapes_that_do_not_chain(layers, message):
 
 
 def test_what_is_no_sequence_or_mapping():
-    with pytest.raises(TypeError, match="layers: expected a sequence of operations, got Conv"):
+    with pytest.raises(TypeError, match="layers: expected operations, got Conv"):
         SkipNetwork((1, 4, 4), ONE)
     with pytest.raises(TypeError, match="skip_weights: expected a mapping .* got list"):
         three([(0, 1, 0.5)])

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from linalg_cnn.checks import check_int
-from linalg_cnn.compose import HasGraph
 from linalg_cnn.display.classes import input_picture, is_image, output_names, pixel_picture
 from linalg_cnn.display.colors import LIT, diverging_colors
 from linalg_cnn.display.frame import count_words, decimal, joined
 from linalg_cnn.display.images import image_picture, scale_bar
 from linalg_cnn.display.picture import Picture, side_by_side, stacked
 from linalg_cnn.display.svg import rect
+from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.piecewise_graph import PiecewiseGraph
 from linalg_cnn.types import Array
 
@@ -34,7 +34,7 @@ def local_maps_picture(
 
     Parameters
     ----------
-    graph : PiecewiseGraph, or SkipNetwork with piecewise-linear layers
+    graph : PiecewiseGraph, or a network that holds one as its ``graph``, such as a SkipNetwork with a ReLU
     xs : array_like (N, *in_shape)
         Inputs.
     rows : sequence of int, optional
@@ -75,12 +75,7 @@ def local_maps_picture(
     >>> local_maps_picture(graph, [[1.0, -1.0], [1.0, 3.0]], names=["below", "above"]).alt.split(". ")[1]
     'The outputs: below: 0 is 1 and 1 is 0; above: 0 is 1 and 1 is 3'
     """
-    given = graph.graph if isinstance(graph, HasGraph) else graph
-    if not isinstance(given, PiecewiseGraph):
-        raise TypeError(
-            f"graph: expected a PiecewiseGraph or a SkipNetwork with piecewise-linear layers, got "
-            f"{type(graph).__name__}"
-        )
+    given = graph_of("graph", graph, PiecewiseGraph)
     check_int("most", most, 1)
     batch = given.batch("xs", xs)
     if len(given.in_shape) > 3:

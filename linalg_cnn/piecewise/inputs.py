@@ -14,12 +14,10 @@ def check_inputs(graph: PiecewiseGraph, **inputs: npt.ArrayLike) -> list[Array]:
     Raises
     ------
     TypeError
-        If ``graph`` is not a PiecewiseGraph, or it or an input holds sympy expressions.
+        If the graph or an input holds sympy expressions.
     ValueError
         If an input has another shape, or is not finite.
     """
-    if not isinstance(graph, PiecewiseGraph):
-        raise TypeError(f"graph: expected a PiecewiseGraph, got {type(graph).__name__}")
     if graph.symbolic:
         raise TypeError("graph: expected numbers, got sympy expressions")
     arrays = []

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from linalg_cnn.checks import check_array, check_choice
 from linalg_cnn.chunks import CHUNK_BYTES, Progress
-from linalg_cnn.compose import HasGraph
+from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.piecewise.probing import PROBES, SAME, dual_length, likely_nearest, row_lengths
 from linalg_cnn.piecewise.walls import Distance, Inequalities, System, Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph
@@ -292,7 +292,7 @@ def region(graph: PiecewiseGraph | HasGraph, x: npt.ArrayLike, *, tolerance: flo
 
     Parameters
     ----------
-    graph : PiecewiseGraph, or SkipNetwork with piecewise-linear layers
+    graph : PiecewiseGraph, or a network that holds one as its ``graph``, such as a SkipNetwork with a ReLU
     x : array_like (*in_shape)
         One sample. Where it lies on several pieces, torch's gradient decides which count.
     tolerance : float
@@ -328,14 +328,9 @@ def region(graph: PiecewiseGraph | HasGraph, x: npt.ArrayLike, *, tolerance: flo
     >>> around.distance("linf").point
     array([[0., 0., 2., 2.]])
     """
-    given = graph.graph if isinstance(graph, HasGraph) else graph
-    if not isinstance(given, PiecewiseGraph):
-        raise TypeError(
-            f"graph: expected a PiecewiseGraph or a SkipNetwork with piecewise-linear layers, got "
-            f"{type(graph).__name__}; gpu.trace(module, in_shape, piecewise=True) makes one"
-        )
+    graph = graph_of("graph", graph, PiecewiseGraph)
     limit = check_array("tolerance", tolerance, ndim=0)
     if limit.dtype == object or limit < 0:
         raise ValueError(f"tolerance: expected a number of at least 0, got {tolerance!r}")
     with np.errstate(over="ignore", invalid="ignore"):  # reported as an error
-        return Region(given, _numbers(given, x).copy(), float(limit))
+        return Region(graph, _numbers(graph, x).copy(), float(limit))

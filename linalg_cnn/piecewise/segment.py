@@ -11,6 +11,7 @@ from linalg_cnn.affine import AffineMap
 from linalg_cnn.checks import check_int
 from linalg_cnn.chunks import Progress, check_progress
 from linalg_cnn.compose import compose
+from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.carrying import Carried, Percents, carried
 from linalg_cnn.piecewise.contests import TOLERANCE, changes_on_lines, check_held, tolerance_of
@@ -123,7 +124,7 @@ class Path(Drawn):
 
 
 def segment(
-    graph: PiecewiseGraph,
+    graph: PiecewiseGraph | HasGraph,
     start: npt.ArrayLike,
     end: npt.ArrayLike,
     *,
@@ -138,7 +139,7 @@ def segment(
 
     Parameters
     ----------
-    graph : PiecewiseGraph
+    graph : PiecewiseGraph, or a network that holds one as its ``graph``, such as a SkipNetwork with a ReLU
         Any wiring: skips, max pooling.
     start, end : array_like (*in_shape)
         Two different inputs.
@@ -157,7 +158,7 @@ def segment(
     Raises
     ------
     TypeError
-        If ``graph`` is not a PiecewiseGraph, it or an input holds sympy expressions, or ``progress`` cannot be called.
+        If ``graph`` is neither of the two, it or an input holds sympy expressions, or ``progress`` cannot be called.
     ValueError
         If an input has another shape, is not finite, or both are equal; if values of the network overflow; or if
         ``max_regions`` is not an int of at least 1.
@@ -178,6 +179,7 @@ def segment(
     >>> path.local_map(1).W
     array([[0.]])
     """
+    graph = graph_of("graph", graph, PiecewiseGraph)
     first, last = check_inputs(graph, start=start, end=end)
     if (first == last).all():
         raise ValueError("end: expected another input than the start, got the same: a segment of length zero")

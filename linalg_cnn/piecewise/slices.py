@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from linalg_cnn.checks import check_choice, check_int
 from linalg_cnn.chunks import Progress, check_progress
+from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise.carrying import Carried, Percents, carried
@@ -144,7 +145,7 @@ class SliceRegions(Drawn, Sequence[SliceRegion]):
 
 
 def slice_regions(
-    graph: PiecewiseGraph,
+    graph: PiecewiseGraph | HasGraph,
     origin: npt.ArrayLike,
     u: npt.ArrayLike,
     v: npt.ArrayLike,
@@ -160,7 +161,7 @@ def slice_regions(
 
     Parameters
     ----------
-    graph : PiecewiseGraph
+    graph : PiecewiseGraph, or a network that holds one as its ``graph``, such as a SkipNetwork with a ReLU
         Any wiring: skips, max pooling.
     origin : array_like (*in_shape)
     u, v : array_like (*in_shape)
@@ -182,7 +183,7 @@ def slice_regions(
     Raises
     ------
     TypeError
-        If ``graph`` is not a PiecewiseGraph, it or an input holds sympy expressions, or ``progress`` cannot be called.
+        If ``graph`` is neither of the two, it or an input holds sympy expressions, or ``progress`` cannot be called.
     ValueError
         If an input has another shape or is not finite, values of the network overflow, u and v are parallel or zero,
         ``shape`` is unknown, or ``max_regions`` is not an int of at least 1.
@@ -199,6 +200,7 @@ def slice_regions(
     (array([[2., 0.],
            [0., 2.]]), array([-1., -1.]))
     """
+    graph = graph_of("graph", graph, PiecewiseGraph)
     start, first, second = check_inputs(graph, origin=origin, u=u, v=v)
     check_choice("shape", shape, tuple(SHAPES))
     if max_regions is not None:

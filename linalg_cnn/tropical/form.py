@@ -6,8 +6,8 @@ from typing import Any
 
 from linalg_cnn.checks import check_bool, check_int
 from linalg_cnn.graph import AffineGraph
+from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.piecewise_graph import PiecewiseGraph
-from linalg_cnn.skip_network import SkipNetwork
 from linalg_cnn.tropical.layers import Sums, output_sums
 from linalg_cnn.tropical.signed_sum import Expansion, SignedSum
 from linalg_cnn.tropical.tropical_map import TropicalMap
@@ -16,13 +16,13 @@ from linalg_cnn.wiring import Graph, NodeOf
 
 
 def tropical_form(
-    graph: PiecewiseGraph | AffineGraph | SkipNetwork, *, max_monomials: int = 100_000, prune: bool = False
+    graph: PiecewiseGraph | AffineGraph | HasGraph, *, max_monomials: int = 100_000, prune: bool = False
 ) -> tuple[TropicalMap, TropicalMap]:
     """Return a small network as the difference F - G of two tropical polynomials, exactly.
 
     Parameters
     ----------
-    graph : PiecewiseGraph, AffineGraph or SkipNetwork
+    graph : PiecewiseGraph or AffineGraph, or a network that holds one as its ``graph``, such as a SkipNetwork
         Network with rational weights. A float is the binary fraction that it is; so are the factors of a batch norm
         of floats, which are roots.
     max_monomials : int
@@ -68,11 +68,7 @@ def tropical_form(
     >>> F.evaluate([3, 0.5]) - G.evaluate([3, 0.5]), graph([3, 0.5])
     (array([Fraction(-7, 2)], dtype=object), array([-3.5]))
     """
-    network: Any = graph.graph if isinstance(graph, SkipNetwork) else graph
-    if not isinstance(network, Graph):
-        raise TypeError(
-            f"graph: expected a PiecewiseGraph, an AffineGraph or a SkipNetwork, got {type(graph).__name__}"
-        )
+    network: Graph[Any] = graph_of("graph", graph, PiecewiseGraph, AffineGraph)
     check_bool("prune", prune)
     expansion = Expansion(size_of(network.in_shape), check_int("max_monomials", max_monomials, 1), bool(prune))
 
