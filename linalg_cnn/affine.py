@@ -61,6 +61,9 @@ class AffineMap(Drawn):
     -----
     Source: the paper's theorem 3.1. ``outer @ inner`` is one step of its equation (5).
 
+    The operators are ``outer @ inner``, ``a + b``, and ``c * a`` or ``a * c`` for a number or a sympy expression c: so
+    ``a + -1 * b`` is a difference. A map is applied to vectors by calling it.
+
     ``outer @ inner`` expects of its input what ``inner`` expects, and has the class names of ``outer``. ``a + b``
     expects what both expect; what only one of them knows holds for the sum. ``c * a`` keeps the meta of ``a``.
 
@@ -220,10 +223,21 @@ class AffineMap(Drawn):
         return AffineMap(self.W + other.W, self.B + other.B, in_shape, out_shape, meta)
 
     def __rmul__(self, factor: Any) -> "AffineMap":
-        """Return the map x -> factor * self(x) for a number or a sympy expression."""
+        """Return the map x -> factor * self(x) for a number or a sympy expression.
+
+        Raises
+        ------
+        TypeError
+            If it is neither, such as another map, or has a dtype the library does not compute with.
+        ValueError
+            If it has axes, or is NaN or infinite.
+        """
         if self.symbolic or isinstance(factor, sympy.Expr):
             a = self.exact()
-            exact = check_exact("factor", np.asarray(factor, dtype=object)).item()
+            given = np.asarray(factor, dtype=object)
+            if given.ndim:
+                raise ValueError(f"factor: expected a number or a sympy expression, got shape {given.shape}")
+            exact = check_exact("factor", given).item()
             return replace(a, W=(exact * a.W).applyfunc(sympy.expand), B=(exact * a.B).applyfunc(sympy.expand))
         scalar = check_array("factor", factor, ndim=0)
 
@@ -233,6 +247,10 @@ class AffineMap(Drawn):
             return array.astype(dtype) * dtype.type(scalar)
 
         return replace(self, W=scaled(self.W), B=scaled(self.B))
+
+    def __mul__(self, factor: Any) -> "AffineMap":
+        """Return the map x -> self(x) * factor, which is ``factor * self``; raises the same."""
+        return self.__rmul__(factor)
 
     def exact(self) -> "AffineMap":
         """Return the same map with sympy entries; a float becomes the binary fraction that it is."""

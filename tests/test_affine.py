@@ -137,8 +137,27 @@ def test_bad_operands():
     with pytest.raises(TypeError):
         np.ones((2, 2)) @ f
     np.testing.assert_array_equal((np.float64(2) * f).W, 2 * f.W)
-    with pytest.raises(ValueError, match="factor: expected 0 axes"):
-        f.__rmul__([1, 2])
+    exact = f.exact()
+    for factor, error, message in [
+        ([1, 2], ValueError, "expected 0 axes"),
+        ("2", TypeError, "expected float32"),
+        (None, TypeError, "expected float32"),
+        (np.nan, ValueError, "expected finite entries"),
+        (f, TypeError, "expected float32.* entries of type AffineMap"),
+    ]:
+        with pytest.raises(error, match=f"^factor: {message}"):
+            f * factor
+        with pytest.raises(error, match="^factor: expected"):
+            exact * factor
+
+
+def test_a_factor_may_stand_on_either_side():
+    f, t = AffineMap([[1.0, 2.0]], [3.0], meta={"pixel_scale": 255}), sympy.Symbol("t")
+    assert (f * 2).W.tolist() == (2 * f).W.tolist() == [[2.0, 4.0]]
+    assert (f * 2).B.tolist() == [6.0]
+    assert (f * 2).meta == f.meta
+    assert (f * t).W == (t * f).W == sympy.Matrix([[t, 2 * t]])
+    assert (f * np.float64(2)).W.tolist() == [[2.0, 4.0]]
 
 
 SAVED = AffineMap(np.arange(6.0).reshape(2, 3), [0.5, -0.5], in_shape=(1, 3), out_shape=(2,))
