@@ -80,11 +80,13 @@ def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:
     Raises
     ------
     ValueError
-        If an entry is not an int of at least ``minimum``.
+        If an entry is not an int of at least ``minimum``, or there is none.
     """
-    if is_sequence(value):
-        return check_per_axis(name, value, len(value), minimum)
-    return check_int(name, value, minimum)
+    if not is_sequence(value):
+        return check_int(name, value, minimum)
+    if len(value) == 0:
+        raise ValueError(f"{name}: expected an int, or one int per spatial axis, got {value!r}")
+    return check_per_axis(name, value, len(value), minimum)
 
 
 def check_shape(name: str, shape: object, axes: int | None = None) -> Shape:
@@ -274,7 +276,7 @@ def check_exact(name: str, array: Array) -> Array:
         raise type(error)(f"{name}: {error}") from error
 
 
-def as_numbers(x: npt.ArrayLike) -> Array:
+def as_numbers(x: npt.ArrayLike, name: str = "x") -> Array:
     """Return data, as opposed to a parameter, as an array to compute with; integers, bools and float16 are widened.
 
     Raises
@@ -282,16 +284,16 @@ def as_numbers(x: npt.ArrayLike) -> Array:
     TypeError
         For data that are neither real numbers of at most 64 bits nor sympy expressions, or a masked array.
     """
-    array = x if type(x) is np.ndarray else as_array("x", x)
+    array = x if type(x) is np.ndarray else as_array(name, x)
     if array.dtype.type in (np.float32, np.float64):
         return array
     if array.dtype == object:
-        return check_exact("x", array)
+        return check_exact(name, array)
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
     if array.dtype == np.float16:
         return array.astype(np.float32)
-    raise TypeError(f"x: {EXPECTED_NUMBERS}, got dtype {array.dtype}")
+    raise TypeError(f"{name}: {EXPECTED_NUMBERS}, got dtype {array.dtype}")
 
 
 def as_exact(x: npt.ArrayLike) -> Array:

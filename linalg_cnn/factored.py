@@ -12,6 +12,7 @@ import numpy as np
 
 from linalg_cnn.affine import FORMAT as AFFINE_FORMAT
 from linalg_cnn.affine import AffineMap
+from linalg_cnn.checks import check_items
 from linalg_cnn.map_file import read_map_file, write_map_file
 from linalg_cnn.meta import Meta, check_meta, composed_meta, meta_from_text, meta_to_text
 from linalg_cnn.notebook import Drawn
@@ -32,7 +33,7 @@ class FactoredMap(Drawn):
     Raises
     ------
     TypeError
-        If a factor is not an AffineMap of numbers.
+        If ``factors`` is not a sequence, or a factor is not an AffineMap of numbers.
     ValueError
         If there is no factor, or the output of one has another size than the input of the next.
 
@@ -50,7 +51,7 @@ class FactoredMap(Drawn):
     factors: Sequence[AffineMap]
 
     def __post_init__(self) -> None:
-        factors = tuple(self.factors)
+        factors = check_items("factors", self.factors, "a sequence of AffineMaps, the outermost first")
         if not factors:
             raise ValueError("factors: expected at least one, got none")
         for number, factor in enumerate(factors):

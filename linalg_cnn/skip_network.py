@@ -7,7 +7,7 @@ import numpy as np
 import sympy
 
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import check_array, check_choice, check_items, check_shape
+from linalg_cnn.checks import check_array, check_choice, check_items, check_shape, is_sequence
 from linalg_cnn.compose import compose
 from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
@@ -256,8 +256,10 @@ def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights
 
     Raises
     ------
+    TypeError
+        If ``skips`` is not iterable, or t is neither a number nor a sympy expression.
     ValueError
-        If t is not in [0, 1], or a skip does not have 0 <= k < j or is named twice.
+        If t is not in [0, 1], or a skip is no pair of ints, does not have 0 <= k < j or is named twice.
 
     Examples
     --------
@@ -268,11 +270,12 @@ def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights
     is_number = not isinstance(strength, sympy.Expr) or strength.is_number
     if is_number and not 0 <= strength <= 1:
         raise ValueError(f"t: expected a number in [0, 1], got {strength}")
-    pairs = [tuple(pair) for pair in skips]
+    pairs = [tuple(pair) if is_sequence(pair) else pair for pair in check_items("skips", skips, "pairs of ints (k, j)")]
     for pair in pairs:
-        ints = len(pair) == 2 and all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in pair)
+        is_pair = isinstance(pair, tuple) and len(pair) == 2
+        ints = is_pair and all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in pair)
         if not ints or not 0 <= pair[0] < pair[1] or pairs.count(pair) != 1:
-            raise ValueError(f"skips: expected different pairs of ints (k, j) with 0 <= k < j, got {pair}")
+            raise ValueError(f"skips: expected different pairs of ints (k, j) with 0 <= k < j, got {pair!r}")
     weights: SkipWeights = {}
     for k, j in pairs:
         weights[k, j] = strength / sum(1 for _, goal in pairs if goal == j)

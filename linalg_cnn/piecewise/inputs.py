@@ -22,7 +22,7 @@ def check_inputs(graph: PiecewiseGraph, **inputs: npt.ArrayLike) -> list[Array]:
         raise TypeError("graph: expected numbers, got sympy expressions")
     arrays = []
     for name, x in inputs.items():
-        array = as_numbers(x)
+        array = as_numbers(x, name)
         if array.dtype == object:
             raise TypeError(f"{name}: expected numbers, got sympy expressions")
         if array.shape != graph.in_shape:

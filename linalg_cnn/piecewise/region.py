@@ -1,5 +1,6 @@
 """The region of a piecewise-linear network around an input: its pieces, its walls, and the nearest of them."""
 
+from numbers import Real
 from threading import Lock
 from typing import Any
 
@@ -236,8 +237,9 @@ class Region:
         (0.714, array([-0.714, -0.714]), Wall(0: hidden at (0,)))
         """
         check_choice("norm", norm, ("l2", "linf"))
-        if not 0 <= failure_probability < 1:
-            raise ValueError(f"failure_probability: expected a number in [0, 1), got {failure_probability}")
+        probability: Any = failure_probability
+        if not isinstance(probability, Real) or not 0 <= float(probability) < 1:
+            raise ValueError(f"failure_probability: expected a number in [0, 1), got {failure_probability!r}")
         slack = self._slack.copy()
         slack[self.ties] = np.inf
         wall = None

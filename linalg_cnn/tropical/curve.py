@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from linalg_cnn.tropical.polynomial import TropicalPolynomial
+from linalg_cnn.tropical.polynomial import TropicalPolynomial, check_polynomial
 from linalg_cnn.tropical.polytopes import convex_order
 from linalg_cnn.tropical.rationals import to_fractions
 
@@ -108,6 +108,8 @@ def tropical_curve(polynomial: TropicalPolynomial) -> TropicalCurve:
 
     Raises
     ------
+    TypeError
+        If ``polynomial`` is not a TropicalPolynomial.
     ValueError
         If the polynomial does not have two variables.
 
@@ -122,6 +124,7 @@ def tropical_curve(polynomial: TropicalPolynomial) -> TropicalCurve:
     >>> len(line.vertices), len(line.edges)
     (1, 3)
     """
+    check_polynomial("polynomial", polynomial)
     if polynomial.variables != 2:
         raise ValueError(f"polynomial: expected two variables, got {polynomial.variables}")
     polynomial = polynomial.pruned()

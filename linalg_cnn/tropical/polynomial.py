@@ -182,6 +182,8 @@ class TropicalPolynomial(Drawn):
 
         Raises
         ------
+        TypeError
+            If one is not a TropicalPolynomial.
         ValueError
             If the numbers of variables differ.
 
@@ -199,6 +201,8 @@ class TropicalPolynomial(Drawn):
 
         Raises
         ------
+        TypeError
+            If the other is not a TropicalPolynomial.
         ValueError
             If the numbers of variables differ.
 
@@ -212,19 +216,31 @@ class TropicalPolynomial(Drawn):
         rows = ours[:, np.newaxis] + theirs
         return TropicalPolynomial.from_rows(rows.reshape(-1, ours.shape[1]), denominator)
 
-    def power(self, exponent: Fraction | int) -> "TropicalPolynomial":
+    def power(self, exponent: Any) -> "TropicalPolynomial":
         """Return the tropical power: the value times a positive rational number.
+
+        Parameters
+        ----------
+        exponent : int, Fraction or another rational number
+            A float is the binary fraction that it is.
 
         Raises
         ------
+        TypeError
+            If the exponent is not a number.
         ValueError
-            If the exponent is not positive; -f of a maximum f is a minimum.
+            If the exponent is not positive, as -f of a maximum f is a minimum; or it is irrational or not finite.
 
         Examples
         --------
         >>> TropicalPolynomial({(0,): 0, (1,): 2}).power(3).evaluate([1])
         Fraction(9, 1)
         """
+        if not isinstance(exponent, (int, Fraction)):
+            fractions = to_fractions("exponent", exponent)
+            if fractions.ndim:
+                raise ValueError(f"exponent: expected a positive rational number, got shape {fractions.shape}")
+            exponent = fractions.item()
         if exponent <= 0:
             raise ValueError(f"exponent: expected a positive rational number, got {exponent}")
         exponent = Fraction(exponent)
@@ -242,12 +258,27 @@ class TropicalPolynomial(Drawn):
 
         Raises
         ------
+        TypeError
+            If one is not a TropicalPolynomial.
         ValueError
             If the numbers of variables differ.
         """
         for other in others:
+            check_polynomial("other", other)
             if other.variables != self.variables:
                 raise ValueError(f"other: expected {self.variables} variables, got {other.variables}")
         polynomials = (self, *others)
         denominator = lcm(*(polynomial.denominator for polynomial in polynomials))
         return [polynomial.rows * (denominator // polynomial.denominator) for polynomial in polynomials], denominator
+
+
+def check_polynomial(name: str, value: object) -> None:
+    """Refuse anything but a TropicalPolynomial.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(value, TropicalPolynomial):
+        raise TypeError(f"{name}: expected a TropicalPolynomial, got {type(value).__name__}")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from linalg_cnn.checks import check_items
 from linalg_cnn.tropical.envelope import Point, envelope
-from linalg_cnn.tropical.polynomial import TropicalPolynomial
+from linalg_cnn.tropical.polynomial import TropicalPolynomial, check_polynomial
 from linalg_cnn.tropical.rationals import to_fractions
 
 LARGEST_PRODUCT = 2**16
@@ -29,6 +30,11 @@ def newton_vertices(polynomial: TropicalPolynomial) -> tuple[Point, ...]:
         In two variables counterclockwise, beginning with the lexicographically smallest; otherwise in lexicographic
         order.
 
+    Raises
+    ------
+    TypeError
+        If ``polynomial`` is not a TropicalPolynomial.
+
     Notes
     -----
     In two variables this is Andrew's monotone chain. Otherwise a vertex is an exponent that is the only largest one in
@@ -40,6 +46,7 @@ def newton_vertices(polynomial: TropicalPolynomial) -> tuple[Point, ...]:
     >>> [tuple(map(int, vertex)) for vertex in newton_vertices(f)]
     [(0, 0), (2, 0), (0, 2)]
     """
+    check_polynomial("polynomial", polynomial)
     rows = polynomial.rows.copy()
     rows[:, 0] = 0
     if polynomial.variables == 2:
@@ -96,7 +103,7 @@ class Zonotope:
     Raises
     ------
     TypeError
-        If an entry is not a number.
+        If ``generators`` is not a sequence, or an entry is not a number.
     ValueError
         If the point has no entries, a generator has another number of them, or an entry is irrational or not finite.
 
@@ -116,7 +123,8 @@ class Zonotope:
 
     def __init__(self, start: Sequence[Any], generators: Sequence[Sequence[Any]]) -> None:
         points: list[Point] = []
-        for name, value in [("start", start), *((f"generators[{i}]", g) for i, g in enumerate(generators))]:
+        items = check_items("generators", generators, "a sequence of generators")
+        for name, value in [("start", start), *((f"generators[{i}]", g) for i, g in enumerate(items))]:
             entries = to_fractions(name, value)
             if entries.ndim != 1 or entries.size == 0 or (points and len(entries) != len(points[0])):
                 expected = f"{len(points[0])} entries" if points else "at least one entry"
@@ -136,6 +144,8 @@ class Zonotope:
 
         Raises
         ------
+        TypeError
+            If ``polynomial`` is not a TropicalPolynomial.
         ValueError
             If the factors are not known, or one has more than two monomials.
 
@@ -150,6 +160,7 @@ class Zonotope:
         >>> [tuple(map(int, generator)) for generator in zonotope.generators]
         [(2, 2), (1, 0)]
         """
+        check_polynomial("polynomial", polynomial)
         if polynomial.factors is None:
             raise ValueError("polynomial: expected one with known factors, such as tropical_form gives")
         start = [Fraction(0)] * polynomial.variables

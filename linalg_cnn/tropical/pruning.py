@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from linalg_cnn.tropical.envelope import Point, envelope
-from linalg_cnn.tropical.polynomial import Monomial, TropicalPolynomial
+from linalg_cnn.tropical.polynomial import Monomial, TropicalPolynomial, check_polynomial
 
 
 class Removed(NamedTuple):
@@ -89,6 +89,11 @@ def prune(polynomial: TropicalPolynomial) -> Pruning:
     -------
     Pruning
 
+    Raises
+    ------
+    TypeError
+        If ``polynomial`` is not a TropicalPolynomial.
+
     Notes
     -----
     In up to three variables a convex hull proposes most proofs at once, and thousands of monomials take seconds. In
@@ -103,6 +108,7 @@ def prune(polynomial: TropicalPolynomial) -> Pruning:
     >>> list(pruning.removed[0].weights.values())
     [Fraction(1, 2), Fraction(1, 2)]
     """
+    check_polynomial("polynomial", polynomial)
     found = envelope(polynomial.rows)
     monomials = polynomial.monomials
     rows = sorted(found.kept)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from linalg_cnn.tropical.polynomial import Monomial, TropicalPolynomial
+from linalg_cnn.checks import check_items, check_shape
+from linalg_cnn.tropical.polynomial import Monomial, TropicalPolynomial, check_polynomial
 from linalg_cnn.tropical.rationals import to_fractions
 from linalg_cnn.types import Array, Shape, size_of
 
@@ -16,10 +17,18 @@ class TropicalMap:
 
     Parameters
     ----------
-    polynomials : tuple of TropicalPolynomial
+    polynomials : sequence of TropicalPolynomial
         Polynomials of the entries of the output in C order. Their variables are the entries of the input in C order.
     in_shape, out_shape : tuple of int
         Shapes of input and output.
+
+    Raises
+    ------
+    TypeError
+        If ``polynomials`` is not a sequence of TropicalPolynomials.
+    ValueError
+        If a shape is malformed, there is not one polynomial for each entry of the output, or one does not have one
+        variable for each entry of the input.
 
     Examples
     --------
@@ -32,6 +41,24 @@ class TropicalMap:
     polynomials: tuple[TropicalPolynomial, ...]
     in_shape: Shape
     out_shape: Shape
+
+    def __post_init__(self) -> None:
+        polynomials = check_items("polynomials", self.polynomials, "a sequence of TropicalPolynomials")
+        in_shape, out_shape = (check_shape(name, getattr(self, name)) for name in ("in_shape", "out_shape"))
+        if len(polynomials) != size_of(out_shape):
+            raise ValueError(
+                f"polynomials: expected {size_of(out_shape)}, one for each entry of out_shape {out_shape}, "
+                f"got {len(polynomials)}"
+            )
+        for number, polynomial in enumerate(polynomials):
+            check_polynomial(f"polynomials[{number}]", polynomial)
+            if polynomial.variables != size_of(in_shape):
+                raise ValueError(
+                    f"polynomials[{number}]: expected {size_of(in_shape)} variables, one for each entry of in_shape "
+                    f"{in_shape}, got {polynomial.variables}"
+                )
+        for name, value in (("polynomials", polynomials), ("in_shape", in_shape), ("out_shape", out_shape)):
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         """Show the shapes and the number of monomials."""
