@@ -89,7 +89,7 @@ from linalg_cnn.piecewise.walls import Wall as Wall
 from linalg_cnn.piecewise_graph import PiecewiseGraph as PiecewiseGraph
 from linalg_cnn.piecewise_graph import PiecewiseNode as PiecewiseNode
 from linalg_cnn.skip_network import SkipNetwork as SkipNetwork
-from linalg_cnn.skip_network import shared_skip_weights as shared_skip_weights
+from linalg_cnn.skip_weights import shared_skip_weights as shared_skip_weights
 
 
 def __getattr__(name: str) -> str:

@@ -3,13 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import numpy as np
-import sympy
-
 from linalg_cnn.affine import AffineMap
-from linalg_cnn.checks import check_array, check_choice, check_items, check_shape, is_sequence
+from linalg_cnn.checks import check_choice, check_items, check_shape
 from linalg_cnn.compose import compose
-from linalg_cnn.exact import to_exact
 from linalg_cnn.graph import AffineGraph
 from linalg_cnn.notebook import Drawn
 from linalg_cnn.ops.base import Operation
@@ -17,9 +13,8 @@ from linalg_cnn.ops.resample import NEAREST_MODES, ResampleTo
 from linalg_cnn.ops.weighted_sum import WeightedSum
 from linalg_cnn.piecewise.base import PiecewiseOperation
 from linalg_cnn.piecewise_graph import PiecewiseGraph
+from linalg_cnn.skip_weights import check_skip_weights
 from linalg_cnn.types import Array, Shape
-
-SkipWeights = dict[tuple[int, int], Any]
 
 
 class SkipNetwork(Drawn):
@@ -94,7 +89,7 @@ class SkipNetwork(Drawn):
         if not self.layers:
             raise ValueError("layers: expected at least one layer, got none")
         self.resample = check_choice("resample", resample, NEAREST_MODES)
-        self.skip_weights = _check_skip_weights(skip_weights or {}, len(self.layers))
+        self.skip_weights = check_skip_weights({} if skip_weights is None else skip_weights, len(self.layers))
         self.graph, self.shapes = self._wire(len(self.layers))
 
     def __repr__(self) -> str:
@@ -121,13 +116,34 @@ class SkipNetwork(Drawn):
 
         Raises
         ------
+        TypeError
+            If ``x`` holds neither numbers nor sympy expressions.
         ValueError
             If the last axes of ``x`` are not ``in_shape``.
         """
         return self.graph(x)
 
     def at(self, x: Any) -> AffineGraph:
-        """Return the affine graph that equals the network around an input (*in_shape). See `PiecewiseGraph.at`.
+        """Return the affine graph that equals the network around an input.
+
+        A network of affine layers has the same map around each input.
+
+        Parameters
+        ----------
+        x : array_like (*in_shape)
+            One sample. Where it lies on several pieces of a layer, torch's gradient decides which one counts.
+
+        Returns
+        -------
+        AffineGraph
+            The network with each piecewise-linear layer replaced by its affine operation at the pieces of x, exactly.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` holds neither numbers nor sympy expressions that can be compared.
+        ValueError
+            If ``x`` does not have the shape ``in_shape``, or an entry is NaN or infinite.
 
         Examples
         --------
@@ -140,7 +156,40 @@ class SkipNetwork(Drawn):
         return self._pieces().at(x)
 
     def local_maps(self, xs: Any, max_bytes: int | None = None) -> tuple[Array, Array]:
-        """Return W (N, out_size, in_size) and B (N, out_size) around each input. See `PiecewiseGraph.local_maps`."""
+        """Return the affine maps that equal the network around each input of a batch.
+
+        Parameters
+        ----------
+        xs : array_like (N, *in_shape)
+        max_bytes : int, optional
+            Limit on the memory of the maps and of what is computed at once; half of the machine's memory if not
+            given.
+
+        Returns
+        -------
+        W : ndarray (N, out_size, in_size), float64
+            Jacobians at each input, those of torch's gradient where pieces meet.
+        B : ndarray (N, out_size), float64
+
+        Raises
+        ------
+        TypeError
+            If the network or ``xs`` hold sympy expressions.
+        ValueError
+            If ``xs`` does not have the shape (N, *in_shape), an entry is NaN or infinite, or ``max_bytes`` is not an
+            int of at least 0.
+        MemoryError
+            If the maps and the vectors of one input would take more than ``max_bytes``. This is checked before
+            anything is computed.
+
+        Examples
+        --------
+        >>> from linalg_cnn import Dense, ReLU
+        >>> net = SkipNetwork((1,), [Dense([[1.0], [-1.0]]), ReLU(), Dense([[1.0, 1.0]])])  # the absolute value
+        >>> W, B = net.local_maps([[-3.0], [2.0]])
+        >>> W.ravel(), B.ravel()
+        (array([-1.,  1.]), array([0., 0.]))
+        """
         return self._pieces().local_maps(xs, max_bytes)
 
     def _pieces(self) -> PiecewiseGraph:
@@ -151,14 +200,73 @@ class SkipNetwork(Drawn):
         return graph
 
     def compose(self, direction: str = "auto", form: str | None = None) -> AffineMap:
-        """Return the whole network as one AffineMap: theorem 3.1. See `linalg_cnn.compose`.
+        """Return the whole network as one AffineMap: theorem 3.1. `linalg_cnn.compose` has further options.
 
-        A network with piecewise-linear layers is refused: it has a map around each input, which is that of ``at``.
+        Parameters
+        ----------
+        direction : {"auto", "forward", "adjoint"}
+            Whether columns of the identity are pushed through the network or rows are pulled back. ``auto`` takes the
+            one with fewer vectors; the map is the same.
+        form : {"dense", "sparse", "sympy"}, optional
+            How W is kept. The default is dense, or sympy for a network with sympy expressions.
+
+        Returns
+        -------
+        AffineMap
+            W of shape (out_size, in_size) and B of shape (out_size,) in float64, or exact sympy matrices.
+
+        Raises
+        ------
+        TypeError
+            If a layer is piecewise linear: there is a map around each input only, that of `at`.
+        ValueError
+            If ``direction`` or ``form`` is unknown, or ``form`` is not "sympy" for a network with sympy expressions.
+        MemoryError
+            If W and the vectors on their way would take more than half of the machine's memory. This is checked before
+            anything is computed.
+
+        Examples
+        --------
+        >>> from linalg_cnn import Dense
+        >>> composed = SkipNetwork((2,), [Dense([[1.0, 2.0]]), Dense([[10.0]], [3.0])]).compose()
+        >>> composed.W, composed.B
+        (array([[10., 20.]]), array([3.]))
         """
         return compose(self, direction, form)
 
     def latent(self, direction: str = "auto", form: str | None = None) -> AffineMap:
-        """Return all but the last layer as one AffineMap: the paper's W_latent and B_latent."""
+        """Return all but the last layer as one AffineMap: the paper's W_latent and B_latent.
+
+        Parameters
+        ----------
+        direction : {"auto", "forward", "adjoint"}
+            Whether columns of the identity are pushed through the network or rows are pulled back. ``auto`` takes the
+            one with fewer vectors; the map is the same.
+        form : {"dense", "sparse", "sympy"}, optional
+            How W is kept. The default is dense, or sympy for a network with sympy expressions.
+
+        Returns
+        -------
+        AffineMap
+            The map from the input to f^(L-1), of shape ``shapes[-2]``; the identity for a network of one layer.
+
+        Raises
+        ------
+        TypeError
+            If a layer before the last is piecewise linear: there is a map around each input only, that of `at`.
+        ValueError
+            If ``direction`` or ``form`` is unknown, or ``form`` is not "sympy" for a network with sympy expressions.
+        MemoryError
+            If W and the vectors on their way would take more than half of the machine's memory. This is checked before
+            anything is computed.
+
+        Examples
+        --------
+        >>> from linalg_cnn import Dense
+        >>> latent = SkipNetwork((2,), [Dense([[1.0, 2.0]]), Dense([[10.0]], [3.0])]).latent()
+        >>> latent.W, latent.B
+        (array([[1., 2.]]), array([0.]))
+        """
         graph = self._wire(len(self.layers) - 1)[0]
         return compose(cast(AffineGraph, graph), direction, form)  # it refuses a graph with pieces
 
@@ -188,96 +296,3 @@ class SkipNetwork(Drawn):
                 terms = [graph.add(WeightedSum(weights), *terms, name=f"the input of {name}")]
             f.append(graph.add(layer, *terms, name=name))
         return graph, tuple(graph.shapes[value] for value in f)
-
-
-def _check_skip_weights(given: Mapping[tuple[int, int], Any], depth: int) -> SkipWeights:
-    """Return all weights t^(k,j), the implied t^(j,j) = 1 included, as Python floats or sympy expressions.
-
-    Raises
-    ------
-    TypeError
-        If it is not a mapping, or a weight is neither a number nor a sympy expression.
-    ValueError
-        If a key is out of range, a weight is not finite, or the weights into a layer do not sum to 1.
-    """
-    if not isinstance(given, Mapping):
-        raise TypeError(f"skip_weights: expected a mapping {{(k, j): weight}}, got {type(given).__name__}")
-    weights: SkipWeights = {}
-    for key, value in given.items():
-        if not (
-            isinstance(key, tuple)
-            and len(key) == 2
-            and all(isinstance(index, (int, np.integer)) and not isinstance(index, bool) for index in key)
-            and 0 <= key[0] <= key[1] < depth
-        ):
-            raise ValueError(
-                f"skip_weights: expected keys (k, j) with 0 <= k <= j < {depth} (the number of layers), got {key!r}"
-            )
-        k, j = key
-        weights[int(k), int(j)] = check_array(f"skip_weights[{(int(k), int(j))}]", value, ndim=0).item()
-    for j in range(depth):
-        into = {key: weight for key, weight in weights.items() if key[1] == j}
-        if not into:
-            weights[j, j] = 1.0
-            continue
-        total: Any
-        if any(isinstance(weight, sympy.Expr) for weight in into.values()):
-            into = {key: to_exact(np.array(weight, dtype=object)).item() for key, weight in into.items()}
-            weights |= into  # floats beside symbols become exact as well
-            total = sympy.simplify(sum(into.values()))
-            right = total == 1
-        else:
-            total = sum(into.values())
-            right = abs(total - 1) <= 1e-12
-        if not right:
-            raise ValueError(
-                f"skip_weights: expected the weights into layer {j + 1} (the keys (k, {j})) to sum to 1, "
-                f"got {total} from {into}"
-            )
-    return weights
-
-
-def shared_skip_weights(skips: Iterable[tuple[int, int]], t: Any) -> SkipWeights:
-    """Return the weights of a network whose skips all have strength t: equation (23).
-
-    The input of layer j + 1 becomes (1 - t) f^(j) plus t shared equally among the skips into it.
-
-    Parameters
-    ----------
-    skips : iterable of (k, j)
-        Skip connections: f^(k) is added to the input of layer j + 1, k < j.
-    t : float in [0, 1], or a sympy expression
-        Strength of the skips.
-
-    Returns
-    -------
-    dict {(k, j): weight}
-        Weights for ``SkipNetwork(..., skip_weights=...)``.
-
-    Raises
-    ------
-    TypeError
-        If ``skips`` is not iterable, or t is neither a number nor a sympy expression.
-    ValueError
-        If t is not in [0, 1], or a skip is no pair of ints, does not have 0 <= k < j or is named twice.
-
-    Examples
-    --------
-    >>> shared_skip_weights([(1, 2)], 0.25)
-    {(1, 2): 0.25, (2, 2): 0.75}
-    """
-    strength = check_array("t", t, ndim=0).item()
-    is_number = not isinstance(strength, sympy.Expr) or strength.is_number
-    if is_number and not 0 <= strength <= 1:
-        raise ValueError(f"t: expected a number in [0, 1], got {strength}")
-    pairs = [tuple(pair) if is_sequence(pair) else pair for pair in check_items("skips", skips, "pairs of ints (k, j)")]
-    for pair in pairs:
-        is_pair = isinstance(pair, tuple) and len(pair) == 2
-        ints = is_pair and all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in pair)
-        if not ints or not 0 <= pair[0] < pair[1] or pairs.count(pair) != 1:
-            raise ValueError(f"skips: expected different pairs of ints (k, j) with 0 <= k < j, got {pair!r}")
-    weights: SkipWeights = {}
-    for k, j in pairs:
-        weights[k, j] = strength / sum(1 for _, goal in pairs if goal == j)
-        weights[j, j] = 1 - strength
-    return weights

@@ -74,6 +74,13 @@ def test_every_public_name_is_there_and_has_a_docstring_with_an_example(module):
             assert ">>>" in documentation, name
 
 
+@pytest.mark.parametrize("name", ["__call__", "at", "local_maps", "compose", "latent"])
+def test_methods_of_a_network_say_what_they_take_return_and_raise(name):
+    documentation = inspect.getdoc(getattr(linalg_cnn.SkipNetwork, name))
+    headings = [line for line in documentation.splitlines() if line in ("Parameters", "Returns", "Raises")]
+    assert headings == ["Parameters", "Returns", "Raises"]
+
+
 @pytest.mark.parametrize("name", [name for name in linalg_cnn.symbolic.__all__ if name != "symbols"])
 def test_exact_twins_have_the_same_signature(name):
     exact, numeric = getattr(linalg_cnn.symbolic, name), getattr(linalg_cnn, name)

@@ -107,6 +107,8 @@ def test_what_is_no_sequence_or_mapping():
         SkipNetwork((1, 4, 4), ONE)
     with pytest.raises(TypeError, match="skip_weights: expected a mapping .* got list"):
         three([(0, 1, 0.5)])
+    with pytest.raises(TypeError, match="skip_weights: expected a mapping .* got ndarray"):
+        three(np.ones((2, 2)))
     with pytest.raises(ValueError, match="to sum to 1, got inf"):
         three({(0, 1): 1e308, (1, 1): 1e308})
 
