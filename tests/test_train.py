@@ -108,6 +108,51 @@ def test_timing_measures_and_names_the_machine(monkeypatch, tmp_path):
     assert describe_hardware(torch.device("cuda:0"))["gpu"] == "card of cuda:0"
 
 
+def test_timing_leaves_statistics_and_modes_as_they_are():
+    """A network fresh from its constructor is in training mode, in which each timed run would move its statistics."""
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.BatchNorm1d(4).eval())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    microseconds_per_image(model, torch.rand(2, 4), min_run_time=0.0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [part.training for part in model.modules()] == [True, True, True, False]
+    exported = torch.export.export(torch.nn.Linear(4, 1), (torch.rand(2, 4),)).module()  # whose eval() raises an error
+    assert microseconds_per_image(exported, torch.rand(2, 4), min_run_time=0.0)["median"] > 0
+
+
+def test_timing_puts_modes_back_after_a_forward_that_fails():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout().eval())
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        microseconds_per_image(model, torch.rand(2, 4), min_run_time=0.0)
+    assert [part.training for part in model.modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": "network"}, TypeError, "model: expected an nn.Module or another callable, got str"),
+        ({"batch": [1.0]}, TypeError, "batch: expected a tensor, got list"),
+        (
+            {"batch": torch.zeros(0, 4)},
+            ValueError,
+            r"batch: expected at least one image \(N, ...\), got shape \(0, 4\)",
+        ),
+        ({"batch": torch.tensor(1.0)}, ValueError, r"batch: expected at least one image \(N, ...\), got shape \(\)"),
+        ({"min_run_time": -1}, ValueError, "min_run_time: expected a finite number of at least 0, got -1"),
+        ({"min_run_time": math.nan}, ValueError, "min_run_time: expected a finite number of at least 0, got nan"),
+        ({"min_run_time": math.inf}, ValueError, "min_run_time: expected a finite number of at least 0, got inf"),
+        (
+            {"min_run_time": "model(batch)"},
+            ValueError,
+            "min_run_time: expected a finite number of at least 0, got 'mod",
+        ),
+        ({"least_runs": 0}, ValueError, "least_runs: expected an int of at least 1, got 0"),
+    ],
+)
+def test_timing_refuses_by_name(arguments, error, message):
+    with pytest.raises(error, match=message):
+        microseconds_per_image(**{"model": torch.nn.Flatten(), "batch": torch.zeros(2, 4)} | arguments)
+
+
 def test_scores_and_accuracy_refuse_what_does_not_fit():
     scores = torch.eye(3)
     for labels in (torch.tensor([[0], [1], [2]]), torch.tensor([1]), torch.tensor(1)):

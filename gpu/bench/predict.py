@@ -209,10 +209,10 @@ def time_from_bytes(device: torch.device, images: int, runs: int, seconds_each: 
     exact = torch.from_numpy(raw.affine(compared.flatten(1).cpu().double().numpy()))
     largest = exact.abs().max()
     timings = {name: measured_of(list(values)) for name, values in seconds.items()}
-    one = pixels[:1]
+    one, layer = pixels[:1], linear.layers[0]
     single = {
         PREDICTOR: microseconds_per_image(predictor, one, min_run_time=seconds_each),
-        LINEAR: microseconds_per_image(linear.layers[0], one, "model(batch.flatten(1).float())", seconds_each),
+        LINEAR: microseconds_per_image(lambda batch: layer(batch.flatten(1).float()), one, min_run_time=seconds_each),
     }
     return {
         "images": images,

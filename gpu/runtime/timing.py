@@ -1,14 +1,20 @@
 """The time of a prediction per image, and of consecutive steps."""
 
 import logging
+import math
 import time
 import timeit
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
+from gpu.runtime.modes import in_evaluation_mode
+from linalg_cnn.checks import check_int
 
 Predict = Callable[[torch.Tensor], Any]
 """Takes a batch and computes its scores, in whatever form the runtime returns them."""
@@ -21,7 +27,7 @@ LEAST_RUNS = 3
 def microseconds_per_image(
     model: Callable[[torch.Tensor], Any],
     batch: torch.Tensor,
-    statement: str = "model(batch)",
+    *,
     min_run_time: float = 0.5,
     least_runs: int = LEAST_RUNS,
 ) -> dict[str, float]:
@@ -32,11 +38,10 @@ def microseconds_per_image(
     Parameters
     ----------
     model : nn.Module, or another callable
-        The model, which takes the batch.
+        The model, which takes the batch. A module is timed in evaluation mode, in which its running statistics stay as
+        they are; each of its parts has its own mode again afterwards. Another callable is called as it is.
     batch : tensor (N, ...)
         The batch, on the device of the model.
-    statement : str
-        Python code to time, in terms of ``model`` and ``batch``.
     min_run_time : float
         Seconds to spend on timed runs, at least.
     least_runs : int
@@ -47,23 +52,57 @@ def microseconds_per_image(
     dict
         ``median`` and interquartile range ``iqr`` of the measurements, in microseconds per image.
 
+    Raises
+    ------
+    TypeError
+        If ``model`` cannot be called, or ``batch`` is not a tensor.
+    ValueError
+        If there is no image in the batch, ``min_run_time`` is not a finite number of at least 0, or ``least_runs`` not
+        an int of at least 1.
+
     Examples
     --------
     >>> measured = microseconds_per_image(torch.nn.Flatten(), torch.zeros(4, 1, 28, 28), min_run_time=0.01)
     >>> sorted(measured)
     ['iqr', 'median']
     """
+    if not callable(model):
+        raise TypeError(f"model: expected an nn.Module or another callable, got {type(model).__name__}")
+    if not isinstance(batch, torch.Tensor):
+        raise TypeError(f"batch: expected a tensor, got {type(batch).__name__}")
+    if not batch.ndim or not len(batch):
+        raise ValueError(f"batch: expected at least one image (N, ...), got shape {tuple(batch.shape)}")
+    seconds = _check_seconds("min_run_time", min_run_time)
+    check_int("least_runs", least_runs, 1)
     benchmark = _torch_benchmark()
-    given = {"model": model, "batch": batch}
+    statement, given = "model(batch)", {"model": model, "batch": batch}
+    evaluated = in_evaluation_mode(model) if isinstance(model, nn.Module) else nullcontext()
     # torch's timers wait for the current device, which need not be that of the batch
-    with torch.cuda.device(batch.device) if batch.is_cuda else nullcontext():
+    with evaluated, torch.cuda.device(batch.device) if batch.is_cuda else nullcontext():
         timer = benchmark.Timer(statement, globals=given, num_threads=torch.get_num_threads())
         if least_runs > 1:
             once = timeit.timeit(statement, globals=given, number=1, timer=benchmark.timer)
-            min_run_time = max(min_run_time, least_runs * once)
-        measured = timer.blocked_autorange(min_run_time=min_run_time)
+            seconds = max(seconds, least_runs * once)
+        measured = timer.blocked_autorange(min_run_time=seconds)
     scale = 1e6 / len(batch)
     return {"median": measured.median * scale, "iqr": measured.iqr * scale}
+
+
+def _check_seconds(name: str, value: object) -> float:
+    """Return a number of seconds.
+
+    Raises
+    ------
+    ValueError
+        If it is not a finite number of at least 0.
+    """
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with suppress(OverflowError):  # an int may be larger than any float
+            number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+    return number
 
 
 def median_and_iqr(values: Sequence[float]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from gpu.models.checks import check_module
+from gpu.runtime.modes import in_evaluation_mode
 from gpu.runtime.precision import full_float32
 from gpu.training.data import as_network_input, check_images
 from gpu.training.evaluation import dtype_of
@@ -277,18 +278,15 @@ def _restore(norm: _BatchNorm, statistics: dict[str, torch.Tensor]) -> None:
 @contextmanager
 def only_training(model: nn.Module, norms: dict[str, _BatchNorm]) -> Iterator[None]:
     """Put the given normalisations into training mode, in which all batches weigh the same, and no other module."""
-    modes = [(part, part.training) for part in model.modules()]
     momenta = [(norm, norm.momentum) for norm in norms.values()]
-    try:
-        model.eval()
-        for norm in norms.values():
-            norm.training, norm.momentum = True, None
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        for norm, momentum in momenta:
-            norm.momentum = momentum
+    with in_evaluation_mode(model):
+        try:
+            for norm in norms.values():
+                norm.training, norm.momentum = True, None
+            yield
+        finally:
+            for norm, momentum in momenta:
+                norm.momentum = momentum
 
 
 @contextmanager
