@@ -1,6 +1,7 @@
 """Networks with skips of strength t, torchvision's among them, and the same networks without their skips."""
 
 import copy
+import pickle
 from functools import partial
 from typing import get_args
 
@@ -371,6 +372,70 @@ def test_weights_are_exact_in_every_dtype():
         gpu.set_skip_strength(model, t)
         assert gpu.skip_strengths(model) == {"joins.2": t}
         torch.testing.assert_close(model(x), torch.from_numpy(model.to_network()(x.numpy())), rtol=1e-13, atol=1e-14)
+
+
+CONVERSIONS = {
+    "double": (0.3, lambda model: model.double()),
+    "half and back": (0.3, lambda model: model.half().float()),
+    "bfloat16, in which it is 1": (0.999, lambda model: model.bfloat16()),
+    "half, in which it is 0": (1e-30, lambda model: model.half()),
+    "meta": (0.3, lambda model: model.to("meta")),
+    "meta, and back without numbers": (0.3, lambda model: model.to("meta").to_empty(device="cpu")),
+    "pickled": (0.3, lambda model: pickle.loads(pickle.dumps(model)).double()),
+    "copied": (0.3, lambda model: copy.deepcopy(model).double()),
+}
+
+
+@pytest.mark.parametrize("make", [partial(gpu.resnet, 18), gpu.three_layer_cnn], ids=["SkipSum", "SkipJoin"])
+@pytest.mark.parametrize(("t", "convert"), CONVERSIONS.values(), ids=CONVERSIONS)
+def test_a_strength_stays_exact_through_every_conversion(make, t, convert):
+    weights = make(t=t).state_dict()
+    model = convert(make(t=t))
+    assert set(gpu.skip_strengths(model).values()) == {t}
+    like = next(model.parameters())
+    held = [buffer for name, buffer in model.named_buffers() if name.endswith((".t", ".weights"))]
+    assert held
+    for buffer in held:
+        assert (buffer.dtype, buffer.device) == (like.dtype, like.device)
+        assert buffer.is_meta or torch.equal(buffer.reshape(-1)[-1], torch.tensor(t, dtype=torch.float64).to(like))
+    if not like.is_meta:
+        model.load_state_dict(weights, strict=True)
+        assert set(gpu.skip_strengths(model).values()) == {t}
+
+
+def test_a_strength_set_while_there_are_no_numbers_is_there_with_the_numbers():
+    with torch.device("meta"):
+        model = gpu.resnet(18, t=0.5)
+    gpu.set_skip_strength(model, 0.3)
+    assert "t=0.3" in repr(model)
+    model.to_empty(device="cpu").load_state_dict(gpu.resnet(18).state_dict())
+    assert torch.equal(model.layer1[0].skip_sum.t, torch.tensor(0.3))
+
+
+def test_a_conversion_that_changes_nothing_writes_nothing():
+    with torch.inference_mode():
+        model = SkipSum(0.3)
+    assert model.float().cpu().skip_strength == 0.3  # its tensor cannot be written outside of inference mode
+
+
+def test_pickles_of_before_strengths_were_exact_are_read():
+    model = SkipSum(0.25)
+    state = model.__getstate__()
+    del state["exact"]
+    old = SkipSum.__new__(SkipSum)
+    old.__setstate__(state)
+    assert old.skip_strength == 0.25
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_sum_is_scripted_and_captured_with_its_tensor():
+    main, skip = torch.tensor([4.0]), torch.tensor([8.0])
+    scripted = torch.jit.script(SkipSum(0.25))
+    assert scripted(main, skip) == 5
+    model = SkipSum(0.25)
+    traced = torch.jit.trace(model, (main, skip))
+    model.set_skip_strength(0.5)
+    assert traced(main, skip) == 6
 
 
 def test_from_torchvision_names_what_is_not_torchvisions():

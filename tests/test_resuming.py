@@ -545,6 +545,12 @@ def test_unequal_weights_of_skips_are_those_of_the_network_after_resuming(digits
     assert torch.equal(gpu.predict_scores(resumed.model, images), gpu.predict_scores(whole.model, images))
 
 
+def sloped(slope):
+    model = gpu.three_layer_cnn(activation="relu")
+    gpu.set_activation_slope(model, slope)
+    return model
+
+
 def taught(digits, teacher):
     return Trainer(gpu.perceptron(seed=1), *digits, epochs=1, teacher=Teacher(teacher))
 
@@ -652,6 +658,15 @@ def test_a_graph_is_captured_anew_where_activations_get_slopes(digits):
     per_epoch = len(seen) // 3
     assert seen[per_epoch] is graph, "only a slope has another value"
     assert seen[2 * per_epoch] is None, "the second activation has a slope now"
+
+
+@pytest.mark.parametrize("make", [lambda t: gpu.resnet(18, t=t), sloped], ids=["t", "slopes"])
+def test_the_fingerprint_of_a_teacher_has_the_numbers_that_its_network_holds(make):
+    """So it had before t and slopes were kept in double precision, and trainings of then are to go on."""
+    rounded = float(torch.tensor(0.3))
+    first, second = (make(t) for t in (0.3, rounded))
+    second.load_state_dict(first.state_dict())
+    assert taught_by(Teacher(first)) == taught_by(Teacher(second))
 
 
 def test_a_printed_address_is_no_part_of_a_teachers_fingerprint():

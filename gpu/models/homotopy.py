@@ -4,15 +4,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
 
 from gpu.models.checks import check_module
+from gpu.models.exact import KeptExactly
 
 
-class Skip(nn.Module):
+class Skip(KeptExactly):
     """A module that adds one skip or several to the main path, with a strength t of its own."""
 
     @property
@@ -36,8 +37,10 @@ class SkipSum(Skip):
     Attributes
     ----------
     t : tensor ()
-        The strength. It is a tensor, so that a new value needs no new compilation or CUDA graph, and a buffer that is
-        not persistent, so that a state_dict holds only what was learnt and torchvision's loads strictly.
+        The strength in the network's dtype; a buffer that is not persistent, so that torchvision's state_dict loads
+        strictly.
+    exact : float
+        The strength in double precision.
 
     Examples
     --------
@@ -45,11 +48,14 @@ class SkipSum(Skip):
     tensor([5.])
     """
 
+    exact_name, tensor_name = "exact", "t"
+    exact: float
     t: torch.Tensor
 
     def __init__(self, t: float = 0.5) -> None:
         super().__init__()
-        self.register_buffer("t", torch.tensor(check_share("t", t)), persistent=False)
+        self.exact = check_share("t", t)
+        self.register_buffer("t", torch.tensor(self.exact), persistent=False)
 
     def forward(self, main: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Return the sum; at t = 0 it is ``main``, bit for bit, wherever ``skip`` is finite."""
@@ -58,11 +64,11 @@ class SkipSum(Skip):
     @property
     def skip_strength(self) -> float:
         """The strength t of the skip."""
-        return float(self.t)
+        return self.exact
 
     def set_skip_strength(self, t: float) -> None:
         """Set the strength, in the same tensor."""
-        self.t.fill_(t)
+        self.keep_exactly(t)
 
     def extra_repr(self) -> str:
         """Return t as text."""
@@ -82,7 +88,7 @@ class SkipJoin(Skip):
     Attributes
     ----------
     weights : tensor (1 + number of skips,)
-        The weights in the network's dtype; a buffer that is not persistent, as in `SkipSum`.
+        The weights in the network's dtype; a buffer that is not persistent.
     exact : tuple of float
         The weights in double precision, for `SkipCNN.to_network`.
 
@@ -92,21 +98,14 @@ class SkipJoin(Skip):
     tensor(4.)
     """
 
+    exact_name, tensor_name = "exact", "weights"
+    exact: tuple[float, ...]
     weights: torch.Tensor
 
     def __init__(self, weights: list[float], dtype: torch.dtype) -> None:
         super().__init__()
         self.exact = tuple(weights)
         self.register_buffer("weights", torch.tensor(weights, dtype=dtype), persistent=False)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Convert the exact weights anew: ``.double()`` alone would keep the rounding of a float32 network."""
-        super()._apply(fn, recurse)
-        self._fill()
-        return self
-
-    def _fill(self) -> None:
-        self.weights.copy_(torch.tensor(self.exact, dtype=torch.float64))
 
     def forward(self, main: torch.Tensor, *skips: torch.Tensor) -> torch.Tensor:
         """Return the sum; with weights 1, 0, ..., 0 it is ``main``, bit for bit, wherever the skips are finite."""
@@ -123,8 +122,7 @@ class SkipJoin(Skip):
     def set_skip_strength(self, t: float) -> None:
         """Set the weights to 1 - t and, for each skip, an equal share of t."""
         skips = len(self.exact) - 1
-        self.exact = (1 - t, *(t / skips,) * skips)
-        self._fill()
+        self.keep_exactly((1 - t, *(t / skips,) * skips))
 
     def extra_repr(self) -> str:
         """Return the weights as text."""

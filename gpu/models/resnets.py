@@ -58,7 +58,7 @@ class SkipBlock(WithSkips):
         like = next(made.parameters(), torch.zeros(()))
         made.skip_sum = SkipSum(t).to(like.device)
         if like.dtype == torch.float64:
-            made.skip_sum.double().set_skip_strength(t)
+            made.skip_sum.double()
         made._modules["relu"] = block._modules["relu"]
         return made
 

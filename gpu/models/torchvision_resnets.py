@@ -11,7 +11,7 @@ from torchvision.models import ResNet
 
 from gpu.models.agreement import check_agreement
 from gpu.models.copying import copy_of
-from gpu.models.homotopy import check_share, skips_of
+from gpu.models.homotopy import SkipSum, check_share, set_skip_strength, skips_of
 from gpu.models.interventions import first_intervention, written
 from gpu.models.resnets import BLOCKS, SkipBlock, blocks_of, with_strength
 
@@ -104,10 +104,11 @@ def _with_scaled_weights(model: nn.Module, t: float) -> tuple[ResNet, set[str], 
         If t is 0 or 1 in the dtype of the skips, or a block cannot be scaled.
     """
     made = with_strength(cast(ResNet, copy_of(model)), t)
-    _, skip = next(skips_of(made))
-    t = skip.skip_strength  # as the network holds it: near 1, 1 - t is another number after rounding
+    # as the network holds it, and keeps it in a wider dtype: near 1, 1 - t is another number after rounding
+    t = float(next(cast(SkipSum, skip) for _, skip in skips_of(made)).t)
     if not 0 < t < 1:
         raise ValueError(f"t: expected a number that is neither 0 nor 1 after rounding, got one that is {t:g} then")
+    set_skip_strength(made, t)
     scalings = list(_scalings(made, t))
     scaled = {name for name, _, _ in scalings}
     _check_not_shared(made, scaled)

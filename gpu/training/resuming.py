@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gpu.models.activations import activation_slopes, class_of, set_activation_slope
-from gpu.models.homotopy import skip_strengths
+from gpu.models.homotopy import SkipSum, skips_of
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, check_history
@@ -63,7 +63,9 @@ def taught_by(teacher: Teacher | None) -> dict[str, Any]:
         return {"taught": None, "teacher": None}
     model = teacher.model
     printed = re.sub(r" at 0x[0-9a-f]+", "", repr(model))  # an address is another one in the next process
-    digest = hashlib.sha256(f"{_layers(model)}\n{printed}\n{skip_strengths(model)}\n".encode())
+    # t as the network holds it, rounded, as it was digested before skips kept it in double precision, too
+    held = {name: float(p.t) if isinstance(p, SkipSum) else p.skip_strength for name, p in skips_of(model)}
+    digest = hashlib.sha256(f"{_layers(model)}\n{printed}\n{held}\n".encode())
     digest.update(f"{activation_slopes(model)}\n".encode())
     buffers = dict(model.named_buffers(remove_duplicate=False))  # also those that a state_dict leaves out
     for name, tensor in (model.state_dict() | buffers).items():
