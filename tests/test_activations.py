@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 import gpu
-from gpu.models.activations import ACTIVATIONS, class_of
+from gpu.models.activations import ACTIVATIONS
+from gpu.models.sloped import class_of
 
 X = torch.tensor([[-3.0, -0.5, 0.0, 0.25, 7.0]])
 MADE_WITH = {nn.Threshold: (0.1, 20.0)}
@@ -287,11 +288,129 @@ def test_an_activation_beside_functions_gets_a_slope_by_its_name():
     assert torch.equal(model(X), torch.tanh(X))
 
 
-def test_a_skip_cnn_with_an_activation_on_its_way_has_no_counterpart_in_linalg_cnn():
+@pytest.mark.parametrize(("slope", "kinds"), [(0, ["ReLU"]), (0.3, ["LeakyReLU"]), (1, [])])
+def test_a_skip_cnn_is_a_network_at_every_slope(slope, kinds):
+    model = gpu.three_layer_cnn(activation="relu").eval()
+    gpu.set_activation_slope(model, {"activations.1": slope})
+    network = model.to_network()
+    between = ["Conv", "ReLU", "Conv", *kinds, "Conv", "ReLU", "Dense"]
+    assert [type(layer).__name__ for layer in network.layers] == between
+    assert [layer.negative_slope for layer in network.layers if hasattr(layer, "negative_slope")] == [0.3] * (
+        slope == 0.3
+    )
+    x = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(torch.from_numpy(network(x.numpy())).float(), model(x))
+
+
+def test_a_layer_with_a_slope_is_a_layer_of_a_skip_cnn():
+    layers = [nn.Conv2d(1, 1, 1), nn.PReLU(init=0.5), nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Conv2d(1, 1, 1)]
+    chained = nn.Sequential(*layers)
+    gpu.set_activation_slope(chained, {"1": 0, "3": 1})
+    network = gpu.SkipCNN((1, 4, 4), layers).to_network()
+    assert float(network.layers[1].weight) == 0.5
+    assert network.layers[3].negative_slope == 1
+    x = torch.randn(2, 1, 4, 4)
+    torch.testing.assert_close(torch.from_numpy(network(x.numpy())).float(), chained(x))
+
+
+def test_activations_that_are_not_piecewise_linear_on_their_way_are_named():
     model = gpu.three_layer_cnn(activation="relu")
+    model.activations[1] = nn.Tanh()
     gpu.set_activation_slope(model, {"activations.1": 0.5})
-    with pytest.raises(TypeError, match=r"piecewise linear function, such as ReLU, got SlopedReLU\(slope=0.5\)"):
+    with pytest.raises(TypeError, match=r"piecewise linear function, such as ReLU, got SlopedTanh\(slope=0.5\)"):
         model.to_network()
+    gpu.set_activation_slope(model, {"activations.1": 1})
+    assert [type(layer).__name__ for layer in model.to_network().layers[2:4]] == ["Conv", "Conv"]
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
+def test_the_ends_of_the_slope_are_activation_and_identity_also_where_these_are_infinite(kind):
+    act, x = kind(*MADE_WITH.get(kind, ())).eval(), torch.tensor([torch.inf, -torch.inf, 2.0])
+    expected = act(x)
+    gpu.set_activation_slope(act, 0)
+    torch.testing.assert_close(act(x), expected, rtol=0, atol=0, equal_nan=True)
+    gpu.set_activation_slope(act, 1)
+    assert torch.equal(act(x), x)
+
+
+def test_training_with_slopes_gives_the_bits_of_the_formula():
+    """The guards against 0 times infinity change neither values nor gradients of finite numbers."""
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(1))
+    for kind, slope in ((nn.ReLU, 0.0), (nn.ReLU, 0.3), (nn.GELU, 1.0), (nn.SiLU, 0.7)):
+        act, ours, theirs = kind(), x.clone().requires_grad_(), x.clone().requires_grad_()
+        s = torch.tensor(slope)
+        expected = (1 - s) * act(theirs) + s * theirs
+        gpu.set_activation_slope(act, slope)
+        y = act(ours)
+        (y**2).sum().backward()
+        (expected**2).sum().backward()
+        assert torch.equal(y, expected)
+        assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_tracing_takes_the_activation_at_its_slope(images):
+    model = chain(nn.ReLU(), nn.ReLU()).eval()
+    for first, second, kinds in ((0, 1, ["ReLU"]), (0.25, 0, ["LeakyReLU", "ReLU"]), (1, 0.5, ["LeakyReLU"])):
+        gpu.set_activation_slope(model, {"2": first, "5": second})
+        graph = gpu.trace(model, (1, 9, 9), piecewise=True)
+        named = [type(node.operation).__name__ for node in graph.nodes]
+        assert [name for name in named if name not in {"Conv", "BatchNorm"}] == kinds
+        torch.testing.assert_close(torch.from_numpy(graph(images.double().numpy())).float(), model(images))
+    gpu.set_activation_slope(model, {"2": 1, "5": 0.5})
+    message = "5: ReLU: leaky_relu is not affine; replace it by the identity, as gpu.linearize does"
+    with pytest.raises(gpu.NotAffineError, match=f"got 1 that are not:\n  {message}"):
+        gpu.trace(model, (1, 9, 9))
+    gpu.set_activation_slope(model, 1)
+    torch.testing.assert_close(gpu.collapse(model, (1, 9, 9)).module(images), model(images))
+    merged = gpu.merge(model, (1, 9, 9), inputs=images)
+    torch.testing.assert_close(merged.module(images), model(images))
+
+
+def test_tracing_follows_the_hooks_of_an_activation_with_a_slope_and_questions_for_its_class():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.act = nn.Linear(3, 2), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.linear(x)) * (2 if isinstance(self.act, nn.ReLU) else 1)
+
+    model, x = Net(), torch.randn(4, 3)
+    gpu.set_activation_slope(model, 1)
+    model.act.register_forward_hook(lambda module, inputs, output: 3 * output)
+    torch.testing.assert_close(torch.from_numpy(gpu.trace(model, (3,))(x.double().numpy())).float(), model(x))
+
+
+def test_a_derived_activation_on_its_way_is_refused_without_a_line_of_ours():
+    class Squash(nn.Tanh):
+        pass
+
+    model = nn.Sequential(nn.Linear(2, 2), Squash())
+    gpu.set_activation_slope(model, 0.5)
+    with pytest.raises(gpu.NotAffineError, match="1: Squash: tanh is not affine"):
+        gpu.trace(model, (2,))
+
+
+@pytest.mark.parametrize(
+    ("slope", "convert"),
+    [
+        (0.3, lambda model: model.double()),
+        (0.3, lambda model: model.half().float()),
+        (0.999, lambda model: model.bfloat16()),
+        (1e-30, lambda model: model.half()),
+        (0.3, lambda model: model.to("meta")),
+        (0.3, lambda model: model.to("meta").to_empty(device="cpu")),
+        (0.3, lambda model: pickle.loads(pickle.dumps(model)).double()),
+    ],
+    ids=["double", "half and back", "bfloat16", "half", "meta", "without numbers", "pickled"],
+)
+def test_a_slope_stays_exact_through_every_conversion(slope, convert):
+    model = chain()
+    gpu.set_activation_slope(model, slope)
+    converted = convert(model)
+    assert gpu.activation_slopes(converted) == {"2": slope, "5": slope}
+    held = converted[2].slope
+    assert held.is_meta or torch.equal(held, torch.tensor(slope, dtype=torch.float64).to(held))
 
 
 def test_activations_that_compute_otherwise_than_their_classes_get_no_slope():

@@ -545,7 +545,7 @@ def test_unequal_weights_of_skips_are_those_of_the_network_after_resuming(digits
     assert torch.equal(gpu.predict_scores(resumed.model, images), gpu.predict_scores(whole.model, images))
 
 
-def sloped(slope):
+def with_slopes(slope):
     model = gpu.three_layer_cnn(activation="relu")
     gpu.set_activation_slope(model, slope)
     return model
@@ -660,7 +660,7 @@ def test_a_graph_is_captured_anew_where_activations_get_slopes(digits):
     assert seen[2 * per_epoch] is None, "the second activation has a slope now"
 
 
-@pytest.mark.parametrize("make", [lambda t: gpu.resnet(18, t=t), sloped], ids=["t", "slopes"])
+@pytest.mark.parametrize("make", [lambda t: gpu.resnet(18, t=t), with_slopes], ids=["t", "slopes"])
 def test_the_fingerprint_of_a_teacher_has_the_numbers_that_its_network_holds(make):
     """So it had before t and slopes were kept in double precision, and trainings of then are to go on."""
     rounded = float(torch.tensor(0.3))

@@ -1,8 +1,7 @@
 """Activations on the way to the identity: slopes, setting them, and taking activations out of a network."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -17,65 +16,13 @@ from gpu.models.linearizing.built_in import activations_in
 from gpu.models.linearizing.examination import followable
 from gpu.models.linearizing.mentions import mentioned
 from gpu.models.nonlinearities import IDENTITY, NONLINEARITIES
+from gpu.models.sloped import Sloped, drop_slope, slope_of, sloped_class
 from gpu.runtime.tables import counted
 
 Network = TypeVar("Network", bound=nn.Module)
 
 ACTIVATIONS = tuple(row.module for row in NONLINEARITIES if row.remedy == IDENTITY and row.module is not None)
 """The modules of the table that can go to the identity: functions of each entry."""
-
-
-class Sloped(nn.Module):
-    """An activation with a slope s: (1 - s) act(x) + s x. It is mixed into the class of the activation.
-
-    Attributes
-    ----------
-    activation_class : type
-        Class of the activation.
-    slope : tensor ()
-        The slope. As t in `gpu.models.homotopy.SkipSum`, it is a tensor, so that a new value needs no new compilation
-        or CUDA graph, and a buffer that is not persistent, so that the state_dict stays as it is.
-    """
-
-    activation_class: ClassVar[type[nn.Module]]
-    slope: torch.Tensor
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the activation of x between ReLU, or whichever it is, and the identity."""
-        activated: torch.Tensor = super().forward(x)
-        return (1 - self.slope) * activated + self.slope * x
-
-    def extra_repr(self) -> str:
-        """Return the slope as text, after what the activation says of itself."""
-        return ", ".join(filter(None, (super().extra_repr(), f"slope={float(self.slope):g}")))
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Let pickle and copy find the class, which is made when it is needed, by that of the activation."""
-        return _empty, (self.activation_class,), self.__getstate__()
-
-
-@cache
-def _sloped_class(kind: type[nn.Module]) -> type[Sloped]:
-    """Return the class that adds a slope to a class of activations; instances of it are instances of both."""
-    return type(f"Sloped{kind.__name__}", (Sloped, kind), {"activation_class": kind, "__module__": __name__})
-
-
-def _empty(kind: type[nn.Module]) -> Sloped:
-    made = _sloped_class(cast(Any, kind))
-    return made.__new__(made)
-
-
-def class_of(module: nn.Module) -> type[nn.Module]:
-    """Return the class of a module; of an activation with a slope, the class that it has without.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.ReLU())
-    >>> set_activation_slope(model, 0.5)
-    >>> type(model[0]).__name__, class_of(model[0]).__name__
-    ('SlopedReLU', 'ReLU')
-    """
-    return module.activation_class if isinstance(module, Sloped) else type(module)
 
 
 def activations_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -103,7 +50,7 @@ def activation_slopes(model: nn.Module) -> dict[str, float]:
     {'1': 0.0, '3': 0.25}
     """
     _check_module(model)
-    return {name: _slope_of(part) for name, part in activations_of(model)}
+    return {name: slope_of(part) for name, part in activations_of(model)}
 
 
 def _check_module(model: object) -> None:
@@ -115,10 +62,6 @@ def _check_module(model: object) -> None:
         If it is not.
     """
     check_module("model", model)
-
-
-def _slope_of(part: nn.Module) -> float:
-    return float(part.slope) if isinstance(part, Sloped) else 0.0
 
 
 def set_activation_slope(model: nn.Module, slope: float | Mapping[str, float]) -> None:
@@ -152,7 +95,13 @@ def set_activation_slope(model: nn.Module, slope: float | Mapping[str, float]) -
     Notes
     -----
     Activations are the modules that `gpu.linearize` replaces by the identity, and modules derived from them. While a
-    module has a slope, it is an instance of a class derived from its own, and does not work in place.
+    module has a slope, it is an instance of a class derived from its own. It does not work in place from then on, even
+    if it was made with ``inplace=True``: at slope 0 it still reads its input, and after `gpu.remove_activations` an
+    identity in front of it may hand on what others read.
+
+    At slope 0 and 1 the values are those of the activation and of the identity where these are infinite, too.
+    `gpu.trace`, `gpu.collapse`, `gpu.merge` and `SkipCNN.to_network` take the activation at slope 0, the identity at
+    slope 1, and leaky ReLU for ReLU in between.
 
     Source: for ReLU, the idea of Layer Folding (Dror et al. 2021), which learns the slope; here it is on a schedule, as
     the paper's t.
@@ -201,10 +150,21 @@ def _checked_slopes(model: nn.Module, parts: Mapping[str, nn.Module], slope: obj
         names = ", ".join(parts)
         raise ValueError(f"slope: expected names of activations, which are {names}, got {', '.join(unknown)}")
     for name in chosen:
-        if parametrize.is_parametrized(parts[name]) or "forward" in vars(parts[name]):
-            found = intervention(written(name), parts[name])
-            raise ValueError(f"model: expected activations as their classes compute them, got {found}")
+        _check_can_have_slope(name, parts[name])
     return {name: check_share(f"slope[{name!r}]" if named else "slope", value) for name, value in chosen.items()}
+
+
+def _check_can_have_slope(name: str, part: nn.Module) -> None:
+    """Check that an activation can get a slope, before the first of a network gets one.
+
+    Raises
+    ------
+    ValueError
+        If it has a parametrization or a forward of its own.
+    """
+    if parametrize.is_parametrized(part) or "forward" in vars(part):
+        found = intervention(written(name), part)
+        raise ValueError(f"model: expected activations as their classes compute them, got {found}")
 
 
 def _set_slope(part: nn.Module, slope: float, like: torch.Tensor) -> None:
@@ -214,8 +174,8 @@ def _set_slope(part: nn.Module, slope: float, like: torch.Tensor) -> None:
         part.register_buffer("slope", torch.zeros((), dtype=dtype, device=like.device), persistent=False)
         _leave_input(part)  # s x needs it
         # the module itself, and not one in its place, so that whatever else refers to it sees the slope as well
-        part.__class__ = _sloped_class(cast(Any, type(part)))
-    cast(Sloped, part).slope.fill_(slope)
+        part.__class__ = sloped_class(cast(Any, type(part)))
+    cast(Sloped, part).keep_exactly(slope)
 
 
 def _leave_input(part: nn.Module) -> None:
@@ -291,7 +251,7 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
             f"model: expected slope 0 or 1 for every activation, got {counted(len(between), 'other')}: {shown}; what "
             "these bend would be lost: train on while they go to 1 (gpu.SlopeSchedule), then gpu.set_activation_slope"
         )
-    removed = [(name, part) for name, part in activations_of(model) if _slope_of(part) == 1]
+    removed = [(name, part) for name, part in activations_of(model) if slope_of(part) == 1]
     if not slopes:
         raise ValueError(
             f"model: expected activations that are modules, which alone can be removed, got {type(model).__name__} "
@@ -309,11 +269,10 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
     bare = cast(Network, copy_of(model))
     for _, part in list(activations_of(bare)):
         _leave_input(part)  # an identity in front of it hands on its own, which may be read elsewhere, too
-        if _slope_of(part) == 1:
+        if slope_of(part) == 1:
             _become_identity(part)
         elif isinstance(part, Sloped):
-            del part.slope
-            cast(Any, part).__class__ = part.activation_class
+            drop_slope(part)
     on_cpu = all(tensor.device.type == "cpu" for tensor in model.parameters())
     check_agreement(model, bare, inputs, rtol=0 if on_cpu else None)
     return bare

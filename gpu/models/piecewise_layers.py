@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu.models.sloped import Sloped, class_of, is_sloped, without_slopes
 from linalg_cnn import (
     AdaptiveMaxPool,
     Clamp,
@@ -70,8 +71,15 @@ def module_of(layer: PiecewiseOperation, in_shape: Shape) -> nn.Module | None:
 def operation_of(module: nn.Module) -> PiecewiseOperation | None:
     """Return the piecewise-linear operation that a torch module computes, with its present parameters; None if unknown.
 
-    A subclass is another kind of module: it may compute something else.
+    A subclass is another kind of module: it may compute something else. An activation with a slope
+    (`gpu.set_activation_slope`) is itself at slope 0, leaky ReLU with slope 1 at slope 1, which is the identity, and
+    in between known for ReLU.
     """
+    if isinstance(module, Sloped) and is_sloped(module):
+        slope = module.exact_slope
+        if slope == 0:
+            return operation_of(without_slopes(module))
+        return LeakyReLU(slope) if slope == 1 or class_of(module) is nn.ReLU else None
     kind: Any = type(module)
     m: Any = module
     for plain, operation in ((nn.ReLU, ReLU), (nn.ReLU6, ReLU6), (nn.Hardsigmoid, Hardsigmoid)):

@@ -14,6 +14,7 @@ from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, chec
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
 from gpu.models.piecewise_layers import operation_of
+from gpu.models.sloped import is_sloped, slope_of
 from linalg_cnn import Operation, PiecewiseOperation, ResampleTo, SkipNetwork
 from linalg_cnn.types import Shape
 
@@ -153,7 +154,8 @@ class SkipCNN(WithSkips):
         """Return the network as a SkipNetwork with its present parameters, in their dtype.
 
         Activations other than the identity become layers of their own, which counts the f^(k) anew: with ReLU
-        everywhere, f^(k) of this module is f^(2k) of the network.
+        everywhere, f^(k) of this module is f^(2k) of the network. An activation of slope 1 is the identity
+        (`gpu.set_activation_slope`), and ReLU of a slope between 0 and 1 is leaky ReLU.
 
         The network and a copy of the module are compared on two random images before it is returned.
 
@@ -218,14 +220,14 @@ class SkipCNN(WithSkips):
 
 
 def _as_layers(activation: nn.Module) -> list[PiecewiseOperation]:
-    """Return the layers that an activation becomes: none for the identity.
+    """Return the layers that an activation becomes: none for the identity, also as a slope of 1.
 
     Raises
     ------
     TypeError
         If it is not piecewise linear.
     """
-    if type(activation) is nn.Identity:
+    if type(activation) is nn.Identity or (is_sloped(activation) and slope_of(activation) == 1):
         return []
     operation = operation_of(activation)
     if operation is None:

@@ -188,9 +188,9 @@ class SlopeSchedule(FunctionSchedule):
     All activations but the first become linear:
 
     >>> import gpu
-    >>> from gpu.schedules import Cosine
+    >>> from gpu.schedules import Linear
     >>> model = gpu.three_layer_cnn(activation="relu")
-    >>> ramp, names = Cosine(0, steps=2, end=1), list(gpu.activation_slopes(model))[1:]
+    >>> ramp, names = Linear(0, steps=2, end=1), list(gpu.activation_slopes(model))[1:]
     >>> schedule = gpu.SlopeSchedule(model, lambda step: dict.fromkeys(names, ramp(step)))
     >>> for epoch in range(3):
     ...     print(gpu.activation_slopes(model))  # and train one epoch

@@ -10,6 +10,7 @@ from gpu.models.linearization import linearized
 from gpu.models.linearizing.inputs import random_inputs
 from gpu.models.linearizing.report import Linearized
 from gpu.models.nonlinearities import IDENTITY, PIECEWISE
+from gpu.models.sloped import without_slopes
 from gpu.tracing.not_affine import LINEARIZE, Obstacle
 from linalg_cnn.types import Shape
 
@@ -36,7 +37,8 @@ def with_advice(
     if not any(obstacle.remedy.endswith(LINEARIZE) for obstacle in obstacles):
         return list(obstacles)
     try:
-        done = linearized(module, random_inputs(module, in_shape))
+        bare = without_slopes(module)  # whose activations the obstacles name by their own classes
+        done = linearized(bare, random_inputs(bare, in_shape))
     except ValueError:  # it can be exported, but not be run
         done = Linearized(module)
     advised = [_with_advice(part, done) if part.remedy.endswith(LINEARIZE) else part for part in obstacles]

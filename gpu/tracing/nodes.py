@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from gpu.models import sloped
 from gpu.models.linearizing.calls import OWN_FOLDER, TORCH_FOLDER
 
-OURS = (TORCH_FOLDER, f"{Path(__file__).parent}{os.sep}", OWN_FOLDER)
-"""Folders with code in which a user has nothing to look for."""
+OURS = (TORCH_FOLDER, f"{Path(__file__).parent}{os.sep}", OWN_FOLDER, str(sloped.__file__))
+"""Folders and a file with code in which a user has nothing to look for."""
 
 
 def name_of(node: torch.fx.Node) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from gpu.models.checks import check_module
 from gpu.models.copying import copy_of
+from gpu.models.sloped import at_their_slopes
 from gpu.models.surroundings import surroundings_kept
 from gpu.tracing.advice import with_advice
 from gpu.tracing.builder import AnyGraph, GraphBuilder, Memo
@@ -208,6 +209,7 @@ class _Prepared(NamedTuple):
 def _prepared(module: nn.Module, output: str | int | None) -> _Prepared:
     copied = copy_of(module)  # a forward may keep in its module what it computed for another number of samples
     give_one_tensor(copied, output)
+    at_their_slopes(copied)
     training = {name for name, part in copied.named_modules() if part.training}
     return _Prepared(copied, training, without_fake_quantisation(copied))
 
