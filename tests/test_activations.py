@@ -391,6 +391,47 @@ def test_a_derived_activation_on_its_way_is_refused_without_a_line_of_ours():
         gpu.trace(model, (2,))
 
 
+class WithSlope(nn.ReLU):
+    """An activation that has a slope of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = 0.1
+
+
+class Sealed(nn.ReLU):
+    """An activation from which no class can be derived."""
+
+    def __init_subclass__(cls):
+        raise TypeError("it is sealed")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            WithSlope,
+            "model: expected activations without an attribute slope, which is to hold the slope, got "
+            r"model\[1\].slope of a WithSlope; give it another name",
+        ),
+        (
+            Sealed,
+            r"model: expected activations from whose classes others can be derived, got model\[1\], a Sealed: it is "
+            "sealed",
+        ),
+    ],
+    ids=["slope", "sealed"],
+)
+def test_an_activation_that_cannot_have_a_slope_is_found_before_others_get_one(made, message):
+    model = nn.Sequential(nn.ReLU(inplace=True), made())
+    with pytest.raises(ValueError, match=message):
+        gpu.set_activation_slope(model, 0.5)
+    assert [type(part) for part in model] == [nn.ReLU, made]
+    assert model[0].inplace
+    assert not list(model.buffers())
+    gpu.set_activation_slope(model, {"0": 0.5})
+
+
 @pytest.mark.parametrize(
     ("slope", "convert"),
     [

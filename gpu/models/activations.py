@@ -16,7 +16,7 @@ from gpu.models.linearizing.built_in import activations_in
 from gpu.models.linearizing.examination import followable
 from gpu.models.linearizing.mentions import mentioned
 from gpu.models.nonlinearities import IDENTITY, NONLINEARITIES
-from gpu.models.sloped import Sloped, drop_slope, slope_of, sloped_class
+from gpu.models.sloped import ATTRIBUTES, Sloped, drop_slope, slope_of, sloped_class
 from gpu.runtime.tables import counted
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -90,7 +90,8 @@ def set_activation_slope(model: nn.Module, slope: float | Mapping[str, float]) -
     ValueError
         If a slope is not in [0, 1]; the network has no activations that are modules, or none of a given name; one slope
         is given for all, and a forward calls activations that are functions, which have no slope; or an activation has
-        a parametrization or a forward of its own. Nothing is changed then.
+        a parametrization, a forward of its own, an attribute named ``slope`` or ``exact_slope``, or a class from which
+        none can be derived. Nothing is changed then.
 
     Notes
     -----
@@ -160,11 +161,27 @@ def _check_can_have_slope(name: str, part: nn.Module) -> None:
     Raises
     ------
     ValueError
-        If it has a parametrization or a forward of its own.
+        If it has a parametrization or a forward of its own, an attribute of the name that the slope is to have, or a
+        class from which no other can be derived.
     """
     if parametrize.is_parametrized(part) or "forward" in vars(part):
         found = intervention(written(name), part)
         raise ValueError(f"model: expected activations as their classes compute them, got {found}")
+    if isinstance(part, Sloped):
+        return
+    taken = [attribute for attribute in ATTRIBUTES if hasattr(part, attribute)]
+    if taken:
+        raise ValueError(
+            f"model: expected activations without an attribute {taken[0]}, which is to hold the slope, got "
+            f"{written(name)}.{taken[0]} of a {type(part).__name__}; give it another name"
+        )
+    try:
+        sloped_class(cast(Any, type(part)))
+    except Exception as error:  # a class may raise anything when another is derived from it
+        raise ValueError(
+            f"model: expected activations from whose classes others can be derived, got {written(name)}, a "
+            f"{type(part).__name__}: {error}"
+        ) from error
 
 
 def _set_slope(part: nn.Module, slope: float, like: torch.Tensor) -> None:

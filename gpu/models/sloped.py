@@ -45,6 +45,10 @@ class Sloped(KeptExactly):
         return _empty, (self.activation_class,), self.__getstate__()
 
 
+ATTRIBUTES = ("slope", "exact_slope")
+"""Names of the attributes that an activation gets with its slope."""
+
+
 class _AtSlope(nn.Module):
     """An activation at the slope that it has now: what `trace` follows. It is mixed into the class with a slope."""
 
