@@ -17,10 +17,12 @@ from gpu.models.conversion import to_module, to_operation
 from linalg_cnn import (
     Abs,
     AdaptiveMaxPool,
+    AvgPool,
     BatchNorm,
     Conv,
     Dense,
     MaxPool,
+    Pad,
     PReLU,
     ReLU,
     Resample,
@@ -261,6 +263,15 @@ def test_images_of_another_shape_are_refused():
         NearestResample(Resample(2), (1, 4))(torch.ones(1, 2, 4))
     with pytest.raises(ValueError, match="expected nearest-neighbour resampling, got mode 'linear'"):
         NearestResample(Resample(2, "linear"), (1, 4))
+
+
+@pytest.mark.parametrize("operation", [AvgPool(2), Conv(np.ones((1, 1, 2))), Pad(1), 3, Resample])
+def test_nearest_resampling_takes_no_other_operation(operation):
+    """Those with taps have the same methods: the first tap of each window was taken for the pixel to pick."""
+    with pytest.raises(
+        TypeError, match="operation: expected a Resample or a ResampleTo, got (AvgPool|Conv|Pad|int|AB)"
+    ):
+        NearestResample(operation, (1, 4))
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,10 @@ class NearestResample(nn.Module):
 
     Raises
     ------
+    TypeError
+        If the operation is no resampling.
     ValueError
-        If the operation averages pixels.
+        If it averages pixels, or the shape does not fit it.
 
     Examples
     --------
@@ -83,7 +85,9 @@ class NearestResample(nn.Module):
 
     def __init__(self, operation: Resample | ResampleTo, in_shape: Shape) -> None:
         super().__init__()
-        if getattr(operation, "mode", None) == "linear":
+        if not isinstance(operation, (Resample, ResampleTo)):  # others have rules, too, and read more than one pixel
+            raise TypeError(f"operation: expected a Resample or a ResampleTo, got {type(operation).__name__}")
+        if isinstance(operation, Resample) and operation.mode == "linear":
             raise ValueError("operation: expected nearest-neighbour resampling, got mode 'linear'")
         self.operation = operation
         self.in_shape, self.out_shape = tuple(in_shape), operation.out_shape(in_shape)
