@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from gpu.bench.pictures import predict_picture
 from gpu.experiments.pictures import record_picture
 from gpu.settings import EXPERIMENTS
 from linalg_cnn.display import curves_picture
@@ -71,3 +72,19 @@ def test_the_words_of_figure_3_are_the_numbers_of_the_record():
     record = json.loads((RECORDS / "figure3.json").read_text())
     last = [trial["epochs"][-1]["validation_accuracy"] for trial in record["series"][0]["trials"]]
     assert f"{100 * sum(last) / len(last):.1f} % at 10" in record_picture(record).alt
+
+
+@pytest.mark.parametrize("draw", [record_picture, predict_picture])
+def test_pictures_refuse_what_is_no_record_of_theirs(draw):
+    with pytest.raises(
+        TypeError, match="record: expected a dict that linalg-cnn (experiment|bench predict) wrote, got s"
+    ):
+        draw("nope")
+    for record in (
+        {},
+        {"experiment": "bench regions", "rows": [{}]},
+        {"experiment": "figure3"},
+        {"experiment": "figure3", "series": 3, "settings": None, "rows": []},
+    ):
+        with pytest.raises(ValueError, match=r"^record(\['experiment'\])?: expected one "):
+            draw(record)

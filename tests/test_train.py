@@ -176,6 +176,30 @@ def test_scores_and_accuracy_refuse_what_does_not_fit():
     assert gpu.predict_scores(torch.nn.Flatten(), images).shape == (2, 784)
 
 
+def test_accuracy_refuses_what_would_count_as_wrong_or_as_nothing():
+    scores = torch.eye(3)
+    for labels, message in (
+        (torch.tensor([0.0, 1.0, 2.0]), "labels: expected integers, got torch.float32"),
+        (torch.tensor([True, False, True]), "labels: expected integers, got torch.bool"),
+        (torch.tensor([0, 1, 3]), "labels: expected classes from 0 to 2, which have scores, got 0 to 3"),
+        (torch.tensor([0, -1, 2]), "labels: expected classes from 0 to 2, which have scores, got -1 to 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gpu.accuracy_of(scores, labels)
+    none = torch.zeros(0, dtype=torch.int64)
+    for empty in (torch.zeros(0, 3), torch.zeros(0, 0)):
+        with pytest.raises(ValueError, match=r"scores: expected those of at least one image, got shape \(0, [03]\)"):
+            gpu.accuracy_of(empty, none)
+    for arguments, name in (
+        ((scores.numpy(), torch.arange(3)), "scores"),
+        ((scores, torch.arange(3).numpy()), "labels"),
+    ):
+        with pytest.raises(TypeError, match=f"{name}: expected a tensor, got ndarray"):
+            gpu.accuracy_of(*arguments)
+    for dtype in (torch.uint8, torch.int32):
+        assert gpu.accuracy_of(scores, torch.tensor([0, 1, 1], dtype=dtype)) == pytest.approx(2 / 3)
+
+
 def test_scores_that_are_nan_are_never_right():
     """The index of the highest score is that of the NaN: class 0 for a network whose scores are all NaN."""
     scores = torch.tensor([[math.nan] * 3, [0.0, math.nan, 1.0], [0.0, math.inf, 1.0], [2.0, 0.0, 1.0]])

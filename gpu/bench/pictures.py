@@ -95,6 +95,18 @@ def _draw_row(axes: Axes, row: dict[str, Any], height: float, number: int) -> No
 def predict_picture(record: Record) -> Picture:
     """Return the picture of ``bench predict``, with its numbers as a text alternative, for notebooks.
 
+    Parameters
+    ----------
+    record : dict
+        Record that ``linalg-cnn bench predict`` wrote.
+
+    Raises
+    ------
+    TypeError
+        If the record is not a dict.
+    ValueError
+        If its entries are not those that the picture shows, as in the records of other benchmarks.
+
     Examples
     --------
     >>> row = {"network": "ResNet34", "variant": "eager", "batch_size": 64, "microseconds_per_image": 670.0,
@@ -106,13 +118,30 @@ def predict_picture(record: Record) -> Picture:
     Microseconds per image by batch size. ResNet34, eager: 670 at 64. \
 Xeon, 2 cores, 2 threads; Python 3.11, numpy 2.4, scipy 1.17, torch 2.14.
     """
+    if not isinstance(record, dict):
+        raise TypeError(f"record: expected a dict that linalg-cnn bench predict wrote, got {type(record).__name__}")
+    try:
+        return figure_picture(predict_figure(record), _in_words(record))
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:  # of entries that are missing, or another kind
+        raise ValueError(
+            "record: expected one as linalg-cnn bench predict wrote it, got one with other entries "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _in_words(record: Record) -> str:
+    """Return the numbers of a record of ``bench predict``, and the machine that they were measured on."""
     found: dict[str, list[str]] = {}
     for row in record["rows"]:
         number = f"{row['microseconds_per_image']:,.3g} at {row['batch_size']:,}"
         found.setdefault(f"{row['network']}, {row['variant']}", []).append(number)
     lines = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in found.items())
-    words = f"Microseconds per image by batch size. {lines}. {describe_machine(record)}."
-    return figure_picture(predict_figure(record), words)
+    return f"Microseconds per image by batch size. {lines}. {describe_machine(record)}."
 
 
 def measurements_figure(record: Record, measurements: Mapping[str, Measured]) -> Figure:

@@ -8,14 +8,19 @@ from matplotlib.figure import Figure
 from gpu.experiments.registry import experiment_of
 from linalg_cnn.display.picture import Picture, figure_picture
 
+UNREADABLE = (LookupError, TypeError, AttributeError, ValueError)
+"""What reading a record raises whose entries are missing, or of another kind."""
+
 
 def figure_of(record: dict[str, Any]) -> Figure:
     """Return the figure of a record, with the paper's numbers beside the measured ones.
 
     Raises
     ------
+    TypeError
+        If the record is not a dict.
     ValueError
-        If the record is not of an experiment.
+        If it is not of an experiment.
     """
     figure = Figure(layout="constrained")
     experiment_of(record).view.draw(figure, record)
@@ -27,8 +32,10 @@ def draw(record: dict[str, Any]) -> bytes:
 
     Raises
     ------
+    TypeError
+        If the record is not a dict.
     ValueError
-        If the record is not of an experiment.
+        If it is not of an experiment.
     """
     buffer = io.BytesIO()
     description = experiment_of(record).view.conditions(record)
@@ -52,8 +59,10 @@ def record_picture(record: dict[str, Any]) -> Picture:
 
     Raises
     ------
+    TypeError
+        If the record is not a dict.
     ValueError
-        If the record is not of an experiment.
+        If it is not of an experiment, or its entries are not those that the figure shows.
 
     Examples
     --------
@@ -67,4 +76,10 @@ def record_picture(record: dict[str, Any]) -> Picture:
 mnist, 4,000 images, 2 epochs, 1 trial, validated on 2,000; Xeon, 2 cores.
     """
     view = experiment_of(record).view
-    return figure_picture(figure_of(record), f"{view.words(record)} {view.conditions(record)}.")
+    try:
+        return figure_picture(figure_of(record), f"{view.words(record)} {view.conditions(record)}.")
+    except UNREADABLE as error:
+        raise ValueError(
+            f"record: expected one as linalg-cnn experiment {record['experiment']} wrote it, got one with other "
+            f"entries ({type(error).__name__}: {error})"
+        ) from error

@@ -31,7 +31,13 @@ def experiment_of(record: dict[str, Any]) -> Experiment:
 
     Raises
     ------
+    TypeError
+        If the record is not a dict.
     ValueError
-        If there is no experiment of the name that the record gives.
+        If there is no experiment of the name that the record gives, or it gives none.
     """
+    if not isinstance(record, dict):
+        raise TypeError(f"record: expected a dict that linalg-cnn experiment wrote, got {type(record).__name__}")
+    if "experiment" not in record:
+        raise ValueError("record: expected one that linalg-cnn experiment wrote, got one without 'experiment'")
     return find_experiment(check_choice("record['experiment']", record["experiment"], EXPERIMENTS))

@@ -6,6 +6,7 @@ from torch import nn
 from gpu.models.checks import check_module
 from gpu.runtime.precision import full_float32
 from gpu.training.data import as_network_input, check_images
+from gpu.training.labelled import INTEGERS
 from linalg_cnn.checks import check_int
 
 
@@ -123,12 +124,17 @@ def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
     Parameters
     ----------
     scores : tensor (N, classes)
-    labels : int tensor (N,)
+        Scores of at least one image.
+    labels : integer tensor (N,)
+        Classes, from 0 to the number of classes less 1.
 
     Raises
     ------
+    TypeError
+        If scores or labels are not a tensor.
     ValueError
-        If there is not one label for each row of scores.
+        If there is not one label for each row of scores, or there are none; if the labels are not integers, or one of
+        them is no class that has a score.
 
     Examples
     --------
@@ -136,10 +142,22 @@ def accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> float:
     >>> gpu.accuracy_of(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
     0.5
     """
+    for name, value in (("scores", scores), ("labels", labels)):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:
         raise ValueError(
             "labels: expected a label (N,) for each row of scores (N, classes), got labels "
             f"{tuple(labels.shape)} and scores {tuple(scores.shape)}"
+        )
+    if not scores.numel():
+        raise ValueError(f"scores: expected those of at least one image, got shape {tuple(scores.shape)}")
+    if labels.dtype not in INTEGERS:
+        raise ValueError(f"labels: expected integers, got {labels.dtype}")
+    least, largest = map(int, labels.aminmax())
+    if least < 0 or largest >= scores.shape[1]:
+        raise ValueError(
+            f"labels: expected classes from 0 to {scores.shape[1] - 1}, which have scores, got {least} to {largest}"
         )
     right = (scores.argmax(1) == labels.to(scores.device)) & ~scores.isnan().any(1)  # argmax takes NaN for the highest
     return float(right.double().mean())
