@@ -100,7 +100,7 @@ def set_activation_slope(model: nn.Module, slope: float | Mapping[str, float]) -
     if it was made with ``inplace=True``: at slope 0 it still reads its input, and after `gpu.remove_activations` an
     identity in front of it may hand on what others read.
 
-    At slope 0 and 1 the values are those of the activation and of the identity where these are infinite, too.
+    An infinite input gives NaN (0 times infinity), also at slope 0 and 1: a guard would take longer than the rest.
     `gpu.trace`, `gpu.collapse`, `gpu.merge` and `SkipCNN.to_network` take the activation at slope 0, the identity at
     slope 1, and leaky ReLU for ReLU in between.
 

@@ -30,11 +30,9 @@ class Sloped(KeptExactly):
     slope: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the activation of x between ReLU, or whichever it is, and the identity."""
+        """Return the activation of x between ReLU, or whichever it is, and the identity; NaN where x is infinite."""
         activated: torch.Tensor = super().forward(x)
-        slope = self.slope
-        # 0 times infinity would be NaN: at slope 0 nothing of x is added, and at slope 1 nothing of the activation
-        return (1 - slope) * activated.masked_fill(slope == 1, 0) + slope * x.masked_fill(slope == 0, 0)
+        return (1 - self.slope) * activated + self.slope * x
 
     def extra_repr(self) -> str:
         """Return the slope as text, after what the activation says of itself."""
