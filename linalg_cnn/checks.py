@@ -1,8 +1,10 @@
 """Argument checks. Every message names the argument and says what was expected and what was given."""
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from numbers import Real
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -72,6 +74,19 @@ def check_bool(name: str, value: object) -> None:
     """
     if value is not True and value is not False and not isinstance(value, np.bool_):
         raise ValueError(f"{name}: expected True or False, got {value!r}")
+
+
+def as_float(value: object) -> float:
+    """Return a real number as a float: NaN if ``value`` is none, or a bool, and infinite if it is too large.
+
+    NaN is in no interval, so that ``if not 0 <= as_float(value) <= 1`` refuses whatever is no number in it.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an int may be larger than any float
+        return math.inf if value > Fraction(0) else -math.inf
 
 
 def check_sizes(name: str, value: object, minimum: int = 1) -> int | Shape:

@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 import gpu
 from gpu.models.activations import ACTIVATIONS
@@ -321,6 +322,51 @@ def test_activations_that_are_not_piecewise_linear_on_their_way_are_named():
         model.to_network()
     gpu.set_activation_slope(model, {"activations.1": 1})
     assert [type(layer).__name__ for layer in model.to_network().layers[2:4]] == ["Conv", "Conv"]
+
+
+def test_a_slope_that_is_written_into_the_tensor_counts(images):
+    model = chain().eval()
+    gpu.set_activation_slope(model, 0)
+    average = AveragedModel(model)
+    gpu.set_activation_slope(model, 1)
+    average.update_parameters(model)
+    assert gpu.activation_slopes(average.module) == {"2": 1, "5": 1}
+    graph = gpu.trace(average.module, (1, 9, 9), piecewise=True)
+    torch.testing.assert_close(torch.from_numpy(graph(images.double().numpy())).float(), model(images))
+
+
+def test_a_slope_that_is_1_in_the_dtype_of_the_network_is_the_identity():
+    model = chain().eval()
+    gpu.set_activation_slope(model, sum([0.1] * 10))
+    assert gpu.activation_slopes(model)["2"] < 1
+    assert not any(isinstance(part, nn.ReLU) for part in gpu.remove_activations(model).modules())
+    gpu.collapse(model, (1, 9, 9))
+
+
+def test_work_in_place_behind_a_slope_of_1_leaves_its_input():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.act = nn.Linear(4, 4), nn.ReLU()
+
+        def forward(self, x):
+            y = self.layer(x)
+            z = self.act(y)
+            z += 1
+            return z + y
+
+    model = InPlace().eval()
+    gpu.set_activation_slope(model, 1)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(gpu.collapse(model, (4,)).module(x), model(x))
+
+
+def test_pickles_in_which_the_maker_of_slopes_had_another_place_are_read():
+    act = nn.ReLU()
+    gpu.set_activation_slope(act, 0.5)
+    old = pickle.dumps(act, protocol=0).replace(b"gpu.models.sloped", b"gpu.models.activations")
+    assert b"gpu.models.activations" in old
+    assert pickle.loads(old)(torch.tensor(-2.0)) == -1
 
 
 def test_training_with_slopes_gives_the_bits_of_the_formula():

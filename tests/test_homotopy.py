@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import relu
+from torch.optim.swa_utils import AveragedModel
 from torchvision import models
 
 import gpu
@@ -410,6 +411,32 @@ def test_a_strength_set_while_there_are_no_numbers_is_there_with_the_numbers():
     assert "t=0.3" in repr(model)
     model.to_empty(device="cpu").load_state_dict(gpu.resnet(18).state_dict())
     assert torch.equal(model.layer1[0].skip_sum.t, torch.tensor(0.3))
+
+
+@pytest.mark.parametrize("make", [partial(gpu.resnet, 18), gpu.three_layer_cnn], ids=["SkipSum", "SkipJoin"])
+def test_a_strength_that_is_written_into_the_tensor_counts(make):
+    """A moving average of networks copies the buffers of the network into its own."""
+    model = make(t=0.5)
+    average = AveragedModel(model)
+    gpu.set_skip_strength(model, 0)
+    average.update_parameters(model)
+    assert set(gpu.skip_strengths(average.module).values()) == {0}
+    assert set(gpu.skip_strengths(average.module.double()).values()) == {0}
+    gpu.remove_skips(average.module.eval())
+
+
+def test_skips_that_carry_nothing_in_the_dtype_of_the_network_are_removed():
+    model = gpu.resnet(18, t=1e-30).half().eval()
+    assert set(gpu.skip_strengths(model).values()) == {1e-30}
+    assert gpu.skip_strengths(gpu.remove_skips(model)) == {}
+
+
+def test_a_strength_may_become_a_parameter():
+    model = SkipSum(0.5)
+    del model.t
+    model.t = nn.Parameter(torch.tensor(0.25))
+    assert model.double().skip_strength == 0.25
+    assert model.t.dtype == torch.float64
 
 
 def test_a_conversion_that_changes_nothing_writes_nothing():

@@ -61,11 +61,13 @@ def predict_command(
         If the file is damaged, or its map does not take gray or colour pictures, or has no score for each class; if
         nobody said how its pixels are prepared, or both the file and the user did.
     OSError
-        If the file of the map cannot be read.
+        If the file of the map cannot be read, or standard output is closed.
     """
     from gpu.cli.picture_files import doubts_about, prepared_as, read_picture
     from linalg_cnn import load_map
 
+    if sys.stdout is None:  # Python prints nothing then, and says nothing
+        raise OSError("standard output: expected an open file for the predictions, got a closed one")
     affine = load_map(map)
     affine = affine.with_meta(**told_scale(map, affine.meta, pixel_scale))
     shape = affine.in_shape

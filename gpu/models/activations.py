@@ -16,7 +16,8 @@ from gpu.models.linearizing.built_in import activations_in
 from gpu.models.linearizing.examination import followable
 from gpu.models.linearizing.mentions import mentioned
 from gpu.models.nonlinearities import IDENTITY, NONLINEARITIES
-from gpu.models.sloped import ATTRIBUTES, Sloped, drop_slope, slope_of, sloped_class
+from gpu.models.sloped import ATTRIBUTES, Sloped, drop_slope, held_slope, slope_of, sloped_class
+from gpu.models.sloped import _empty as _empty  # pickles from before name it in this module
 from gpu.runtime.tables import counted
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -261,14 +262,14 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
     ValueError: model: expected slope 0 or 1 for every activation, got 1 other: 3 at slope 0.5; ...
     """
     slopes = activation_slopes(model)
-    between = [f"{name} at slope {slope:g}" for name, slope in slopes.items() if slope not in {0, 1}]
+    between = [f"{name} at slope {slopes[name]:g}" for name, part in activations_of(model) if 0 < held_slope(part) < 1]
     if between:
         shown = ", ".join(between[:3]) + (", ..." if len(between) > 3 else "")
         raise ValueError(
             f"model: expected slope 0 or 1 for every activation, got {counted(len(between), 'other')}: {shown}; what "
             "these bend would be lost: train on while they go to 1 (gpu.SlopeSchedule), then gpu.set_activation_slope"
         )
-    removed = [(name, part) for name, part in activations_of(model) if slope_of(part) == 1]
+    removed = [(name, part) for name, part in activations_of(model) if held_slope(part) == 1]
     if not slopes:
         raise ValueError(
             f"model: expected activations that are modules, which alone can be removed, got {type(model).__name__} "
@@ -286,7 +287,7 @@ def remove_activations(model: Network, *, inputs: Any = None) -> Network:
     bare = cast(Network, copy_of(model))
     for _, part in list(activations_of(bare)):
         _leave_input(part)  # an identity in front of it hands on its own, which may be read elsewhere, too
-        if slope_of(part) == 1:
+        if held_slope(part) == 1:
             _become_identity(part)
         elif isinstance(part, Sloped):
             drop_slope(part)

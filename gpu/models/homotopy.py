@@ -3,18 +3,25 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from numbers import Real
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from gpu.models.checks import check_module
 from gpu.models.exact import KeptExactly
+from linalg_cnn.checks import as_float
 
 
 class Skip(KeptExactly):
     """A module that adds one skip or several to the main path, with a strength t of its own."""
+
+    __jit_unused_properties__: ClassVar = ["is_off", "skip_strength"]  # torch.jit.script would compile them
+
+    @property
+    @abstractmethod
+    def is_off(self) -> bool:
+        """Whether the skips carry nothing in the dtype in which they are computed."""
 
     @property
     @abstractmethod
@@ -64,7 +71,12 @@ class SkipSum(Skip):
     @property
     def skip_strength(self) -> float:
         """The strength t of the skip."""
-        return self.exact
+        return float(self.exact_numbers())
+
+    @property
+    def is_off(self) -> bool:
+        """Whether t is 0 in the dtype of the network."""
+        return float(self.held_numbers()) == 0
 
     def set_skip_strength(self, t: float) -> None:
         """Set the strength, in the same tensor."""
@@ -72,7 +84,7 @@ class SkipSum(Skip):
 
     def extra_repr(self) -> str:
         """Return t as text."""
-        return f"t={self.skip_strength:g}"
+        return f"t={self.held_numbers():g}"
 
 
 class SkipJoin(Skip):
@@ -117,7 +129,12 @@ class SkipJoin(Skip):
     @property
     def skip_strength(self) -> float:
         """Sum of the absolute weights of the skips."""
-        return math.fsum(map(abs, self.exact[1:]))
+        return math.fsum(map(abs, self.exact_numbers()[1:]))
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the weights of the skips are 0 in the dtype of the network."""
+        return not any(self.held_numbers()[1:])
 
     def set_skip_strength(self, t: float) -> None:
         """Set the weights to 1 - t and, for each skip, an equal share of t."""
@@ -126,7 +143,7 @@ class SkipJoin(Skip):
 
     def extra_repr(self) -> str:
         """Return the weights as text."""
-        return f"weights={self.exact}"
+        return f"weights={self.exact_numbers()}"
 
 
 def check_share(name: str, value: object) -> float:
@@ -137,10 +154,11 @@ def check_share(name: str, value: object) -> float:
     ValueError
         If ``value`` is not such a number.
     """
-    number: Any = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
-    if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) <= 1:
+    given = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+    number = as_float(given)
+    if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
-    return float(number)
+    return number
 
 
 def skips_of(model: nn.Module) -> Iterator[tuple[str, Skip]]:

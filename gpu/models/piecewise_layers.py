@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpu.models.sloped import Sloped, class_of, is_sloped, without_slopes
+from gpu.models.sloped import Sloped, class_of, held_slope, is_sloped, slope_of, without_slopes
 from linalg_cnn import (
     AdaptiveMaxPool,
     Clamp,
@@ -76,10 +76,10 @@ def operation_of(module: nn.Module) -> PiecewiseOperation | None:
     in between known for ReLU.
     """
     if isinstance(module, Sloped) and is_sloped(module):
-        slope = module.exact_slope
+        slope = held_slope(module)
         if slope == 0:
             return operation_of(without_slopes(module))
-        return LeakyReLU(slope) if slope == 1 or class_of(module) is nn.ReLU else None
+        return LeakyReLU(slope_of(module)) if slope == 1 or class_of(module) is nn.ReLU else None
     kind: Any = type(module)
     m: Any = module
     for plain, operation in ((nn.ReLU, ReLU), (nn.ReLU6, ReLU6), (nn.Hardsigmoid, Hardsigmoid)):

@@ -7,7 +7,7 @@ from torch import nn
 
 from gpu.models.agreement import check_agreement
 from gpu.models.copying import copy_of
-from gpu.models.homotopy import WithSkips, skip_strengths
+from gpu.models.homotopy import WithSkips, skip_strengths, skips_of
 from gpu.models.interventions import first_intervention
 from gpu.runtime.tables import counted
 
@@ -69,7 +69,7 @@ def remove_skips(model: Network, *, inputs: Any = None) -> Network:
             f"model: expected a network with skips of strength t, got {type(model).__name__} without any; "
             "torchvision's own ResNets add x + F(x): gpu.from_torchvision gives their skips a strength"
         )
-    left = [f"{name} at t = {t:g}" for name, t in strengths.items() if t != 0]
+    left = [f"{name} at t = {skip.skip_strength:g}" for name, skip in skips_of(model) if not skip.is_off]
     if left:
         shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
         raise ValueError(

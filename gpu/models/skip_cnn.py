@@ -14,7 +14,7 @@ from gpu.models.conversion import BATCH_NORM, NearestResample, check_batch, chec
 from gpu.models.homotopy import SkipJoin, WithSkips
 from gpu.models.nonlinearities import Activation, activation_module
 from gpu.models.piecewise_layers import operation_of
-from gpu.models.sloped import is_sloped, slope_of
+from gpu.models.sloped import held_slope, is_sloped
 from linalg_cnn import Operation, PiecewiseOperation, ResampleTo, SkipNetwork
 from linalg_cnn.types import Shape
 
@@ -115,7 +115,7 @@ class SkipCNN(WithSkips):
         """The present weights t^(k,j), as in `linalg_cnn.SkipNetwork`."""
         weights = {(j, j): 1.0 for j in range(len(self.layers))}
         for j, ks in self.sources.items():
-            exact = cast(SkipJoin, self.joins[str(j)]).exact
+            exact = cast(SkipJoin, self.joins[str(j)]).exact_numbers()
             weights |= dict(zip([(j, j), *((k, j) for k in ks)], exact, strict=True))
         return {key: weights.get(key, 0.0) for key in (*self._given, *weights) if key in self._given or weights[key]}
 
@@ -227,7 +227,7 @@ def _as_layers(activation: nn.Module) -> list[PiecewiseOperation]:
     TypeError
         If it is not piecewise linear.
     """
-    if type(activation) is nn.Identity or (is_sloped(activation) and slope_of(activation) == 1):
+    if type(activation) is nn.Identity or (is_sloped(activation) and held_slope(activation) == 1):
         return []
     operation = operation_of(activation)
     if operation is None:

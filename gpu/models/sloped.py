@@ -36,7 +36,7 @@ class Sloped(KeptExactly):
 
     def extra_repr(self) -> str:
         """Return the slope as text, after what the activation says of itself."""
-        return ", ".join(filter(None, (super().extra_repr(), f"slope={self.exact_slope:g}")))
+        return ", ".join(filter(None, (super().extra_repr(), f"slope={held_slope(self):g}")))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Let pickle and copy find the class, which is made when it is needed, by that of the activation."""
@@ -53,12 +53,13 @@ class _AtSlope(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the same as with a slope, by fewer operations: the activation, the identity or leaky ReLU."""
         part = cast(Sloped, self)
-        if part.exact_slope == 1:
-            return x
-        if part.exact_slope == 0:
+        slope = held_slope(part)
+        if slope == 1:
+            return x.clone()  # what works in place on the result must not change x
+        if slope == 0:
             return cast(torch.Tensor, part.activation_class.forward(part, x))
         if part.activation_class is nn.ReLU:
-            return functional.leaky_relu(x, part.exact_slope)
+            return functional.leaky_relu(x, slope)
         return cast(torch.Tensor, super().forward(x))
 
 
@@ -95,7 +96,12 @@ def class_of(module: nn.Module) -> type[nn.Module]:
 
 def slope_of(part: nn.Module) -> float:
     """Return the slope of an activation, which is 0 if it was never set."""
-    return part.exact_slope if isinstance(part, Sloped) else 0.0
+    return float(part.exact_numbers()) if isinstance(part, Sloped) else 0.0
+
+
+def held_slope(part: nn.Module) -> float:
+    """Return the slope of an activation as it computes with it, rounded to its dtype; 0 if it was never set."""
+    return float(part.held_numbers()) if isinstance(part, Sloped) else 0.0
 
 
 def is_sloped(part: nn.Module) -> bool:

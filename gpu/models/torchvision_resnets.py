@@ -11,7 +11,7 @@ from torchvision.models import ResNet
 
 from gpu.models.agreement import check_agreement
 from gpu.models.copying import copy_of
-from gpu.models.homotopy import SkipSum, check_share, set_skip_strength, skips_of
+from gpu.models.homotopy import check_share, set_skip_strength, skips_of
 from gpu.models.interventions import first_intervention, written
 from gpu.models.resnets import BLOCKS, SkipBlock, blocks_of, with_strength
 
@@ -105,7 +105,7 @@ def _with_scaled_weights(model: nn.Module, t: float) -> tuple[ResNet, set[str], 
     """
     made = with_strength(cast(ResNet, copy_of(model)), t)
     # as the network holds it, and keeps it in a wider dtype: near 1, 1 - t is another number after rounding
-    t = float(next(cast(SkipSum, skip) for _, skip in skips_of(made)).t)
+    t = float(next(skip for _, skip in skips_of(made)).held_numbers())
     if not 0 < t < 1:
         raise ValueError(f"t: expected a number that is neither 0 nor 1 after rounding, got one that is {t:g} then")
     set_skip_strength(made, t)

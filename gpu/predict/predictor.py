@@ -149,10 +149,11 @@ class Predictor:
             If floats on the CPU are whole numbers so small that the pictures are nearly black, or were scaled.
         """
         flat = self._flat(images)
+        backend = self._dispatch_for(flat.dtype).backend_for(flat.shape[0])
         if torch.is_autocast_enabled(self._device_type):  # autocast would compute the scores in 16 bits
             with torch.autocast(self._device_type, enabled=False):
-                return self(flat)
-        return self._dispatch_for(flat.dtype).backend_for(flat.shape[0])(flat)
+                return backend(flat)
+        return backend(flat)
 
     def classes(self, images: torch.Tensor) -> torch.Tensor:
         """Return the class of each image: the index of its highest score, the first of equal ones, int64 (N,).
@@ -160,10 +161,11 @@ class Predictor:
         It takes the same images as a call, and raises the same errors.
         """
         flat = self._flat(images)
+        backend = self._dispatch_for(flat.dtype).backend_for(flat.shape[0])
         if torch.is_autocast_enabled(self._device_type):
             with torch.autocast(self._device_type, enabled=False):
-                return self.classes(flat)
-        return self._dispatch_for(flat.dtype).backend_for(flat.shape[0]).classes(flat)
+                return backend.classes(flat)
+        return backend.classes(flat)
 
     def way_for(self, rows: int, dtype: torch.dtype = torch.uint8) -> Choice:
         """Return the backend that a batch is predicted with, and why.

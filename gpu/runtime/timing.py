@@ -5,8 +5,7 @@ import math
 import time
 import timeit
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from numbers import Real
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from gpu.runtime.modes import in_evaluation_mode
-from linalg_cnn.checks import check_int
+from linalg_cnn.checks import as_float, check_int
 
 Predict = Callable[[torch.Tensor], Any]
 """Takes a batch and computes its scores, in whatever form the runtime returns them."""
@@ -96,10 +95,7 @@ def _check_seconds(name: str, value: object) -> float:
     ValueError
         If it is not a finite number of at least 0.
     """
-    number = math.nan
-    if not isinstance(value, bool) and isinstance(value, Real):
-        with suppress(OverflowError):  # an int may be larger than any float
-            number = float(value)
+    number = as_float(value)
     if not 0 <= number < math.inf:
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
     return number

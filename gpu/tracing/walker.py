@@ -19,6 +19,9 @@ from gpu.tracing.values import UNKNOWN, Refusal, Unknown, Value
 from linalg_cnn import Reshape
 from linalg_cnn.types import Shape
 
+RESHAPING = ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_to_copy", "to", "clone", "contiguous")
+"""Operations that change neither the order nor the number of entries."""
+
 
 class ProgramWalker:
     """Walks an exported program node by node, lets handlers build the graph, and collects what is not affine.
@@ -169,13 +172,22 @@ class ProgramWalker:
             if reason is None:
                 raise Refusal(f"{name} is not known to be {self.kind}")
             remedy = remedy_of(name.rstrip("_"), args) or ""
-            if remedy == LEAVE_OFF and node.name != self.program.output:
+            if remedy == LEAVE_OFF and not self._is_output(node):
                 remedy = ""  # inside of the network, as in attention, leaving it off changes the scores
             raise Refusal(reason, remedy)
         if unknown:
             check_product(name, args)
             return UNKNOWN
         return handler(self.builder, node, *args, **kwargs)
+
+    def _is_output(self, node: torch.fx.Node) -> bool:
+        """Return whether the output is the result of a node, perhaps in another shape."""
+        while node.name != self.program.output:
+            users = list(node.users)
+            if len(users) != 1 or name_of(users[0]) not in RESHAPING:
+                return False
+            node = users[0]
+        return True
 
     def _check_dtype(self, node: torch.fx.Node, result: Any) -> None:
         """Refuse a result with coarser numbers than the input, of a smaller range, or complex without being followed.

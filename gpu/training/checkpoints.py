@@ -6,7 +6,6 @@ is checked, too.
 
 import hashlib
 import io
-import math
 import os
 import pickletools
 import re
@@ -14,13 +13,12 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from linalg_cnn.checks import as_float
 from linalg_cnn.files import write_atomically
 
 MAGIC = b"linalg_cnn checkpoint 1 "
@@ -162,10 +160,7 @@ def _check_seconds(value: object) -> float:
     ValueError
         If it is no number of at least 0.
     """
-    seconds = math.nan
-    if not isinstance(value, bool) and isinstance(value, Real):
-        with suppress(OverflowError):  # an int may be larger than any float
-            seconds = float(value)
+    seconds = as_float(value)
     if not seconds >= 0:
         raise ValueError(f"every_seconds: expected a number of at least 0, got {value!r}")
     return seconds

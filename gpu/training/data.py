@@ -6,10 +6,8 @@ import math
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ import torch
 
 from gpu.settings import DIGITS
 from gpu.training.labelled import IMAGE_DTYPES, IMAGE_DTYPES_IN_WORDS, LabelledImages, check_tensors
-from linalg_cnn.checks import check_choice, check_int
+from linalg_cnn.checks import as_float, check_choice, check_int
 
 # (bytes, SHA-256) of the raw files. torchvision checks only the archives that it downloads itself, by MD5, and reads
 # forged or truncated files without an error.
@@ -152,10 +150,7 @@ def check_positive(name: str, value: object) -> float:
     ValueError
         If it is no such number.
     """
-    number = 0.0
-    if not isinstance(value, bool) and isinstance(value, Real):
-        with suppress(OverflowError):  # an int may be larger than any float
-            number = float(value)
+    number = as_float(value)
     if not 0 < number < math.inf:
         raise ValueError(f"{name}: expected a positive number, got {value!r}")
     return number

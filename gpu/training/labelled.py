@@ -221,7 +221,7 @@ def _read(name: str, dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
     needed, limit = count * first.nbytes, memory_limit()
     if needed > limit:
         raise MemoryError(
-            f"{name}: expected images that fit in {limit:,} bytes, half of the machine's memory, got {count:,} images "
+            f"{name}: expected images that fit in {limit:,} bytes, half of the memory there is, got {count:,} images "
             f"of {first.dtype} {tuple(first.shape)}, which take {needed:,}; make them smaller in the dataset's "
             "transform, leave them uint8, or take a torch.utils.data.Subset"
         )

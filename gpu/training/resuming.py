@@ -11,7 +11,7 @@ from torch import nn
 
 from gpu.models.activations import activation_slopes, activations_of, set_activation_slope
 from gpu.models.homotopy import SkipSum, skips_of
-from gpu.models.sloped import Sloped, class_of
+from gpu.models.sloped import class_of, held_slope
 from gpu.schedules import SkipSchedule, SlopeSchedule, ThresholdSchedule
 from gpu.training.distillation import Teacher
 from gpu.training.epoch import Epoch, check_history
@@ -65,10 +65,11 @@ def taught_by(teacher: Teacher | None) -> dict[str, Any]:
     model = teacher.model
     printed = re.sub(r" at 0x[0-9a-f]+", "", repr(model))  # an address is another one in the next process
     # t and slopes as the network holds them, rounded, as they were digested before they were kept in double precision
-    held = {name: float(p.t) if isinstance(p, SkipSum) else p.skip_strength for name, p in skips_of(model)}
-    digest = hashlib.sha256(f"{_layers(model)}\n{printed}\n{held}\n".encode())
-    slopes = {name: float(p.slope) if isinstance(p, Sloped) else 0.0 for name, p in activations_of(model)}
-    digest.update(f"{slopes}\n".encode())
+    held = {
+        name: part.held_numbers() if isinstance(part, SkipSum) else part.skip_strength for name, part in skips_of(model)
+    }
+    slopes = {name: held_slope(part) for name, part in activations_of(model)}
+    digest = hashlib.sha256(f"{_layers(model)}\n{printed}\n{held}\n{slopes}\n".encode())
     buffers = dict(model.named_buffers(remove_duplicate=False))  # also those that a state_dict leaves out
     for name, tensor in (model.state_dict() | buffers).items():
         if isinstance(tensor, torch.Tensor):  # a module may have a state of its own of any kind

@@ -1,13 +1,12 @@
 """The region of a piecewise-linear network around an input: its pieces, its walls, and the nearest of them."""
 
-from numbers import Real
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from linalg_cnn.checks import check_array, check_choice
+from linalg_cnn.checks import as_float, check_array, check_choice
 from linalg_cnn.chunks import CHUNK_BYTES, Progress
 from linalg_cnn.networks import HasGraph, graph_of
 from linalg_cnn.piecewise.probing import PROBES, SAME, dual_length, likely_nearest, row_lengths
@@ -237,8 +236,7 @@ class Region:
         (0.714, array([-0.714, -0.714]), Wall(0: hidden at (0,)))
         """
         check_choice("norm", norm, ("l2", "linf"))
-        probability: Any = failure_probability
-        if not isinstance(probability, Real) or not 0 <= float(probability) < 1:
+        if not 0 <= as_float(failure_probability) < 1:
             raise ValueError(f"failure_probability: expected a number in [0, 1), got {failure_probability!r}")
         slack = self._slack.copy()
         slack[self.ties] = np.inf
