@@ -41,8 +41,8 @@ def train(
     TypeError
         If the model is no ``nn.Module``, or images come in another form, or are no tensors.
     ValueError
-        If an option is out of range, network, images and labels do not fit together, the network has nothing to train,
-        or gradients are off.
+        If an option is out of range, network, images and labels do not fit together, the network has nothing to train
+        or gives something else in training mode than in evaluation mode, or gradients are off.
     MemoryError
         If the images of a Dataset would take more than half of the machine's memory.
     FloatingPointError
