@@ -434,7 +434,7 @@ def test_to_network_says_which_numbers_it_takes(change, message):
 def test_to_network_compares_with_the_module():
     model = gpu.three_layer_cnn(t=0.5)
     model.joins["2"].weights.fill_(1.0)  # behind the back of set_skip_strength
-    with pytest.raises(ValueError, match="computes what its layers and skip weights say, but the output differs by"):
+    with pytest.raises(ValueError, match=r"skip_weights: expected the weights into layer 3 .* to sum to 1, got 2.0"):
         model.to_network()
 
     class Louder(gpu.SkipCNN):
