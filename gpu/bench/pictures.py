@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from gpu.bench.measurements import Measured, Record
 from gpu.runtime.machine import describe_machine
+from gpu.runtime.results import check_record, record_read
 from linalg_cnn.display import INK, MUTED, Picture, figure_picture
 from linalg_cnn.display.colors import CURVE_COLORS, GRID
 
@@ -118,20 +119,9 @@ def predict_picture(record: Record) -> Picture:
     Microseconds per image by batch size. ResNet34, eager: 670 at 64. \
 Xeon, 2 cores, 2 threads; Python 3.11, numpy 2.4, scipy 1.17, torch 2.14.
     """
-    if not isinstance(record, dict):
-        raise TypeError(f"record: expected a dict that linalg-cnn bench predict wrote, got {type(record).__name__}")
-    try:
+    check_record(record, "linalg-cnn bench predict")
+    with record_read("linalg-cnn bench predict"):
         return figure_picture(predict_figure(record), _in_words(record))
-    except (
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:  # of entries that are missing, or another kind
-        raise ValueError(
-            "record: expected one as linalg-cnn bench predict wrote it, got one with other entries "
-            f"({type(error).__name__}: {error})"
-        ) from error
 
 
 def _in_words(record: Record) -> str:

@@ -6,10 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gpu.experiments.registry import experiment_of
+from gpu.runtime.results import record_read
 from linalg_cnn.display.picture import Picture, figure_picture
-
-UNREADABLE = (LookupError, TypeError, AttributeError, ValueError)
-"""What reading a record raises whose entries are missing, or of another kind."""
 
 
 def figure_of(record: dict[str, Any]) -> Figure:
@@ -76,10 +74,5 @@ def record_picture(record: dict[str, Any]) -> Picture:
 mnist, 4,000 images, 2 epochs, 1 trial, validated on 2,000; Xeon, 2 cores.
     """
     view = experiment_of(record).view
-    try:
+    with record_read(f"linalg-cnn experiment {record['experiment']}"):
         return figure_picture(figure_of(record), f"{view.words(record)} {view.conditions(record)}.")
-    except UNREADABLE as error:
-        raise ValueError(
-            f"record: expected one as linalg-cnn experiment {record['experiment']} wrote it, got one with other "
-            f"entries ({type(error).__name__}: {error})"
-        ) from error

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from gpu.experiments.experiment import Experiment
+from gpu.runtime.results import check_record
 from gpu.settings import EXPERIMENTS
 from linalg_cnn.checks import check_choice
 
@@ -36,8 +37,7 @@ def experiment_of(record: dict[str, Any]) -> Experiment:
     ValueError
         If there is no experiment of the name that the record gives, or it gives none.
     """
-    if not isinstance(record, dict):
-        raise TypeError(f"record: expected a dict that linalg-cnn experiment wrote, got {type(record).__name__}")
+    check_record(record, "linalg-cnn experiment")
     if "experiment" not in record:
         raise ValueError("record: expected one that linalg-cnn experiment wrote, got one without 'experiment'")
     return find_experiment(check_choice("record['experiment']", record["experiment"], EXPERIMENTS))

@@ -89,3 +89,43 @@ def folder_locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
         finally:
             with suppress(OSError):  # Windows removes no open file
                 path.unlink()
+
+
+def check_record(record: object, command: str) -> None:
+    """Refuse a record that is no dict.
+
+    Parameters
+    ----------
+    record : object
+    command : str
+        The command that writes such records, for the message.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(record, dict):
+        raise TypeError(f"record: expected a dict that {command} wrote, got {type(record).__name__}")
+
+
+@contextmanager
+def record_read(command: str) -> Iterator[None]:
+    """Name the record in errors that come of its entries, within the context.
+
+    Parameters
+    ----------
+    command : str
+        The command that writes such records, for the message.
+
+    Raises
+    ------
+    ValueError
+        If entries of the record are missing, or of another kind.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"record: expected one as {command} wrote it, got one with other entries ({type(error).__name__}: {error})"
+        ) from error
